@@ -1,0 +1,35 @@
+# Two commands for a fresh machine: `make demo` shows the whole job on sample data, `make test` checks everything.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test lint clean
+.DELETE_ON_ERROR:
+
+demo: .venv/runtime
+	$(BIN)/recbatch demo demo
+
+test: .venv/test lint
+	$(BIN)/python -m pytest
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# A stamp file per set of packages: installing again happens only when the pins or the packaging change.
+.venv/python:
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/runtime: .venv/python pyproject.toml constraints.txt
+	$(INSTALL) --editable .
+	touch $@
+
+.venv/test: .venv/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[postgres,test]'
+	touch $@ .venv/runtime
+
+clean:
+	rm -rf .venv demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,322 @@
+"""Arguments -> one call per command, and every error -> one line and an exit code."""
+
+import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from sqlalchemy.exc import DBAPIError
+
+from batch import RecbatchError, __version__, database, query
+from batch.config import Config, ConfigError, load_config
+from batch.database import Database, DatabaseUrlError, LockedError, NotReadyError, open_database
+
+FAILED, WRONG_USE, REFUSED, LOCKED = 1, 2, 3, 75
+
+app = typer.Typer(
+    help="Film ratings in, each user's top films in a database table, every night.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+db = typer.Typer(help="The tables themselves.", no_args_is_help=True)
+app.add_typer(db, name="db")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Settings: dict[str, Any] = {"file": None}
+
+
+@app.callback()
+def _options(
+    config: Annotated[Path | None, typer.Option(help="Settings file. Default: config.yaml, if it is there.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"recbatch {__version__}")
+        raise typer.Exit
+    from batch.telemetry import start_logging
+
+    start_logging(verbose=not quiet)
+    Settings["file"] = config
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where to put config.yaml, the CSV files and recbatch.db.")] = Path(
+        "demo"
+    ),
+) -> None:
+    """Sample data, a SQLite file, one night, and what it recommends. Example: recbatch demo demo"""
+    from batch.demo import demonstrate
+    from batch.telemetry import start_logging
+
+    start_logging(verbose=False)
+    demonstrate(folder)
+
+
+@app.command()
+def sample_data(
+    folder: Annotated[Path, typer.Argument(help="Where to put user_reviews.csv and movie_genres.csv.")],
+    users: Annotated[int, typer.Option(min=1, help="Users.")] = 600,
+    films: Annotated[int, typer.Option(min=1, help="Films.")] = 2000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 20261123,
+) -> None:
+    """Write made-up ratings and genres in the wide format. Example: recbatch sample-data data"""
+    from batch.sample import write_sample
+
+    written = write_sample(folder, seed=seed, n_users=users, n_items=films)
+    typer.echo(
+        f"{written.ratings}: {written.n_ratings:,} ratings by {users:,} users\n{written.genres}: {films:,} films"
+    )
+
+
+@app.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders or MovieLens .zip archives.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be merged, and merge nothing.")] = False,
+    snapshot_at: Annotated[
+        datetime | None, typer.Option(help="The age, in UTC, of files without times. Default: when each was modified.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read ratings and films into the database. Example: recbatch ingest ml-latest-small.zip"""
+    from batch.ingest import ingest as merge
+    from batch.nightly import ingest_settings
+    from batch.show import ingest_reports
+
+    settings, data = _open(create=True)
+    at = None if snapshot_at is None else int(snapshot_at.replace(tzinfo=UTC).timestamp())
+    with database.run_lock(data):
+        reports = merge(data, paths, ingest_settings(settings), snapshot_at=at, dry_run=dry_run)
+    _print(as_json, [asdict(report) for report in reports], lambda: ingest_reports(reports))
+    if any(report.status == "refused" for report in reports):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def run(
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"], help="Use what was known by the end of that day; ends ready, not published."
+        ),
+    ] = None,
+    publish: Annotated[
+        bool | None, typer.Option("--publish/--no-publish", help="Make the result current. Default: unless --as-of.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Publish over every gate but integrity; recorded.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what the run would work on, and write nothing.")
+    ] = False,
+    scheduled_for: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d"], help="The night this run answers; does nothing if that one is published."),
+    ] = None,
+    trigger: Annotated[str, typer.Option(hidden=True)] = "schedule",
+    as_json: AsJson = False,
+) -> None:
+    """Recompute everything and publish it now. Example: recbatch run"""
+    from batch import nightly
+    from batch.schedule import Nights
+    from batch.show import outcome_lines, plan_lines
+
+    settings, data = _open(create=True)
+    today = Nights(settings.schedule).latest(datetime.now(UTC))
+    night = as_of or scheduled_for
+    order = nightly.Order(
+        logical_date=night.date() if night else today.logical_date if today else datetime.now(UTC).date(),
+        triggered_by="manual" if scheduled_for is None else "catchup" if trigger == "catchup" else "schedule",
+        as_of=as_of.date() if as_of else None,
+        publish=as_of is None if publish is None else publish,
+        force=force,
+    )
+    if dry_run:
+        plan = nightly.plan(data, settings, order)
+        _print(as_json, plan, lambda: plan_lines(plan))
+        return
+    outcome = nightly.run(data, settings, order)
+    _print(as_json, asdict(outcome), lambda: outcome_lines(outcome))
+    if outcome.status == "rejected":
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def schedule(
+    upcoming: Annotated[int | None, typer.Option("--next", min=1, help="Print the next N times and stop.")] = None,
+) -> None:
+    """Stay up and run the job every night, by schedule.cron. Example: recbatch schedule --next 5"""
+    from batch import schedule as clock
+    from batch.show import coming_nights
+
+    if upcoming is not None:
+        coming_nights(clock.Nights(_config().schedule), upcoming)
+        return
+    settings, data = _open(create=True)
+    file = Settings["file"]
+    clock.stay(data, settings.schedule, clock.command(str(file) if file else None))
+
+
+@app.command()
+def top(
+    user: Annotated[str, typer.Argument(help="A user's key, or a name that only one user has.")],
+    model: Annotated[str | None, typer.Option(help="user_user, item_item or neural. Default: all of them.")] = None,
+    n: Annotated[int | None, typer.Option("-n", min=1, help="At most this many films.")] = None,
+    run_id: Annotated[int | None, typer.Option("--run", help="A run other than the published one.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a user's list; an unknown user gets the popular one. Example: recbatch top 1 --model item_item"""
+    from batch.show import answers
+
+    _, data = _open()
+    with data.reader.connect() as connection:
+        available = query.models(connection, run_id=run_id)
+        if model is not None and model not in available:
+            _stop(WRONG_USE, f"no lists of a model {model!r}; there are {', '.join(available) or 'none'}")
+        try:
+            key = query.find_user(connection, user)
+        except query.UnknownUserError as error:
+            typer.echo(f"{error}; this is what is popular", err=True)
+            found = [query.popular(connection, n=n, run_id=run_id)]
+        else:
+            chosen = [model] if model else available
+            found = [query.top(connection, key, model=name, n=n, run_id=run_id) for name in chosen]
+    _print(as_json, [asdict(answer) for answer in found], lambda: answers(found))
+
+
+@app.command()
+def evaluate(as_json: AsJson = False) -> None:
+    """Measure every model and baseline on held-out ratings. Example: recbatch evaluate --json"""
+    from batch import nightly
+    from batch.load import load
+    from batch.show import metrics_table
+
+    settings, data = _open()
+    with data.reader.connect() as connection:
+        ratings = load(connection, scale=settings.ingest.scale).ratings
+    metrics = nightly.measure(ratings, settings)
+    _print(as_json, metrics, lambda: metrics_table(metrics))
+
+
+@app.command()
+def runs(
+    n: Annotated[int, typer.Option("-n", min=1, help="How many of the newest runs.")] = 20, as_json: AsJson = False
+) -> None:
+    """List the runs, newest first. Example: recbatch runs -n 5"""
+    from batch.operate import history
+    from batch.show import run_table
+
+    _, data = _open()
+    with data.reader.connect() as connection:
+        found = history(connection, n)
+    _print(as_json, [asdict(run) for run in found], lambda: run_table(found))
+
+
+@app.command()
+def publish(run_id: Annotated[int, typer.Argument(metavar="RUN", help="A run that 'recbatch runs' lists.")]) -> None:
+    """Make a finished run current, older ones too, after auditing it again. Example: recbatch publish 12"""
+    from batch import nightly
+
+    _, data = _open()
+    typer.echo(f"run {nightly.republish(data, lambda _: run_id)} is now current")
+
+
+@app.command()
+def rollback() -> None:
+    """Make the run before the current one current again. Example: recbatch rollback"""
+    from batch import nightly
+    from batch.publish import previous
+
+    _, data = _open()
+    typer.echo(f"run {nightly.republish(data, previous)} is now current")
+
+
+@app.command()
+def purge(
+    keep: Annotated[int | None, typer.Option(min=2, help="Runs whose lists stay. Default: publish.keep_runs.")] = None,
+) -> None:
+    """Delete the lists of old runs; the current run and the one before stay. Example: recbatch purge --keep 7"""
+    from batch.publish import purge as delete
+
+    settings, data = _open()
+    with database.run_lock(data):
+        gone = delete(data, keep or settings.publish.keep_runs)
+    typer.echo(f"purged {len(gone)} runs" + (f": {', '.join(map(str, gone))}" if gone else ""))
+
+
+@db.command()
+def upgrade() -> None:
+    """Make the tables, or bring them to this version. Example: recbatch db upgrade"""
+    data = _database(_config())
+    database.upgrade(data)
+    typer.echo(f"{data.label} is at schema version {database.schema.HEAD}")
+
+
+@db.command()
+def grant(role: Annotated[str, typer.Argument(help="An existing Postgres role.")]) -> None:
+    """Let a Postgres role read the views, and nothing else. Example: recbatch db grant web"""
+    _, data = _open()
+    database.grant(data, role)
+    typer.echo(f"{role} may read {', '.join(f'{data.schema_name}.{view}' for view in database.schema.VIEWS)}")
+
+
+def _config() -> Config:
+    return load_config(Settings["file"])
+
+
+def _database(settings: Config) -> Database:
+    return open_database(settings.database.url, settings.database.schema_name)
+
+
+def _open(*, create: bool = False) -> tuple[Config, Database]:
+    """The settings and the database, which must be ready; `create` makes a SQLite file that is not there."""
+    settings = _config()
+    data = _database(settings)
+    (database.prepare if create else database.require_tables)(data)
+    return settings, data
+
+
+def _print(as_json: bool, content: Any, table: Any) -> None:
+    if as_json:
+        typer.echo(json.dumps(content, default=str, indent=2, ensure_ascii=False))
+    else:
+        table()
+
+
+def _stop(code: int, message: str) -> NoReturn:
+    typer.echo(f"recbatch: {message}", err=True)
+    raise SystemExit(code)
+
+
+def _terminated(number: int, _frame: FrameType | None) -> None:
+    """A signal ends the program as an exception does: transactions roll back and the run is marked failed."""
+    raise SystemExit(128 + number)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """What went wrong -> one line with the remedy, and the exit code that cron and its like act on."""
+    try:
+        yield
+    except (ConfigError, DatabaseUrlError, NotReadyError) as error:
+        _stop(WRONG_USE, str(error))
+    except LockedError as error:
+        _stop(LOCKED, str(error))
+    except RecbatchError as error:
+        _stop(FAILED, str(error))
+    except DBAPIError as error:
+        _stop(FAILED, f"the database says: {str(error.orig).strip()}")
+
+
+def main() -> None:
+    """The `recbatch` command."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _terminated)
+    with _errors():
+        app()

@@ -1,0 +1,277 @@
+"""config.yaml and the environment -> every setting once, checked, with its unit and reason."""
+
+import difflib
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from batch import RecbatchError
+from batch.params import PRESETS, Models
+
+DEFAULT_FILE = Path("config.yaml")
+PREFIX = "RECBATCH_"
+MAX_BYTES = 65_536
+"""A settings file larger than this is some other file."""
+
+
+class ConfigError(RecbatchError):
+    """A setting that cannot be used; the message says where it stands and what would do."""
+
+
+class Section(BaseModel):
+    """Frozen, and an unknown key is an error: a misspelt setting must not silently keep its default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class DatabaseSettings(Section):
+    """Where everything lies."""
+
+    url: str = "sqlite:///recbatch.db"
+    """`sqlite:///FILE`, `postgresql://USER:PASSWORD@HOST/NAME` or `postgres://...`."""
+    schema_name: str = Field("recbatch", alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+    """Postgres only: the schema that holds all tables, so that they never collide with an application's own."""
+
+
+class Columns(Section):
+    """Which columns of a plain long CSV hold what; None finds the usual names, such as user_id or timestamp."""
+
+    user: str | None = None
+    movie: str | None = None
+    rating: str | None = None
+    time: str | None = None
+
+
+class IngestSettings(Section):
+    """How files become ratings."""
+
+    paths: tuple[Path, ...] = ()
+    """Files and folders ingested before each run."""
+    scale: tuple[float, float] | None = None
+    """Lowest and highest rating, stars. None: what the format fixes, else the smallest and largest rating seen."""
+    columns: Columns = Columns()
+    max_rejects: int = Field(10_000, ge=0)
+    """More rejected rows than this refuse the file: something is wrong with the export, not with rows."""
+    max_reject_share: Share = 0.01
+    """Likewise a larger share of the rows; the first ten are always tolerated, so that small files are judged by row."""
+
+    @field_validator("paths", mode="before")
+    @classmethod
+    def _one_path(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+    @field_validator("scale")
+    @classmethod
+    def _ascending(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value and not value[0] < value[1]:
+            raise ValueError("the lowest rating must be below the highest, as in [0.5, 5]")
+        return value
+
+
+class PublishSettings(Section):
+    """What is written and how long it is kept."""
+
+    top_n: int = Field(5, ge=1, le=1000)
+    """Films in a list."""
+    keep_runs: int = Field(14, ge=2)
+    """Runs whose rows stay readable: two weeks of nights. The published run and the one before always stay."""
+
+
+class ScheduleSettings(Section):
+    """When `recbatch schedule` runs the job."""
+
+    cron: str = "30 2 * * *"
+    """minute hour day month weekday, as cron reads them: 0 and 7 are Sunday."""
+    timezone: str = "UTC"
+    """IANA name. Each wall-clock time counts once a day, also on days when clocks change."""
+    catchup_hours: float = Field(20, ge=0)
+    """A missed night is made up if it is younger than this: an older one would only delay the next."""
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ValueError, OSError):
+            raise ValueError(f"{value!r} is not a time zone; use a name such as UTC or Europe/Oslo") from None
+        return value
+
+
+class EvaluationSettings(Section):
+    """How the night is measured."""
+
+    relevant_from: float | None = None
+    """A held-out rating this high counts as liked, stars. None: 80 % of the scale's maximum, 4 of 5."""
+    seed: int = Field(20261123, ge=0)
+    """All randomness of a run starts here: the same data and settings give the same rows."""
+
+
+class GateSettings(Section):
+    """What a run must show before it replaces the published one; `--force` overrides."""
+
+    min_users_share: Share = 0.9
+    """Users with a list, against the published run: half the users gone is a broken export, not a quiet day."""
+
+
+class ArtifactSettings(Section):
+    """What a run leaves outside the database."""
+
+    dir: Path = Path("artifacts")
+    """Trained weights, one folder a run."""
+
+
+class Config(Section):
+    """Every setting. Relative paths are relative to the working directory."""
+
+    database: DatabaseSettings = DatabaseSettings()
+    ingest: IngestSettings = IngestSettings()
+    preset: Literal["plain", "tuned"] = "tuned"
+    models: Models = PRESETS["tuned"]
+    publish: PublishSettings = PublishSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    gate: GateSettings = GateSettings()
+    artifacts: ArtifactSettings = ArtifactSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _presets(cls, value: Any) -> Any:
+        """models.preset is a full set of defaults; what stands beside it overrides single knobs."""
+        if not isinstance(value, dict) or not isinstance(value.get("models"), dict):
+            return value
+        given = dict(value["models"])
+        preset = given.pop("preset", "tuned")
+        if preset not in PRESETS:
+            raise ValueError(f"models.preset: {preset!r} is not one of {', '.join(PRESETS)}")
+        return {**value, "preset": preset, "models": _merged(PRESETS[preset].model_dump(), given)}
+
+    def sha256(self) -> str:
+        """A fingerprint of every setting but where the database lies."""
+        return hashlib.sha256(self.model_dump_json(exclude={"database"}).encode()).hexdigest()
+
+
+def load_config(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read the settings: defaults, then the file, then RECBATCH_* variables.
+
+    Without a file named, `config.yaml` is read if it is there. Raises ConfigError.
+    """
+    if file is not None and not file.is_file():
+        raise ConfigError(f"{file}: no such file")
+    source = file or DEFAULT_FILE
+    settings = _read(source) if source.is_file() else {}
+    settings = _merged(settings, _from_environment(environ))
+    try:
+        return Config.model_validate(settings)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_problems(error, source))) from None
+
+
+def shipped_text() -> str:
+    """The config.yaml that comes with the program, comments and all."""
+    package = Path(__file__).parent
+    inside = package / "config.yaml"
+    return (inside if inside.is_file() else package.parent / "config.yaml").read_text(encoding="utf-8")
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without aliases, and where a key given twice is an error rather than a surprise."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(
+                problem="an alias; quote a value that begins with *", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key, _ in node.value:
+            if keys.count(key.value) > 1:
+                raise yaml.MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if file.stat().st_size > MAX_BYTES:
+        raise ConfigError(f"{file}: larger than {MAX_BYTES} bytes; is this the settings file?")
+    try:
+        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506  a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigError(f"{file}:{line}: {error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not readable as YAML: {error}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: expected sections such as 'database:', found {type(content).__name__}")
+    return _merged(dict.fromkeys(set(content) & set(Config.model_fields), {}), content)
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    """RECBATCH_A__B=value -> {a: {b: value}}; RECBATCH_DATABASE__URL_FILE names a file that holds the URL."""
+    found: dict[str, Any] = {}
+    for name in sorted(environ):
+        if not name.startswith(PREFIX):
+            continue
+        path = name.removeprefix(PREFIX).lower().split("__")
+        value: Any = environ[name]
+        if path == ["database", "url_file"]:
+            path, value = ["database", "url"], _secret(name, Path(value))
+        elif re.match(r"[\[{]|(null|~)$", value):
+            try:
+                value = yaml.load(value, Loader=_StrictLoader)  # noqa: S506  a SafeLoader
+            except yaml.YAMLError:
+                raise ConfigError(f"{name}: {value!r} is not a list or mapping as YAML writes them") from None
+        for key in reversed(path):
+            value = {key: value}
+        found = _merged(found, value)
+    return found
+
+
+def _secret(name: str, file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{name}: {file}: {error.strerror}") from None
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings, the second set winning key by key."""
+    merged = dict(under)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(below, dict) and value is None:
+            continue  # a section whose keys are all commented out
+        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _problems(error: ValidationError, source: Path) -> Iterator[str]:
+    """One line per wrong setting: where it stands, what is wrong, and what would do."""
+    for problem in error.errors(include_url=False, include_input=False):
+        path = [str(part) for part in problem["loc"]]
+        where = f"{source}: {'.'.join(path) or 'settings'}"
+        if problem["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(path[-1], _keys_at(path[:-1]), n=1)
+            yield f"{where}: unknown setting" + (f"; did you mean {close[0]}?" if close else "")
+        else:
+            yield f"{where}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+def _keys_at(path: list[str]) -> list[str]:
+    section: Any = Config
+    for name in path:
+        section = section.model_fields[name].annotation
+    return [field.alias or name for name, field in section.model_fields.items()]

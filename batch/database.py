@@ -1,0 +1,271 @@
+"""A URL -> engines, transactions, bulk rows, and the lock that lets one job at a time work on a database."""
+
+import fcntl
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    NullPool,
+    Table,
+    create_engine,
+    event,
+    func,
+    inspect,
+    make_url,
+    select,
+    text,
+)
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from batch import RecbatchError, schema
+
+LOCK_CLASS = 1297237315
+"""First key of the advisory lock, "MREC" as a number; the second is the hash of the schema's name."""
+CHUNK = 10_000
+"""Rows handed to the driver at a time."""
+
+
+class DatabaseUrlError(RecbatchError):
+    """The database URL cannot be used; the message says why, without its password."""
+
+
+class NotReadyError(RecbatchError):
+    """The database has no tables yet, or tables of another version; the message says what to run."""
+
+
+class LockedError(RecbatchError):
+    """Another job is at work on this database."""
+
+
+@dataclass(frozen=True)
+class Database:
+    """Two engines on one database: `writer` takes the write lock at BEGIN, `reader` sees one snapshot and writes not.
+
+    `file` is the SQLite file; None on Postgres, where everything lies in `schema_name`.
+    """
+
+    writer: Engine
+    reader: Engine
+    url: URL
+    schema_name: str
+    file: Path | None
+
+    @property
+    def label(self) -> str:
+        """The database as people may see it: no password, no parameters."""
+        shown = self.url.set(drivername="postgresql", query={})
+        return str(self.file) if self.file else shown.render_as_string(hide_password=True)
+
+
+def open_database(url: str, schema_name: str = "recbatch") -> Database:
+    """Engines for a `sqlite:///FILE`, `postgres://` or `postgresql://` URL. Nothing is connected to yet."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise DatabaseUrlError("database.url is not a URL; expected sqlite:///FILE or postgresql://...") from None
+    kind = parsed.get_backend_name()
+    if kind == "sqlite":
+        if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
+            raise DatabaseUrlError("database.url must name a file, such as sqlite:///recbatch.db")
+        file = Path(parsed.database).absolute()
+        return Database(_sqlite(parsed, reader=False), _sqlite(parsed, reader=True), parsed, schema_name, file)
+    if kind in ("postgresql", "postgres"):
+        parsed = parsed.set(drivername="postgresql+psycopg")
+        try:
+            writer, reader = _postgres(parsed, schema_name, reader=False), _postgres(parsed, schema_name, reader=True)
+        except (ImportError, NoSuchModuleError):
+            raise DatabaseUrlError("Postgres needs the driver: pip install 'recbatch[postgres]'") from None
+        return Database(writer, reader, parsed, schema_name, None)
+    raise DatabaseUrlError(f"database.url: {kind} is not supported; use sqlite:///FILE or postgresql://...")
+
+
+def _sqlite(url: URL, *, reader: bool) -> Engine:
+    """The documented recipe for real transactions: the driver's own are switched off, BEGIN is ours."""
+    engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def settings(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        pragmas = ["busy_timeout = 30000", "foreign_keys = ON", "trusted_schema = OFF"]
+        # FULL: a published flip must survive a power cut. The journal limit gives disk back after a large night.
+        pragmas += ["query_only = ON"] if reader else [
+            "journal_mode = WAL", "synchronous = FULL", "journal_size_limit = 67108864",
+        ]  # fmt: skip
+        for pragma in pragmas:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A deferred transaction that turns to writing fails at once if another wrote; IMMEDIATE waits its turn.
+        connection.exec_driver_sql("BEGIN" if reader else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgres(url: URL, schema_name: str, *, reader: bool) -> Engine:
+    """Every session looks into our schema only; a reader works on one snapshot and cannot write."""
+    engine = create_engine(
+        url,
+        poolclass=NullPool,
+        hide_parameters=True,
+        isolation_level="REPEATABLE READ" if reader else "READ COMMITTED",
+        # A holder that vanished must not keep its lock for the two hours that TCP would wait.
+        connect_args={"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "connect_timeout": 10},
+    )
+
+    @event.listens_for(engine, "connect")
+    def settings(connection: Any, _record: Any) -> None:
+        was, connection.autocommit = connection.autocommit, True
+        quoted = engine.dialect.identifier_preparer.quote(schema_name)
+        connection.execute(f"SET search_path TO {quoted}")
+        connection.execute("SET lock_timeout TO '30s'")
+        if reader:
+            connection.execute("SET default_transaction_read_only TO on")
+        connection.autocommit = was
+
+    return engine
+
+
+def require_tables(database: Database) -> None:
+    """Raise NotReadyError unless the tables are there and of this program's version."""
+    if database.file and not database.file.exists():
+        raise NotReadyError(f"no database at {database.file}; run 'recbatch ingest FILES' or 'recbatch db upgrade'")
+    with database.reader.connect() as connection:
+        found = revision(connection)
+    if found is None:
+        raise NotReadyError(f"{database.label} has no tables of recbatch yet; run 'recbatch db upgrade'")
+    if found != schema.HEAD:
+        raise NotReadyError(
+            f"{database.label} is at schema version {found}, this program needs {schema.HEAD}; run 'recbatch db upgrade'"
+        )
+
+
+def revision(connection: Connection) -> str | None:
+    """The schema version of the database, None where it has no tables."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def prepare(database: Database) -> None:
+    """A SQLite file is made on first use; otherwise the same as `require_tables`.
+
+    On Postgres the tables are made by `db upgrade` alone: the job's role need not be allowed to.
+    """
+    if database.file and (not database.file.exists() or database.file.stat().st_size == 0):
+        upgrade(database)
+    require_tables(database)
+
+
+def upgrade(database: Database) -> None:
+    """Make the tables, or bring them to this program's version, under the run lock."""
+    from alembic import command  # a third of a second that only a migration should cost
+    from alembic.config import Config
+
+    if database.file:
+        database.file.parent.mkdir(parents=True, exist_ok=True)
+    with run_lock(database):
+        if database.file is None:
+            _make_schema(database)
+        config = Config()
+        config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
+        with database.writer.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def migrations() -> Path:
+    """The folder of migrations: inside the package once installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
+
+
+def _make_schema(database: Database) -> None:
+    with database.writer.begin() as connection:
+        known = text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
+        if connection.execute(known, {"name": database.schema_name}).first() is None:
+            quoted = connection.dialect.identifier_preparer.quote(database.schema_name)
+            connection.exec_driver_sql(f"CREATE SCHEMA {quoted}")
+
+
+def grant(database: Database, role: str) -> None:
+    """Let an existing Postgres role read the views, and nothing else."""
+    if database.file:
+        raise DatabaseUrlError("SQLite has no roles: whoever can read the file can read the views")
+    with database.writer.begin() as connection:
+        quote = connection.dialect.identifier_preparer.quote
+        connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {quote(database.schema_name)} TO {quote(role)}")
+        for view in schema.VIEWS:
+            connection.exec_driver_sql(f"GRANT SELECT ON {quote(view)} TO {quote(role)}")
+
+
+@contextmanager
+def run_lock(database: Database) -> Iterator[Connection]:
+    """Hold the database's one run lock, and yield the connection to publish on; raises LockedError at once if taken.
+
+    The lock lives as long as the process: `flock` on a file beside the SQLite file, a session advisory lock on
+    Postgres, where losing the lock means that its connection, and so the publication, is dead too.
+    """
+    if database.file:
+        with _file_lock(database.file.with_name(database.file.name + ".lock")), database.writer.connect() as connection:
+            yield connection
+        return
+    with database.writer.connect() as connection:
+        names = {"class": LOCK_CLASS, "name": database.schema_name}
+        taken = connection.execute(text("SELECT pg_try_advisory_lock(:class, hashtext(:name))"), names).scalar()
+        connection.commit()  # the lock belongs to the session; an open transaction would hold back vacuum all night
+        if not taken:
+            raise LockedError(f"another job is at work on {database.label}; try again when it is done")
+        try:
+            yield connection
+        finally:
+            if not connection.invalidated and not connection.closed:
+                connection.rollback()
+
+
+@contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    """flock on a file that is never deleted, so that two processes can never hold two files of one name."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockedError(f"another job holds {path}; try again when it is done") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def bulk_insert(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
+    """Insert many rows the fast way, COPY on Postgres, and return how many; values go to the driver as they are."""
+    quote = connection.dialect.identifier_preparer
+    target = f"{quote.format_table(table)} ({', '.join(quote.quote(column) for column in columns)})"
+    driver: Any = connection.connection.dbapi_connection
+    count = 0
+    if connection.dialect.name == "postgresql":
+        with driver.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+                count += 1
+        return count
+    marks = ", ".join("?" * len(columns))
+    remaining = iter(rows)
+    while chunk := list(islice(remaining, CHUNK)):
+        driver.executemany(f"INSERT INTO {target} VALUES ({marks})", chunk)  # noqa: S608  names from the schema only
+        count += len(chunk)
+    return count
+
+
+def next_id(connection: Connection, column: Any) -> int:
+    """The next number for a primary key that this program hands out, under the run lock."""
+    return int(connection.execute(select(func.coalesce(func.max(column), 0) + 1)).scalar_one())

@@ -1,0 +1,48 @@
+"""An empty folder -> the whole job on sample data, shown: files, database, settings, lists and metrics."""
+
+import shlex
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+import typer
+
+from batch import nightly, query
+from batch.config import ArtifactSettings, load_config, shipped_text
+from batch.database import open_database, prepare, run_lock
+from batch.ingest import ingest
+from batch.sample import write_sample
+from batch.show import ingest_reports, metrics_table, side_by_side
+
+USERS = 5
+"""Whose lists are shown."""
+
+
+def demonstrate(folder: Path) -> None:
+    """Everything a first look needs; a second call works on what the first one left."""
+    files = write_sample(folder)
+    settings = folder / "config.yaml"
+    if not settings.exists():
+        paths = f"paths: [{files.ratings.name}, {files.genres.name}]"
+        settings.write_text(shipped_text().replace("paths: []", paths), encoding="utf-8")
+    # Paths in the settings are relative to the folder, where the next command will be typed; this one stands outside.
+    config = load_config(settings, {})
+    config = config.model_copy(
+        update={
+            "ingest": config.ingest.model_copy(update={"paths": (folder,)}),
+            "artifacts": ArtifactSettings(dir=folder / "artifacts"),
+        }
+    )
+    database = open_database(f"sqlite:///{folder / 'recbatch.db'}")
+    prepare(database)
+    with run_lock(database):
+        ingest_reports(ingest(database, config.ingest.paths, nightly.ingest_settings(config)))
+    outcome = nightly.run(database, config, nightly.Order(datetime.now(UTC).date()))
+    typer.echo(f"run {outcome.run_id} is {outcome.status}: {sum(outcome.rows.values()):,} rows\n")
+    with database.reader.connect() as connection:
+        models = query.models(connection)
+        people = [answer.user_key or "" for answer in islice(query.lists(connection, model=models[0]), USERS)]
+        for user in people:
+            side_by_side([query.top(connection, user, model=model) for model in models])
+    metrics_table(outcome.metrics)
+    typer.echo(f"Every command works there: cd {folder} && recbatch top {shlex.quote(people[0])}")

@@ -1,0 +1,48 @@
+"""Lines -> fields, with the line they end on; what every format with separators shares."""
+
+import csv
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+from batch.ingest.rows import BadRowError, RefusedError, field_count, rejected
+
+csv.field_size_limit(131_072)
+
+
+def csv_rows(lines: IO[str]) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of each CSV row but empty lines; the header is the first.
+
+    Raises RefusedError on broken quoting: where one row ends is unknown from there on.
+    """
+    reader = csv.reader(_without_mark(lines), strict=True)
+    try:
+        for fields in reader:
+            if fields:
+                yield reader.line_num, fields
+    except csv.Error as error:
+        raise RefusedError("CSV_SYNTAX", f"not CSV ({error}); fix the quotes there", reader.line_num) from None
+
+
+def split_rows(lines: IO[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of each line but empty ones, in files that know no quotes."""
+    for number, line in enumerate(lines, 1):
+        if text := line.rstrip("\r\n"):
+            yield number, text.split(separator)
+
+
+def parsed(
+    rows: Iterator[tuple[int, list[str]]], width: int, separator: str, parse: Callable[[int, list[str]], Any]
+) -> Iterator[Any]:
+    """What `parse` makes of each row of `width` fields; a row it cannot read is a reject, and costs no other row."""
+    for line, fields in rows:
+        try:
+            field_count(fields, width)
+            yield parse(line, fields)
+        except BadRowError as error:
+            yield rejected(line, error, separator.join(fields))
+
+
+def _without_mark(lines: IO[str]) -> Iterator[str]:
+    """The lines without a byte order mark."""
+    for number, line in enumerate(lines):
+        yield line.removeprefix("\ufeff") if number == 0 else line

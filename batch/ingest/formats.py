@@ -1,0 +1,114 @@
+"""The first lines of a file -> its format, and why: the only list of formats."""
+
+import csv
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from batch.ingest import long, movielens, movielens_100k, movielens_dat, wide
+from batch.ingest.rows import Reader, RefusedError
+from batch.ingest.sources import Source
+
+Scale = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Format:
+    """How one kind of file is told and read."""
+
+    name: str
+    family: str  # files of a family that lie together are one group, merged in one transaction
+    kind: Literal["ratings", "movies"]
+    read: Reader
+    timed: bool = False  # ratings carry their own times
+    limits: Scale | None = None  # what a rating must lie within
+    scale: Scale | None = None  # what the format fixes; None: what is seen
+    legacy: bool = False  # may be latin-1
+
+
+WIDE = Format("wide ratings matrix", "wide", "ratings", wide.read_ratings)
+WIDE_GENRES = Format("wide genre matrix", "wide", "movies", wide.read_movies)
+MOVIELENS = Format(
+    "MovieLens ratings.csv", "movielens", "ratings", movielens.read_ratings, True, (0.5, 5.0), (0.5, 5.0)
+)
+MOVIELENS_MOVIES = Format("MovieLens movies.csv", "movielens", "movies", movielens.read_movies)
+DAT = Format("MovieLens ratings.dat", "movielens-dat", "ratings", movielens_dat.read_ratings, True, (0.5, 5.0))
+DAT_MOVIES = Format("MovieLens movies.dat", "movielens-dat", "movies", movielens_dat.read_movies, legacy=True)
+U_DATA = Format(
+    "MovieLens u.data", "movielens-100k", "ratings", movielens_100k.read_ratings, True, (1.0, 5.0), (1.0, 5.0)
+)
+U_ITEM = Format("MovieLens u.item", "movielens-100k", "movies", movielens_100k.read_movies, legacy=True)
+LONG = Format("long CSV", "long", "ratings", long.read_ratings, True)
+
+SIDE_HEADERS = {
+    ("userId", "movieId", "tag", "timestamp"),
+    ("movieId", "imdbId", "tmdbId"),
+    ("movieId", "tagId", "relevance"),
+    ("tagId", "tag"),
+}
+SIDE_NAMES = ("users.dat", "tags.dat")
+"""Parts of the MovieLens archives that hold neither ratings nor films."""
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A file's format and what gave it away; `format` is None for a file that is known and not needed."""
+
+    format: Format | None
+    why: str
+
+
+def recognise(source: Source, columns: dict[str, str | None]) -> Recognised:
+    """Tell a file's format by its content. Raises RefusedError, with what was found instead, if it is none of ours."""
+    if source.base_name in SIDE_NAMES:
+        return Recognised(None, "a part of MovieLens that is not needed")
+    head = source.head()
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise RefusedError("BAD_ENCODING_FILE", "the file is UTF-16; save it as UTF-8", 1)
+    text = head.decode("utf-8-sig", errors="replace")
+    lines = text.splitlines()[: 10 if "\n" in text else 1]
+    if not text.strip():
+        raise RefusedError("EMPTY", "the file is empty")
+    for format_, tell in _WITHOUT_HEADER:
+        if why := tell(lines):
+            return Recognised(format_, why)
+    try:
+        header = [name.strip() for name in next(csv.reader(lines, strict=True))]
+    except csv.Error as error:
+        raise RefusedError("CSV_SYNTAX", f"the header is not CSV ({error}); fix its quotes", 1) from None
+    if tuple(header) in SIDE_HEADERS:
+        return Recognised(None, "a part of MovieLens that is not needed")
+    for format_, tell_header in _WITH_HEADER:
+        if why := tell_header(header):
+            return Recognised(format_, why)
+    if why := long.recognise(header, columns):
+        return Recognised(LONG, why)
+    if why := wide.recognise_ratings(header):
+        return Recognised(WIDE, why)
+    raise _unknown(lines[0], header)
+
+
+_WITHOUT_HEADER: tuple[tuple[Format, Callable[[list[str]], str | None]], ...] = (
+    (DAT, movielens_dat.recognise_ratings),
+    (DAT_MOVIES, movielens_dat.recognise_movies),
+    (U_DATA, movielens_100k.recognise_ratings),
+    (U_ITEM, movielens_100k.recognise_movies),
+)
+_WITH_HEADER: tuple[tuple[Format, Callable[[list[str]], str | None]], ...] = (
+    (WIDE, wide.recognise_indexed_ratings),
+    (WIDE_GENRES, wide.recognise_movies),
+    (MOVIELENS, movielens.recognise_ratings),
+    (MOVIELENS_MOVIES, movielens.recognise_movies),
+)
+
+
+def _unknown(first: str, header: list[str]) -> RefusedError:
+    shown = first if len(first) <= 60 else first[:60] + "..."
+    for separator, word in ((";", "semicolons"), ("\t", "tabs")):
+        if separator in first and len(header) <= first.count(separator):
+            return RefusedError("WRONG_DELIMITER", f"separated by {word} ({shown!r}); save it with commas", 1)
+    expected = (
+        "a wide matrix (',User,Film,...'), a genre matrix (',movie_title,genre_...'), MovieLens files, or a long CSV "
+        "with columns for user, movie and rating (name them in ingest.columns)"
+    )
+    return RefusedError("UNKNOWN_FORMAT", f"not a format that is known ({shown!r}); expected {expected}", 1)

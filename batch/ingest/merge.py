@@ -1,0 +1,230 @@
+"""Rows of one file -> staged, judged, merged into `users`, `movies`, `ratings`: all or nothing, in any order of files."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Column, Connection, MetaData, Table, bindparam, delete, insert, select, text, update
+
+from batch import schema
+from batch.database import bulk_insert, next_id
+from batch.ingest.rows import MovieRow, RatingRow, Reading, RefusedError, Reject
+
+ALWAYS_TOLERATED = 10
+"""Rejected rows that never refuse a file: a share of few rows says little."""
+
+_stage = Table(
+    "ratings_stage",
+    MetaData(),
+    Column("user_id", schema.Id),
+    Column("movie_id", schema.Id),
+    Column("rating", schema.Real),
+    Column("rated_at", schema.Id),
+    prefixes=["TEMPORARY"],
+)
+
+# Of two ratings of a pair the later wins, then the higher: a rule that forgets in which order files came. A rating
+# without a time of its own is as old as the file that brought it.
+_MERGE = text("""
+    INSERT INTO ratings (user_id, movie_id, rating, rated_at, batch_id)
+    SELECT user_id, movie_id, rating, rated_at, :batch_id FROM (
+        SELECT s.*, ROW_NUMBER() OVER (
+            PARTITION BY user_id, movie_id ORDER BY COALESCE(rated_at, :snapshot_at) DESC, rating DESC) AS place
+        FROM ratings_stage s) staged
+    WHERE place = 1
+    ON CONFLICT (user_id, movie_id) DO UPDATE
+    SET rating = excluded.rating, rated_at = excluded.rated_at, batch_id = excluded.batch_id
+    WHERE (COALESCE(excluded.rated_at, :snapshot_at), excluded.rating) > (
+        COALESCE(ratings.rated_at,
+                 (SELECT b.snapshot_at FROM ingest_batches b WHERE b.batch_id = ratings.batch_id)), ratings.rating)
+""").bindparams(bindparam("snapshot_at", type_=schema.Id), bindparam("batch_id", type_=schema.Id))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When bad rows mean a bad file."""
+
+    max_rejects: int
+    max_reject_share: float
+
+
+@dataclass
+class Counts:
+    """What became of the rows of one file: read = accepted + rejected + duplicate."""
+
+    read: int = 0
+    accepted: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+    lowest: float | None = None  # stars, of the ratings read
+    highest: float | None = None
+
+    @property
+    def duplicate(self) -> int:
+        """Rows that said what was known already, or something older."""
+        return self.read - self.accepted - len(self.rejects)
+
+
+@dataclass
+class Batch:
+    """One file's place in `ingest_batches`, and what has become of its rows so far."""
+
+    batch_id: int
+    snapshot_at: int  # seconds since 1970 UTC: the age of whatever in it has no time of its own
+    counts: Counts = field(default_factory=Counts)
+
+
+@dataclass
+class Keys:
+    """Keys -> ids of what the database knows; new keys are numbered here."""
+
+    table: Table
+    ids: dict[str, int]
+    fresh: list[str]
+    next: int
+
+    def id_of(self, key: str) -> int:
+        """The id of a key, a new one if need be."""
+        known = self.ids.get(key)
+        if known is None:
+            known = self.ids[key] = self.next
+            self.next += 1
+            self.fresh.append(key)
+        return known
+
+
+def known_keys(connection: Connection, table: Table) -> Keys:
+    """All keys of `users` or `movies`."""
+    id_column, key_column = list(table.columns)[:2]
+    rows = connection.execute(select(key_column, id_column))
+    return Keys(table, {key: number for key, number in rows}, [], next_id(connection, id_column))
+
+
+def merge_ratings(connection: Connection, rows: Iterable[Any], reading: Reading, into: Batch, limits: Limits) -> None:
+    """Stage, judge and merge the ratings of one file. Raises RefusedError, having written what a rollback undoes."""
+    users, movies, counts = known_keys(connection, schema.users), known_keys(connection, schema.movies), into.counts
+    _stage.create(connection)
+    staged = _staged(_judged(rows, counts, limits), users, movies, counts)
+    bulk_insert(connection, _stage, ["user_id", "movie_id", "rating", "rated_at"], staged)
+    judge(counts, limits)
+    names, titles = reading.names, reading.titles
+    bulk_insert(
+        connection,
+        schema.users,
+        ["user_id", "user_key", "name"],
+        ((users.ids[key], key, names.get(key)) for key in users.fresh),
+    )
+    unrated = [key for key in titles if key not in movies.ids]  # films of a wide matrix that nobody rated
+    for key in unrated:
+        movies.id_of(key)
+    bulk_insert(
+        connection,
+        schema.movies,
+        ["movie_id", "movie_key", "title"],
+        ((movies.ids[key], key, titles.get(key, key)) for key in movies.fresh),
+    )
+    merged = connection.execute(_MERGE, {"batch_id": into.batch_id, "snapshot_at": into.snapshot_at})
+    counts.accepted = merged.rowcount
+    _stage.drop(connection)
+
+
+def _judged(rows: Iterable[Any], counts: Counts, limits: Limits) -> Iterator[Any]:
+    """The rows that are not rejects; stops early where there are too many of those."""
+    for row in rows:
+        counts.read += 1
+        if isinstance(row, Reject):
+            counts.rejects.append(row)
+            if len(counts.rejects) > max(limits.max_rejects, ALWAYS_TOLERATED):
+                raise _too_many(counts)
+        else:
+            yield row
+
+
+def _staged(rows: Iterator[RatingRow], users: Keys, movies: Keys, counts: Counts) -> Iterator[tuple[Any, ...]]:
+    low, high = float("inf"), float("-inf")
+    for _, user_key, movie_key, rating, rated_at in rows:
+        if rating < low:
+            low = rating
+        if rating > high:
+            high = rating
+        yield users.id_of(user_key), movies.id_of(movie_key), rating, rated_at
+    if low <= high:
+        counts.lowest, counts.highest = low, high
+
+
+def judge(counts: Counts, limits: Limits) -> None:
+    """Raise RefusedError where the rejected rows say that the file is broken."""
+    bad = len(counts.rejects)
+    if bad > max(ALWAYS_TOLERATED, limits.max_reject_share * counts.read) or (bad and bad == counts.read):
+        raise _too_many(counts)
+
+
+def _too_many(counts: Counts) -> RefusedError:
+    first = counts.rejects[0]
+    message = f"{len(counts.rejects):,} of {counts.read:,} rows cannot be read; the first: {first.message}"
+    return RefusedError("TOO_MANY_REJECTS", message, first.line)
+
+
+def merge_movies(connection: Connection, rows: Iterable[Any], into: Batch, limits: Limits) -> None:
+    """Judge and merge a catalogue of films: of two descriptions of a film the one from the later file wins.
+
+    Raises RefusedError. A film that a file describes twice in different ways keeps the first.
+    """
+    counts, at = into.counts, into.snapshot_at
+    described: dict[str, MovieRow] = {}
+    for row in _judged(rows, counts, limits):
+        first = described.setdefault(row.movie_key, row)
+        if first[1:] != row[1:]:
+            message = f"film {row.movie_key} was described otherwise at line {first.line}; remove one of the two"
+            counts.rejects.append(Reject(row.line, None, "CONFLICTING_DUPLICATE", message, row.title))
+    judge(counts, limits)
+    keys, known = known_keys(connection, schema.movies), _descriptions(connection)
+    taken = [row for row in described.values() if (at, row.title, row.genres) > known.get(row.movie_key, ())]
+    counts.accepted = len(taken)
+    _write_movies(connection, taken, keys, into.batch_id)
+
+
+def _descriptions(connection: Connection) -> dict[str, tuple[Any, ...]]:
+    """movie_key -> (snapshot, title, genres) of every film that a catalogue has described."""
+    m, g, b = schema.movies, schema.genres, schema.ingest_batches
+    genres: dict[int, list[str]] = {}
+    pairs = select(schema.movie_genres.c.movie_id, g.c.name).join(g, g.c.genre_id == schema.movie_genres.c.genre_id)
+    for movie_id, name in connection.execute(pairs):
+        genres.setdefault(movie_id, []).append(name)
+    films = select(m.c.movie_id, m.c.movie_key, m.c.title, b.c.snapshot_at).join(b, b.c.batch_id == m.c.batch_id)
+    return {key: (at, title, tuple(sorted(genres.get(i, ())))) for i, key, title, at in connection.execute(films)}
+
+
+def _write_movies(connection: Connection, rows: list[MovieRow], keys: Keys, batch_id: int) -> None:
+    if not rows:
+        return
+    films = [
+        {"id": keys.id_of(row.movie_key), "movie_key": row.movie_key, "title": row.title, "batch_id": batch_id}
+        for row in rows
+    ]
+    fresh = set(keys.fresh)
+    bulk_insert(
+        connection,
+        schema.movies,
+        ["movie_id", "movie_key", "title", "batch_id"],
+        ((film["id"], film["movie_key"], film["title"], batch_id) for film in films if film["movie_key"] in fresh),
+    )
+    movies, links = schema.movies, schema.movie_genres
+    changed = [film for film in films if film["movie_key"] not in fresh]
+    if changed:
+        values = {"title": bindparam("title"), "batch_id": bindparam("batch_id")}
+        connection.execute(update(movies).where(movies.c.movie_id == bindparam("id")).values(values), changed)
+        connection.execute(delete(links).where(links.c.movie_id == bindparam("id")), [{"id": f["id"]} for f in changed])
+    genre_ids = _genre_ids(connection, {name for row in rows for name in row.genres})
+    pairs = ((keys.ids[row.movie_key], genre_ids[name]) for row in rows for name in row.genres)
+    bulk_insert(connection, links, ["movie_id", "genre_id"], pairs)
+
+
+def _genre_ids(connection: Connection, names: set[str]) -> dict[str, int]:
+    """name -> id, new genres written."""
+    genres = schema.genres
+    known = {name: number for number, name in connection.execute(select(genres.c.genre_id, genres.c.name))}
+    first = next_id(connection, genres.c.genre_id)
+    fresh = {name: first + place for place, name in enumerate(sorted(names - set(known)))}
+    if fresh:
+        connection.execute(insert(genres), [{"genre_id": number, "name": name} for name, number in fresh.items()])
+    return known | fresh

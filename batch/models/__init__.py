@@ -1,0 +1,44 @@
+"""Ratings -> fitted models: what a model is, and the only list of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any, Protocol
+
+from batch.models.baseline import Baseline
+from batch.ratings import Floats, Ints, Ratings
+
+PERSONAL = ("user_user", "item_item", "neural")
+"""The models whose lists are published. A module of the same name has `fit(ratings, params, seed)`."""
+
+REFERENCE = ("popular", "bias")
+"""The baselines, fitted and measured beside them; a model that does not beat these is not worth its night."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model says of a block of b users and every item; `nan`, with support 0, where it cannot say."""
+
+    rating: Floats  # (b, n_items) predicted stars, unclipped
+    support: Floats  # (b, n_items) the evidence behind each
+    relevance: Floats  # (b, n_items) what a list is ordered by: the rating, unless the model documents otherwise
+
+
+class Model(Protocol):
+    """A fitted model: frozen, complete, and free of side effects."""
+
+    @property
+    def baseline(self) -> Baseline:
+        """What stands in for a rating where the model cannot say."""
+
+    def score(self, users: Ints) -> Scores:
+        """Score every item for the users of these rows, (b,)."""
+
+    def weights(self) -> Mapping[str, Any]:
+        """Named float arrays worth keeping after the run; empty for models that are the ratings themselves."""
+
+
+def fit(name: str, ratings: Ratings, params: Any, seed: int) -> Model:
+    """Fit the model of that name. Its module is imported only now: torch alone takes seconds to load."""
+    model: Model = import_module(f"{__name__}.{name}").fit(ratings, params, seed)
+    return model

@@ -1,0 +1,261 @@
+"""The whole night: load, evaluate, fit, score in blocks, rank, write, audit, publish."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from importlib.metadata import version
+from itertools import islice
+from json import dumps
+from platform import python_version
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+
+from batch import publish
+from batch.artifacts import save_weights
+from batch.audit import ROWS, Check, audit_gates, audit_integrity, record
+from batch.config import Config
+from batch.database import Database, run_lock
+from batch.evaluate import Metrics, evaluate
+from batch.ingest import Report, Settings, ingest
+from batch.ingest.merge import Limits
+from batch.load import Loaded, load
+from batch.models import PERSONAL, Model, fit
+from batch.publish import CannotPublishError, RunKey
+from batch.rank import best_unseen, tie_order
+from batch.ratings import Ratings, blocks
+from batch.telemetry import progress, run_id, say, step, warn
+
+BLOCK_CELLS = 4_000_000
+"""Cells of a block (b, n_items): 32 MB an array, and a model holds about ten while it scores."""
+LIKED_SHARE = 0.8
+"""Of the scale's maximum: 4 of 5 stars, where the config does not say from where on a film counts as liked."""
+RECORDED = ("recbatch", "numpy", "scipy", "scikit-learn", "torch")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked of a night."""
+
+    logical_date: date
+    triggered_by: Literal["manual", "schedule", "catchup"] = "manual"
+    as_of: date | None = None  # use what was known by the end of that day only
+    publish: bool = True
+    force: bool = False  # over every gate but integrity
+
+
+@dataclass
+class Outcome:
+    """What came of it."""
+
+    status: Literal["published", "ready", "rejected", "already_published"]
+    run_id: int
+    checks: list[Check] = field(default_factory=list)
+    metrics: Mapping[str, Metrics] = field(default_factory=dict)
+    rows: Mapping[str, int] = field(default_factory=dict)
+    ingested: list[Report] = field(default_factory=list)
+
+    @property
+    def failed_checks(self) -> list[Check]:
+        return [check for check in self.checks if not check.passed]
+
+
+def run(database: Database, config: Config, order: Order) -> Outcome:
+    """One night, under the run lock. The list that readers see changes in the last step, or not at all.
+
+    Raises LockedError if another job is at work; whatever else is raised has left the run `failed`.
+    """
+    with run_lock(database) as holder:
+        if order.triggered_by != "manual":
+            with holder.begin():
+                done = publish.published_on(holder, order.logical_date)
+            if done is not None:
+                return Outcome("already_published", done)
+        ingested = ingest_configured(database, config)
+        with database.writer.begin() as connection:
+            key = publish.open_run(connection, **_opening(config, order))
+        token = run_id.set(key.run_id)
+        try:
+            outcome = _night(database, config, order, key, holder)
+        except BaseException as error:
+            _mark_failed(database, key, error)
+            raise
+        finally:
+            run_id.reset(token)
+        publish.purge(database, config.publish.keep_runs)
+    outcome.ingested = ingested
+    return outcome
+
+
+def _night(database: Database, config: Config, order: Order, key: RunKey, holder: Connection) -> Outcome:
+    with step("load") as told, database.reader.connect() as connection:
+        loaded = load(connection, scale=config.ingest.scale, known_until=_end_of(order.as_of, config))
+        ratings = loaded.ratings
+        told |= {"users": ratings.n_users, "films": ratings.n_items, "ratings": ratings.n_ratings}
+    with database.writer.begin() as connection:
+        publish.note(connection, key, **_facts(loaded, order, config))
+    with step("evaluate"):
+        metrics = measure(ratings, config)
+    fitted = {}
+    for name in PERSONAL:
+        with step("fit", model=name):
+            fitted[name] = fit(name, ratings, getattr(config.models, name), config.evaluation.seed)
+    with step("score") as told:
+        rows = _write(database, key, ratings, fitted, config.publish.top_n)
+        told |= rows
+    kept = save_weights(config.artifacts.dir, key.run_id, {name: model.weights() for name, model in fitted.items()})
+    with step("audit"), database.writer.begin() as connection:
+        publish.write_metrics(connection, key, metrics)
+        publish.write_metrics(connection, key, {name: {ROWS: count} for name, count in rows.items()})
+        checks = audit_integrity(connection, key.run_id)
+        checks += audit_gates(connection, key.run_id, config.gate.min_users_share)
+        record(connection, key.run_id, checks)
+    final = {"rows_written": sum(rows.values()), "forced": int(order.force)}
+    if kept:
+        final |= {"artifact": str(kept[0]), "artifact_sha256": kept[1]}
+    outcome = Outcome(_verdict(checks, order), key.run_id, checks, metrics, rows)
+    with holder.begin():  # on the connection that holds the lock: whoever lost the lock cannot publish
+        if outcome.status == "published":
+            publish.publish(holder, key, **final)
+        else:
+            publish.finish(holder, key, outcome.status, **final)
+    say("finished", status=outcome.status, rows=sum(rows.values()))
+    return outcome
+
+
+def _verdict(checks: list[Check], order: Order) -> Literal["published", "ready", "rejected"]:
+    refusing = ("integrity",) if order.force else ("integrity", "gate")
+    if any(not check.passed and check.severity in refusing for check in checks):
+        return "rejected"
+    return "published" if order.publish else "ready"
+
+
+def _write(
+    database: Database, key: RunKey, ratings: Ratings, fitted: Mapping[str, Model], top_n: int
+) -> dict[str, int]:
+    """Score, rank and write block by block, one pass for all models; returns the rows written of each."""
+    counts = ratings.item_counts()
+    order, rows = tie_order(counts), dict.fromkeys(fitted, 0)
+    with progress("scoring users", ratings.n_users) as advance:
+        for users in blocks(ratings.n_users, block_size(ratings)):
+            with database.writer.begin() as connection:
+                for name, model in fitted.items():
+                    scores = model.score(users)
+                    listed = best_unseen(scores.relevance, ratings.matrix[users], order, top_n)
+                    values = (scores.relevance, scores.rating, scores.support)
+                    rows[name] += publish.write_lists(connection, key, name, ratings, users, listed, values)
+            advance(len(users))
+    popular = list(islice((item for item in order if counts[item]), top_n))
+    with database.writer.begin() as connection:
+        publish.write_popular(connection, key, ratings.movie_ids[popular].tolist(), counts[popular].tolist())
+    return {name: count for name, count in rows.items() if count}
+
+
+def block_size(ratings: Ratings) -> int:
+    """Users scored at a time."""
+    return max(1, BLOCK_CELLS // max(ratings.n_items, ratings.n_users, 1))
+
+
+def plan(database: Database, config: Config, order: Order) -> dict[str, object]:
+    """What a run would work on, as the tables stand before `ingest.paths`; writes nothing."""
+    with database.reader.connect() as connection:
+        ratings = load(connection, scale=config.ingest.scale, known_until=_end_of(order.as_of, config)).ratings
+    active = int((ratings.user_counts() > 0).sum())
+    return {
+        "database": database.label,
+        "night": order.logical_date,
+        "ends": "published" if order.publish else "ready",
+        "ingest_first": [str(path) for path in config.ingest.paths],
+        "users": active,
+        "films": ratings.n_items,
+        "ratings": ratings.n_ratings,
+        "models": list(PERSONAL),
+        "rows_at_most": active * len(PERSONAL) * config.publish.top_n,
+        "users_a_block": block_size(ratings),
+    }
+
+
+def measure(ratings: Ratings, config: Config) -> Mapping[str, Metrics]:
+    """The night's metrics, by the settings."""
+    liked = config.evaluation.relevant_from
+    return evaluate(
+        ratings,
+        config.models,
+        seed=config.evaluation.seed,
+        n=config.publish.top_n,
+        relevant_from=LIKED_SHARE * ratings.scale[1] if liked is None else liked,
+        block=block_size(ratings),
+    )
+
+
+def ingest_configured(database: Database, config: Config) -> list[Report]:
+    """Ingest what `ingest.paths` names; a refused file is reported, and does not stop the night."""
+    reports = ingest(database, config.ingest.paths, ingest_settings(config))
+    for report in reports:
+        tell = warn if report.status == "refused" else say
+        tell("ingest", file=report.file, status=report.status, why=report.why, read=report.read, new=report.accepted)
+    return reports
+
+
+def ingest_settings(config: Config) -> Settings:
+    """What ingest needs of the settings."""
+    chosen = config.ingest
+    return Settings(chosen.scale, chosen.columns.model_dump(), Limits(chosen.max_rejects, chosen.max_reject_share))
+
+
+def republish(database: Database, wanted: Callable[[Connection], int]) -> int:
+    """Make another run current, audited once more; `wanted` picks it under the lock. Returns the run."""
+    with run_lock(database) as holder, holder.begin():
+        chosen = wanted(holder)
+        checks = audit_integrity(holder, chosen)
+        record(holder, chosen, checks)
+        broken = [check.name for check in checks if not check.passed]
+        if broken:
+            raise CannotPublishError(f"run {chosen} fails its integrity checks: {', '.join(broken)}")
+        publish.republish(holder, chosen)
+        return chosen
+
+
+def _opening(config: Config, order: Order) -> dict[str, object]:
+    return {
+        "logical_date": order.logical_date,
+        "triggered_by": order.triggered_by,
+        "forced": 0,
+        "top_n": config.publish.top_n,
+        "seed": config.evaluation.seed,
+        "config_sha256": config.sha256(),
+        "versions": dumps({"python": python_version()} | {name: version(name) for name in RECORDED}),
+    }
+
+
+def _facts(loaded: Loaded, order: Order, config: Config) -> dict[str, object]:
+    ratings = loaded.ratings
+    return {
+        "n_users": ratings.n_users,
+        "n_movies": ratings.n_items,
+        "n_ratings": ratings.n_ratings,
+        "rating_min": ratings.scale[0],
+        "rating_max": ratings.scale[1],
+        "data_sha256": loaded.sha256,
+        "last_batch_id": loaded.last_batch_id,
+        "known_until": _end_of(order.as_of, config),
+    }
+
+
+def _end_of(day: date | None, config: Config) -> int | None:
+    """The midnight that ends a day, seconds since 1970 UTC."""
+    if day is None:
+        return None
+    next_day = datetime.combine(day + timedelta(days=1), datetime.min.time(), ZoneInfo(config.schedule.timezone))
+    return int(next_day.timestamp())
+
+
+def _mark_failed(database: Database, key: RunKey, error: BaseException) -> None:
+    """Leave the reason in `runs`; where even that cannot be written, the next run marks this one abandoned."""
+    told = str(error) or type(error).__name__
+    warn("failed", error=told)
+    with suppress(SQLAlchemyError, CannotPublishError), database.writer.begin() as connection:
+        publish.finish(connection, key, "failed", error=told[:2000])

@@ -1,0 +1,125 @@
+"""Every model knob once, with its unit and reason, and the presets: full sets of values for them."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+AtLeastZero = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Knobs(BaseModel):
+    """Frozen, and an unknown name is an error: a misspelt knob must not silently keep its default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Neighbourhood(Knobs):
+    """Collaborative filtering by neighbours, for `user_user` and `item_item` alike."""
+
+    baseline: Literal["user_mean", "bias"]
+    """What a rating is measured against: the user's mean, or mu + b_u + b_i, which removes item effects too."""
+    similarity: Literal["cosine", "adjusted_cosine", "pearson", "full_cosine"]
+    """Over co-rated cells, except full_cosine, where absent counts as 0. Negative values are kept."""
+    overlap_shrinkage: AtLeastZero
+    """beta in s = sim * n / (n + beta), n co-rated cells: one common item gives cosine 1.0, which is noise."""
+    support_shrinkage: AtLeastZero
+    """lambda added to sum |s|: without it one enthusiastic stranger puts an obscure film first."""
+    neighbours: Literal["all"] | Count
+    """All, or the k most similar with s > 0: speed, and less noise."""
+    support_weight: AtLeastZero
+    """w in relevance = rating + w * ln(1 + support): stars that tenfold support is worth, over 2.3. 0 ranks by rating."""
+
+
+class Neural(Knobs):
+    """Content filtering: a film's genres -> a hidden layer -> one output per user."""
+
+    architecture: Literal["per_movie", "flattened"]
+    """per_movie: genre vector in, all users' ratings of that film out. flattened: the original form, small data only."""
+    activation: Literal["none", "relu"]
+    """none makes the network a low-rank linear filter."""
+    baseline: Literal["none", "bias"]
+    """bias adds mu + b_u + b_i, so that the network learns only what genres explain beyond them."""
+    hidden: Count
+    """Units of the hidden layer."""
+    learning_rate: Positive
+    """Adam's step size."""
+    weight_decay: AtLeastZero
+    """L2 regularisation, as Adam's weight decay: users have few ratings, and more weights than ratings overfit."""
+    epochs: Count
+    """At most this many passes over the ratings."""
+    patience: Count
+    """per_movie stops after this many epochs without a better validation error."""
+    batch_size: Count
+    """Ratings per step of per_movie."""
+    max_weights_mb: Positive
+    """flattened is refused above this size of its weights, MB: it needs 32 * n_users * n_items of them."""
+
+
+class Models(Knobs):
+    """The knobs of the three models."""
+
+    user_user: Neighbourhood
+    item_item: Neighbourhood
+    neural: Neural
+
+
+_PLAIN_NEIGHBOURHOOD = Neighbourhood(
+    baseline="user_mean",
+    similarity="cosine",
+    overlap_shrinkage=0,
+    support_shrinkage=0,
+    neighbours="all",
+    support_weight=0,
+)
+
+PRESETS: dict[str, Models] = {
+    "plain": Models(
+        user_user=_PLAIN_NEIGHBOURHOOD,
+        item_item=_PLAIN_NEIGHBOURHOOD,
+        neural=Neural(
+            architecture="per_movie",
+            activation="none",
+            baseline="none",
+            hidden=32,
+            learning_rate=0.01,
+            weight_decay=0.001,
+            epochs=200,
+            patience=5,
+            batch_size=4096,
+            max_weights_mb=100,
+        ),
+    ),
+    "tuned": Models(
+        user_user=Neighbourhood(
+            baseline="bias",
+            similarity="adjusted_cosine",
+            overlap_shrinkage=20,
+            support_shrinkage=1,
+            neighbours="all",
+            support_weight=0.5,
+        ),
+        item_item=Neighbourhood(
+            baseline="bias",
+            similarity="adjusted_cosine",
+            overlap_shrinkage=20,
+            support_shrinkage=1,
+            neighbours="all",
+            support_weight=0.5,
+        ),
+        neural=Neural(
+            architecture="per_movie",
+            activation="none",
+            baseline="bias",
+            hidden=32,
+            learning_rate=0.01,
+            weight_decay=0.001,
+            epochs=200,
+            patience=5,
+            batch_size=4096,
+            max_weights_mb=100,
+        ),
+    ),
+}
+"""`plain` is the method as first described, to the letter; `tuned` is what a list worth publishing needs."""

@@ -1,0 +1,181 @@
+"""Lists -> `recommendations` under an unpublished run, then one pointer flipped; rollback and purge undo and tidy."""
+
+import os
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, text, update
+
+from batch import RecbatchError, schema
+from batch.database import Database, bulk_insert, next_id
+from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Ratings
+
+_runs, _publication = schema.runs, schema.publication
+
+
+class CannotPublishError(RecbatchError):
+    """The run is not one that can become current; the message says why."""
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """A run and the token of the process that may publish it."""
+
+    run_id: int
+    owner: str
+
+
+def open_run(connection: Connection, *, logical_date: date, triggered_by: str, **columns: Any) -> RunKey:
+    """Record a new run as running; the caller holds the run lock, so that any other running one is dead."""
+    now = datetime.now(UTC)
+    connection.execute(
+        update(_runs)
+        .where(_runs.c.status == "running")
+        .values(status="abandoned", finished_at=now, error="its process ended without a word")
+    )
+    key = RunKey(next_id(connection, _runs.c.run_id), f"{secrets.token_hex(16)}@{socket.gethostname()}:{os.getpid()}")
+    row = {"logical_date": logical_date, "triggered_by": triggered_by, "status": "running", "started_at": now}
+    connection.execute(insert(_runs), {"run_id": key.run_id, "owner": key.owner, **row, **columns})
+    return key
+
+
+def note(connection: Connection, run: RunKey, **columns: Any) -> None:
+    """Fill in columns of a running run. Raises CannotPublishError if the run is no longer this process's."""
+    mine = and_(_runs.c.run_id == run.run_id, _runs.c.owner == run.owner, _runs.c.status == "running")
+    if connection.execute(update(_runs).where(mine).values(**columns)).rowcount != 1:
+        raise CannotPublishError(f"run {run.run_id} was taken over by another process")
+
+
+def finish(connection: Connection, run: RunKey, status: str, **columns: Any) -> None:
+    """End a running run as `ready`, `rejected` or `failed`."""
+    note(connection, run, status=status, finished_at=datetime.now(UTC), **columns)
+
+
+def write_lists(
+    connection: Connection, run: RunKey, model: str, ratings: Ratings, users: Ints, listed: Ints, values: "Values"
+) -> int:
+    """Write one block of lists, (b, n), NOBODY where a list has ended; returns the rows written."""
+    rows, ranks = (listed != NOBODY).nonzero()  # (cells,) each, row by row in order of rank
+    items = listed[rows, ranks]
+    columns = ["run_id", "user_id", "model", "rank", "movie_id", "score", "predicted_rating", "support"]
+    user_ids, movie_ids = ratings.user_ids[users[rows]].tolist(), ratings.movie_ids[items].tolist()
+    scores, predicted, support = (_stored(array[rows, items]) for array in values)
+    cells = zip(user_ids, (ranks + 1).tolist(), movie_ids, scores, predicted, support, strict=True)
+    lines = ((run.run_id, user, model, rank, movie, *numbers) for user, rank, movie, *numbers in cells)
+    return bulk_insert(connection, schema.recommendations, columns, lines)
+
+
+Values = tuple[Floats, Floats, Floats]
+"""Score, predicted rating and support of a block, (b, n_items) each."""
+
+
+def _stored(values: Floats) -> list[float | None]:
+    """As the database keeps them: rounded where ties are decided, so that noise is never published; nan is NULL."""
+    return [None if value != value else value for value in values.round(SCORE_DECIMALS).tolist()]
+
+
+def write_popular(connection: Connection, run: RunKey, movie_ids: Sequence[int], counts: Sequence[float]) -> None:
+    """Write the list for anyone the models do not know, best first."""
+    rows = ((run.run_id, rank, *film) for rank, film in enumerate(zip(movie_ids, counts, strict=True), 1))
+    bulk_insert(connection, schema.popular_items, ["run_id", "rank", "movie_id", "score"], rows)
+
+
+def write_metrics(connection: Connection, run: RunKey, metrics: Mapping[str, Mapping[str, float]]) -> None:
+    """Record what `evaluate` measured."""
+    rows = ((run.run_id, model, name, value) for model, named in metrics.items() for name, value in named.items())
+    bulk_insert(connection, schema.run_metrics, ["run_id", "model", "metric", "value"], rows)
+
+
+def publish(connection: Connection, run: RunKey, **columns: Any) -> None:
+    """Make a running run current, in the caller's one transaction on the connection that holds the run lock.
+
+    Raises CannotPublishError, leaving the current list as it is, if the run is no longer this process's, or if a newer
+    one is current: a night never goes backwards by itself.
+    """
+    now = datetime.now(UTC)
+    note(connection, run, status="published", published_at=now, finished_at=now, **columns)
+    if _flip(connection, run.run_id, now, forwards_only=True) != 1:
+        raise CannotPublishError(f"run {run.run_id} is older than the published one")
+
+
+_FLIP = """
+    INSERT INTO publication (slot, run_id, previous_run_id, published_at) VALUES ('current', :run_id, NULL, :now)
+    ON CONFLICT (slot) DO UPDATE SET previous_run_id = publication.run_id, run_id = excluded.run_id,
+                                     published_at = excluded.published_at"""
+_FLIP_FORWARDS = _FLIP + " WHERE excluded.run_id > publication.run_id"
+_FLIP_ANYWHERE = _FLIP + " WHERE excluded.run_id <> publication.run_id"
+
+
+def _flip(connection: Connection, run_id: int, now: datetime, *, forwards_only: bool) -> int:
+    statement = text(_FLIP_FORWARDS if forwards_only else _FLIP_ANYWHERE)
+    flip = statement.bindparams(bindparam("run_id", run_id), bindparam("now", now, type_=schema.Moment()))
+    return connection.execute(flip).rowcount
+
+
+def republish(connection: Connection, run_id: int) -> None:
+    """Make a finished run current, older ones too; the caller has audited it. Raises CannotPublishError."""
+    row = connection.execute(select(_runs.c.status, _runs.c.purged_at).where(_runs.c.run_id == run_id)).first()
+    if row is None:
+        raise CannotPublishError(f"there is no run {run_id}; 'recbatch runs' lists them")
+    if row.purged_at is not None:
+        raise CannotPublishError(f"the lists of run {run_id} were purged; rerun that night with 'recbatch run --as-of'")
+    if row.status not in ("ready", "published", "rejected"):
+        raise CannotPublishError(f"run {run_id} is {row.status}: it has no complete lists")
+    now = datetime.now(UTC)
+    if row.status != "published":
+        forced = {"forced": 1} if row.status == "rejected" else {}
+        values = {"status": "published", "published_at": now, **forced}
+        connection.execute(update(_runs).where(_runs.c.run_id == run_id).values(values))
+    _flip(connection, run_id, now, forwards_only=False)
+
+
+def previous(connection: Connection) -> int:
+    """The run that was current before the current one. Raises CannotPublishError if there was none."""
+    pointer = connection.execute(select(_publication.c.previous_run_id)).scalar()
+    if pointer is None:
+        raise CannotPublishError("no run was published before the current one")
+    return int(pointer)
+
+
+def published_on(connection: Connection, logical_date: date) -> int | None:
+    """The run that was published for that night, if any."""
+    wanted = and_(_runs.c.logical_date == logical_date, _runs.c.status == "published")
+    return connection.execute(select(func.max(_runs.c.run_id)).where(wanted)).scalar()
+
+
+def purge(database: Database, keep_runs: int) -> list[int]:
+    """Delete the lists of runs that are neither among the newest `keep_runs` nor current nor the one before.
+
+    Rows that failed and abandoned runs left go too. Runs, metrics and checks stay as history. One transaction a run.
+    Returns the runs purged. The caller holds the run lock.
+    """
+    with database.writer.begin() as connection:
+        doomed = _purgeable(connection, keep_runs)
+    for run_id, artifact in doomed:
+        with database.writer.begin() as connection:
+            for table in (schema.recommendations, schema.popular_items):
+                connection.execute(delete(table).where(table.c.run_id == run_id, ~_in_use(run_id)))
+            connection.execute(update(_runs).where(_runs.c.run_id == run_id).values(purged_at=datetime.now(UTC)))
+        if artifact:
+            Path(artifact).unlink(missing_ok=True)
+    return [run_id for run_id, _ in doomed]
+
+
+def _purgeable(connection: Connection, keep_runs: int) -> list[tuple[int, str | None]]:
+    whole = _runs.c.status.in_(("published", "ready", "rejected"))
+    kept = select(_runs.c.run_id).where(whole).order_by(_runs.c.run_id.desc()).limit(keep_runs)
+    pointers = connection.execute(select(_publication.c.run_id, _publication.c.previous_run_id)).first() or ()
+    spared = {number for number in pointers if number is not None} | set(connection.execute(kept).scalars())
+    done = select(_runs.c.run_id, _runs.c.artifact).where(_runs.c.status != "running", _runs.c.purged_at.is_(None))
+    return [(row.run_id, row.artifact) for row in connection.execute(done) if row.run_id not in spared]
+
+
+def _in_use(run_id: int) -> Any:
+    """Backs the choice of what to purge by the statement itself."""
+    p = _publication.c
+    return exists(select(p.slot).where(or_(p.run_id == run_id, p.previous_run_id == run_id)))

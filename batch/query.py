@@ -1,0 +1,200 @@
+"""`recommendations` -> a caller: who should see what, from which run, published when. Starts fast, needs no numerics.
+
+from batch.query import snapshot, top
+
+with snapshot("sqlite:///recbatch.db") as connection:
+    answer = top(connection, "1", model="item_item")
+    for film in answer.films:
+        print(film.rank, film.title, film.score)
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, select
+
+from batch import RecbatchError, schema
+from batch.database import Database, open_database, require_tables
+
+_users, _movies, _runs = schema.users, schema.movies, schema.runs
+_lists, _popular, _publication = schema.recommendations, schema.popular_items, schema.publication
+
+
+class UnknownUserError(RecbatchError):
+    """No user has this key or name."""
+
+
+class AmbiguousUserError(RecbatchError):
+    """Several users have this name; the message lists their keys."""
+
+
+class NoSuchRunError(RecbatchError):
+    """Nothing is published yet, or the run asked for has no lists."""
+
+
+@dataclass(frozen=True)
+class Film:
+    """One recommended film. `score` orders the list; `predicted_rating` is in stars, unclipped, None for `popular`."""
+
+    rank: int
+    movie_key: str
+    title: str
+    score: float
+    predicted_rating: float | None
+    reason: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A list, and where it comes from. `user_key` is None for the list for everyone, whose model is `popular`."""
+
+    user_key: str | None
+    user_name: str | None
+    model: str
+    run_id: int
+    published_at: datetime | None  # None for a run that was never published
+    scale: tuple[float, float] | None  # lowest and highest rating, stars
+    films: tuple[Film, ...]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Which run is current, and since when."""
+
+    run_id: int
+    previous_run_id: int | None
+    published_at: datetime
+
+
+@lru_cache(maxsize=8)
+def _database(url: str, schema_name: str) -> Database:
+    database = open_database(url, schema_name)
+    require_tables(database)
+    return database
+
+
+@contextmanager
+def snapshot(url: str, schema_name: str = "recbatch") -> Iterator[Connection]:
+    """A read-only connection on which every answer is of one moment, whatever is published meanwhile.
+
+    Open a new one to see a new night; a snapshot kept for hours keeps the database from tidying up. Raises
+    `batch.database.NotReadyError` where there are no tables.
+    """
+    with _database(url, schema_name).reader.connect() as connection:
+        yield connection
+
+
+def published(connection: Connection) -> Publication | None:
+    """The current run; None before the first is published."""
+    p = _publication.c
+    row = connection.execute(select(p.run_id, p.previous_run_id, p.published_at)).first()
+    return Publication(*row) if row else None
+
+
+def find_user(connection: Connection, user: str) -> str:
+    """The key of the user with this key, or with this name if only one has it.
+
+    Raises UnknownUserError or AmbiguousUserError.
+    """
+    if connection.execute(select(_users.c.user_key).where(_users.c.user_key == user)).first():
+        return user
+    named = connection.execute(select(_users.c.user_key).where(_users.c.name == user).limit(6)).scalars().all()
+    if not named:
+        raise UnknownUserError(f"no user has the key or name {user!r}")
+    if len(named) > 1:
+        raise AmbiguousUserError(f"several users are named {user!r}; use one of the keys {', '.join(named)}")
+    return str(named[0])
+
+
+def top(connection: Connection, user: str, *, model: str, n: int | None = None, run_id: int | None = None) -> Answer:
+    """One user's list by key, at most n films, of the published run or of the run given; no films if it has none.
+
+    Raises NoSuchRunError, UnknownUserError.
+    """
+    run = _run(connection, run_id)
+    query = _films(run.run_id, model).where(_users.c.user_key == user)
+    rows = connection.execute(query if n is None else query.where(_lists.c.rank <= n)).all()
+    if rows:
+        return _answer(rows, model, run)
+    known = connection.execute(select(_users.c.name).where(_users.c.user_key == user)).first()
+    if known is None:
+        raise UnknownUserError(f"no user has the key {user!r}")
+    return Answer(user, known.name, model, run.run_id, run.published_at, _scale(run), ())
+
+
+def lists(connection: Connection, *, model: str, run_id: int | None = None) -> Iterator[Answer]:
+    """Every user's list of one model, in order of the database's user ids; read as they come, not held in memory.
+
+    Raises NoSuchRunError.
+    """
+    run = _run(connection, run_id)
+    rows = connection.execution_options(yield_per=10_000).execute(_films(run.run_id, model))
+    for _, of_user in groupby(rows, key=lambda row: row.user_key):
+        yield _answer(list(of_user), model, run)
+
+
+def popular(connection: Connection, *, n: int | None = None, run_id: int | None = None) -> Answer:
+    """The list for anyone the models do not know: the most rated films. Raises NoSuchRunError."""
+    run = _run(connection, run_id)
+    i, m = _popular.c, _movies.c
+    query = select(i.rank, m.movie_key, m.title, i.score).join_from(_popular, _movies, i.movie_id == m.movie_id)
+    rows = connection.execute(query.where(i.run_id == run.run_id).order_by(i.rank)).all()
+    films = tuple(Film(row.rank, row.movie_key, row.title, row.score, None, None) for row in rows)
+    return Answer(None, None, "popular", run.run_id, run.published_at, _scale(run), films if n is None else films[:n])
+
+
+def models(connection: Connection, *, run_id: int | None = None) -> tuple[str, ...]:
+    """The models that a run has lists of. Raises NoSuchRunError."""
+    run = _run(connection, run_id)
+    rows = connection.execute(select(_lists.c.model).distinct().where(_lists.c.run_id == run.run_id))
+    return tuple(sorted(rows.scalars()))
+
+
+def _run(connection: Connection, run_id: int | None) -> Row[Any]:
+    r, p = _runs.c, _publication.c
+    if run_id is None:
+        current = select(r.run_id, p.published_at, r.rating_min, r.rating_max)
+        row = connection.execute(current.join_from(_publication, _runs, p.run_id == r.run_id)).first()
+        if row is None:
+            raise NoSuchRunError("nothing is published yet; run 'recbatch run'")
+        return row
+    pinned = select(r.run_id, r.published_at, r.rating_min, r.rating_max, r.status, r.purged_at)
+    row = connection.execute(pinned.where(r.run_id == run_id)).first()
+    if row is None:
+        raise NoSuchRunError(f"there is no run {run_id}; 'recbatch runs' lists them")
+    if row.purged_at is not None or row.status not in ("published", "ready", "rejected"):
+        raise NoSuchRunError(f"run {run_id} has no lists: it is {'purged' if row.purged_at else row.status}")
+    return row
+
+
+def _films(run_id: int, model: str) -> Select[Any]:
+    columns = (_lists.c.rank, _movies.c.movie_key, _movies.c.title, _lists.c.score, _lists.c.predicted_rating)
+    return (
+        select(_users.c.user_key, _users.c.name, *columns, _lists.c.reason)
+        .join_from(_lists, _users, _users.c.user_id == _lists.c.user_id)
+        .join(_movies, _movies.c.movie_id == _lists.c.movie_id)
+        .where(_lists.c.run_id == run_id, _lists.c.model == model)
+        .order_by(_lists.c.user_id, _lists.c.rank)
+    )
+
+
+def _answer(rows: Any, model: str, run: Row[Any]) -> Answer:
+    films = tuple(
+        Film(row.rank, row.movie_key, row.title, row.score, row.predicted_rating, _read(row.reason)) for row in rows
+    )
+    return Answer(rows[0].user_key, rows[0].name, model, run.run_id, run.published_at, _scale(run), films)
+
+
+def _scale(run: Row[Any]) -> tuple[float, float] | None:
+    return None if run.rating_min is None else (run.rating_min, run.rating_max)
+
+
+def _read(reason: Any) -> dict[str, Any] | None:
+    """Postgres gives JSON as a value, SQLite as text."""
+    return json.loads(reason) if isinstance(reason, str) else reason

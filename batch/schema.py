@@ -1,0 +1,277 @@
+"""The tables and views, once for SQLite and Postgres."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Dialect,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+HEAD = "0001"
+"""The newest migration: what the tables of a database must be at for this program to work on it."""
+
+# SQLite's STRICT tables, which refuse text in a number column, know these five names only.
+Id = BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
+Small = SmallInteger().with_variant(sqlite.INTEGER(), "sqlite")
+Real = Double().with_variant(sqlite.REAL(), "sqlite")
+Json = Text().with_variant(JSONB(), "postgresql")
+
+
+class Moment(TypeDecorator[datetime]):
+    """An instant in UTC: timestamptz on Postgres, ISO 8601 text on SQLite, where text then sorts by time."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(DateTime(timezone=True) if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone(UTC)
+
+
+class Day(TypeDecorator[date]):
+    """A calendar date: date on Postgres, ISO 8601 text on SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Date() if dialect.name == "postgresql" else Text())
+
+    def process_bind_param(self, value: date | None, dialect: Dialect) -> Any:
+        return value if value is None or dialect.name == "postgresql" else value.isoformat()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> date | None:
+        return date.fromisoformat(value) if isinstance(value, str) else value
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+
+def _table(name: str, *parts: Any, rowid: bool = True) -> Table:
+    """A STRICT table; without a rowid where its primary key is how it is read."""
+    return Table(name, metadata, *parts, sqlite_strict=True, sqlite_with_rowid=rowid)
+
+
+def _id(name: str, **options: Any) -> Column[int]:
+    """A primary key that this program numbers itself, under the run lock."""
+    return Column(name, Id, primary_key=True, autoincrement=False, **options)
+
+
+users = _table(
+    "users",
+    _id("user_id"),
+    Column("user_key", Text, nullable=False),
+    Column("name", Text),
+    UniqueConstraint("user_key"),
+)
+
+movies = _table(
+    "movies",
+    _id("movie_id"),
+    Column("movie_key", Text, nullable=False),
+    Column("title", Text, nullable=False),
+    Column("batch_id", Id, ForeignKey("ingest_batches.batch_id")),  # NULL: only ratings have named it so far
+    UniqueConstraint("movie_key"),
+)
+
+genres = _table("genres", _id("genre_id"), Column("name", Text, nullable=False), UniqueConstraint("name"))
+
+movie_genres = _table(
+    "movie_genres",
+    Column("movie_id", Id, ForeignKey("movies.movie_id"), primary_key=True),
+    Column("genre_id", Id, ForeignKey("genres.genre_id"), primary_key=True),
+    rowid=False,
+)
+
+ingest_batches = _table(
+    "ingest_batches",
+    _id("batch_id"),
+    Column("file", Text, nullable=False),
+    Column("format", Text, nullable=False),
+    Column("sha256", Text, nullable=False),  # of the content, unpacked
+    Column("settings_sha256", Text, nullable=False),  # of the settings it was read by
+    Column("snapshot_at", Id, nullable=False),  # seconds since 1970 UTC
+    Column("ingested_at", Moment, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("rows_read", Id, nullable=False),
+    Column("rows_accepted", Id, nullable=False),
+    Column("rows_rejected", Id, nullable=False),
+    Column("rows_duplicate", Id, nullable=False),
+    Column("scale_min", Real),  # stars; NULL for a file without ratings
+    Column("scale_max", Real),
+    Column("error", Text),
+    CheckConstraint("status IN ('merged', 'refused')", name="status"),
+    CheckConstraint("rows_read = rows_accepted + rows_rejected + rows_duplicate", name="every_row_accounted_for"),
+)
+
+ingest_rejects = _table(
+    "ingest_rejects",
+    Column("batch_id", Id, ForeignKey("ingest_batches.batch_id"), primary_key=True),
+    Column("reject_no", Id, primary_key=True),
+    Column("file", Text, nullable=False),
+    Column("line", Id, nullable=False),  # as an editor counts them, from 1
+    Column("field", Text),
+    Column("code", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    rowid=False,
+)
+
+ratings = _table(
+    "ratings",
+    Column("user_id", Id, ForeignKey("users.user_id"), primary_key=True),
+    Column("movie_id", Id, ForeignKey("movies.movie_id"), primary_key=True),
+    Column("rating", Real, nullable=False),
+    Column("rated_at", Id),  # seconds since 1970 UTC; NULL where the file had no times
+    Column("batch_id", Id, ForeignKey("ingest_batches.batch_id"), nullable=False),
+    CheckConstraint("rating BETWEEN -1e6 AND 1e6", name="rating"),
+    rowid=False,
+)
+
+_RUNNING = text("status = 'running'")
+_NIGHTLY = text("status = 'published' AND triggered_by <> 'manual'")
+
+runs = _table(
+    "runs",
+    _id("run_id"),
+    Column("logical_date", Day, nullable=False),
+    Column("triggered_by", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("owner", Text, nullable=False),  # who may publish it: a token of the process that opened it
+    Column("started_at", Moment, nullable=False),
+    Column("finished_at", Moment),
+    Column("published_at", Moment),
+    Column("purged_at", Moment),
+    Column("forced", Small, nullable=False),  # 1 where a person overrode a gate
+    Column("n_users", Id),
+    Column("n_movies", Id),
+    Column("n_ratings", Id),
+    Column("top_n", Id, nullable=False),  # films in a list, at most
+    Column("rows_written", Id),
+    Column("rating_min", Real),  # the scale the ratings are on, stars
+    Column("rating_max", Real),
+    Column("seed", Id, nullable=False),
+    Column("config_sha256", Text, nullable=False),
+    Column("data_sha256", Text),
+    Column("last_batch_id", Id),  # the newest batch whose ratings it saw
+    Column("known_until", Id),  # seconds since 1970 UTC: ratings from then on were left out; NULL: none were
+    Column("versions", Json, nullable=False),
+    Column("artifact", Text),  # where the trained weights lie
+    Column("artifact_sha256", Text),
+    Column("error", Text),
+    CheckConstraint("triggered_by IN ('manual', 'schedule', 'catchup')", name="triggered_by"),
+    CheckConstraint("status IN ('running', 'ready', 'published', 'rejected', 'failed', 'abandoned')", name="status"),
+    Index("uq_runs_one_running", "status", unique=True, sqlite_where=_RUNNING, postgresql_where=_RUNNING),
+    Index("uq_runs_one_a_night", "logical_date", unique=True, sqlite_where=_NIGHTLY, postgresql_where=_NIGHTLY),
+)
+
+run_metrics = _table(
+    "run_metrics",
+    Column("run_id", Id, ForeignKey("runs.run_id"), primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("metric", Text, primary_key=True),
+    Column("value", Real, nullable=False),
+    rowid=False,
+)
+
+run_checks = _table(
+    "run_checks",
+    Column("run_id", Id, ForeignKey("runs.run_id"), primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Real, nullable=False),
+    Column("threshold", Real, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("passed", Small, nullable=False),
+    CheckConstraint("severity IN ('integrity', 'gate')", name="severity"),
+    rowid=False,
+)
+
+# No foreign keys here: the audit checks millions of rows in one join instead of one trigger call a row. The range
+# of score refuses NaN and infinity on both databases.
+recommendations = _table(
+    "recommendations",
+    Column("run_id", Id, primary_key=True),
+    Column("user_id", Id, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("rank", Small, primary_key=True),
+    Column("movie_id", Id, nullable=False),
+    Column("score", Real, nullable=False),
+    Column("predicted_rating", Real),
+    Column("support", Real, nullable=False),
+    Column("reason", Json),
+    CheckConstraint("rank >= 1", name="rank"),
+    CheckConstraint("score BETWEEN -1e6 AND 1e6", name="score"),
+    CheckConstraint("predicted_rating BETWEEN -1e6 AND 1e6", name="predicted_rating"),
+    CheckConstraint("support BETWEEN 0 AND 1e12", name="support"),
+    rowid=False,
+)
+
+popular_items = _table(
+    "popular_items",
+    Column("run_id", Id, primary_key=True),
+    Column("rank", Small, primary_key=True),
+    Column("movie_id", Id, nullable=False),
+    Column("score", Real, nullable=False),
+    CheckConstraint("rank >= 1", name="rank"),
+    CheckConstraint("score BETWEEN 0 AND 1e12", name="score"),
+    rowid=False,
+)
+
+publication = _table(
+    "publication",
+    Column("slot", Text, primary_key=True),
+    Column("run_id", Id, ForeignKey("runs.run_id"), nullable=False),
+    Column("previous_run_id", Id, ForeignKey("runs.run_id")),
+    Column("published_at", Moment, nullable=False),
+    CheckConstraint("slot = 'current'", name="slot"),
+)
+
+VIEWS = {
+    "current_recommendations": """
+        SELECT u.user_key, u.name AS user_name, r.model, r.rank, m.movie_key, m.title, r.score, r.predicted_rating,
+               r.reason, r.run_id, p.published_at
+        FROM publication p
+        JOIN recommendations r ON r.run_id = p.run_id
+        JOIN users u ON u.user_id = r.user_id
+        JOIN movies m ON m.movie_id = r.movie_id""",
+    "current_popular": """
+        SELECT i.rank, m.movie_key, m.title, i.score, i.run_id, p.published_at
+        FROM publication p
+        JOIN popular_items i ON i.run_id = p.run_id
+        JOIN movies m ON m.movie_id = i.movie_id""",
+}
+"""What applications read: the published run only."""

@@ -1,0 +1,160 @@
+"""Answers, runs, metrics -> tables that people read, 80 columns wide where there is no terminal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from batch.evaluate import Metrics
+from batch.ingest import Report
+from batch.nightly import Outcome
+from batch.operate import Run
+from batch.query import Answer
+from batch.schedule import Nights
+
+SHOWN_REJECTS = 5
+"""Rejected rows that are printed; all of them lie in ingest_rejects."""
+SMALLER_IS_BETTER = {"rmse", "mae", "fallback_share"}
+
+
+def answers(found: Sequence[Answer]) -> None:
+    """One table a list."""
+    for answer in found:
+        who = (
+            answer.user_key
+            if answer.user_name in (None, answer.user_key)
+            else f"{answer.user_name} ({answer.user_key})"
+        )
+        when = f", published {_minute(answer.published_at)}" if answer.published_at else ", never published"
+        title = f"{answer.model} for {who or 'everyone'}: run {answer.run_id}{when}"
+        if not answer.films:
+            typer.echo(f"{title}\n  no films: the model has nothing to say to this user\n")
+            continue
+        stars = answer.model != "popular"
+        table = _table(["", "film", "stars", "score"] if stars else ["", "film", "ratings"], numbers=(0, 2, 3))
+        for film in answer.films:
+            rating = film.predicted_rating
+            if rating is not None and answer.scale:
+                rating = min(max(rating, answer.scale[0]), answer.scale[1])
+            figures = ["" if rating is None else f"{rating:.2f}", f"{film.score:.3f}"] if stars else [f"{film.score:g}"]
+            table.add_row(str(film.rank), film.title, *figures)
+        _show(table, title)
+
+
+def side_by_side(lists: Sequence[Answer]) -> None:
+    """One user's lists of several models, a column each."""
+    table = _table(["", *(answer.model for answer in lists)], numbers=(0,))
+    longest = max((len(answer.films) for answer in lists), default=0)
+    for place in range(longest):
+        titles = [answer.films[place].title if place < len(answer.films) else "" for answer in lists]
+        table.add_row(str(place + 1), *titles)
+    _show(table, lists[0].user_name or lists[0].user_key or "")
+
+
+def metrics_table(metrics: Mapping[str, Metrics]) -> None:
+    """Models against baselines; the best of each column has a star."""
+    columns = [name for name in _ordered(metrics) if name != "users"]
+    table = _table(["model", *columns], numbers=range(1, len(columns) + 1))
+    for model, measured in metrics.items():
+        cells = []
+        for name in columns:
+            values = [other[name] for other in metrics.values() if name in other]
+            best = min(values) if name in SMALLER_IS_BETTER else max(values)
+            mark = "*" if measured.get(name) == best and name != "fallback_share" else " "
+            cells.append(f"{measured[name]:.3f}{mark}" if name in measured else "-")
+        table.add_row(model, *cells)
+    users = max((measured.get("users", 0) for measured in metrics.values()), default=0)
+    _show(table, f"On held-out ratings ({users:,.0f} users with a film they liked; * = best)")
+
+
+def outcome_lines(outcome: Outcome) -> None:
+    """How a run ended, in a few lines."""
+    ingest_reports(outcome.ingested)
+    if outcome.status == "already_published":
+        typer.echo(f"nothing to do: run {outcome.run_id} is published for that night")
+        return
+    if outcome.metrics:
+        metrics_table(outcome.metrics)
+    for check in outcome.failed_checks:
+        typer.echo(f"{check.severity} check {check.name}: {check.value:g}, threshold {check.threshold:g}")
+    written = ", ".join(f"{count:,} {model}" for model, count in outcome.rows.items()) or "no rows"
+    typer.echo(f"run {outcome.run_id} is {outcome.status}: {written}")
+    if outcome.status == "rejected":
+        remedy = "'recbatch run --force' overrides all checks but integrity"
+        typer.echo(f"readers still get the list that was current before; {remedy}", err=True)
+
+
+def plan_lines(plan: Mapping[str, Any]) -> None:
+    """What a run would work on."""
+    for name, value in plan.items():
+        shown = f"{value:,}" if isinstance(value, int) else ", ".join(value) if isinstance(value, list) else value
+        typer.echo(f"{name.replace('_', ' ')}: {shown if shown != '' else 'nothing'}")
+
+
+def ingest_reports(reports: Iterable[Report]) -> None:
+    """What each file was taken for, and what became of its rows."""
+    for report in reports:
+        if report.status == "refused":
+            typer.echo(f"refused: {report.why}", err=True)
+        elif report.status in ("skipped", "unchanged"):
+            typer.echo(f"{report.file}: {report.why}, {report.status}")
+        else:
+            typer.echo(f"{report.file}: {report.format}, because {report.why}")
+            counts = f"{report.accepted:,} accepted + {report.rejected:,} rejected + {report.duplicate:,} duplicate"
+            typer.echo(f"  {report.status}: {report.read:,} rows = {counts}")
+        for reject in report.rejects[:SHOWN_REJECTS]:
+            typer.echo(f"  {report.file}:{reject.line}: {reject.message}", err=True)
+        if len(report.rejects) > SHOWN_REJECTS:
+            typer.echo(f"  and {len(report.rejects) - SHOWN_REJECTS:,} more, in ingest_rejects", err=True)
+        for warning in report.warnings[:SHOWN_REJECTS]:
+            typer.echo(f"  {report.file}: {warning}", err=True)
+
+
+def run_table(runs: Sequence[Run]) -> None:
+    """The history, newest first."""
+    table = _table(["run", "night", "by", "status", "started", "rows", ""], numbers=(0, 5))
+    for run in runs:
+        marks = [
+            word for word, holds in (("current", run.current), ("forced", run.forced), ("purged", run.purged)) if holds
+        ]
+        rows = "" if run.rows_written is None else f"{run.rows_written:,}"
+        told = ", ".join(marks) or (run.error or "")
+        started = _minute(run.started_at)
+        table.add_row(str(run.run_id), str(run.logical_date), run.triggered_by, run.status, started, rows, told)
+    _show(table, None)
+
+
+def coming_nights(nights: Nights, count: int) -> None:
+    """The next times the job is due, in UTC, with the night each stands for."""
+    for night in islice(nights.after(datetime.now(UTC)), count):
+        typer.echo(f"{night.due:%Y-%m-%d %H:%M} UTC, for {night.logical_date}")
+
+
+def _ordered(metrics: Mapping[str, Metrics]) -> list[str]:
+    """Every metric that some model has, in order of first appearance."""
+    return list(dict.fromkeys(name for measured in metrics.values() for name in measured))
+
+
+def _table(columns: Sequence[str], numbers: Iterable[int]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left", title_style="")
+    right = set(numbers)
+    for place, name in enumerate(columns):
+        table.add_column(name, justify="right" if place in right else "left", overflow="fold")
+    return table
+
+
+def _show(table: Table, title: str | None) -> None:
+    """Titles of films are text: no markup, no emoji codes, no colours for what looks like a number."""
+    console = Console(markup=False, emoji=False, highlight=False)
+    if title:
+        console.print(title, style="bold")
+    console.print(table)
+    console.print()
+
+
+def _minute(moment: datetime | None) -> str:
+    return f"{moment:%Y-%m-%d %H:%M}" if moment else ""

@@ -1,0 +1,88 @@
+"""What happens -> log lines that carry the run id, and progress: a bar on a terminal, a line now and then elsewhere."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+log = logging.getLogger("recbatch")
+run_id: ContextVar[int | None] = ContextVar("run_id", default=None)
+"""The run at work, added to every line."""
+
+LINE_EVERY = 10.0
+"""Seconds between progress lines where there is no terminal."""
+
+
+class _KeyValue(logging.Formatter):
+    """`2026-11-23T02:30:00Z level=info run=12 event=loaded ratings=100836`: readable, and split by any log tool."""
+
+    converter = time.gmtime
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, Any] = {"level": record.levelname.lower()}
+        if run_id.get() is not None:
+            fields["run"] = run_id.get()
+        fields |= {"event": record.getMessage(), **getattr(record, "fields", {})}
+        line = " ".join(f"{key}={_quoted(value)}" for key, value in fields.items())
+        return f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%SZ')} {line}"
+
+
+def _quoted(value: Any) -> str:
+    text = f"{value:.3g}" if isinstance(value, float) else str(value)
+    if text and not any(sign in text for sign in ' "=\n\r\t'):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+    return f'"{escaped}"'
+
+
+def start_logging(*, verbose: bool) -> None:
+    """Log to stderr: warnings on their own, everything with `verbose`."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_KeyValue())
+    log.handlers[:] = [handler]
+    log.propagate = False
+    log.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def say(event: str, /, **fields: Any) -> None:
+    """Log one event with its figures."""
+    log.info(event, extra={"fields": fields})
+
+
+def warn(event: str, /, **fields: Any) -> None:
+    """Log something a person should look at."""
+    log.warning(event, extra={"fields": fields})
+
+
+@contextmanager
+def step(name: str, /, **fields: Any) -> Iterator[dict[str, Any]]:
+    """Time a step and log it when it is done; the caller may add figures to the dict it gets."""
+    began = time.perf_counter()
+    yield fields
+    say(name, **fields, seconds=time.perf_counter() - began)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show how far a long step is; call the function it gives with how much more is done."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.progress import Progress
+
+        with Progress(console=Console(stderr=True), transient=True) as bars:
+            task = bars.add_task(what, total=total)
+            yield lambda more: bars.advance(task, more)
+        return
+    done, spoke = 0, time.monotonic()
+
+    def advance(more: int) -> None:
+        nonlocal done, spoke
+        done += more
+        if time.monotonic() - spoke >= LINE_EVERY:
+            spoke = time.monotonic()
+            say("progress", step=what, done=done, total=total)
+
+    yield advance

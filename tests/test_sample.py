@@ -1,0 +1,141 @@
+"""The sample data: its format, its counts, and that there is something in it to learn."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from batch.sample import SampleFiles, write_sample
+
+Floats = npt.NDArray[np.float64]
+
+GENRES = (
+    "action adventure animation biography comedy crime documentary drama family fantasy film-noir history horror music "
+    "musical mystery news reality-tv romance sci-fi short sport thriller war western"
+)
+
+
+def read_table(path: Path) -> tuple[list[str], list[str], Floats]:
+    """A wide CSV file -> its column names, its row names and its numbers, (n_rows, n_columns)."""
+    with path.open(encoding="utf-8", newline="") as file:
+        (unnamed, _, *columns), *rows = csv.reader(file)
+    assert unnamed == ""
+    assert [row[0] for row in rows] == [str(number) for number in range(len(rows))]
+    return columns, [row[1] for row in rows], np.array([row[2:] for row in rows], dtype=float)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> SampleFiles:
+    return write_sample(tmp_path_factory.mktemp("sample") / "made" / "here")
+
+
+@pytest.fixture(scope="module")
+def ratings(files: SampleFiles) -> Floats:
+    return read_table(files.ratings)[2]  # (n_users, n_items)
+
+
+@pytest.fixture(scope="module")
+def genres(files: SampleFiles) -> Floats:
+    return read_table(files.genres)[2]  # (n_items, n_genres)
+
+
+def test_header_and_shape(files: SampleFiles) -> None:
+    """600 named users by 2000 titled films, with the films in the same order in both files, and 25 genres."""
+    titles, users, ratings = read_table(files.ratings)
+    columns, titles_of_genres, genres = read_table(files.genres)
+    assert ratings.shape == (600, 2000)
+    assert len(set(users)) == 600
+    assert len(set(titles)) == 2000
+    assert titles_of_genres == titles
+    assert columns == [f"genre_{name}" for name in GENRES.split()]
+    assert genres.shape == (2000, 25)
+
+
+def test_bytes_of_the_format(files: SampleFiles) -> None:
+    """Ratings are written as `4.0`, unrated as `0.0`, genres as `0` and `1`, and lines end in a bare newline."""
+    text, genre_text = (path.read_bytes().decode("utf-8") for path in (files.ratings, files.genres))
+    assert text.startswith(",User,")
+    assert genre_text.startswith(",movie_title,genre_action,")
+    assert "\r" not in text + genre_text
+    rows = list(csv.reader(text.splitlines()))[1:]
+    assert {cell for row in rows for cell in row[2:]} == {"0.0", "1.0", "2.0", "3.0", "4.0", "5.0"}
+    assert {cell for row in list(csv.reader(genre_text.splitlines()))[1:] for cell in row[2:]} == {"0", "1"}
+
+
+def test_awkward_titles(files: SampleFiles) -> None:
+    """Some titles are hard to read carelessly: only digits, a comma, a quote, letters outside ASCII."""
+    titles = read_table(files.ratings)[0]
+    assert any(title.isdigit() for title in titles)
+    assert any("," in title for title in titles)
+    assert any('"' in title for title in titles)
+    assert any(not title.isascii() for title in titles)
+
+
+def test_counts_and_mean(files: SampleFiles, ratings: Floats) -> None:
+    """About 16,500 ratings with mean 3.4, and 23 to 39 of them from each user."""
+    n_ratings = int(np.count_nonzero(ratings))
+    per_user = np.count_nonzero(ratings, axis=1)
+    assert n_ratings == files.n_ratings
+    assert 16_000 <= n_ratings <= 17_000
+    assert ratings.sum() / n_ratings == pytest.approx(3.4, abs=0.05)
+    assert per_user.min() >= 23
+    assert per_user.max() <= 39
+    assert len(set(per_user)) > 10
+
+
+def test_long_tail(ratings: Floats, genres: Floats) -> None:
+    """A tenth of the films has over 40 % of the ratings, a few films have none, and every film has a genre."""
+    per_film = np.sort(np.count_nonzero(ratings, axis=0))[::-1]
+    assert per_film[:200].sum() > 0.4 * per_film.sum()
+    assert 0 < np.count_nonzero(per_film == 0) < 200
+    assert genres.sum(axis=1).min() >= 1
+
+
+def test_seed_decides_the_bytes(files: SampleFiles, tmp_path: Path) -> None:
+    """The same seed gives the same bytes, and another seed gives another catalogue and other ratings."""
+    again, other = write_sample(tmp_path / "again"), write_sample(tmp_path / "other", seed=1)
+    for first, second, third in zip(files[:2], again[:2], other[:2], strict=True):
+        assert first.read_bytes() == second.read_bytes()
+        assert first.read_bytes() != third.read_bytes()
+
+
+def precision_at_5(scores: Floats, train: Floats, test: Floats) -> float:
+    """Mean share of held-out likes (4 stars or more) in the top five unseen films, over users who have such likes."""
+    top = np.argsort(np.where(train > 0, np.inf, -scores), axis=1, kind="stable")[:, :5]
+    hits = np.take_along_axis(test >= 4, top, axis=1).mean(axis=1)  # (n_users,)
+    return float(hits[(test >= 4).any(axis=1)].mean())
+
+
+def test_tastes_can_be_found(ratings: Floats, genres: Floats) -> None:
+    """On held-out likes, popularity within the genres a user watches beats plain popularity by over a quarter."""
+    held_out = np.random.default_rng(0).random(ratings.shape) < 0.2
+    train, test = np.where(held_out, 0, ratings), np.where(held_out, ratings, 0)
+    watched = (train > 0).astype(float)  # (n_users, n_items)
+    popular = np.log(watched.sum(axis=0) + 0.5)  # (n_items,)
+    share = watched @ genres / watched.sum(axis=1, keepdims=True)  # (n_users, n_genres)
+    usual = watched.sum(axis=0) @ genres / watched.sum()  # (n_genres,)
+    affinity = np.log((share + 0.3 * usual) / (1.3 * usual + 0.001) + 0.05)  # (n_users, n_genres)
+    personal = popular + affinity @ (genres / np.sqrt(genres.sum(axis=1, keepdims=True))).T
+    everyone = precision_at_5(np.tile(popular, (len(ratings), 1)), train, test)
+    assert everyone > 0.02
+    assert precision_at_5(personal, train, test) > 1.25 * everyone
+
+
+@pytest.mark.parametrize(("n_users", "n_items"), [(1, 1), (5, 8), (3, 60), (1100, 5)])
+def test_small_sizes(tmp_path: Path, n_users: int, n_items: int) -> None:
+    """Any size from one user and one film on works, with at most half of a small catalogue rated by one user."""
+    files = write_sample(tmp_path, n_users=n_users, n_items=n_items)
+    titles, users, ratings = read_table(files.ratings)
+    assert (len(set(users)), len(set(titles))) == ratings.shape == (n_users, n_items)
+    assert read_table(files.genres)[2].shape == (n_items, 25)
+    per_user = np.count_nonzero(ratings, axis=1)
+    assert per_user.min() >= 1
+    assert per_user.max() <= max(1, n_items // 2)
+
+
+def test_empty_sample_is_refused(tmp_path: Path) -> None:
+    """A sample without users or films is refused with the sizes that were asked for."""
+    with pytest.raises(ValueError, match="0 users x 8 films"):
+        write_sample(tmp_path, n_users=0, n_items=8)
