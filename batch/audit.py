@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Connection, and_, case, distinct, func, or_, select
+from sqlalchemy import Connection, Table, and_, case, distinct, func, or_, select
 
 from batch import schema
 from batch.database import bulk_insert
@@ -60,7 +60,8 @@ def _rows_off(connection: Connection, run_id: int) -> int:
     m = schema.run_metrics.c
     by_model = select(_lists.c.model, func.count()).where(_lists.c.run_id == run_id).group_by(_lists.c.model)
     counted = select(m.model, m.value).where(m.run_id == run_id, m.metric == ROWS)
-    found, expected = (dict(connection.execute(query).tuples().all()) for query in (by_model, counted))
+    found: dict[str, int] = dict(connection.execute(by_model).tuples().all())
+    expected = dict(connection.execute(counted).tuples().all())
     return sum(abs(found.get(model, 0) - int(expected.get(model, 0))) for model in {*found, *expected})
 
 
@@ -96,7 +97,7 @@ def _already_rated(connection: Connection, run_id: int) -> int:
     return connection.execute(rows).scalar_one()
 
 
-def _unknown(connection: Connection, run_id: int, table: schema.Table, column: str) -> int:
+def _unknown(connection: Connection, run_id: int, table: Table, column: str) -> int:
     """Rows whose film or user is in no table."""
     joined = _lists.outerjoin(table, table.c[column] == _lists.c[column])
     rows = select(func.count()).select_from(joined).where(_lists.c.run_id == run_id, table.c[column].is_(None))

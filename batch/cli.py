@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from batch import RecbatchError, __version__, database, query
+from batch import RecbatchError, __version__, database, query, schema
 from batch.config import Config, ConfigError, load_config
 from batch.database import Database, DatabaseUrlError, LockedError, NotReadyError, open_database
 
@@ -255,7 +255,7 @@ def upgrade() -> None:
     """Make the tables, or bring them to this version. Example: recbatch db upgrade"""
     data = _database(_config())
     database.upgrade(data)
-    typer.echo(f"{data.label} is at schema version {database.schema.HEAD}")
+    typer.echo(f"{data.label} is at schema version {schema.HEAD}")
 
 
 @db.command()
@@ -263,7 +263,7 @@ def grant(role: Annotated[str, typer.Argument(help="An existing Postgres role.")
     """Let a Postgres role read the views, and nothing else. Example: recbatch db grant web"""
     _, data = _open()
     database.grant(data, role)
-    typer.echo(f"{role} may read {', '.join(f'{data.schema_name}.{view}' for view in database.schema.VIEWS)}")
+    typer.echo(f"{role} may read {', '.join(f'{data.schema_name}.{view}' for view in schema.VIEWS)}")
 
 
 def _config() -> Config:

@@ -63,7 +63,7 @@ class IngestSettings(Section):
     max_rejects: int = Field(10_000, ge=0)
     """More rejected rows than this refuse the file: something is wrong with the export, not with rows."""
     max_reject_share: Share = 0.01
-    """Likewise a larger share of the rows; the first ten are always tolerated, so that small files are judged by row."""
+    """Likewise a larger share of the rows; ten are always tolerated, so that small files are judged by row."""
 
     @field_validator("paths", mode="before")
     @classmethod
@@ -188,7 +188,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
-            event = self.peek_event()
+            event = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(
                 problem="an alias; quote a value that begins with *", problem_mark=event.start_mark
             )
@@ -216,7 +216,7 @@ def _read(file: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise ConfigError(f"{file}: expected sections such as 'database:', found {type(content).__name__}")
-    return _merged(dict.fromkeys(set(content) & set(Config.model_fields), {}), content)
+    return _merged({key: {} for key in content if key in Config.model_fields}, content)
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:

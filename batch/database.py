@@ -143,9 +143,8 @@ def require_tables(database: Database) -> None:
     if found is None:
         raise NotReadyError(f"{database.label} has no tables of recbatch yet; run 'recbatch db upgrade'")
     if found != schema.HEAD:
-        raise NotReadyError(
-            f"{database.label} is at schema version {found}, this program needs {schema.HEAD}; run 'recbatch db upgrade'"
-        )
+        versions = f"schema version {found}, this program needs {schema.HEAD}"
+        raise NotReadyError(f"{database.label} is at {versions}; run 'recbatch db upgrade'")
 
 
 def revision(connection: Connection) -> str | None:

@@ -76,7 +76,7 @@ def run(database: Database, config: Config, order: Order) -> Outcome:
                 return Outcome("already_published", done)
         ingested = ingest_configured(database, config)
         with database.writer.begin() as connection:
-            key = publish.open_run(connection, **_opening(config, order))
+            key = publish.open_run(connection, order.logical_date, order.triggered_by, **_opening(config))
         token = run_id.set(key.run_id)
         try:
             outcome = _night(database, config, order, key, holder)
@@ -113,7 +113,7 @@ def _night(database: Database, config: Config, order: Order, key: RunKey, holder
         checks = audit_integrity(connection, key.run_id)
         checks += audit_gates(connection, key.run_id, config.gate.min_users_share)
         record(connection, key.run_id, checks)
-    final = {"rows_written": sum(rows.values()), "forced": int(order.force)}
+    final: dict[str, object] = {"rows_written": sum(rows.values()), "forced": int(order.force)}
     if kept:
         final |= {"artifact": str(kept[0]), "artifact_sha256": kept[1]}
     outcome = Outcome(_verdict(checks, order), key.run_id, checks, metrics, rows)
@@ -219,10 +219,8 @@ def republish(database: Database, wanted: Callable[[Connection], int]) -> int:
         return chosen
 
 
-def _opening(config: Config, order: Order) -> dict[str, object]:
+def _opening(config: Config) -> dict[str, object]:
     return {
-        "logical_date": order.logical_date,
-        "triggered_by": order.triggered_by,
         "forced": 0,
         "top_n": config.publish.top_n,
         "seed": config.evaluation.seed,

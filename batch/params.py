@@ -29,14 +29,14 @@ class Neighbourhood(Knobs):
     neighbours: Literal["all"] | Count
     """All, or the k most similar with s > 0: speed, and less noise."""
     support_weight: AtLeastZero
-    """w in relevance = rating + w * ln(1 + support): stars that tenfold support is worth, over 2.3. 0 ranks by rating."""
+    """w in relevance = rating + w * ln(1 + support), stars: tenfold support is worth 2.3 w. 0 ranks by rating."""
 
 
 class Neural(Knobs):
     """Content filtering: a film's genres -> a hidden layer -> one output per user."""
 
     architecture: Literal["per_movie", "flattened"]
-    """per_movie: genre vector in, all users' ratings of that film out. flattened: the original form, small data only."""
+    """per_movie: genre vector in, all users' ratings of that film out. flattened: the original form, small data."""
     activation: Literal["none", "relu"]
     """none makes the network a low-rank linear filter."""
     baseline: Literal["none", "bias"]

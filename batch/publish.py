@@ -30,7 +30,7 @@ class RunKey:
     owner: str
 
 
-def open_run(connection: Connection, *, logical_date: date, triggered_by: str, **columns: Any) -> RunKey:
+def open_run(connection: Connection, logical_date: date, triggered_by: str, **columns: Any) -> RunKey:
     """Record a new run as running; the caller holds the run lock, so that any other running one is dead."""
     now = datetime.now(UTC)
     connection.execute(

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Select, select
+from sqlalchemy import Connection, Select, select
 
 from batch import RecbatchError, schema
 from batch.database import Database, open_database, require_tables
@@ -125,7 +125,7 @@ def top(connection: Connection, user: str, *, model: str, n: int | None = None, 
     known = connection.execute(select(_users.c.name).where(_users.c.user_key == user)).first()
     if known is None:
         raise UnknownUserError(f"no user has the key {user!r}")
-    return Answer(user, known.name, model, run.run_id, run.published_at, _scale(run), ())
+    return Answer(user, known.name, model, run.run_id, run.published_at, run.scale, ())
 
 
 def lists(connection: Connection, *, model: str, run_id: int | None = None) -> Iterator[Answer]:
@@ -146,7 +146,7 @@ def popular(connection: Connection, *, n: int | None = None, run_id: int | None 
     query = select(i.rank, m.movie_key, m.title, i.score).join_from(_popular, _movies, i.movie_id == m.movie_id)
     rows = connection.execute(query.where(i.run_id == run.run_id).order_by(i.rank)).all()
     films = tuple(Film(row.rank, row.movie_key, row.title, row.score, None, None) for row in rows)
-    return Answer(None, None, "popular", run.run_id, run.published_at, _scale(run), films if n is None else films[:n])
+    return Answer(None, None, "popular", run.run_id, run.published_at, run.scale, films if n is None else films[:n])
 
 
 def models(connection: Connection, *, run_id: int | None = None) -> tuple[str, ...]:
@@ -156,21 +156,35 @@ def models(connection: Connection, *, run_id: int | None = None) -> tuple[str, .
     return tuple(sorted(rows.scalars()))
 
 
-def _run(connection: Connection, run_id: int | None) -> Row[Any]:
+class _Run(NamedTuple):
+    """The run that an answer is about."""
+
+    run_id: int
+    published_at: datetime | None
+    rating_min: float | None
+    rating_max: float | None
+
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        return None if self.rating_min is None or self.rating_max is None else (self.rating_min, self.rating_max)
+
+
+def _run(connection: Connection, run_id: int | None) -> _Run:
     r, p = _runs.c, _publication.c
     if run_id is None:
         current = select(r.run_id, p.published_at, r.rating_min, r.rating_max)
-        row = connection.execute(current.join_from(_publication, _runs, p.run_id == r.run_id)).first()
-        if row is None:
+        found = connection.execute(current.join_from(_publication, _runs, p.run_id == r.run_id)).first()
+        if found is None:
             raise NoSuchRunError("nothing is published yet; run 'recbatch run'")
-        return row
+        return _Run(*found)
     pinned = select(r.run_id, r.published_at, r.rating_min, r.rating_max, r.status, r.purged_at)
     row = connection.execute(pinned.where(r.run_id == run_id)).first()
     if row is None:
         raise NoSuchRunError(f"there is no run {run_id}; 'recbatch runs' lists them")
-    if row.purged_at is not None or row.status not in ("published", "ready", "rejected"):
-        raise NoSuchRunError(f"run {run_id} has no lists: it is {'purged' if row.purged_at else row.status}")
-    return row
+    *told, status, purged_at = row
+    if purged_at is not None or status not in ("published", "ready", "rejected"):
+        raise NoSuchRunError(f"run {run_id} has no lists: it is {'purged' if purged_at else status}")
+    return _Run(*told)
 
 
 def _films(run_id: int, model: str) -> Select[Any]:
@@ -184,15 +198,11 @@ def _films(run_id: int, model: str) -> Select[Any]:
     )
 
 
-def _answer(rows: Any, model: str, run: Row[Any]) -> Answer:
+def _answer(rows: Any, model: str, run: _Run) -> Answer:
     films = tuple(
         Film(row.rank, row.movie_key, row.title, row.score, row.predicted_rating, _read(row.reason)) for row in rows
     )
-    return Answer(rows[0].user_key, rows[0].name, model, run.run_id, run.published_at, _scale(run), films)
-
-
-def _scale(run: Row[Any]) -> tuple[float, float] | None:
-    return None if run.rating_min is None else (run.rating_min, run.rating_max)
+    return Answer(rows[0].user_key, rows[0].name, model, run.run_id, run.published_at, run.scale, films)
 
 
 def _read(reason: Any) -> dict[str, Any] | None:

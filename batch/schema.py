@@ -30,7 +30,7 @@ HEAD = "0001"
 # SQLite's STRICT tables, which refuse text in a number column, know these five names only.
 Id = BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
 Small = SmallInteger().with_variant(sqlite.INTEGER(), "sqlite")
-Real = Double().with_variant(sqlite.REAL(), "sqlite")
+Real: Double[float] = Double().with_variant(sqlite.REAL(), "sqlite")
 Json = Text().with_variant(JSONB(), "postgresql")
 
 

@@ -58,7 +58,8 @@ def side_by_side(lists: Sequence[Answer]) -> None:
 def metrics_table(metrics: Mapping[str, Metrics]) -> None:
     """Models against baselines; the best of each column has a star."""
     columns = [name for name in _ordered(metrics) if name != "users"]
-    table = _table(["model", *columns], numbers=range(1, len(columns) + 1))
+    headers = [name.replace("_share", "").replace("precision", "prec") for name in columns]  # to fit 80 columns
+    table = _table(["model", *headers], numbers=range(1, len(columns) + 1))
     for model, measured in metrics.items():
         cells = []
         for name in columns:

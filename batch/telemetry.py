@@ -19,7 +19,7 @@ LINE_EVERY = 10.0
 class _KeyValue(logging.Formatter):
     """`2026-11-23T02:30:00Z level=info run=12 event=loaded ratings=100836`: readable, and split by any log tool."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = {"level": record.levelname.lower()}

@@ -1,4 +1,4 @@
-"""Rows of one file -> staged, judged, merged into `users`, `movies`, `ratings`: all or nothing, in any order of files."""
+"""Rows of one file -> staged, judged, merged into `users`, `movies`, `ratings`; the order of files never matters."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -95,8 +95,8 @@ class Keys:
 def known_keys(connection: Connection, table: Table) -> Keys:
     """All keys of `users` or `movies`."""
     id_column, key_column = list(table.columns)[:2]
-    rows = connection.execute(select(key_column, id_column))
-    return Keys(table, {key: number for key, number in rows}, [], next_id(connection, id_column))
+    known = dict(connection.execute(select(key_column, id_column)).tuples().all())
+    return Keys(table, known, [], next_id(connection, id_column))
 
 
 def merge_ratings(connection: Connection, rows: Iterable[Any], reading: Reading, into: Batch, limits: Limits) -> None:
@@ -211,7 +211,7 @@ def _write_movies(connection: Connection, rows: list[MovieRow], keys: Keys, batc
     movies, links = schema.movies, schema.movie_genres
     changed = [film for film in films if film["movie_key"] not in fresh]
     if changed:
-        values = {"title": bindparam("title"), "batch_id": bindparam("batch_id")}
+        values: dict[str, Any] = {"title": bindparam("title"), "batch_id": bindparam("batch_id")}
         connection.execute(update(movies).where(movies.c.movie_id == bindparam("id")).values(values), changed)
         connection.execute(delete(links).where(links.c.movie_id == bindparam("id")), [{"id": f["id"]} for f in changed])
     genre_ids = _genre_ids(connection, {name for row in rows for name in row.genres})

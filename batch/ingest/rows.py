@@ -48,7 +48,7 @@ class BadRowError(Exception):
 
 
 class RefusedError(Exception):
-    """A file that cannot be taken at all: a code to count by, a message with the remedy, and the line if there is one."""
+    """A file that cannot be taken at all: a code to count by, a message with the remedy, and the line, if any."""
 
     def __init__(self, code: str, message: str, line: int | None = None) -> None:
         super().__init__(message)

@@ -30,4 +30,4 @@ class Bias:
 
 def fit(ratings: Ratings, params: None, seed: int) -> Bias:  # noqa: ARG001  every model is fitted by the same call
     """Fit the regularised baseline; see `fit_baseline`."""
-    return Bias(fit_baseline("bias", ratings), ratings.item_counts() + 1.0)
+    return Bias(fit_baseline("bias", ratings), (ratings.item_counts() + 1.0).astype(np.float64))

@@ -81,13 +81,11 @@ def _train(ratings: Ratings, targets: Floats, params: Neural, seed: int) -> dict
     for weight in weights.values():
         weight.requires_grad_(True)
     decay = 2 * params.weight_decay / max(len(fitting), 1)
-    optimiser = torch.optim.Adam(
-        [
-            {"params": [weights["W1"], weights["W2"]], "weight_decay": decay},
-            {"params": [weights["b1"], weights["b2"]]},
-        ],
-        lr=params.learning_rate,
-    )
+    groups: list[dict[str, Any]] = [
+        {"params": [weights["W1"], weights["W2"]], "weight_decay": decay},
+        {"params": [weights["b1"], weights["b2"]]},
+    ]
+    optimiser = torch.optim.Adam(groups, lr=params.learning_rate)
 
     def error(rows: torch.Tensor) -> torch.Tensor:
         """Mean squared error over these ratings."""
@@ -99,7 +97,7 @@ def _train(ratings: Ratings, targets: Floats, params: Neural, seed: int) -> dict
 
     best, best_error, waited = _copied(weights), float("inf"), 0
     for _ in range(params.epochs if len(fitting) else 0):
-        for rows in fitting[torch.randperm(len(fitting), generator=random)].split(params.batch_size):
+        for rows in fitting[torch.randperm(len(fitting), generator=random)].split(params.batch_size):  # type: ignore[no-untyped-call]
             optimiser.zero_grad()
             error(rows).backward()  # type: ignore[no-untyped-call]
             optimiser.step()

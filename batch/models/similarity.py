@@ -40,7 +40,8 @@ def similarities(profiles: Profiles, rows: Ints) -> Floats:
     kind, beta = profiles.params.similarity, profiles.params.overlap_shrinkage
     values, squares, rated = profiles.values[rows], profiles.squares[rows], profiles.rated[rows]  # (b, n)
     products = _dense(values @ profiles.values.T)  # (b, m) sum of r_u r_v over co-rated cells
-    overlap = _dense(rated @ profiles.rated.T) if beta or kind == "pearson" else None
+    counted = beta > 0 or kind == "pearson"
+    overlap = _dense(rated @ profiles.rated.T) if counted else np.zeros(0)
     if kind == "full_cosine":
         all_norms = profiles.squares.sum(axis=1)  # (m,)
         own, other = all_norms[rows, None], all_norms[None, :]  # broadcast to (b, m)
