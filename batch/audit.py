@@ -38,12 +38,15 @@ def audit_integrity(connection: Connection, run_id: int) -> list[Check]:
     return [Check(name, float(count), 0.0, "integrity", count == 0) for name, count in counts.items()]
 
 
-def audit_gates(connection: Connection, run_id: int, min_users_share: float) -> list[Check]:
-    """What keeps a bad night from replacing a good one; nothing to compare with passes."""
+def audit_gates(connection: Connection, run_id: int, n_ratings: int, min_users_share: float) -> list[Check]:
+    """What keeps a bad night from replacing a good one: some ratings, and users as on the published night, if any."""
     current = connection.execute(select(schema.publication.c.run_id)).scalar()
     before = _users(connection, current) if current is not None else 0
     share = _users(connection, run_id) / before if before else 1.0
-    return [Check("users_share", share, min_users_share, "gate", share >= min_users_share)]
+    return [
+        Check("ratings", float(n_ratings), 1.0, "gate", n_ratings >= 1),
+        Check("users_share", share, min_users_share, "gate", share >= min_users_share),
+    ]
 
 
 def record(connection: Connection, run_id: int, checks: list[Check]) -> None:
@@ -60,8 +63,8 @@ def _rows_off(connection: Connection, run_id: int) -> int:
     m = schema.run_metrics.c
     by_model = select(_lists.c.model, func.count()).where(_lists.c.run_id == run_id).group_by(_lists.c.model)
     counted = select(m.model, m.value).where(m.run_id == run_id, m.metric == ROWS)
-    found: dict[str, int] = dict(connection.execute(by_model).tuples().all())
-    expected = dict(connection.execute(counted).tuples().all())
+    found: dict[str, int] = dict(connection.execute(by_model).all())
+    expected = dict(connection.execute(counted).all())
     return sum(abs(found.get(model, 0) - int(expected.get(model, 0))) for model in {*found, *expected})
 
 

@@ -20,9 +20,9 @@ USERS = 5
 
 def demonstrate(folder: Path) -> None:
     """Everything a first look needs; a second call works on what the first one left."""
-    files = write_sample(folder)
     settings = folder / "config.yaml"
     if not settings.exists():
+        files = write_sample(folder)
         paths = f"paths: [{files.ratings.name}, {files.genres.name}]"
         settings.write_text(shipped_text().replace("paths: []", paths), encoding="utf-8")
     # Paths in the settings are relative to the folder, where the next command will be typed; this one stands outside.

@@ -85,7 +85,10 @@ def run(database: Database, config: Config, order: Order) -> Outcome:
             raise
         finally:
             run_id.reset(token)
-        publish.purge(database, config.publish.keep_runs)
+        try:
+            publish.purge(database, config.publish.keep_runs)
+        except SQLAlchemyError as error:  # the list is out; what could not be tidied waits for the next night
+            warn("purge failed", error=str(error))
     outcome.ingested = ingested
     return outcome
 
@@ -111,7 +114,7 @@ def _night(database: Database, config: Config, order: Order, key: RunKey, holder
         publish.write_metrics(connection, key, metrics)
         publish.write_metrics(connection, key, {name: {ROWS: count} for name, count in rows.items()})
         checks = audit_integrity(connection, key.run_id)
-        checks += audit_gates(connection, key.run_id, config.gate.min_users_share)
+        checks += audit_gates(connection, key.run_id, ratings.n_ratings, config.gate.min_users_share)
         record(connection, key.run_id, checks)
     final: dict[str, object] = {"rows_written": sum(rows.values()), "forced": int(order.force)}
     if kept:
@@ -210,6 +213,7 @@ def republish(database: Database, wanted: Callable[[Connection], int]) -> int:
     """Make another run current, audited once more; `wanted` picks it under the lock. Returns the run."""
     with run_lock(database) as holder, holder.begin():
         chosen = wanted(holder)
+        publish.require_lists(holder, chosen)
         checks = audit_integrity(holder, chosen)
         record(holder, chosen, checks)
         broken = [check.name for check in checks if not check.passed]

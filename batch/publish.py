@@ -117,8 +117,8 @@ def _flip(connection: Connection, run_id: int, now: datetime, *, forwards_only: 
     return connection.execute(flip).rowcount
 
 
-def republish(connection: Connection, run_id: int) -> None:
-    """Make a finished run current, older ones too; the caller has audited it. Raises CannotPublishError."""
+def require_lists(connection: Connection, run_id: int) -> str:
+    """The status of a run that has complete lists. Raises CannotPublishError for any other."""
     row = connection.execute(select(_runs.c.status, _runs.c.purged_at).where(_runs.c.run_id == run_id)).first()
     if row is None:
         raise CannotPublishError(f"there is no run {run_id}; 'recbatch runs' lists them")
@@ -126,9 +126,14 @@ def republish(connection: Connection, run_id: int) -> None:
         raise CannotPublishError(f"the lists of run {run_id} were purged; rerun that night with 'recbatch run --as-of'")
     if row.status not in ("ready", "published", "rejected"):
         raise CannotPublishError(f"run {run_id} is {row.status}: it has no complete lists")
-    now = datetime.now(UTC)
-    if row.status != "published":
-        forced = {"forced": 1} if row.status == "rejected" else {}
+    return str(row.status)
+
+
+def republish(connection: Connection, run_id: int) -> None:
+    """Make a finished run current, older ones too; the caller has audited it. Raises CannotPublishError."""
+    status, now = require_lists(connection, run_id), datetime.now(UTC)
+    if status != "published":
+        forced = {"forced": 1} if status == "rejected" else {}
         values = {"status": "published", "published_at": now, **forced}
         connection.execute(update(_runs).where(_runs.c.run_id == run_id).values(values))
     _flip(connection, run_id, now, forwards_only=False)

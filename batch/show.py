@@ -29,7 +29,7 @@ def answers(found: Sequence[Answer]) -> None:
             if answer.user_name in (None, answer.user_key)
             else f"{answer.user_name} ({answer.user_key})"
         )
-        when = f", published {_minute(answer.published_at)}" if answer.published_at else ", never published"
+        when = f", published {_minute(answer.published_at)} UTC" if answer.published_at else ", never published"
         title = f"{answer.model} for {who or 'everyone'}: run {answer.run_id}{when}"
         if not answer.films:
             typer.echo(f"{title}\n  no films: the model has nothing to say to this user\n")
@@ -117,7 +117,7 @@ def ingest_reports(reports: Iterable[Report]) -> None:
 
 def run_table(runs: Sequence[Run]) -> None:
     """The history, newest first."""
-    table = _table(["run", "night", "by", "status", "started", "rows", ""], numbers=(0, 5))
+    table = _table(["run", "night", "by", "status", "started (UTC)", "rows", ""], numbers=(0, 5))
     for run in runs:
         marks = [
             word for word, holds in (("current", run.current), ("forced", run.forced), ("purged", run.purged)) if holds

@@ -3,7 +3,7 @@
 import csv
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NoReturn
 
 from batch.ingest import long, movielens, movielens_100k, movielens_dat, wide
 from batch.ingest.rows import Reader, RefusedError
@@ -76,6 +76,28 @@ def recognise(source: Source, columns: dict[str, str | None]) -> Recognised:
         header = [name.strip() for name in next(csv.reader(lines, strict=True))]
     except csv.Error as error:
         raise RefusedError("CSV_SYNTAX", f"the header is not CSV ({error}); fix its quotes", 1) from None
+    return _of_header(header, columns) or _refuse(lines[0], columns)
+
+
+def _of_header(header: list[str], columns: dict[str, str | None]) -> Recognised | None:
+    if tuple(header) in SIDE_HEADERS:
+        return Recognised(None, "a part of MovieLens that is not needed")
+    for format_, tell in _WITH_HEADER:
+        if why := tell(header):
+            return Recognised(format_, why)
+    if why := long.recognise(header, columns):
+        return Recognised(LONG, why)
+    why = wide.recognise_ratings(header)
+    return Recognised(WIDE, why) if why else None
+
+
+_WITHOUT_HEADER:
+        if why := tell(lines):
+            return Recognised(format_, why)
+    try:
+        header = [name.strip() for name in next(csv.reader(lines, strict=True))]
+    except csv.Error as error:
+        raise RefusedError("CSV_SYNTAX", f"the header is not CSV ({error}); fix its quotes", 1) from None
     if tuple(header) in SIDE_HEADERS:
         return Recognised(None, "a part of MovieLens that is not needed")
     for format_, tell_header in _WITH_HEADER:
@@ -102,13 +124,14 @@ _WITH_HEADER: tuple[tuple[Format, Callable[[list[str]], str | None]], ...] = (
 )
 
 
-def _unknown(first: str, header: list[str]) -> RefusedError:
+def _refuse(first: str, columns: dict[str, str | None]) -> NoReturn:
+    """Say what would have been expected, and what it may be that is wrong."""
     shown = first if len(first) <= 60 else first[:60] + "..."
     for separator, word in ((";", "semicolons"), ("\t", "tabs")):
-        if separator in first and len(header) <= first.count(separator):
-            return RefusedError("WRONG_DELIMITER", f"separated by {word} ({shown!r}); save it with commas", 1)
+        if _of_header([name.strip().strip('"') for name in first.split(separator)], columns):
+            raise RefusedError("WRONG_DELIMITER", f"separated by {word} ({shown!r}); save it with commas", 1)
     expected = (
         "a wide matrix (',User,Film,...'), a genre matrix (',movie_title,genre_...'), MovieLens files, or a long CSV "
         "with columns for user, movie and rating (name them in ingest.columns)"
     )
-    return RefusedError("UNKNOWN_FORMAT", f"not a format that is known ({shown!r}); expected {expected}", 1)
+    raise RefusedError("UNKNOWN_FORMAT", f"not a format that is known ({shown!r}); expected {expected}", 1)

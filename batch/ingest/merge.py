@@ -95,7 +95,7 @@ class Keys:
 def known_keys(connection: Connection, table: Table) -> Keys:
     """All keys of `users` or `movies`."""
     id_column, key_column = list(table.columns)[:2]
-    known = dict(connection.execute(select(key_column, id_column)).tuples().all())
+    known = dict(connection.execute(select(key_column, id_column)).all())
     return Keys(table, known, [], next_id(connection, id_column))
 
 

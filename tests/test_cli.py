@@ -1,0 +1,176 @@
+"""The command as people and cron meet it: what it prints, where, and how it exits."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batch.config import Config
+from batch.database import open_database, run_lock
+
+
+def recbatch(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the program in a folder, as a shell would."""
+    program = [sys.executable, "-m", "batch", *words]
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")}
+    return subprocess.run(program, cwd=folder, env=inherited | environ, check=False, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder that `recbatch demo` leaves, and what it printed."""
+    folder = tmp_path_factory.mktemp("first") / "demo"
+    done = recbatch(folder.parent, "demo")
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
+def test_the_demo_shows_five_users_lists_of_every_model(demo: tuple[Path, str]) -> None:
+    """`recbatch demo` prints five users' top fives from each model with titles, and the metrics."""
+    _, printed = demo
+    blocks = [block for block in printed.split("\n\n") if "user_user" in block and "\n1 " in block]
+    assert len(blocks) == 5
+    for block in blocks:
+        assert [word for word in ("item_item", "neural", "user_user") if word in block] == block.split("\n")[1].split()
+        assert [line[0] for line in block.splitlines()[2:] if line[0] != " "] == list("12345")
+    assert "popular" in printed
+    assert "bias" in printed
+    assert all(len(line) <= 80 for block in blocks for line in block.splitlines())
+
+
+def test_every_command_works_in_the_demo_folder(demo: tuple[Path, str]) -> None:
+    """What the demo leaves is a folder in which each command can be tried."""
+    folder, _ = demo
+    assert sorted(file.name for file in folder.iterdir() if not file.name.startswith("recbatch.db-")) == [
+        "artifacts", "config.yaml", "movie_genres.csv", "recbatch.db", "recbatch.db.lock", "user_reviews.csv",
+    ]  # fmt: skip
+    user = (folder / "user_reviews.csv").read_text().splitlines()[1].split(",")[1]
+    told = recbatch(folder, "top", user, "--model", "item_item", "--json")
+    [answer] = json.loads(told.stdout)
+    assert (answer["user_key"], answer["model"], len(answer["films"])) == (user, "item_item", 5)
+    again = recbatch(folder, "run")
+    assert again.returncode == 0, again.stderr
+    assert "run 2 is published" in again.stdout
+    assert "already ingested" in again.stdout
+    assert recbatch(folder, "rollback").stdout == "run 1 is now current\n"
+    assert recbatch(folder, "publish", "2").stdout == "run 2 is now current\n"
+    history = json.loads(recbatch(folder, "runs", "--json").stdout)
+    assert [(run["run_id"], run["status"], run["current"]) for run in history] == [
+        (2, "published", True),
+        (1, "published", False),
+    ]
+    assert recbatch(folder, "purge").stdout == "purged 0 runs\n"
+    assert "rows at most: 9,000" in recbatch(folder, "run", "--dry-run").stdout
+    assert set(json.loads(recbatch(folder, "evaluate", "--json").stdout)) == {
+        "user_user", "item_item", "neural", "popular", "bias",
+    }  # fmt: skip
+    assert recbatch(folder, "schedule", "--next", "3").stdout.count("02:30 UTC, for") == 3
+
+
+def test_a_second_demo_works_on_the_first(demo: tuple[Path, str]) -> None:
+    """`recbatch demo` in a folder that has one leaves the files as they are and publishes once more."""
+    folder, _ = demo
+    before = (folder / "user_reviews.csv").stat().st_mtime_ns
+    again = recbatch(folder.parent, "demo")
+    assert again.returncode == 0, again.stderr
+    assert "already ingested" in again.stdout
+    assert (folder / "user_reviews.csv").stat().st_mtime_ns == before
+
+
+def test_an_unknown_user_gets_the_popular_list(demo: tuple[Path, str]) -> None:
+    """`top` for someone unknown shows what is popular, and says that it does."""
+    told = recbatch(demo[0], "top", "Nobody Here")
+    assert told.returncode == 0
+    assert told.stdout.startswith("popular for everyone: run ")
+    assert "no user has the key or name 'Nobody Here'" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["top", "Ann", "--model", "best"], 2, "no lists of a model 'best'; there are item_item, neural, user_user"),
+        (["--config", "none.yaml", "top", "Ann"], 2, "none.yaml: no such file"),
+        (["tpo", "Ann"], 2, "No such command 'tpo'"),
+        (["publish", "99"], 1, "there is no run 99"),
+        (["top", "Ann", "--run", "99"], 1, "there is no run 99"),
+        (["db", "grant", "web"], 2, "SQLite has no roles"),
+        (["ingest", "nowhere.csv"], 1, "nowhere.csv: no such file or folder"),
+        (["ingest", "config.yaml"], 1, "config.yaml:1: not a format that is known"),
+    ],
+)
+def test_mistakes_are_one_line_and_a_code(demo: tuple[Path, str], words: list[str], code: int, message: str) -> None:
+    """A mistake ends with its exit code and a line that says what would do, never with a traceback."""
+    done = recbatch(demo[0], *words)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert message in done.stderr
+
+
+def test_a_database_that_is_not_there(tmp_path: Path) -> None:
+    """Reading where nothing was ever ingested says where the database was looked for."""
+    done = recbatch(tmp_path, "top", "Ann")
+    assert done.returncode == 2
+    assert f"no database at {tmp_path / 'recbatch.db'}" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_locked_database_is_exit_75(demo: tuple[Path, str]) -> None:
+    """While another job works, a command that would write ends at once with 75."""
+    with run_lock(open_database(f"sqlite:///{demo[0] / 'recbatch.db'}")):
+        done = recbatch(demo[0], "run")
+    assert done.returncode == 75
+    assert "another job holds" in done.stderr
+
+
+def test_a_refused_night_is_exit_3(tmp_path: Path) -> None:
+    """A run that a gate refuses exits 3 and says that readers still get the old list."""
+    done = recbatch(tmp_path, "run")
+    assert done.returncode == 3
+    assert "gate check ratings: 0, threshold 1" in done.stdout
+    assert "readers still get the list that was current before" in done.stderr
+
+
+def test_logs_carry_the_run_and_results_do_not_mix(demo: tuple[Path, str]) -> None:
+    """Logs go to stderr, a line each with the run id; --json prints JSON only on stdout."""
+    done = recbatch(demo[0], "run", "--json")
+    outcome = json.loads(done.stdout)
+    lines = [line for line in done.stderr.splitlines() if "event=fit" in line]
+    assert len(lines) == 3
+    assert all(f"run={outcome['run_id']} " in line for line in lines)
+    assert recbatch(demo[0], "--quiet", "run").stderr == ""
+
+
+def test_a_password_never_appears(tmp_path: Path) -> None:
+    """A database that cannot be reached is an error without the password, wherever it came from."""
+    secret = tmp_path / "url"
+    secret.write_text("postgresql://me:canary@127.0.0.1:1/films?connect_timeout=1")
+    for environ in (
+        {"RECBATCH_DATABASE__URL": secret.read_text()},
+        {"RECBATCH_DATABASE__URL_FILE": str(secret)},
+        {"RECBATCH_DATABASE__URL": "postgresql://me@127.0.0.1:1/films?password=canary"},
+    ):
+        done = recbatch(tmp_path, "run", **environ)
+        assert done.returncode == 1
+        assert "the database says" in done.stderr
+        assert "canary" not in done.stdout + done.stderr
+
+
+def test_help_shows_an_example_of_every_command() -> None:
+    """Each command's help ends with a command that can be typed."""
+    for words in (["demo"], ["sample-data"], ["ingest"], ["run"], ["schedule"], ["top"], ["evaluate"], ["runs"],
+                  ["publish"], ["rollback"], ["purge"], ["db", "upgrade"], ["db", "grant"]):  # fmt: skip
+        done = recbatch(Path.cwd(), *words, "--help")
+        assert f"Example: recbatch {' '.join(words)}" in " ".join(done.stdout.replace("│", " ").split()), words
+
+
+def test_sample_data_is_told_by_ingest(tmp_path: Path) -> None:
+    """What `sample-data` writes `ingest` takes, and counts to the last cell."""
+    written = recbatch(tmp_path, "sample-data", "data", "--users", "20", "--films", "60")
+    assert written.returncode == 0, written.stderr
+    told = json.loads(recbatch(tmp_path, "ingest", "data", "--json").stdout)
+    assert [report["format"] for report in told] == ["wide genre matrix", "wide ratings matrix"]
+    assert all(report["read"] == report["accepted"] for report in told)
+    assert f"{told[1]['read']:,} ratings by 20 users" in written.stdout
+    assert Config().database.url == "sqlite:///recbatch.db"

@@ -1,0 +1,245 @@
+"""The neighbourhood models and the baseline against slow second implementations, ours and another library's."""
+
+from functools import cache
+from types import ModuleType
+
+import numpy as np
+import pandas as pd
+import pytest
+from surprise import BaselineOnly, Dataset, KNNBaseline, KNNWithMeans, Reader
+
+from batch.models import Model, item_item, user_user
+from batch.models.baseline import fit_baseline
+from batch.models.similarity import profiles, sparse_similarities
+from batch.params import Neighbourhood
+from batch.rank import best_unseen, tie_order
+from batch.ratings import Ratings
+from reference import (
+    Floats,
+    Grid,
+    Line,
+    Number,
+    best,
+    deviations,
+    expected,
+    filled_up,
+    heard,
+    lines_of,
+    random_stars,
+    ratings_of,
+    similarities,
+    turned,
+)
+from reference import item_item as slow_item_item
+from reference import user_user as slow_user_user
+
+NAN = np.nan
+HALVES = [0.5 * step for step in range(1, 11)]
+WHOLE = [1, 2, 3, 4, 5]
+N = 5
+
+DATA = {
+    "halves": ratings_of(random_stars(0, 12, 15, HALVES, 0.4)),
+    "whole": ratings_of(random_stars(1, 25, 40, WHOLE, 0.2, n_empty=2)),
+    "sparse": ratings_of(random_stars(25, 40, 60, HALVES, 0.12)),
+    "ties": ratings_of(random_stars(3, 30, 20, [4, 5], 0.3, n_empty=1)),  # many equal similarities and constant users
+    "thirds": ratings_of(random_stars(3, 20, 30, [1, 2, 3], 0.15)),  # many means that are no exact float
+    "zeros": ratings_of(random_stars(4, 16, 15, [0, 1, 2, 3], 0.4), scale=(0.0, 3.0)),  # 0 stars is a rating too
+}
+MODELS: dict[str, ModuleType] = {"user_user": user_user, "item_item": item_item}
+SIMILARITIES = ["cosine", "adjusted_cosine", "pearson", "full_cosine"]
+
+# overlap_shrinkage, support_shrinkage, neighbours, support_weight
+VARIANTS = {
+    "plain": (0, 0, "all", 0),
+    "nearest": (0, 0, 1, 0),
+    "three": (0, 0, 3, 0),
+    "shrunk": (20, 1, "all", 0.5),
+    "few-shrunk": (5, 0.5, 3, 0),
+    "k-above-all": (2.5, 0, 1000, 0),
+}
+
+
+def params_of(similarity: str, baseline: str, variant: str = "plain") -> Neighbourhood:
+    beta, damping, k, weight = VARIANTS[variant]
+    return Neighbourhood.model_validate(
+        {
+            "baseline": baseline,
+            "similarity": similarity,
+            "overlap_shrinkage": beta,
+            "support_shrinkage": damping,
+            "neighbours": k,
+            "support_weight": weight,
+        }
+    )
+
+
+def array(grid: Grid | list[list[Number]] | list[list[float]]) -> Floats:
+    """Rows of numbers, with nan for what cannot be said, (n_users, n_items)."""
+    return np.array([[NAN if value is None else float(value) for value in row] for row in grid])
+
+
+@cache
+def table(data: str, baseline: str) -> tuple[list[Line], list[list[Number]], list[Line]]:
+    """Ratings, baseline and deviations by user."""
+    lines = lines_of(DATA[data])
+    b = expected(baseline, lines, DATA[data].n_items)
+    return lines, b, deviations(lines, b)
+
+
+@cache
+def pairs(data: str, model: str, similarity: str, baseline: str) -> tuple[list[list[float]], list[list[int]]]:
+    """Similarity and overlap of the users, or of the films."""
+    lines, _, off = table(data, baseline)
+    n_items = DATA[data].n_items
+    if model == "item_item":
+        lines, off = turned(lines, n_items), turned(off, n_items)
+    return similarities(similarity, lines, off)
+
+
+def everyone(model: Model, ratings: Ratings) -> tuple[Floats, Floats, Floats]:
+    """Rating, support and relevance of every cell, each (n_users, n_items)."""
+    scores = model.score(np.arange(ratings.n_users))
+    return scores.rating, scores.support, scores.relevance
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("baseline", ["user_mean", "bias"])
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("data", DATA)
+def test_every_cell_and_every_list(data: str, name: str, similarity: str, baseline: str, variant: str) -> None:
+    """Rating, support, what cannot be said and the top five are those of the formula taken cell by cell."""
+    ratings, (lines, b, off) = DATA[data], table(data, baseline)
+    beta, damping, k, weight = VARIANTS[variant]
+    s = heard(*pairs(data, name, similarity, baseline), beta, k)
+    slow = slow_user_user if name == "user_user" else slow_item_item
+    rating, support = map(array, slow(off, b, s, damping))  # (n_users, n_items)
+
+    model = MODELS[name].fit(ratings, params_of(similarity, baseline, variant), 0)
+    found_rating, found_support, found_relevance = everyone(model, ratings)
+    assert np.isnan(found_rating).tolist() == np.isnan(rating).tolist()
+    np.testing.assert_allclose(found_support, support, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found_rating, rating, rtol=1e-9, atol=1e-9)
+
+    counts = [len(column) for column in turned(lines, ratings.n_items)]
+    relevance = rating + weight * np.log(1 + support)
+    lists = [filled_up(best(relevance[user], lines[user], counts, N), N) for user in range(ratings.n_users)]
+    listed = best_unseen(found_relevance, ratings.matrix, tie_order(ratings.item_counts()), N)
+    assert listed.tolist() == lists
+
+
+@pytest.mark.parametrize("baseline", ["user_mean", "bias"])
+@pytest.mark.parametrize("data", DATA)
+def test_baseline_cells(data: str, baseline: str) -> None:
+    """The baseline of every cell is the user's mean, or mu + b_u + b_i after ten sweeps, taken cell by cell."""
+    ratings = DATA[data]
+    found = fit_baseline(baseline, ratings).rows(np.arange(ratings.n_users))
+    np.testing.assert_allclose(found, array(table(data, baseline)[1]), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("neighbours", ["all", 3])
+@pytest.mark.parametrize("block", [1, 7, 1000])
+def test_similarities_in_blocks(block: int, neighbours: int | str) -> None:
+    """Made so many rows at a time or all at once, the similarities are the same, those of the formula pair by pair."""
+    ratings, (lines, _, off) = DATA["whole"], table("whole", "bias")
+    params = params_of("adjusted_cosine", "bias").model_copy(update={"neighbours": neighbours, "overlap_shrinkage": 2})
+    fast = profiles(ratings.matrix, fit_baseline("bias", ratings).deviations(ratings), params)
+    slow = heard(*similarities("adjusted_cosine", lines, off), 2, neighbours)  # (n_users, n_users)
+    np.testing.assert_allclose(sparse_similarities(fast, block).toarray(), slow, rtol=1e-9, atol=1e-12)
+
+
+def surprise_set(ratings: Ratings) -> Dataset:
+    """The same ratings as Surprise wants them; raw ids are row and column numbers."""
+    cells = ratings.matrix.tocoo()
+    frame = pd.DataFrame({"user": cells.row, "item": cells.col, "stars": cells.data})
+    return Dataset.load_from_df(frame, Reader(rating_scale=ratings.scale)).build_full_trainset()
+
+
+# Surprise differs from our formulas in four places, none of which matters to the cells compared below:
+# it clips to the scale (switched off here); it knows neither a user nor a film without ratings, and says the mean or
+# the baseline where no neighbour speaks (we say nothing); it drops similarities that are not above 0 (cosines of
+# stars always are); and it counts a user's own rating among the neighbours', with similarity 1 (so unrated cells only).
+ALS = {"method": "als", "n_epochs": 10, "reg_i": 15, "reg_u": 10}
+ORACLES = {
+    "user_user, user_mean": lambda: KNNWithMeans(
+        k=1000, min_k=1, sim_options={"name": "cosine", "user_based": True}, verbose=False
+    ),
+    "user_user, bias": lambda: KNNBaseline(
+        k=1000, min_k=1, sim_options={"name": "cosine", "user_based": True}, bsl_options=ALS, verbose=False
+    ),
+    "item_item, bias": lambda: KNNBaseline(
+        k=1000, min_k=1, sim_options={"name": "cosine", "user_based": False}, bsl_options=ALS, verbose=False
+    ),
+}
+
+
+@pytest.mark.parametrize("oracle", ORACLES)
+@pytest.mark.parametrize("data", ["halves", "whole", "sparse", "ties"])
+def test_surprise_agrees(data: str, oracle: str) -> None:
+    """Where a neighbour speaks of an unrated film, scikit-surprise predicts the same stars."""
+    ratings = DATA[data]
+    name, baseline = oracle.split(", ")
+    rating, _, _ = everyone(MODELS[name].fit(ratings, params_of("cosine", baseline), 0), ratings)
+    theirs = ORACLES[oracle]().fit(surprise_set(ratings))
+    rated = lines_of(ratings)
+    unrated = [(u, i) for u, i in np.argwhere(~np.isnan(rating)).tolist() if i not in rated[u]]
+    assert len(unrated) > 50
+    found = [theirs.predict(u, i, clip=False).est for u, i in unrated]
+    np.testing.assert_allclose([rating[cell] for cell in unrated], found, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("data", ["halves", "whole", "sparse", "ties"])
+def test_surprise_agrees_on_the_bias(data: str) -> None:
+    """The `bias` baseline is scikit-surprise's ALS baseline with the same sweeps and regularisation."""
+    ratings = DATA[data]
+    baseline = fit_baseline("bias", ratings)
+    theirs = BaselineOnly(bsl_options=ALS, verbose=False).fit(surprise_set(ratings))
+    rated = [(u, i) for u, line in enumerate(lines_of(ratings)) for i in line]
+    found = [theirs.predict(u, i, clip=False).est for u, i in rated]
+    np.testing.assert_allclose([baseline.rows(np.array([u]))[0, i] for u, i in rated], found, rtol=1e-9)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_ties_between_neighbours_go_to_the_smaller_key(k: int) -> None:
+    """Of equally similar users the first by key are heard, and of equally similar films likewise."""
+    # user 0 is as similar to users 1..4; each of them shifts film 2 by another amount
+    stars = [[4, 4, NAN, NAN], [2, 2, 5, 1], [2, 2, 4, 1], [2, 2, 3, 1], [2, 2, 2, 1]]
+    params = params_of("cosine", "user_mean").model_copy(update={"neighbours": k})
+    ratings = ratings_of(stars)
+    rating, support, _ = everyone(user_user.fit(ratings, params, 0), ratings)
+    assert support[0, 2] == pytest.approx(k)
+    assert rating[0, 2] == pytest.approx(4 + np.mean([5 - 2.5, 4 - 2.25, 3 - 2, 2 - 1.75][:k]))
+
+    # film 0 is as similar to films 1..4, which user 0 rated each differently
+    films = ratings_of([[NAN, 5, 4, 3, 1], [2, 2, 2, 2, 2]])
+    rating, support, _ = everyone(item_item.fit(films, params, 0), films)
+    assert support[0, 0] == pytest.approx(k)
+    assert rating[0, 0] == pytest.approx(3.25 + np.mean([1.75, 0.75, -0.25][:k]))
+
+
+@pytest.mark.parametrize("baseline", ["user_mean", "bias"])
+@pytest.mark.parametrize("similarity", ["adjusted_cosine", "pearson"])
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("stars", [0.1, 3.3, 3.7, 4.0])
+def test_constant_ratings_say_nothing_of_taste(name: str, similarity: str, baseline: str, stars: float) -> None:
+    """Where every deviation is 0 nobody is alike, on any scale: rounding noise is no evidence."""
+    random = np.random.default_rng(5)
+    ratings = ratings_of(np.where(random.random((12, 9)) < 0.6, stars, NAN), scale=(0.1, 5.0))
+    rating, support, _ = everyone(MODELS[name].fit(ratings, params_of(similarity, baseline), 0), ratings)
+    assert np.isnan(rating).all()
+    assert (support == 0).all()
+
+
+@pytest.mark.parametrize("neighbours", ["all", 2])
+@pytest.mark.parametrize("similarity", ["adjusted_cosine", "pearson"])
+@pytest.mark.parametrize("step", [0.1, 0.7, 1.0])
+def test_unrelated_users_have_no_say(similarity: str, neighbours: int | str, step: float) -> None:
+    """A user whose tastes are exactly unrelated has similarity 0, on any scale, and is not the one who decides."""
+    # from their means, on films 0..2, the two are (-1, 0, 1) and (1, -2, 1) steps away: the products add up to 0
+    stars = np.array([[2, 3, 4, NAN, 3], [4, 1, 4, 3, NAN]]) * step  # (2, 5)
+    params = params_of(similarity, "user_mean").model_copy(update={"neighbours": neighbours})
+    ratings = ratings_of(stars, scale=(step, 9 * step))
+    rating, support, _ = everyone(user_user.fit(ratings, params, 0), ratings)
+    assert support.tolist() == np.zeros((2, 5)).tolist()
+    assert np.isnan(rating).all()

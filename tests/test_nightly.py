@@ -1,0 +1,268 @@
+"""The whole night, on both databases: what it writes, refuses, repeats and leaves behind."""
+
+import hashlib
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+from sqlalchemy import text
+
+from batch import nightly, publish, query
+from batch.database import Database, LockedError, run_lock
+from batch.models import PERSONAL
+from batch.nightly import Order, Outcome
+from data import fill, random_rows, settings
+
+TODAY = date(2026, 11, 23)
+
+
+def night(database: Database, folder: Path, order: Order | None = None, **environ: str) -> Outcome:
+    return nightly.run(database, settings(folder, **environ), order or Order(TODAY))
+
+
+def rows(database: Database, sql: str) -> list[tuple[object, ...]]:
+    with database.reader.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(sql))]
+
+
+def test_every_user_gets_five_films_of_every_model(database: Database, tmp_path: Path) -> None:
+    """A run publishes top_n rows for every user and model, and records what it worked on."""
+    fill(database, tmp_path)
+    outcome = night(database, tmp_path)
+    assert outcome.status == "published"
+    assert outcome.rows == dict.fromkeys(PERSONAL, 125)
+    found = rows(
+        database, "SELECT model, count(*), count(DISTINCT user_key) FROM current_recommendations GROUP BY model"
+    )
+    assert sorted(found) == [(name, 125, 25) for name in sorted(PERSONAL)]
+    run = rows(database, "SELECT status, n_users, n_movies, rows_written, rating_min, rating_max, forced FROM runs")
+    assert run == [("published", 25, 40, 375, 0.5, 5.0, 0)]
+    assert {check.name for check in outcome.checks if check.passed} == {
+        "rows_missing_or_extra", "broken_ranks", "scores_out_of_order", "already_rated", "unknown_films",
+        "unknown_users", "scores_not_finite", "ratings", "users_share",
+    }  # fmt: skip
+    assert len(rows(database, "SELECT * FROM run_checks")) == 9
+    assert rows(database, "SELECT count(*) FROM run_metrics WHERE metric = 'rmse'") == [(4,)]
+
+
+def test_weights_are_kept_with_their_fingerprint(database: Database, tmp_path: Path) -> None:
+    """The network's weights lie in one safetensors file whose sha256 the run records."""
+    fill(database, tmp_path)
+    night(database, tmp_path)
+    [(file, sha256)] = rows(database, "SELECT artifact, artifact_sha256 FROM runs")
+    assert hashlib.sha256(Path(str(file)).read_bytes()).hexdigest() == sha256
+    assert sorted(load_file(str(file))) == ["neural.W1", "neural.W2", "neural.b1", "neural.b2"]
+
+
+def test_nothing_rated_is_recommended(database: Database, tmp_path: Path) -> None:
+    """No published film is one that its user has rated."""
+    fill(database, tmp_path)
+    night(database, tmp_path)
+    both = "SELECT count(*) FROM recommendations l JOIN ratings r ON r.user_id = l.user_id AND r.movie_id = l.movie_id"
+    assert rows(database, both) == [(0,)]
+
+
+def test_order_of_ingestion_does_not_matter(database: Database, sqlite_url: str, tmp_path: Path) -> None:
+    """The same ratings in another order, in another database of another kind, give the same lists and fingerprint."""
+    from batch.database import open_database, prepare
+
+    other = open_database(sqlite_url.replace("recbatch.db", "other.db"))
+    prepare(other)
+    shuffled = random_rows(0)[::-1]
+    fill(database, tmp_path / "a")
+    fill(other, tmp_path / "b", shuffled)
+    lists = "SELECT user_key, model, rank, movie_key, score, predicted_rating FROM current_recommendations"
+    found = []
+    for each in (database, other):
+        night(each, tmp_path)
+        found.append((sorted(rows(each, lists)), rows(each, "SELECT data_sha256, config_sha256 FROM runs")))
+    assert found[0] == found[1]
+
+
+def test_a_night_with_half_its_users_is_refused(database: Database, tmp_path: Path) -> None:
+    """A run with lists for too few of the published run's users is rejected, kept, and changes nothing for readers."""
+    fill(database, tmp_path)
+    first = night(database, tmp_path)
+    with database.writer.begin() as connection:
+        connection.execute(text("DELETE FROM ratings WHERE user_id > 12"))
+    second = night(database, tmp_path)
+    assert second.status == "rejected"
+    assert [check.name for check in second.failed_checks] == ["users_share"]
+    assert rows(database, "SELECT run_id FROM publication") == [(first.run_id,)]
+    assert rows(database, f"SELECT count(*) FROM recommendations WHERE run_id = {second.run_id}") == [(180,)]
+    third = night(database, tmp_path, Order(TODAY, force=True))
+    assert third.status == "published"
+    assert rows(database, f"SELECT forced FROM runs WHERE run_id = {third.run_id}") == [(1,)]
+
+
+def test_an_empty_database_publishes_nothing(database: Database, tmp_path: Path) -> None:
+    """Without a single rating the run is refused rather than an empty list published."""
+    outcome = night(database, tmp_path)
+    assert outcome.status == "rejected"
+    assert [check.name for check in outcome.failed_checks] == ["ratings"]
+    assert rows(database, "SELECT * FROM publication") == []
+
+
+def test_integrity_cannot_be_forced(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that names a rated film is not published, not even by force."""
+    fill(database, tmp_path)
+    seen_too = nightly.best_unseen
+    empty = __import__("scipy.sparse", fromlist=["csr_array"]).csr_array
+    monkeypatch.setattr(
+        nightly, "best_unseen", lambda score, seen, order, n: seen_too(score, empty(seen.shape), order, n)
+    )
+    outcome = night(database, tmp_path, Order(TODAY, force=True))
+    assert outcome.status == "rejected"
+    assert [check.name for check in outcome.failed_checks] == ["already_rated"]
+    with pytest.raises(publish.CannotPublishError, match="already_rated"):
+        nightly.republish(database, lambda _: outcome.run_id)
+
+
+def test_a_crash_leaves_the_old_list_and_its_reason(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is raised during a run leaves it failed, with the reason, and the published list as it was."""
+    fill(database, tmp_path)
+    first = night(database, tmp_path)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(nightly, "save_weights", full)
+        with pytest.raises(OSError, match="No space left"):
+            night(database, tmp_path)
+    assert rows(database, "SELECT status, error FROM runs WHERE run_id = 2") == [
+        ("failed", "[Errno 28] No space left on device")
+    ]
+    assert rows(database, "SELECT run_id FROM publication") == [(first.run_id,)]
+    night(database, tmp_path)
+    assert rows(database, "SELECT DISTINCT run_id FROM recommendations ORDER BY 1") == [(1,), (3,)]
+
+
+def test_as_of_knows_only_what_was_known(database: Database, tmp_path: Path) -> None:
+    """A run as of a past day leaves out later ratings, ends ready, and is published when asked."""
+    early, late = 1_000_000_000, 1_000_200_000  # 9 and 11 September 2001
+    known = [(f"u{u}", f"m{i}", 1 + (u + i) % 5, early) for u in range(6) for i in range(6) if (u + i) % 3]
+    fill(database, tmp_path, [*known, ("u0", "m0", 5, late), ("u1", "m2", 5, late)])
+    past = date(2001, 9, 10)
+    outcome = night(database, tmp_path, Order(past, as_of=past, publish=False))
+    assert outcome.status == "ready"
+    assert outcome.failed_checks == []
+    assert rows(database, "SELECT n_ratings FROM runs") == [(len(known),)]
+    assert rows(database, "SELECT * FROM publication") == []
+    nightly.republish(database, lambda _: outcome.run_id)
+    assert rows(database, "SELECT run_id FROM publication") == [(outcome.run_id,)]
+
+
+def test_a_scheduled_night_is_published_once(database: Database, tmp_path: Path) -> None:
+    """A second scheduled or catch-up run of a published date does nothing; a manual one publishes again."""
+    fill(database, tmp_path)
+    first = night(database, tmp_path, Order(TODAY, "schedule"))
+    again = [night(database, tmp_path, Order(TODAY, trigger)) for trigger in ("schedule", "catchup")]
+    assert [(outcome.status, outcome.run_id) for outcome in again] == [("already_published", first.run_id)] * 2
+    assert night(database, tmp_path).run_id == 2
+    assert rows(database, "SELECT run_id, status, triggered_by FROM runs ORDER BY run_id") == [
+        (1, "published", "schedule"),
+        (2, "published", "manual"),
+    ]
+
+
+def test_one_job_at_a_time(database: Database, tmp_path: Path) -> None:
+    """While one job holds the lock another is refused at once, and nothing is left behind when it is let go."""
+    with run_lock(database), pytest.raises(LockedError):
+        night(database, tmp_path)
+    with run_lock(database):
+        pass
+
+
+def test_rollback_and_purge(database: Database, tmp_path: Path) -> None:
+    """Rollback shows the run before; purge keeps the newest runs, the current one and the one before it."""
+    fill(database, tmp_path)
+    for _ in range(4):
+        night(database, tmp_path)
+    nightly.republish(database, publish.previous)
+    with query.snapshot(database.url.render_as_string(hide_password=False), database.schema_name) as connection:
+        now = query.published(connection)
+        assert now is not None
+        assert (now.run_id, now.previous_run_id) == (3, 4)
+    nightly.republish(database, lambda _: 1)
+    with run_lock(database):
+        assert publish.purge(database, 2) == [2]
+    assert rows(database, "SELECT DISTINCT run_id FROM recommendations ORDER BY 1") == [(1,), (3,), (4,)]
+    assert not (tmp_path / "artifacts" / "run-2.safetensors").exists()
+    with pytest.raises(publish.CannotPublishError, match="purged"):
+        nightly.republish(database, lambda _: 2)
+
+
+def test_a_run_that_was_taken_over_cannot_publish(database: Database, tmp_path: Path) -> None:
+    """A process that another has declared dead is refused by the publish statement itself."""
+    fill(database, tmp_path)
+    columns = {"forced": 0, "top_n": 5, "seed": 1, "config_sha256": "", "versions": "{}"}
+    with database.writer.begin() as connection:
+        slow = publish.open_run(connection, TODAY, "manual", **columns)
+    with database.writer.begin() as connection:
+        publish.open_run(connection, TODAY, "manual", **columns)
+    with database.writer.begin() as connection, pytest.raises(publish.CannotPublishError, match="taken over"):
+        publish.publish(connection, slow)
+    assert rows(database, "SELECT status FROM runs ORDER BY run_id") == [("abandoned",), ("running",)]
+
+
+def test_a_night_never_goes_backwards(database: Database, tmp_path: Path) -> None:
+    """A run older than the published one cannot publish itself."""
+    fill(database, tmp_path)
+    night(database, tmp_path)
+    night(database, tmp_path)
+    with database.writer.begin() as connection:
+        connection.execute(text("UPDATE runs SET status = 'running' WHERE run_id = 1"))
+        owner = connection.execute(text("SELECT owner FROM runs WHERE run_id = 1")).scalar_one()
+    with pytest.raises(publish.CannotPublishError, match="older"), database.writer.begin() as connection:
+        publish.publish(connection, publish.RunKey(1, owner))
+    assert rows(database, "SELECT run_id FROM publication") == [(2,)]
+
+
+def test_a_reader_keeps_its_snapshot(database: Database, tmp_path: Path) -> None:
+    """What a reader began to read stays whole and of one run, through a publication and a purge of that run."""
+    fill(database, tmp_path)
+    night(database, tmp_path)
+    with database.reader.connect() as reader:
+        before = list(query.lists(reader, model="item_item"))
+        night(database, tmp_path)
+        night(database, tmp_path)
+        with run_lock(database):
+            publish.purge(database, 2)
+        assert list(query.lists(reader, model="item_item")) == before
+    assert rows(database, "SELECT run_id, previous_run_id FROM publication") == [(3, 2)]
+
+
+def test_files_in_the_settings_are_ingested_first(database: Database, tmp_path: Path) -> None:
+    """A run ingests what ingest.paths names; a broken file there is reported and does not stop the night."""
+    fill(database, tmp_path / "old")
+    (tmp_path / "new.csv").write_text("user,movie,rating\nu0,m0,5\nnew user,m1,3\n")
+    (tmp_path / "broken.csv").write_text("what,is,this\n1,2,3\n")
+    paths = f"[{tmp_path / 'new.csv'}, {tmp_path / 'broken.csv'}]"
+    outcome = night(database, tmp_path, RECBATCH_INGEST__PATHS=paths)
+    assert [report.status for report in outcome.ingested] == ["refused", "merged"]
+    assert outcome.status == "published"
+    assert rows(database, "SELECT count(*) FROM users WHERE user_key = 'new user'") == [(1,)]
+
+
+def test_a_plan_writes_nothing(database: Database, tmp_path: Path) -> None:
+    """A dry run tells what a run would work on and leaves no trace."""
+    fill(database, tmp_path)
+    told = nightly.plan(database, settings(tmp_path), Order(TODAY))
+    assert (told["users"], told["films"], told["rows_at_most"]) == (25, 40, 375)
+    assert rows(database, "SELECT * FROM runs") == []
+
+
+def test_moments_are_utc(database: Database, tmp_path: Path) -> None:
+    """A run's times are stored in UTC and come back as such from both databases."""
+    fill(database, tmp_path)
+    before = datetime.now(UTC)
+    night(database, tmp_path)
+    with database.reader.connect() as connection:
+        now = query.published(connection)
+    assert now is not None
+    assert before <= now.published_at <= datetime.now(UTC)
+    assert now.published_at.utcoffset() == UTC.utcoffset(None)

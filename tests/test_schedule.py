@@ -1,0 +1,226 @@
+"""The clock: when the job is due, that it runs once a night, and that it ends cleanly."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from itertools import islice, takewhile
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from batch import publish
+from batch.config import ConfigError, ScheduleSettings
+from batch.database import Database, open_database, prepare
+from batch.schedule import Night, Nights, _Clock, settled
+from data import fill
+
+
+def nights(cron: str, zone: str = "UTC") -> Nights:
+    return Nights(ScheduleSettings(cron=cron, timezone=zone))
+
+
+def due(cron: str, zone: str, after: datetime, count: int) -> list[tuple[str, str]]:
+    """The next times, in UTC, with the night each stands for."""
+    found = islice(nights(cron, zone).after(after), count)
+    return [(f"{night.due:%Y-%m-%d %H:%M}", str(night.logical_date)) for night in found]
+
+
+def test_a_repeated_hour_counts_once() -> None:
+    """Where clocks go back the job is due once, the first time the hour comes."""
+    found = due("30 2 * * *", "Europe/Oslo", datetime(2026, 10, 24, 12, tzinfo=UTC), 2)
+    assert found == [("2026-10-25 00:30", "2026-10-25"), ("2026-10-26 01:30", "2026-10-26")]
+
+
+def test_a_skipped_hour_counts_once() -> None:
+    """Where clocks go forward over the time, or over midnight itself, the job is due all the same."""
+    spring = due("30 2 * * *", "Europe/Oslo", datetime(2026, 3, 28, 12, tzinfo=UTC), 2)
+    assert spring == [("2026-03-29 01:30", "2026-03-29"), ("2026-03-30 00:30", "2026-03-30")]
+    midnight = due("0 0 * * *", "America/Sao_Paulo", datetime(2018, 11, 3, 12, tzinfo=UTC), 2)
+    assert midnight == [("2018-11-04 03:00", "2018-11-04"), ("2018-11-05 02:00", "2018-11-05")]
+
+
+@pytest.mark.parametrize(
+    ("weekday", "expected"),
+    [
+        ("0", ["Sun"]),
+        ("7", ["Sun"]),
+        ("1-5", ["Mon", "Tue", "Wed", "Thu", "Fri"]),
+        ("5-7", ["Fri", "Sat", "Sun"]),
+        ("*/3", ["Wed", "Sat", "Sun"]),
+        ("1,sat", ["Mon", "Sat"]),
+        ("mon-wed", ["Mon", "Tue", "Wed"]),
+    ],
+)
+def test_weekdays_are_crons(weekday: str, expected: list[str]) -> None:
+    """Weekday numbers mean what they mean in cron: 0 and 7 are Sunday."""
+    monday = datetime(2026, 11, 22, 23, tzinfo=UTC)
+    coming = nights(f"0 3 * * {weekday}").after(monday)
+    week = takewhile(lambda night: night.due < monday + timedelta(days=7), coming)
+    assert [f"{night.due:%a}" for night in week] == expected
+
+
+@pytest.mark.parametrize("cron", ["", "30 2 * *", "61 2 * * *", "0 3 * * 8", "0 3 1 * 1", "x y * * *", "0 3 * * 5-2"])
+def test_a_wrong_expression_is_refused(cron: str) -> None:
+    """A cron expression that cannot be read is an error that quotes it."""
+    with pytest.raises(ConfigError, match=r"schedule\.cron"):
+        nights(cron)
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [("2026-11-23 02:29", "2026-11-22"), ("2026-11-23 02:30", "2026-11-23"), ("2026-11-24 02:00", "2026-11-23")],
+)
+def test_the_latest_night(now: str, expected: str) -> None:
+    """The newest night that is due by now is found on both sides of its minute."""
+    found = nights("30 2 * * *").latest(datetime.fromisoformat(now).replace(tzinfo=UTC))
+    assert found == Night(datetime.fromisoformat(f"{expected} 02:30").replace(tzinfo=UTC), date.fromisoformat(expected))
+
+
+def test_a_yearly_job_is_found() -> None:
+    """A night that is months away is neither missed nor searched for for long."""
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    found = nights("0 4 1 2 *").latest(now)
+    assert found is not None
+    assert found.logical_date == date(2026, 2, 1)
+
+
+def _record(database: Database, logical_date: date, trigger: str, status: str) -> None:
+    """A run of that night that ended in that way."""
+    told = {"forced": 0, "top_n": 5, "seed": 1, "config_sha256": "", "versions": "{}"}
+    with database.writer.begin() as connection:
+        run = publish.open_run(connection, logical_date, trigger, **told)
+        publish.finish(connection, run, status)
+
+
+def test_what_settles_a_night(database: Database) -> None:
+    """A night is not started again once it was published, refused or failed; a killed run is tried twice more."""
+    night = date(2026, 11, 23)
+    assert settled(database, night) is None
+    _record(database, night, "manual", "failed")
+    assert settled(database, night) is None
+    for attempt in range(3):
+        assert settled(database, night) is None, attempt
+        _record(database, night, "schedule", "abandoned")
+    assert settled(database, night) == "abandoned"
+    for trigger, status in (("schedule", "failed"), ("catchup", "rejected"), ("manual", "published")):
+        other = date(2026, 11, 1) + timedelta(days=len(trigger))
+        _record(database, other, trigger, status)
+        assert settled(database, other) == status
+
+
+class FakeJob:
+    """Counts the runs the clock starts: a process that writes its arguments down."""
+
+    def __init__(self, folder: Path) -> None:
+        self.log = folder / "started"
+        self.command = [
+            sys.executable,
+            "-c",
+            "import sys; open(sys.argv[1], 'a').write(' '.join(sys.argv[2:]) + '\\n')",
+        ]
+        self.command.append(str(self.log))
+
+    def started(self) -> list[str]:
+        return self.log.read_text().splitlines() if self.log.exists() else []
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        ("2026-11-23 02:30:05", ["run --scheduled-for 2026-11-23 --trigger schedule"]),
+        ("2026-11-23 07:30:00", ["run --scheduled-for 2026-11-23 --trigger catchup"]),
+        ("2026-11-23 22:29:59", ["run --scheduled-for 2026-11-23 --trigger catchup"]),
+        ("2026-11-23 22:31:00", []),
+    ],
+)
+def test_a_missed_night_is_made_up(sqlite_url: str, tmp_path: Path, now: str, expected: list[str]) -> None:
+    """On start the newest missed night is run if it is younger than catchup_hours; an older one is left."""
+    database = open_database(sqlite_url)
+    prepare(database)
+    job = FakeJob(tmp_path)
+    _Clock(database, ScheduleSettings(), job.command).tick(lambda: datetime.fromisoformat(now).replace(tzinfo=UTC))
+    assert job.started() == expected
+
+
+def test_a_clock_that_jumps_starts_no_night_twice(sqlite_url: str, tmp_path: Path) -> None:
+    """A clock set back over the time of a night that ran does not run it again."""
+    database = open_database(sqlite_url)
+    prepare(database)
+    job = FakeJob(tmp_path)
+    clock = _Clock(database, ScheduleSettings(), job.command)
+    moments: list[datetime] = [datetime(2026, 11, 23, 2, 31, tzinfo=UTC)]
+    clock.tick(lambda: moments[0])
+    _record(database, date(2026, 11, 23), "schedule", "published")
+    for minutes in (1, -5, 2, 300, -295):
+        moments[0] += timedelta(minutes=minutes)
+        clock.tick(lambda: moments[0])
+    started = [line.split()[2] for line in job.started()]
+    assert started == ["2026-11-23"]  # and the night before, newest again at 02:27, is older than catchup_hours
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.1)
+
+
+def test_the_scheduler_runs_a_night_and_ends_on_sigterm(sqlite_url: str, tmp_path: Path) -> None:
+    """`recbatch schedule` publishes the night that is due, once, stays up, and ends with 143 on SIGTERM."""
+    database = open_database(sqlite_url)
+    prepare(database)
+    fill(database, tmp_path / "data")
+    minute = datetime.now(UTC) - timedelta(minutes=2)
+    environ = os.environ | {
+        "RECBATCH_DATABASE__URL": sqlite_url,
+        "RECBATCH_SCHEDULE__CRON": f"{minute.minute} {minute.hour} * * *",
+    }
+    program = [sys.executable, "-m", "batch", "schedule"]
+    process = subprocess.Popen(program, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True)
+
+    def statuses() -> list[tuple[str, str]]:
+        with database.reader.connect() as connection:
+            return [(row[0], row[1]) for row in connection.execute(text("SELECT status, triggered_by FROM runs"))]
+
+    try:
+        wait_for(lambda: ("published", "schedule") in statuses())
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+    assert process.returncode == 143, log
+    assert statuses() == [("published", "schedule")]
+    assert "event=starting" in log
+
+
+def test_sigterm_ends_a_run_cleanly(sqlite_url: str, tmp_path: Path) -> None:
+    """SIGTERM during a run exits 143, leaves it failed, publishes nothing, and lets the next one start at once."""
+    database = open_database(sqlite_url)
+    prepare(database)
+    random = [(f"u{u}", f"m{m}", 1 + (u * m) % 5, 0) for u in range(60) for m in range(60) if (u * 7 + m * 3) % 4]
+    fill(database, tmp_path / "data", random)
+    environ = os.environ | {"RECBATCH_DATABASE__URL": sqlite_url, "RECBATCH_MODELS__NEURAL__EPOCHS": "100000"}
+    environ |= {"RECBATCH_MODELS__NEURAL__PATIENCE": "100000"}
+    program = [sys.executable, "-m", "batch", "run"]
+    process = subprocess.Popen(program, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True)
+
+    def running() -> bool:
+        with database.reader.connect() as connection:
+            return connection.execute(text("SELECT n_ratings FROM runs WHERE status = 'running'")).scalar() is not None
+
+    try:
+        wait_for(running)
+        time.sleep(0.5)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=30)
+    assert process.returncode == 143, log
+    with database.reader.connect() as connection:
+        assert connection.execute(text("SELECT status FROM runs")).scalars().all() == ["failed"]
+        assert connection.execute(text("SELECT count(*) FROM publication")).scalar() == 0
+    program += ["--dry-run"]
+    assert subprocess.run(program, cwd=tmp_path, env=environ, check=False, capture_output=True).returncode == 0
