@@ -66,9 +66,9 @@ def recognise(source: Source, columns: dict[str, str | None]) -> Recognised:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise RefusedError("BAD_ENCODING_FILE", "the file is UTF-16; save it as UTF-8", 1)
     text = head.decode("utf-8-sig", errors="replace")
-    lines = text.splitlines()[: 10 if "\n" in text else 1]
     if not text.strip():
         raise RefusedError("EMPTY", "the file is empty")
+    lines = text.splitlines()[: 10 if "\n" in text else 1]
     for format_, tell in _WITHOUT_HEADER:
         if why := tell(lines):
             return Recognised(format_, why)
@@ -76,10 +76,10 @@ def recognise(source: Source, columns: dict[str, str | None]) -> Recognised:
         header = [name.strip() for name in next(csv.reader(lines, strict=True))]
     except csv.Error as error:
         raise RefusedError("CSV_SYNTAX", f"the header is not CSV ({error}); fix its quotes", 1) from None
-    return _of_header(header, columns) or _refuse(lines[0], columns)
+    return _by_header(header, columns) or _refuse(lines[0], columns)
 
 
-def _of_header(header: list[str], columns: dict[str, str | None]) -> Recognised | None:
+def _by_header(header: list[str], columns: dict[str, str | None]) -> Recognised | None:
     if tuple(header) in SIDE_HEADERS:
         return Recognised(None, "a part of MovieLens that is not needed")
     for format_, tell in _WITH_HEADER:
@@ -91,25 +91,20 @@ def _of_header(header: list[str], columns: dict[str, str | None]) -> Recognised 
     return Recognised(WIDE, why) if why else None
 
 
-_WITHOUT_HEADER:
-        if why := tell(lines):
-            return Recognised(format_, why)
-    try:
-        header = [name.strip() for name in next(csv.reader(lines, strict=True))]
-    except csv.Error as error:
-        raise RefusedError("CSV_SYNTAX", f"the header is not CSV ({error}); fix its quotes", 1) from None
-    if tuple(header) in SIDE_HEADERS:
-        return Recognised(None, "a part of MovieLens that is not needed")
-    for format_, tell_header in _WITH_HEADER:
-        if why := tell_header(header):
-            return Recognised(format_, why)
-    if why := long.recognise(header, columns):
-        return Recognised(LONG, why)
-    if why := wide.recognise_ratings(header):
-        return Recognised(WIDE, why)
-    raise _unknown(lines[0], header)
+def _refuse(first: str, columns: dict[str, str | None]) -> NoReturn:
+    """Say what would have been expected, and what it may be that is wrong."""
+    shown = first if len(first) <= 60 else first[:60] + "..."
+    for separator, word in ((";", "semicolons"), ("\t", "tabs")):
+        if _by_header([name.strip().strip('"') for name in first.split(separator)], columns):
+            raise RefusedError("WRONG_DELIMITER", f"separated by {word} ({shown!r}); save it with commas", 1)
+    expected = (
+        "a wide matrix (',User,Film,...'), a genre matrix (',movie_title,genre_...'), MovieLens files, or a long CSV "
+        "with columns for user, movie and rating (name them in ingest.columns)"
+    )
+    raise RefusedError("UNKNOWN_FORMAT", f"not a format that is known ({shown!r}); expected {expected}", 1)
 
 
+# Looked at in this order. A wide matrix without an index column comes last: its header says little.
 _WITHOUT_HEADER: tuple[tuple[Format, Callable[[list[str]], str | None]], ...] = (
     (DAT, movielens_dat.recognise_ratings),
     (DAT_MOVIES, movielens_dat.recognise_movies),
@@ -122,16 +117,3 @@ _WITH_HEADER: tuple[tuple[Format, Callable[[list[str]], str | None]], ...] = (
     (MOVIELENS, movielens.recognise_ratings),
     (MOVIELENS_MOVIES, movielens.recognise_movies),
 )
-
-
-def _refuse(first: str, columns: dict[str, str | None]) -> NoReturn:
-    """Say what would have been expected, and what it may be that is wrong."""
-    shown = first if len(first) <= 60 else first[:60] + "..."
-    for separator, word in ((";", "semicolons"), ("\t", "tabs")):
-        if _of_header([name.strip().strip('"') for name in first.split(separator)], columns):
-            raise RefusedError("WRONG_DELIMITER", f"separated by {word} ({shown!r}); save it with commas", 1)
-    expected = (
-        "a wide matrix (',User,Film,...'), a genre matrix (',movie_title,genre_...'), MovieLens files, or a long CSV "
-        "with columns for user, movie and rating (name them in ingest.columns)"
-    )
-    raise RefusedError("UNKNOWN_FORMAT", f"not a format that is known ({shown!r}); expected {expected}", 1)
