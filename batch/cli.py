@@ -5,7 +5,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -32,15 +32,20 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 Settings: dict[str, Any] = {"file": None}
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"recbatch {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     config: Annotated[Path | None, typer.Option(help="Settings file. Default: config.yaml, if it is there.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"recbatch {__version__}")
-        raise typer.Exit
     from batch.telemetry import start_logging
 
     start_logging(verbose=not quiet)
@@ -53,7 +58,10 @@ def demo(
         "demo"
     ),
 ) -> None:
-    """Sample data, a SQLite file, one night, and what it recommends. Example: recbatch demo demo"""
+    """Sample data, a SQLite file, one night, and what it recommends.
+
+    Example: recbatch demo demo
+    """
     from batch.demo import demonstrate
     from batch.telemetry import start_logging
 
@@ -68,7 +76,10 @@ def sample_data(
     films: Annotated[int, typer.Option(min=1, help="Films.")] = 2000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 20261123,
 ) -> None:
-    """Write made-up ratings and genres in the wide format. Example: recbatch sample-data data"""
+    """Write made-up ratings and genres in the wide format.
+
+    Example: recbatch sample-data data
+    """
     from batch.sample import write_sample
 
     written = write_sample(folder, seed=seed, n_users=users, n_items=films)
@@ -86,7 +97,10 @@ def ingest(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Read ratings and films into the database. Example: recbatch ingest ml-latest-small.zip"""
+    """Read ratings and films into the database.
+
+    Example: recbatch ingest ml-latest-small.zip
+    """
     from batch.ingest import ingest as merge
     from batch.nightly import ingest_settings
     from batch.show import ingest_reports
@@ -122,7 +136,10 @@ def run(
     trigger: Annotated[str, typer.Option(hidden=True)] = "schedule",
     as_json: AsJson = False,
 ) -> None:
-    """Recompute everything and publish it now. Example: recbatch run"""
+    """Recompute everything and publish it now.
+
+    Example: recbatch run
+    """
     from batch import nightly
     from batch.schedule import Nights
     from batch.show import outcome_lines, plan_lines
@@ -151,7 +168,10 @@ def run(
 def schedule(
     upcoming: Annotated[int | None, typer.Option("--next", min=1, help="Print the next N times and stop.")] = None,
 ) -> None:
-    """Stay up and run the job every night, by schedule.cron. Example: recbatch schedule --next 5"""
+    """Stay up and run the job every night, by schedule.cron.
+
+    Example: recbatch schedule --next 5
+    """
     from batch import schedule as clock
     from batch.show import coming_nights
 
@@ -171,7 +191,10 @@ def top(
     run_id: Annotated[int | None, typer.Option("--run", help="A run other than the published one.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a user's list; an unknown user gets the popular one. Example: recbatch top 1 --model item_item"""
+    """Show a user's list; an unknown user gets the popular one.
+
+    Example: recbatch top 1 --model item_item
+    """
     from batch.show import answers
 
     _, data = _open()
@@ -192,7 +215,10 @@ def top(
 
 @app.command()
 def evaluate(as_json: AsJson = False) -> None:
-    """Measure every model and baseline on held-out ratings. Example: recbatch evaluate --json"""
+    """Measure every model and baseline on held-out ratings.
+
+    Example: recbatch evaluate --json
+    """
     from batch import nightly
     from batch.load import load
     from batch.show import metrics_table
@@ -208,7 +234,10 @@ def evaluate(as_json: AsJson = False) -> None:
 def runs(
     n: Annotated[int, typer.Option("-n", min=1, help="How many of the newest runs.")] = 20, as_json: AsJson = False
 ) -> None:
-    """List the runs, newest first. Example: recbatch runs -n 5"""
+    """List the runs, newest first.
+
+    Example: recbatch runs -n 5
+    """
     from batch.operate import history
     from batch.show import run_table
 
@@ -220,7 +249,10 @@ def runs(
 
 @app.command()
 def publish(run_id: Annotated[int, typer.Argument(metavar="RUN", help="A run that 'recbatch runs' lists.")]) -> None:
-    """Make a finished run current, older ones too, after auditing it again. Example: recbatch publish 12"""
+    """Make a finished run current, older ones too, after auditing it again.
+
+    Example: recbatch publish 12
+    """
     from batch import nightly
 
     _, data = _open()
@@ -229,7 +261,10 @@ def publish(run_id: Annotated[int, typer.Argument(metavar="RUN", help="A run tha
 
 @app.command()
 def rollback() -> None:
-    """Make the run before the current one current again. Example: recbatch rollback"""
+    """Make the run before the current one current again.
+
+    Example: recbatch rollback
+    """
     from batch import nightly
     from batch.publish import previous
 
@@ -241,7 +276,10 @@ def rollback() -> None:
 def purge(
     keep: Annotated[int | None, typer.Option(min=2, help="Runs whose lists stay. Default: publish.keep_runs.")] = None,
 ) -> None:
-    """Delete the lists of old runs; the current run and the one before stay. Example: recbatch purge --keep 7"""
+    """Delete the lists of old runs; the current run and the one before stay.
+
+    Example: recbatch purge --keep 7
+    """
     from batch.publish import purge as delete
 
     settings, data = _open()
@@ -252,7 +290,10 @@ def purge(
 
 @db.command()
 def upgrade() -> None:
-    """Make the tables, or bring them to this version. Example: recbatch db upgrade"""
+    """Make the tables, or bring them to this version.
+
+    Example: recbatch db upgrade
+    """
     data = _database(_config())
     database.upgrade(data)
     typer.echo(f"{data.label} is at schema version {schema.HEAD}")
@@ -260,7 +301,10 @@ def upgrade() -> None:
 
 @db.command()
 def grant(role: Annotated[str, typer.Argument(help="An existing Postgres role.")]) -> None:
-    """Let a Postgres role read the views, and nothing else. Example: recbatch db grant web"""
+    """Let a Postgres role read the views, and nothing else.
+
+    Example: recbatch db grant web
+    """
     _, data = _open()
     database.grant(data, role)
     typer.echo(f"{role} may read {', '.join(f'{data.schema_name}.{view}' for view in schema.VIEWS)}")
@@ -284,9 +328,14 @@ def _open(*, create: bool = False) -> tuple[Config, Database]:
 
 def _print(as_json: bool, content: Any, table: Any) -> None:
     if as_json:
-        typer.echo(json.dumps(content, default=str, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(content, default=_told, indent=2, ensure_ascii=False))
     else:
         table()
+
+
+def _told(value: Any) -> str:
+    """Dates and times as ISO 8601, paths as text."""
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def _stop(code: int, message: str) -> NoReturn:

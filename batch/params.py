@@ -73,6 +73,14 @@ _PLAIN_NEIGHBOURHOOD = Neighbourhood(
     neighbours="all",
     support_weight=0,
 )
+_TUNED_NEIGHBOURHOOD = Neighbourhood(
+    baseline="bias",
+    similarity="adjusted_cosine",
+    overlap_shrinkage=20,
+    support_shrinkage=1,
+    neighbours="all",
+    support_weight=0.5,
+)
 
 PRESETS: dict[str, Models] = {
     "plain": Models(
@@ -92,22 +100,8 @@ PRESETS: dict[str, Models] = {
         ),
     ),
     "tuned": Models(
-        user_user=Neighbourhood(
-            baseline="bias",
-            similarity="adjusted_cosine",
-            overlap_shrinkage=20,
-            support_shrinkage=1,
-            neighbours="all",
-            support_weight=0.5,
-        ),
-        item_item=Neighbourhood(
-            baseline="bias",
-            similarity="adjusted_cosine",
-            overlap_shrinkage=20,
-            support_shrinkage=1,
-            neighbours="all",
-            support_weight=0.5,
-        ),
+        user_user=_TUNED_NEIGHBOURHOOD,
+        item_item=_TUNED_NEIGHBOURHOOD,
         neural=Neural(
             architecture="per_movie",
             activation="none",

@@ -1,6 +1,6 @@
 """MovieLens latest, 20M, 25M, 32M: ratings.csv and movies.csv -> rows."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO
 
 from batch.ingest.delimited import csv_rows, parsed
@@ -20,6 +20,20 @@ def recognise_movies(header: list[str]) -> str | None:
 
 def read_ratings(lines: IO[str], reading: Reading) -> Iterator[RatingRow | Reject]:
     """`1,31,2.5,1260759144`"""
+    rows = csv_rows(lines)
+    next(rows)
+    return parsed(rows, len(RATINGS), ",", rating_parser(reading))
+
+
+def read_movies(lines: IO[str], reading: Reading) -> Iterator[MovieRow | Reject]:  # noqa: ARG001  one call for all
+    """`11,"American President, The (1995)",Comedy|Drama|Romance`"""
+    rows = csv_rows(lines)
+    next(rows)
+    return parsed(rows, len(MOVIES), ",", parse_movie)
+
+
+def rating_parser(reading: Reading) -> Callable[[int, list[str]], RatingRow]:
+    """Reads the four fields that every MovieLens file of ratings has: user, movie, rating, time."""
 
     def parse(line: int, fields: list[str]) -> RatingRow:
         user, movie, rating, time = fields
@@ -31,21 +45,13 @@ def read_ratings(lines: IO[str], reading: Reading) -> Iterator[RatingRow | Rejec
             reading.time(time),
         )
 
-    rows = csv_rows(lines)
-    next(rows)
-    return parsed(rows, len(RATINGS), ",", parse)
+    return parse
 
 
-def read_movies(lines: IO[str], reading: Reading) -> Iterator[MovieRow | Reject]:  # noqa: ARG001  one call for all
-    """`11,"American President, The (1995)",Comedy|Drama|Romance`"""
-
-    def parse(line: int, fields: list[str]) -> MovieRow:
-        movie, title, genres = fields
-        return MovieRow(line, movielens_id(movie, "movieId"), key(title, "title"), listed_genres(genres))
-
-    rows = csv_rows(lines)
-    next(rows)
-    return parsed(rows, len(MOVIES), ",", parse)
+def parse_movie(line: int, fields: list[str]) -> MovieRow:
+    """Reads the three fields movie, title, genres."""
+    movie, title, genres = fields
+    return MovieRow(line, movielens_id(movie, "movieId"), key(title, "title"), listed_genres(genres))
 
 
 def listed_genres(text: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import IO
 
 from batch.ingest.delimited import parsed, split_rows
+from batch.ingest.movielens import rating_parser
 from batch.ingest.rows import BadRowError, MovieRow, RatingRow, Reading, Reject, key, movielens_id
 
 RATING = re.compile(r"[0-9]+\t[0-9]+\t[0-9]\t[0-9]+$")
@@ -28,18 +29,7 @@ def recognise_movies(lines: list[str]) -> str | None:
 
 def read_ratings(lines: IO[str], reading: Reading) -> Iterator[RatingRow | Reject]:
     """`196<tab>242<tab>3<tab>881250949`"""
-
-    def parse(line: int, fields: list[str]) -> RatingRow:
-        user, movie, rating, time = fields
-        return (
-            line,
-            movielens_id(user, "user"),
-            movielens_id(movie, "movie"),
-            reading.rating(rating),
-            reading.time(time),
-        )
-
-    return parsed(split_rows(lines, "\t"), 4, "\t", parse)
+    return parsed(split_rows(lines, "\t"), 4, "\t", rating_parser(reading))
 
 
 def read_movies(lines: IO[str], reading: Reading) -> Iterator[MovieRow | Reject]:  # noqa: ARG001  one call for all

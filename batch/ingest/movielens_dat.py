@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import IO
 
 from batch.ingest.delimited import parsed, split_rows
-from batch.ingest.movielens import listed_genres
-from batch.ingest.rows import MovieRow, RatingRow, Reading, Reject, key, movielens_id
+from batch.ingest.movielens import parse_movie, rating_parser
+from batch.ingest.rows import MovieRow, RatingRow, Reading, Reject
 
 RATING = re.compile(r"[0-9]+::[0-9]+::[0-9](\.[0-9])?::[0-9]+$")
 MOVIE = re.compile(r"[0-9]+::[^:].*::[^:]*$")
@@ -24,25 +24,9 @@ def recognise_movies(lines: list[str]) -> str | None:
 
 def read_ratings(lines: IO[str], reading: Reading) -> Iterator[RatingRow | Reject]:
     """`1::1193::5::978300760`"""
-
-    def parse(line: int, fields: list[str]) -> RatingRow:
-        user, movie, rating, time = fields
-        return (
-            line,
-            movielens_id(user, "user"),
-            movielens_id(movie, "movie"),
-            reading.rating(rating),
-            reading.time(time),
-        )
-
-    return parsed(split_rows(lines, SEPARATOR), 4, SEPARATOR, parse)
+    return parsed(split_rows(lines, SEPARATOR), 4, SEPARATOR, rating_parser(reading))
 
 
 def read_movies(lines: IO[str], reading: Reading) -> Iterator[MovieRow | Reject]:  # noqa: ARG001  one call for all
     """`260::Star Wars: Episode IV - A New Hope (1977)::Action|Adventure`: a single colon is part of the title."""
-
-    def parse(line: int, fields: list[str]) -> MovieRow:
-        movie, title, genres = fields
-        return MovieRow(line, movielens_id(movie, "movie"), key(title, "title"), listed_genres(genres))
-
-    return parsed(split_rows(lines, SEPARATOR), 3, SEPARATOR, parse)
+    return parsed(split_rows(lines, SEPARATOR), 3, SEPARATOR, parse_movie)
