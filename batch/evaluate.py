@@ -106,5 +106,6 @@ def _parts(model: Model, train: Ratings, held: Ratings, n: int, relevant_from: f
         listed = best_unseen(scores.relevance, train.matrix[users], order, n)
         liked = np.zeros((len(users), train.n_items), dtype=np.bool_)
         liked[rows, truth.indices] = truth.data >= relevant_from
-        hits = np.take_along_axis(liked, np.maximum(listed, 0), axis=1) & (listed != NOBODY)
+        hits = listed != NOBODY
+        hits[hits] = liked[np.nonzero(hits)[0], listed[hits]]
         yield _Part(np.clip(said, *train.scale) - truth.data, fallback, listed, hits, liked.sum(axis=1))

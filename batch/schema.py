@@ -131,6 +131,7 @@ ingest_batches = _table(
     Column("rows_accepted", Id, nullable=False),
     Column("rows_rejected", Id, nullable=False),
     Column("rows_duplicate", Id, nullable=False),
+    Column("all_timed", Small, nullable=False),  # 1: each rating has its own time, so that the file's age says nothing
     Column("scale_min", Real),  # stars; NULL for a file without ratings
     Column("scale_max", Real),
     Column("error", Text),

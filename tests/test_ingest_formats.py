@@ -20,9 +20,17 @@ Films = dict[str, tuple[str, list[str]]]
 T = 978_300_760  # seconds since 1970: the first rating of MovieLens 1M
 
 
-def by(scale: tuple[float, float] | None = None, limits: Limits = Limits(10_000, 0.01), **columns: str) -> Settings:
-    """Settings; columns are named as in ingest.columns."""
-    return Settings(scale, {**columns}, limits)
+def by(
+    scale: tuple[float, float] | None = None, rejects: int = 10_000, share: float = 0.01, **columns: Any
+) -> Settings:
+    """Settings with the shipped limits; columns are named as in ingest.columns."""
+    return Settings(scale, columns, Limits(rejects, share))
+
+
+def with_tables(url: str) -> Database:
+    made = open_database(url)
+    upgrade(made)
+    return made
 
 
 def rows(database: Database, sql: str) -> list[tuple[Any, ...]]:
@@ -132,9 +140,7 @@ DRESSES: dict[str, Callable[[str], bytes]] = {
 @pytest.fixture
 def sqlite(sqlite_url: str) -> Database:
     """For what no database has a say in."""
-    made = open_database(sqlite_url)
-    upgrade(made)
-    return made
+    return with_tables(sqlite_url)
 
 
 @pytest.mark.parametrize("name", ["export", "users.csv", "movies.dat"])
@@ -272,8 +278,8 @@ def test_file_name_that_is_no_text(database: Database, tmp_path: Path) -> None:
 
 
 TITLES = [
-    "NA", "None", "null", "nan", "1984", "007", "1e5", "TRUE", "9½ Weeks", "4 Months, 3 Weeks and 2 Days", '"Up"', "'Til",
-    "Amélie", "羅生門", "🙂", "-", "=1+1", "Robert'); DROP TABLE movies;--", "a\\b", "%s", "x" * 400,
+    "NA", "None", "null", "nan", "1984", "007", "1e5", "TRUE", "9½ Weeks", "4 Months, 3 Weeks and 2 Days", '"Up"',
+    "'Til", "Amélie", "羅生門", "🙂", "-", "=1+1", "Robert'); DROP TABLE movies;--", "a\\b", "%s", "x" * 400,
 ]  # fmt: skip
 N = list(enumerate(TITLES))
 NQ = list(enumerate(quoted(TITLES)))

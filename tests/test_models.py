@@ -92,7 +92,7 @@ def test_same_seed_same_scores(case: str, ratings: Ratings) -> None:
 def test_fitted_model_is_frozen(case: str, ratings: Ratings) -> None:
     """A fitted model cannot be refitted or changed in place."""
     with pytest.raises(dataclasses.FrozenInstanceError):
-        fitted(case, ratings).baseline = None  # type: ignore[misc]
+        fitted(case, ratings).baseline = None
 
 
 @every_model
@@ -239,7 +239,7 @@ def test_degenerate_data(data: str, case: str) -> None:
 @pytest.mark.parametrize("preset", [*PRESETS, "flattened"])
 @pytest.mark.parametrize("data", DEGENERATE)
 def test_degenerate_data_can_be_evaluated(data: str, preset: str) -> None:
-    """Whatever little there is, an evaluation gives every model finite metrics, or leaves out what nothing speaks to."""
+    """Whatever little there is, every metric is a finite number, or left out where nothing speaks to it."""
     params: Models = PRESETS.get(preset, PRESETS["plain"].model_copy(update={"neural": FLATTENED}))
     with no_numeric_surprises():
         metrics = evaluate(DEGENERATE[data](), params, seed=0, n=5, relevant_from=4.0, block=2)

@@ -2,20 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, insert, or_, select, update
 
 from batch import schema
 from batch.database import Database, bulk_insert, next_id
-from batch.ingest.formats import Format, recognise
+from batch.ingest.formats import FAMILIES, Format, recognise
 from batch.ingest.merge import Batch, Limits, merge_movies, merge_ratings
 from batch.ingest.rows import Reading, RefusedError, Reject
-from batch.ingest.sources import Source, find
+from batch.ingest.sources import UTF8, Source, find, members
 
 Scale = tuple[float, float]
 
@@ -92,6 +92,7 @@ def ingest(
     """
     reports: list[Report] = []
     files: list[_File] = []
+    missing: dict[tuple[str, str], str] = {}  # family and folder -> the file of it that cannot be read
     for path in paths:
         try:
             sources = find(path)
@@ -99,25 +100,38 @@ def ingest(
             reports.append(Report(str(path), None, error.about(path), "refused"))
             continue
         for source in sources:
-            known = _examine(source, settings, snapshot_at)
-            if isinstance(known, Report):
+            for known in _examine(source, settings, snapshot_at):
+                if isinstance(known, _File):
+                    files.append(known)
+                    continue
                 reports.append(known)
-            else:
-                files.append(known)
-    for _, group in groupby(sorted(files, key=_group), key=_group):
-        reports += _ingest_group(database, list(group), settings, dry_run)
+                if known.status == "refused" and source.base_name in FAMILIES:
+                    missing[FAMILIES[source.base_name], str(source.folder)] = known.file
+    for key, group in groupby(sorted(files, key=_group), key=_group):
+        if key[:2] in missing:
+            reports += _refuse(database, list(group), None, missing[key[:2]], settings, dry_run)
+        else:
+            reports += _ingest_group(database, list(group), settings, dry_run)
     return reports
 
 
-def _examine(source: Source, settings: Settings, snapshot_at: int | None) -> _File | Report:
+def _examine(source: Source, settings: Settings, snapshot_at: int | None) -> Iterator[_File | Report]:
+    """What a file is, or each file in a .zip."""
     try:
-        known = recognise(source, settings.columns)
-        if known.format is None:
-            return Report(source.name, None, known.why, "skipped")
-        at = source.modified_at if snapshot_at is None else snapshot_at
-        return _File(source, known.format, known.why, source.sha256(), at)
+        inside = members(source)
     except RefusedError as error:
-        return Report(source.name, None, error.about(source.name), "refused")
+        yield Report(source.name, None, error.about(source.name), "refused")
+        return
+    for member in inside:
+        try:
+            known = recognise(member, settings.columns)
+            if known.format is None:
+                yield Report(member.name, None, known.why, "skipped")
+                continue
+            at = member.modified_at if snapshot_at is None else snapshot_at
+            yield _File(member, known.format, known.why, member.sha256(), at)
+        except RefusedError as error:
+            yield Report(member.name, None, error.about(member.name), "refused")
 
 
 def _group(file: _File) -> tuple[str, str, str]:
@@ -144,8 +158,11 @@ def _ingest_group(database: Database, files: list[_File], settings: Settings, dr
             if dry_run:
                 raise _DryRunError
     except RefusedError as error:
+        opened = {each.batch.batch_id for each in done}  # rolled back; a copy of one of them is not ingested either
+        unchanged = [report for report in unchanged if report.batch_id not in opened]
         waiting = [file for file in files if file.source.name not in {report.file for report in unchanged}]
-        return unchanged + _refuse(database, waiting, done[-1], error, settings, dry_run)
+        culprit = done[-1].file.source.name
+        return unchanged + _refuse(database, waiting, (done[-1], error), culprit, settings, dry_run)
     except _DryRunError:
         pass
     return unchanged + [_merged_report(each, dry_run) for each in done]
@@ -160,8 +177,7 @@ def _merged_before(connection: Connection, file: _File, settings: Settings) -> i
         b.c.sha256 == file.sha256,
         b.c.settings_sha256 == settings.sha256,
     )
-    if not file.format.timed:
-        same = same.where(b.c.snapshot_at == file.snapshot_at)
+    same = same.where(or_(b.c.all_timed == 1, b.c.snapshot_at == file.snapshot_at))
     return connection.execute(same.limit(1)).scalar()
 
 
@@ -169,7 +185,7 @@ def _merge(connection: Connection, done: _Done, settings: Settings) -> None:
     file = done.file
     limits = file.format.limits if settings.scale is None else settings.scale
     reading = Reading(limits, settings.columns, int(datetime.now(UTC).timestamp()))
-    encoding = file.source.legacy_encoding() if file.format.legacy else "utf-8"
+    encoding = file.source.legacy_encoding() if file.format.legacy else UTF8
     with file.source.lines(encoding) as lines:
         rows = file.format.read(lines, reading)
         if file.format.kind == "movies":
@@ -199,6 +215,7 @@ def _batch_row(batch_id: int, file: _File, settings: Settings, status: str) -> d
         "rows_accepted": 0,
         "rows_rejected": 0,
         "rows_duplicate": 0,
+        "all_timed": 0,
     }
 
 
@@ -212,6 +229,7 @@ def _close_batch(connection: Connection, done: _Done, settings: Settings) -> Non
         "rows_accepted": counts.accepted,
         "rows_rejected": len(counts.rejects),
         "rows_duplicate": counts.duplicate,
+        "all_timed": int(counts.all_timed),
         "scale_min": scale[0],
         "scale_max": scale[1],
     }
@@ -226,7 +244,12 @@ def _write_rejects(connection: Connection, batch_id: int, file: _File, rejects: 
 
 
 def _refuse(
-    database: Database, files: list[_File], culprit: _Done, error: RefusedError, settings: Settings, dry_run: bool
+    database: Database,
+    files: list[_File],
+    fault: tuple[_Done, RefusedError] | None,
+    culprit: str,
+    settings: Settings,
+    dry_run: bool,
 ) -> list[Report]:
     """Record why nothing of the group was merged, with the rejected rows of the file that was at fault.
 
@@ -235,21 +258,20 @@ def _refuse(
     reports = []
     for file in files:
         name = file.source.name
-        if file is culprit.file:
-            read, rejects = culprit.batch.counts.read, tuple(culprit.batch.counts.rejects)
-            why = error.about(name)
+        if fault and file is fault[0].file:
+            counts, why = fault[0].batch.counts, fault[1].about(name)
+            read, rejects = counts.read, tuple(counts.rejects)
             report = Report(name, file.format.name, why, "refused", read=read, rejected=read, rejects=rejects)
         else:
-            why = f"{name}: not merged, because it belongs with {culprit.file.source.name}"
+            why = f"{name}: not merged, because it belongs with {culprit}"
             report = Report(name, file.format.name, why, "refused")
         reports.append(report)
         if not dry_run:
             with database.writer.begin() as connection:
                 batch_id = next_id(connection, schema.ingest_batches.c.batch_id)
-                counts = {"rows_read": report.read, "rows_rejected": report.rejected, "error": why}
-                connection.execute(
-                    insert(schema.ingest_batches), _batch_row(batch_id, file, settings, "refused") | counts
-                )
+                told = {"rows_read": report.read, "rows_rejected": report.rejected, "error": why}
+                row = _batch_row(batch_id, file, settings, "refused") | told
+                connection.execute(insert(schema.ingest_batches), row)
                 _write_rejects(connection, batch_id, file, report.rejects)
     return reports
 

@@ -1,7 +1,7 @@
 """Lines -> fields, with the line they end on; what every format with separators shares."""
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 from batch.ingest.rows import BadRowError, RefusedError, field_count, rejected
@@ -14,13 +14,14 @@ def csv_rows(lines: IO[str]) -> Iterator[tuple[int, list[str]]]:
 
     Raises RefusedError on broken quoting: where one row ends is unknown from there on.
     """
-    reader = csv.reader(_without_mark(lines), strict=True)
+    reader, read = csv.reader(lines, strict=True), 0
     try:
         for fields in reader:
+            read = reader.line_num
             if fields:
-                yield reader.line_num, fields
+                yield read, fields
     except csv.Error as error:
-        raise RefusedError("CSV_SYNTAX", f"not CSV ({error}); fix the quotes there", reader.line_num) from None
+        raise RefusedError("CSV_SYNTAX", f"not CSV ({error}); fix the quotes there", read + 1) from None
 
 
 def split_rows(lines: IO[str], separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -42,7 +43,7 @@ def parsed(
             yield rejected(line, error, separator.join(fields))
 
 
-def _without_mark(lines: IO[str]) -> Iterator[str]:
-    """The lines without a byte order mark."""
-    for number, line in enumerate(lines):
-        yield line.removeprefix("\ufeff") if number == 0 else line
+def most(matches: Iterable[object]) -> bool:
+    """Whether more of the first lines look right than not: one bad row does not hide what a file is."""
+    told = [bool(match) for match in matches]
+    return sum(told) * 2 > len(told)

@@ -20,7 +20,6 @@ class Format:
     family: str  # files of a family that lie together are one group, merged in one transaction
     kind: Literal["ratings", "movies"]
     read: Reader
-    timed: bool = False  # ratings carry their own times
     limits: Scale | None = None  # what a rating must lie within
     scale: Scale | None = None  # what the format fixes; None: what is seen
     legacy: bool = False  # may be latin-1
@@ -28,17 +27,13 @@ class Format:
 
 WIDE = Format("wide ratings matrix", "wide", "ratings", wide.read_ratings)
 WIDE_GENRES = Format("wide genre matrix", "wide", "movies", wide.read_movies)
-MOVIELENS = Format(
-    "MovieLens ratings.csv", "movielens", "ratings", movielens.read_ratings, True, (0.5, 5.0), (0.5, 5.0)
-)
+MOVIELENS = Format("MovieLens ratings.csv", "movielens", "ratings", movielens.read_ratings, (0.5, 5.0), (0.5, 5.0))
 MOVIELENS_MOVIES = Format("MovieLens movies.csv", "movielens", "movies", movielens.read_movies)
-DAT = Format("MovieLens ratings.dat", "movielens-dat", "ratings", movielens_dat.read_ratings, True, (0.5, 5.0))
+DAT = Format("MovieLens ratings.dat", "movielens-dat", "ratings", movielens_dat.read_ratings, (0.5, 5.0))
 DAT_MOVIES = Format("MovieLens movies.dat", "movielens-dat", "movies", movielens_dat.read_movies, legacy=True)
-U_DATA = Format(
-    "MovieLens u.data", "movielens-100k", "ratings", movielens_100k.read_ratings, True, (1.0, 5.0), (1.0, 5.0)
-)
+U_DATA = Format("MovieLens u.data", "movielens-100k", "ratings", movielens_100k.read_ratings, (1.0, 5.0), (1.0, 5.0))
 U_ITEM = Format("MovieLens u.item", "movielens-100k", "movies", movielens_100k.read_movies, legacy=True)
-LONG = Format("long CSV", "long", "ratings", long.read_ratings, True)
+LONG = Format("long CSV", "long", "ratings", long.read_ratings)
 
 SIDE_HEADERS = {
     ("userId", "movieId", "tag", "timestamp"),
@@ -48,6 +43,15 @@ SIDE_HEADERS = {
 }
 SIDE_NAMES = ("users.dat", "tags.dat")
 """Parts of the MovieLens archives that hold neither ratings nor films."""
+
+
+FAMILIES = {
+    "user_reviews.csv": "wide", "movie_genres.csv": "wide",
+    "ratings.csv": "movielens", "movies.csv": "movielens",
+    "ratings.dat": "movielens-dat", "movies.dat": "movielens-dat",
+    "u.data": "movielens-100k", "u.item": "movielens-100k",
+}  # fmt: skip
+"""Where a file that cannot be read would have belonged, by its usual name: the others are not merged without it."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ def recognise(source: Source, columns: dict[str, str | None]) -> Recognised:
     text = head.decode("utf-8-sig", errors="replace")
     if not text.strip():
         raise RefusedError("EMPTY", "the file is empty")
-    lines = text.splitlines()[: 10 if "\n" in text else 1]
+    lines = [line for line in text.splitlines() if line.strip()][: 10 if "\n" in text else 1]
     for format_, tell in _WITHOUT_HEADER:
         if why := tell(lines):
             return Recognised(format_, why)

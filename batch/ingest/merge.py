@@ -23,20 +23,21 @@ _stage = Table(
     prefixes=["TEMPORARY"],
 )
 
-# Of two ratings of a pair the later wins, then the higher: a rule that forgets in which order files came. A rating
-# without a time of its own is as old as the file that brought it.
+# Of two ratings of a pair the later wins, then the higher, then the one with a time of its own: a rule that forgets in
+# which order files came. A rating without a time is as old as the file that brought it.
 _MERGE = text("""
     INSERT INTO ratings (user_id, movie_id, rating, rated_at, batch_id)
     SELECT user_id, movie_id, rating, rated_at, :batch_id FROM (
         SELECT s.*, ROW_NUMBER() OVER (
-            PARTITION BY user_id, movie_id ORDER BY COALESCE(rated_at, :snapshot_at) DESC, rating DESC) AS place
+            PARTITION BY user_id, movie_id
+            ORDER BY COALESCE(rated_at, :snapshot_at) DESC, rating DESC, COALESCE(rated_at, -1) DESC) AS place
         FROM ratings_stage s) staged
     WHERE place = 1
     ON CONFLICT (user_id, movie_id) DO UPDATE
     SET rating = excluded.rating, rated_at = excluded.rated_at, batch_id = excluded.batch_id
-    WHERE (COALESCE(excluded.rated_at, :snapshot_at), excluded.rating) > (
-        COALESCE(ratings.rated_at,
-                 (SELECT b.snapshot_at FROM ingest_batches b WHERE b.batch_id = ratings.batch_id)), ratings.rating)
+    WHERE (COALESCE(excluded.rated_at, :snapshot_at), excluded.rating, COALESCE(excluded.rated_at, -1)) > (
+        COALESCE(ratings.rated_at, (SELECT b.snapshot_at FROM ingest_batches b WHERE b.batch_id = ratings.batch_id)),
+        ratings.rating, COALESCE(ratings.rated_at, -1))
 """).bindparams(bindparam("snapshot_at", type_=schema.Id), bindparam("batch_id", type_=schema.Id))
 
 
@@ -57,6 +58,7 @@ class Counts:
     rejects: list[Reject] = field(default_factory=list)
     lowest: float | None = None  # stars, of the ratings read
     highest: float | None = None
+    all_timed: bool = False  # each rating has its own time
 
     @property
     def duplicate(self) -> int:
@@ -107,6 +109,8 @@ def merge_ratings(connection: Connection, rows: Iterable[Any], reading: Reading,
     bulk_insert(connection, _stage, ["user_id", "movie_id", "rating", "rated_at"], staged)
     judge(counts, limits)
     names, titles = reading.names, reading.titles
+    _write_names(connection, names)
+    _write_titles(connection, titles)
     bulk_insert(
         connection,
         schema.users,
@@ -127,6 +131,27 @@ def merge_ratings(connection: Connection, rows: Iterable[Any], reading: Reading,
     _stage.drop(connection)
 
 
+def _write_names(connection: Connection, names: dict[str, str]) -> None:
+    """Names for users who were known by their key only. Of several the first by text stays, whatever came first."""
+    u = schema.users
+    known = dict(connection.execute(select(u.c.user_key, u.c.name)).all()) if names else {}
+    changed = [{"key": k, "text": n} for k, n in names.items() if k in known and (known[k] is None or n < known[k])]
+    if changed:
+        named: dict[str, Any] = {"name": bindparam("text")}
+        connection.execute(update(u).where(u.c.user_key == bindparam("key")).values(named), changed)
+
+
+def _write_titles(connection: Connection, titles: dict[str, str]) -> None:
+    """Titles for films that no catalogue has described, by the same rule; a key stands for a title until then."""
+    m = schema.movies
+    undescribed = select(m.c.movie_key, m.c.title).where(m.c.batch_id.is_(None))
+    known = dict(connection.execute(undescribed).all()) if titles else {}
+    changed = [{"key": k, "text": t} for k, t in titles.items() if k in known and t < known[k]]
+    if changed:
+        titled: dict[str, Any] = {"title": bindparam("text")}
+        connection.execute(update(m).where(m.c.movie_key == bindparam("key")).values(titled), changed)
+
+
 def _judged(rows: Iterable[Any], counts: Counts, limits: Limits) -> Iterator[Any]:
     """The rows that are not rejects; stops early where there are too many of those."""
     for row in rows:
@@ -140,21 +165,24 @@ def _judged(rows: Iterable[Any], counts: Counts, limits: Limits) -> Iterator[Any
 
 
 def _staged(rows: Iterator[RatingRow], users: Keys, movies: Keys, counts: Counts) -> Iterator[tuple[Any, ...]]:
-    low, high = float("inf"), float("-inf")
+    low, high, all_timed = float("inf"), float("-inf"), True
     for _, user_key, movie_key, rating, rated_at in rows:
         if rating < low:
             low = rating
         if rating > high:
             high = rating
+        if rated_at is None:
+            all_timed = False
         yield users.id_of(user_key), movies.id_of(movie_key), rating, rated_at
     if low <= high:
-        counts.lowest, counts.highest = low, high
+        counts.lowest, counts.highest, counts.all_timed = low, high, all_timed
 
 
 def judge(counts: Counts, limits: Limits) -> None:
     """Raise RefusedError where the rejected rows say that the file is broken."""
     bad = len(counts.rejects)
-    if bad > max(ALWAYS_TOLERATED, limits.max_reject_share * counts.read) or (bad and bad == counts.read):
+    too_many = bad > max(ALWAYS_TOLERATED, min(limits.max_rejects, limits.max_reject_share * counts.read))
+    if too_many or (bad and bad == counts.read):
         raise _too_many(counts)
 
 
@@ -217,6 +245,7 @@ def _write_movies(connection: Connection, rows: list[MovieRow], keys: Keys, batc
     genre_ids = _genre_ids(connection, {name for row in rows for name in row.genres})
     pairs = ((keys.ids[row.movie_key], genre_ids[name]) for row in rows for name in row.genres)
     bulk_insert(connection, links, ["movie_id", "genre_id"], pairs)
+    connection.execute(delete(schema.genres).where(schema.genres.c.genre_id.not_in(select(links.c.genre_id))))
 
 
 def _genre_ids(connection: Connection, names: set[str]) -> dict[str, int]:

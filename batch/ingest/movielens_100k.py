@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
-from batch.ingest.delimited import parsed, split_rows
+from batch.ingest.delimited import most, parsed, split_rows
 from batch.ingest.movielens import rating_parser
 from batch.ingest.rows import BadRowError, MovieRow, RatingRow, Reading, Reject, key, movielens_id
 
@@ -19,11 +19,11 @@ WIDTH = 5 + len(GENRES)
 
 
 def recognise_ratings(lines: list[str]) -> str | None:
-    return "its lines are user, movie, rating and time between tabs" if all(map(RATING.match, lines)) else None
+    return "its lines are user, movie, rating and time between tabs" if most(map(RATING.match, lines)) else None
 
 
 def recognise_movies(lines: list[str]) -> str | None:
-    films = all(MOVIE.match(line) and line.count("|") == WIDTH - 1 for line in lines)
+    films = most(MOVIE.match(line) and line.count("|") == WIDTH - 1 for line in lines)
     return "its lines are movie|title|...|19 genre flags" if films else None
 
 

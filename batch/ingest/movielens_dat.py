@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import IO
 
-from batch.ingest.delimited import parsed, split_rows
+from batch.ingest.delimited import most, parsed, split_rows
 from batch.ingest.movielens import parse_movie, rating_parser
 from batch.ingest.rows import MovieRow, RatingRow, Reading, Reject
 
@@ -14,11 +14,11 @@ SEPARATOR = "::"
 
 
 def recognise_ratings(lines: list[str]) -> str | None:
-    return "its lines are user::movie::rating::time" if all(map(RATING.match, lines)) else None
+    return "its lines are user::movie::rating::time" if most(map(RATING.match, lines)) else None
 
 
 def recognise_movies(lines: list[str]) -> str | None:
-    films = all(MOVIE.match(line) and line.count(SEPARATOR) == 2 for line in lines)
+    films = most(MOVIE.match(line) and line.count(SEPARATOR) == 2 for line in lines)
     return "its lines are movie::title::genres" if films else None
 
 

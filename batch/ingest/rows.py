@@ -103,7 +103,7 @@ class Reading:
                 message = f"time {_shown(text)} is neither seconds since 1970 nor a date such as 2026-11-23T02:30:00Z"
                 raise BadRowError(name, "BAD_TIME", f"{message}; fix the row") from None
         if seconds > self.now + A_DAY or seconds < 0:
-            raise BadRowError(name, "TIME_RANGE", f"time {text} is before 1970 or in the future; fix the row")
+            raise BadRowError(name, "TIME_RANGE", f"time {_shown(text)} is before 1970 or in the future; fix the row")
         return seconds
 
 

@@ -16,6 +16,8 @@ from batch.ingest.rows import RefusedError
 
 SUFFIXES = {".csv", ".tsv", ".dat", ".data", ".item", ".zip", ".gz"}
 """What is looked at in a folder; anything else there is not ours."""
+UTF8 = "utf-8-sig"
+"""UTF-8, with or without a byte order mark."""
 PIECE = 1 << 20
 HEAD = 1 << 20
 """Bytes from which a file is recognised: the header of a wide matrix of 20,000 films fits."""
@@ -31,7 +33,8 @@ class Source:
     @property
     def name(self) -> str:
         """The file as people may find it again."""
-        return f"{self.path}/{self.member}" if self.member else str(self.path)
+        name = f"{self.path}/{self.member}" if self.member else str(self.path)
+        return name.encode("utf-8", "backslashreplace").decode()  # file names are bytes, and need not be text
 
     @property
     def folder(self) -> Path:
@@ -41,7 +44,7 @@ class Source:
     @property
     def base_name(self) -> str:
         """The file's own name, without .gz."""
-        return Path(self.member or self.path).name.removesuffix(".gz")
+        return Path(self.member or self.path).name.lower().removesuffix(".gz")
 
     @property
     def modified_at(self) -> int:
@@ -55,7 +58,7 @@ class Source:
             if self.member is not None:
                 with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as file:
                     yield file
-            elif self.path.suffix == ".gz":
+            elif _ending(self.path) == ".gz":
                 with gzip.open(self.path) as file:
                     yield file  # type: ignore[misc]  # a GzipFile reads like any binary file
             else:
@@ -65,6 +68,8 @@ class Source:
             raise RefusedError("TRUNCATED", "the file ends too early; copy it again") from None
         except (gzip.BadGzipFile, zlib.error, zipfile.BadZipFile) as error:
             raise RefusedError("BAD_ARCHIVE", f"broken archive ({error}); copy the file again") from None
+        except (NotImplementedError, RuntimeError) as error:  # zipfile's words for compressions and passwords
+            raise RefusedError("BAD_ARCHIVE", f"cannot be unpacked ({error}); unpack it, and name the files") from None
         except OSError as error:
             raise RefusedError("UNREADABLE", f"{error.strerror or error}") from None
 
@@ -82,7 +87,7 @@ class Source:
         return digest.hexdigest()
 
     def legacy_encoding(self) -> str:
-        """utf-8 if the whole file is that, else latin-1: old MovieLens files came in either."""
+        """UTF-8 if the whole file is that, else latin-1: old MovieLens files came in either."""
         decoder = codecs.getincrementaldecoder("utf-8")()
         with self.open() as file:
             try:
@@ -91,7 +96,7 @@ class Source:
                 decoder.decode(b"", final=True)
             except UnicodeDecodeError:
                 return "latin-1"
-        return "utf-8"
+        return UTF8
 
     @contextmanager
     def lines(self, encoding: str) -> Iterator[IO[str]]:
@@ -101,15 +106,11 @@ class Source:
 
 
 def find(path: Path) -> list[Source]:
-    """The files that a path names: itself, a folder's files, or a .zip's members, in order of name.
-
-    Raises RefusedError where there is nothing.
-    """
+    """The files that a path names: itself, or a folder's files, in order of name. Raises RefusedError for none."""
     if path.is_dir():
-        inside = [file for file in sorted(path.iterdir()) if file.is_file() and file.suffix in SUFFIXES]
-        found = [source for file in inside for source in _unpacked(file)]
+        found = [Source(file, None) for file in sorted(path.iterdir()) if file.is_file() and _ending(file) in SUFFIXES]
     elif path.exists():
-        found = _unpacked(path)
+        found = [Source(path, None)]
     else:
         raise RefusedError("NO_SUCH_FILE", "no such file or folder")
     if not found:
@@ -117,12 +118,18 @@ def find(path: Path) -> list[Source]:
     return found
 
 
-def _unpacked(path: Path) -> list[Source]:
-    if path.suffix != ".zip":
-        return [Source(path, None)]
+def members(source: Source) -> list[Source]:
+    """The data files in a .zip, in order of name; any other file is its own. Raises RefusedError."""
+    path = source.path
+    if _ending(path) != ".zip":
+        return [source]
     try:
         with zipfile.ZipFile(path) as archive:
-            members = sorted(archive.namelist())
+            names = sorted(archive.namelist())
     except (zipfile.BadZipFile, OSError) as error:
         raise RefusedError("BAD_ARCHIVE", f"broken archive ({error}); copy the file again") from None
-    return [Source(path, member) for member in members if Path(member).suffix in SUFFIXES - {".zip", ".gz"}]
+    return [Source(path, name) for name in names if _ending(Path(name)) in SUFFIXES - {".zip", ".gz"}]
+
+
+def _ending(path: Path) -> str:
+    return path.suffix.lower()

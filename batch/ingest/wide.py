@@ -25,7 +25,7 @@ def recognise_ratings(header: list[str]) -> str | None:
 
 def recognise_movies(header: list[str]) -> str | None:
     names = header[1:] if header[0] == "" else header
-    genres = names[0] == "movie_title" and len(names) > 1 and all(name.startswith(PREFIX) for name in names[1:])
+    genres = len(names) > 1 and names[0] == "movie_title" and all(name.startswith(PREFIX) for name in names[1:])
     return f"its header is movie_title and {len(names) - 1} columns {PREFIX}..." if genres else None
 
 
@@ -54,7 +54,6 @@ def read_ratings(lines: IO[str], reading: Reading) -> Iterator[RatingRow | Rejec
                 raise BadRowError(None, "FIELD_COUNT", message)
             name = key(fields[first - 1], "User")
             user = unique_key(name, "user", people, reading)
-            reading.names[user] = name
         except BadRowError as error:
             lost = [cell for cell in cells if not _is_zero(cell)]
             yield from (rejected(line, error, cell) for cell in lost or [""])
@@ -64,6 +63,7 @@ def read_ratings(lines: IO[str], reading: Reading) -> Iterator[RatingRow | Rejec
                 continue
             try:
                 yield line, user, film, reading.rating(cell, film), None
+                reading.names[user] = name
             except BadRowError as error:
                 yield rejected(line, error, cell)
 
@@ -73,20 +73,24 @@ def read_movies(lines: IO[str], reading: Reading) -> Iterator[MovieRow | Reject]
     rows = csv_rows(lines)
     _, header = next(rows)
     first = 1 if header[0].strip() == "" else 0
-    names = [name.strip().removeprefix(PREFIX) for name in header[first + 1 :]]
+    try:
+        names = [key(name.strip().removeprefix(PREFIX), "genre") for name in header[first + 1 :]]
+    except BadRowError as error:
+        raise RefusedError("BAD_HEADER", str(error), 1) from None
     if len(set(names)) < len(names):
         raise RefusedError("HEADER_DUPLICATE", "two columns have the same genre; remove one", 1)
     taken: set[str] = set()
 
     def parse(line: int, fields: list[str]) -> MovieRow:
         title = key(fields[first], "movie_title")
+        film = unique_key(title, "film", taken, reading)  # before its flags: a rejected row keeps its place
         has = []
         for name, flag in zip(names, fields[first + 1 :], strict=True):
             if flag.strip() not in FLAGS:
                 raise BadRowError(PREFIX + name, "BAD_FLAG", f"{PREFIX}{name} is {flag!r}, not 0 or 1; fix the row")
             if FLAGS[flag.strip()]:
                 has.append(name)
-        return MovieRow(line, unique_key(title, "film", taken, reading), title, tuple(sorted(has)))
+        return MovieRow(line, film, title, tuple(sorted(has)))
 
     return parsed(rows, len(header), ",", parse)
 

@@ -9,6 +9,8 @@ from batch.ratings import Floats, Ints, Ratings, Sparse, filled
 
 SWEEPS, ITEM_SHRINKAGE, USER_SHRINKAGE = 10, 15.0, 10.0
 """Alternating sweeps and the ratings' worth of prior evidence for no effect (Koren 2010, section 2.1, ALS form)."""
+NOISE = 1e-10
+"""Stars below which a deviation is rounding: a user who rates all alike deviates by 0, not by 1e-16."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Baseline:
     def deviations(self, ratings: Ratings) -> Sparse:
         """r - b on every rated cell, CSR (n_users, n_items)."""
         expected = self.mu + self.user[ratings.user_of_rating()] + self.item[ratings.matrix.indices]
-        return filled(ratings.matrix, ratings.matrix.data - expected)
+        off = ratings.matrix.data - expected  # (n_ratings,)
+        return filled(ratings.matrix, np.where(np.abs(off) < NOISE, 0.0, off))
 
 
 def fit_baseline(kind: Literal["user_mean", "bias", "none"], ratings: Ratings) -> Baseline:

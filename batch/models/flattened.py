@@ -82,7 +82,7 @@ def fit(ratings: Ratings, params: Neural, seed: int) -> Flattened:
         output.numpy().reshape(ratings.n_users, ratings.n_items),
         ratings.user_counts().astype(np.float64),
         {name: weight.detach().double().numpy() for name, weight in weights.items()},
-        float(error),
+        float(error.detach()),
     )
 
 

@@ -10,6 +10,8 @@ from batch.ratings import Floats, Ints, Sparse, filled
 
 TIE = 9
 """Decimals at which two similarities count as equal when the k highest are chosen, far above rounding noise."""
+NOISE = 1e-10
+"""A similarity below this is rounding noise about 0: left in, it alone would carry a prediction."""
 NO_VARIANCE = 1e-12
 """Share of the sum of squares below which a variance is rounding noise, so that constant rows correlate with none."""
 
@@ -51,6 +53,7 @@ def similarities(profiles: Profiles, rows: Ints) -> Floats:
         products, own, other = _centred(products, own, other, profiles, rows, overlap)
     norms = np.sqrt(own * other)
     s = np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
+    s[np.abs(s) < NOISE] = 0.0
     if beta:
         s *= overlap / (overlap + beta)
     s[np.arange(len(rows)), rows] = 0.0  # nobody is their own neighbour

@@ -34,6 +34,7 @@ def upgrade() -> None:
         sa.Column("rows_accepted", Id, nullable=False),
         sa.Column("rows_rejected", Id, nullable=False),
         sa.Column("rows_duplicate", Id, nullable=False),
+        sa.Column("all_timed", Small, nullable=False),
         sa.Column("scale_min", Real, nullable=True),
         sa.Column("scale_max", Real, nullable=True),
         sa.Column("error", sa.Text(), nullable=True),

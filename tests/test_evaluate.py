@@ -1,0 +1,268 @@
+"""What is held out, and what the metrics say of a model that was not shown it."""
+
+import math
+
+import numpy as np
+import pytest
+
+from batch.evaluate import Metrics, evaluate, hold_out
+from batch.models import PERSONAL, REFERENCE, fit
+from batch.params import PRESETS, Models
+from batch.ratings import Ratings
+from reference import Floats, Grid, expected, lines_of, measured, random_stars, ratings_of
+
+NAN = np.nan
+PLAIN = PRESETS["plain"]
+MODELS = (*PERSONAL, *REFERENCE)
+
+
+def held_cells(ratings: Ratings, seed: int = 0) -> list[list[int]]:
+    """The held-out columns of each user, in order."""
+    chosen = hold_out(ratings, seed)  # (n_ratings,)
+    assert chosen.shape == (ratings.n_ratings,)
+    assert chosen.dtype == np.bool_
+    cells: list[list[int]] = [[] for _ in range(ratings.n_users)]
+    for user, item in zip(ratings.user_of_rating()[chosen], ratings.matrix.indices[chosen], strict=True):
+        cells[int(user)].append(int(item))
+    return cells
+
+
+def slow_cut(stars: Floats, times: Floats) -> list[list[int]]:
+    """Each user's last fifth by time, of two at the same time the later by key."""
+    cells = []
+    for row, when in zip(stars, times, strict=True):
+        rated = [item for item in range(len(row)) if not math.isnan(row[item])]
+        latest = sorted(rated, key=lambda item, when=when: (when[item], item))
+        cells.append(sorted(latest[len(rated) - len(rated) // 5 :]))
+    return cells
+
+
+@pytest.mark.parametrize("n_rated", range(12))
+def test_a_fifth_rounded_down(n_rated: int) -> None:
+    """Of a user's ratings one in five, rounded down, is held out: the last by time."""
+    stars = [[3.0] * n_rated + [NAN] * (12 - n_rated)]
+    times = [[100.0 - item for item in range(12)]]  # the first films were rated last
+    assert held_cells(ratings_of(stars, times=times)) == [list(range(n_rated // 5))]
+
+
+@pytest.mark.parametrize("n_times", [1, 3, 1000])
+def test_the_last_by_time(n_times: int) -> None:
+    """The held-out ratings are each user's last; of those at the same time, the last by key."""
+    random = np.random.default_rng(0)
+    stars = random_stars(0, 30, 40, [1, 2, 3, 4, 5], 0.5, n_empty=1)  # (30, 40)
+    times = random.integers(0, n_times, stars.shape).astype(np.float64)  # (30, 40) few times: many ties
+    assert held_cells(ratings_of(stars, times=times)) == slow_cut(stars, times)
+
+
+def test_a_time_decides_and_no_seed() -> None:
+    """Where every time is known the seed changes nothing."""
+    stars = random_stars(1, 10, 30, [1, 5], 0.6)
+    ratings = ratings_of(stars, times=np.random.default_rng(1).random(stars.shape))
+    assert held_cells(ratings, seed=0) == held_cells(ratings, seed=1)
+
+
+def test_without_times_the_seed_decides() -> None:
+    """Without times a seeded fifth is held out: the same for the same seed, another for another."""
+    stars = random_stars(2, 20, 40, [1, 2, 3, 4, 5], 0.6)
+    cuts = [held_cells(ratings_of(stars), seed) for seed in (0, 0, 1)]
+    assert [len(line) for line in cuts[0]] == [int(np.sum(~np.isnan(row))) // 5 for row in stars]
+    assert cuts[0] == cuts[1]
+    assert cuts[0] != cuts[2]
+
+
+def test_the_seeded_cut_is_fair() -> None:
+    """Over many seeds, every one of a user's ratings is held out about as often as any other."""
+    ratings = ratings_of(np.full((1, 10), 3.0))
+    times_held = np.bincount([item for seed in range(2000) for item in held_cells(ratings, seed)[0]], minlength=10)
+    assert times_held.sum() == 4000
+    assert times_held.min() > 330
+    assert times_held.max() < 470
+
+
+def test_times_of_some() -> None:
+    """A user with a time missing is cut by the seed, as if without any; the others stay cut by time."""
+    random = np.random.default_rng(3)
+    stars = random_stars(3, 20, 40, [1, 2, 3, 4, 5], 0.6)  # (20, 40)
+    times = random.integers(0, 10**9, stars.shape).astype(np.float64)
+    by_time, by_seed = slow_cut(stars, times), held_cells(ratings_of(stars), seed=5)
+    times[:5] = NAN  # users 0..4 have no times, users 5..9 lack some, of films that they rated
+    for user in range(5, 10):
+        times[user, np.flatnonzero(~np.isnan(stars[user]))[::3]] = NAN
+    cut = held_cells(ratings_of(stars, times=times), seed=5)
+    assert cut == by_seed[:10] + by_time[10:]
+    all_missing = ratings_of(stars, times=np.full(stars.shape, NAN))
+    assert held_cells(all_missing, seed=5) == by_seed
+
+
+def test_values_do_not_decide_the_cut() -> None:
+    """What is held out depends on who rated what and when, never on the stars."""
+    stars = random_stars(4, 15, 40, [1, 2, 3, 4, 5], 0.5)
+    assert held_cells(ratings_of(6 - stars)) == held_cells(ratings_of(stars))
+
+
+def test_what_is_left_can_be_cut_again() -> None:
+    """Holding out of what a first cut left takes the last fifth by time of that."""
+    random = np.random.default_rng(6)
+    stars = random_stars(6, 15, 40, [1, 2, 3, 4, 5], 0.6)  # (15, 40)
+    times = random.integers(0, 50, stars.shape).astype(np.float64)
+    ratings = ratings_of(stars, times=times)
+    for user, items in enumerate(slow_cut(stars, times)):
+        stars[user, items] = NAN
+    assert held_cells(ratings.keep(~hold_out(ratings, 0))) == slow_cut(stars, times)
+
+
+# Films A..G in columns 0..6; the last of five ratings is the one held out. In training, everybody's A, B and C agree
+# in proportion, and each user alone has rated one of D, E and F.
+TINY = [
+    #  A    B    C    D    E    F    G
+    [4.0, 2.0, 4.0, 2.0, 5.0, NAN, NAN],  # held out: E, 5
+    [4.0, 2.0, 4.0, 3.0, 2.0, NAN, NAN],  # held out: D, 3
+    [5.0, 5.0, 5.0, NAN, NAN, 5.0, 4.0],  # held out: G, 4
+]
+WHEN = [[1, 2, 3, 4, 9, 0, 0], [1, 2, 3, 9, 4, 0, 0], [1, 2, 3, 0, 0, 4, 9]]
+
+
+def evaluated(ratings: Ratings, params: Models = PLAIN, **changed: float) -> dict[str, Metrics]:
+    arguments = {"seed": 0, "n": 5, "relevant_from": 4.0, "block": 100} | changed
+    return evaluate(ratings, params, **arguments)
+
+
+def test_tiny_by_hand_user_user() -> None:
+    """The metrics of `user_user` on three users and seven films are those worked out by hand."""
+    # Means in training: 3, 3, 5. User 0 on E: only user 1 rated it, 1 below the mean: 3 - 1 = 2, off by 3.
+    # User 1 on D: only user 0 rated it, 1 below the mean: 3 - 1 = 2, off by 1. User 2 on G: nobody rated it; the
+    # mean, 5, stands in, off by 1. Unseen: user 0 has F at 3 + 0, E at 2: lists F, E and finds E second. User 1 has
+    # no held-out film from 4 up and does not count. User 2 has D and E, both at 5 - 1, rated once each: lists D, E.
+    assert evaluated(ratings_of(TINY, times=WHEN), n=2)["user_user"] == pytest.approx(
+        {
+            "users": 2,
+            "rmse": math.sqrt((9 + 1 + 1) / 3),
+            "mae": (3 + 1 + 1) / 3,
+            "fallback_share": 1 / 3,
+            "precision@2": (1 / 2 + 0) / 2,
+            "recall@2": (1 + 0) / 2,
+            "ndcg@2": (1 / math.log2(3) + 0) / 2,
+            "coverage@2": 3 / 7,  # D, E and F
+        }
+    )
+
+
+def test_tiny_by_hand_popular() -> None:
+    """The metrics of `popular` on the same data; it predicts no stars, and so has no error."""
+    # Rating counts in training: A, B and C 3, D, E and F 1, G none. User 0 lists E, F and finds E first; user 1 lists
+    # D, F and does not count; user 2 lists D, E.
+    assert evaluated(ratings_of(TINY, times=WHEN), n=2)["popular"] == pytest.approx(
+        {
+            "users": 2,
+            "precision@2": (1 / 2 + 0) / 2,
+            "recall@2": (1 + 0) / 2,
+            "ndcg@2": (1 + 0) / 2,
+            "coverage@2": 3 / 7,
+        }
+    )
+
+
+@pytest.mark.parametrize(("high", "low", "truth", "error"), [(5, 3, 5, 0), (5, 3, 4, 1), (1, 3, 1, 0), (1, 3, 2, 1)])
+def test_predictions_are_clipped_to_the_scale(high: float, low: float, truth: float, error: float) -> None:
+    """Where a prediction leaves the scale, the error is that of the end of the scale."""
+    # user 0 gives everything `high`; user 1 has mean 3 and is 1.6 further out on film 5, which user 0 is asked about
+    away = 1.6 * np.sign(high - low)
+    stars = [[high, high, high, high, NAN, truth], [low - away / 2, low - away / 2, NAN, NAN, NAN, low + away]]
+    times = [[1, 2, 3, 4, 0, 5], [1, 2, 0, 0, 0, 3]]
+    ratings = ratings_of(stars, times=times)
+    unclipped = fit("user_user", ratings.keep(~hold_out(ratings, 0)), PLAIN.user_user, 0).score(np.array([0])).rating
+    assert unclipped[0, 5] == pytest.approx(high + away)
+    found = evaluated(ratings)["user_user"]
+    assert found["rmse"] == pytest.approx(error)
+    assert found["mae"] == pytest.approx(error)
+
+
+SCALE = (1.0, 4.5)  # narrower than the stars below, so that clipping matters
+
+
+def some_data(seed: int) -> tuple[Floats, Floats, Floats]:
+    """Half stars (25, 40), times with many ties (25, 40), genres (40, 4); two users and two films without ratings."""
+    random = np.random.default_rng(seed)
+    stars = random_stars(seed, 25, 40, [0.5 * step for step in range(1, 11)], 0.35, n_empty=2)
+    return stars, random.integers(0, 20, stars.shape).astype(np.float64), (random.random((40, 4)) < 0.4).astype(float)
+
+
+def sayable(values: Floats) -> Grid:
+    return [[None if math.isnan(value) else value for value in row] for row in values.tolist()]
+
+
+@pytest.mark.parametrize(("n", "relevant_from"), [(5, 4.0), (3, 2.0), (60, 3.5), (1, 4.5)])
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_metrics_of_every_model(seed: int, preset: str, n: int, relevant_from: float) -> None:
+    """Every metric of every model is what counting user by user gives, of a model fitted without the held-out part."""
+    stars, times, genres = some_data(seed)
+    held_out = np.zeros(stars.shape, dtype=np.bool_)  # (25, 40)
+    for user, items in enumerate(slow_cut(stars, times)):
+        held_out[user, items] = True
+    train = ratings_of(np.where(held_out, NAN, stars), genres=genres, scale=SCALE)
+    shown, held = lines_of(train), lines_of(ratings_of(np.where(held_out, stars, NAN)))
+    params = PRESETS[preset]
+    found = evaluated(
+        ratings_of(stars, genres=genres, times=times, scale=SCALE), params, n=n, relevant_from=relevant_from, block=7
+    )
+    for name in MODELS:
+        knobs = getattr(params, name, None)
+        scores = fit(name, train, knobs, 0).score(np.arange(25))
+        stands_in = expected("bias" if getattr(knobs, "baseline", name) == "bias" else "user_mean", shown, 40)
+        slow = measured(
+            sayable(scores.rating),
+            stands_in,
+            sayable(scores.relevance),
+            shown,
+            held,
+            scale=SCALE,
+            n=n,
+            relevant_from=relevant_from,
+        )
+        assert found[name] == pytest.approx(slow, rel=1e-9, abs=1e-12), name
+
+
+@pytest.mark.parametrize("block", [1, 2, 24])
+def test_blocks_do_not_matter(block: int) -> None:
+    """However many users are scored at a time, the metrics are the same."""
+    stars, times, genres = some_data(0)
+    ratings = ratings_of(stars, genres=genres, times=times)
+    whole = evaluated(ratings)
+    for name, metrics in evaluated(ratings, block=block).items():
+        assert metrics == pytest.approx(whole[name], rel=1e-9)
+
+
+def test_same_seed_same_metrics() -> None:
+    """Ratings without times, parameters and seed decide every metric; another seed gives another cut."""
+    stars, _, genres = some_data(2)
+    ratings = ratings_of(stars, genres=genres)
+    assert evaluated(ratings, seed=1) == evaluated(ratings, seed=1)
+    assert evaluated(ratings, seed=1)["bias"]["rmse"] != evaluated(ratings, seed=2)["bias"]["rmse"]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_held_out_values_change_no_prediction(preset: str) -> None:
+    """Held-out ratings changed to nonsense change no prediction and no list: nothing was fitted to them."""
+    stars, times, genres = some_data(0)
+    held_out = np.zeros(stars.shape, dtype=np.bool_)  # (25, 40)
+    for user, items in enumerate(slow_cut(stars, times)):
+        held_out[user, items] = True
+    true, above, below = (
+        evaluated(
+            ratings_of(np.where(held_out, stars + nonsense, stars), genres=genres, times=times, scale=SCALE),
+            PRESETS[preset],
+            relevant_from=-math.inf,  # every held-out film counts, so that the lists alone decide the ranking metrics
+        )
+        for nonsense in (0.0, 100.0, -100.0)
+    )
+    for name in MODELS:
+        for metric in ("users", "precision@5", "recall@5", "ndcg@5", "coverage@5"):
+            assert true[name][metric] == above[name][metric] == below[name][metric]
+        if name == "popular":
+            continue
+        assert true[name]["fallback_share"] == above[name]["fallback_share"] == below[name]["fallback_share"]
+        # with p the same predictions: |p - t - 100| + |p - t + 100| = 200, and the squares add up to 2 (p - t)^2 + 2e4
+        assert above[name]["mae"] + below[name]["mae"] == pytest.approx(200, rel=1e-12)
+        squares = above[name]["rmse"] ** 2 + below[name]["rmse"] ** 2
+        assert squares == pytest.approx(2 * true[name]["rmse"] ** 2 + 2e4, rel=1e-12)

@@ -1,0 +1,271 @@
+"""The network: its formula, when it stops, what it learns, and its original form on small data."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from batch.models import flattened, neural
+from batch.models.baseline import fit_baseline
+from batch.models.flattened import TooLargeError
+from batch.params import PRESETS, Neural
+from batch.ratings import Ratings
+from reference import Floats, lines_of, random_stars, ratings_of
+
+NAN = np.nan
+PLAIN = PRESETS["plain"].neural
+
+
+def knobs(**changed: Any) -> Neural:
+    """The plain network with some knobs turned."""
+    return Neural.model_validate(PLAIN.model_dump() | changed)
+
+
+@contextmanager
+def steps_taken() -> Iterator[list[dict[tuple[int, ...], Floats]]]:
+    """What each optimiser step left of the weights, by their shape, while this is open."""
+    steps: list[dict[tuple[int, ...], Floats]] = []
+
+    def note(optimiser: torch.optim.Optimizer, *_: Any) -> None:
+        weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+        steps.append({tuple(weight.shape): weight.detach().double().numpy().copy() for weight in weights})
+
+    handle = register_optimizer_step_post_hook(note)
+    try:
+        yield steps
+    finally:
+        handle.remove()
+
+
+@pytest.fixture(scope="module")
+def ratings() -> Ratings:
+    """30 users x 25 films, 7 genres, one user and one film without ratings."""
+    random = np.random.default_rng(1)
+    genres = (random.random((25, 7)) < 0.3).astype(np.float64)  # (25, 7)
+    return ratings_of(random_stars(0, 30, 25, [1, 2, 3, 4, 5], 0.4, n_empty=1), genres=genres)
+
+
+def forward(model: Any, genres: Floats, activation: str) -> Floats:
+    """W2 f(W1 x + b1) + b2 for every user and film, one cell at a time, (n_users, n_items)."""
+    W1, b1, W2, b2 = (model.weights()[name] for name in ("W1", "b1", "W2", "b2"))
+    said = np.empty((len(W2), len(genres)))  # (n_users, n_items)
+    for item, x in enumerate(genres):
+        hidden = [float(sum(w * g for w, g in zip(row, x, strict=True)) + b) for row, b in zip(W1, b1, strict=True)]
+        if activation == "relu":
+            hidden = [max(h, 0.0) for h in hidden]
+        for user, preference in enumerate(W2):
+            said[user, item] = sum(w * h for w, h in zip(preference, hidden, strict=True)) + b2[user]
+    return said
+
+
+@pytest.mark.parametrize("baseline", ["none", "bias"])
+@pytest.mark.parametrize("activation", ["none", "relu"])
+def test_scores_are_the_formula_of_the_weights(ratings: Ratings, activation: str, baseline: str) -> None:
+    """A rating is W2 f(W1 x + b1) + b2 of the kept weights, plus mu + b_u + b_i where the baseline is `bias`."""
+    model = neural.fit(ratings, knobs(activation=activation, baseline=baseline, hidden=6), 0)
+    said = forward(model, ratings.genres, activation)
+    if baseline == "bias":
+        bias = fit_baseline("bias", ratings)
+        said += [[bias.mu + of_user + of_item for of_item in bias.item] for of_user in bias.user]
+    said[[not line for line in lines_of(ratings)]] = NAN  # of a user without ratings nothing is known
+    assert np.isnan(said).any()
+    np.testing.assert_allclose(model.score(np.arange(30)).rating, said, rtol=1e-9, atol=1e-9)
+
+
+def test_without_activation_it_is_linear(ratings: Ratings) -> None:
+    """With activation `none` what two genres add up to is what each adds; with `relu` it is not."""
+    kinds = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])  # (4, 2) genres of a film
+    stars = np.tile([3.0, 5.0, 5.0, 1.0], (20, 5))  # (20, 20): either genre is liked, both together are not
+    data = ratings_of(stars, genres=np.tile(kinds, (5, 1)))
+    excess = {}
+    for activation in ("none", "relu"):
+        params = knobs(activation=activation, epochs=400, patience=400, learning_rate=0.03)
+        neither, first, second, both = neural.fit(data, params, 0).score(np.arange(20)).rating.T[:4]  # (20,) each
+        excess[activation] = both - first - second + neither
+    np.testing.assert_allclose(excess["none"], 0, atol=1e-9)
+    np.testing.assert_allclose(excess["relu"], 1 - 5 - 5 + 3, atol=0.5)
+
+
+def test_support_is_the_rating_count(ratings: Ratings) -> None:
+    """The support of whatever is said to a user is how many films that user rated."""
+    support = neural.fit(ratings, PLAIN, 0).score(np.arange(30)).support
+    assert support.tolist() == [[len(line)] * 25 for line in lines_of(ratings)]
+
+
+def test_another_seed_gives_other_weights(ratings: Ratings) -> None:
+    """The seed decides where training starts."""
+    first, same, other = (neural.fit(ratings, PLAIN, seed).weights() for seed in (0, 0, 1))
+    for name, array in first.items():
+        assert array.tobytes() == same[name].tobytes()
+        assert array.tobytes() != other[name].tobytes()
+
+
+def genre_rule(n_users: int, n_items: int) -> tuple[Ratings, list[tuple[int, int, float]]]:
+    """Every user gives 5 to films of one genre and 2 to all others; and a fifth of the cells, withheld."""
+    random = np.random.default_rng(2)
+    genre, favourite = random.integers(0, 4, n_items), random.integers(0, 4, n_users)  # (n_items,), (n_users,)
+    stars = np.where(genre[None, :] == favourite[:, None], 5.0, 2.0)  # (n_users, n_items)
+    withheld = random.random(stars.shape) < 0.2
+    cells = [(u, i, stars[u, i]) for u, i in np.argwhere(withheld).tolist()]
+    return ratings_of(np.where(withheld, NAN, stars), genres=np.eye(4)[genre]), cells
+
+
+def rmse(rating: Floats, cells: list[tuple[int, int, float]]) -> float:
+    return float(np.sqrt(np.mean([(rating[user, item] - stars) ** 2 for user, item, stars in cells])))
+
+
+@pytest.mark.parametrize("baseline", ["none", "bias"])
+@pytest.mark.parametrize("activation", ["none", "relu"])
+def test_learns_a_genre_rule(activation: str, baseline: str) -> None:
+    """Where users' stars follow genres, unseen films are predicted far better than by the user's mean."""
+    data, withheld = genre_rule(30, 40)
+    users = np.arange(30)
+    mean = rmse(fit_baseline("user_mean", data).rows(users), withheld)
+    network = rmse(neural.fit(data, knobs(activation=activation, baseline=baseline), 0).score(users).rating, withheld)
+    assert mean > 1
+    assert network < 0.25 * mean
+
+
+def test_weight_decay_pulls_towards_the_mean() -> None:
+    """The stronger the weight decay, the closer a network without a baseline stays to each user's mean."""
+    data, _ = genre_rule(30, 40)
+    mean = fit_baseline("user_mean", data).rows(np.arange(30))  # (30, 40)
+    away = []
+    for decay in (0, 10, 100, 1000):
+        rating = neural.fit(data, knobs(weight_decay=decay), 0).score(np.arange(30)).rating
+        away.append(float(np.abs(rating - mean).mean()))
+    assert away == sorted(away, reverse=True)
+    assert away[0] > 1
+    assert away[3] < 0.05
+
+
+def noise(n_users: int, n_items: int, n_genres: int) -> tuple[Ratings, list[tuple[int, int, float]]]:
+    """Stars by chance, genres by chance: there is nothing to learn, only to memorise; and cells withheld."""
+    random = np.random.default_rng(3)
+    stars = random.integers(1, 6, (n_users, n_items)).astype(np.float64)
+    withheld = random.random(stars.shape) < 0.3
+    cells = [(u, i, stars[u, i]) for u, i in np.argwhere(withheld).tolist()]
+    genres = (random.random((n_items, n_genres)) < 0.5).astype(np.float64)
+    return ratings_of(np.where(withheld, NAN, stars), genres=genres), cells
+
+
+@pytest.mark.parametrize("patience", [2, 7])
+def test_early_stopping_restores_the_best_weights(patience: int) -> None:
+    """Training ends `patience` epochs after the best one, and the weights kept are those of the best one."""
+    data, unseen = noise(25, 40, 12)
+    params = knobs(baseline="bias", patience=patience, batch_size=100_000, learning_rate=0.05)
+    with steps_taken() as steps:  # one step is one epoch
+        model = neural.fit(data, params, 0)
+    kept = {array.shape: array for array in model.weights().values()}
+    same = [all((step[shape] == kept[shape]).all() for shape in kept) for step in steps]
+    best = same.index(True) + 1
+    assert len(steps) == best + patience < params.epochs
+    # by then it had begun to memorise: on films it was never shown, the weights it left behind do worse
+    last = steps[-1]
+    hidden = data.genres @ last[(32, 12)].T + last[(32,)]  # (n_items, 32)
+    final = hidden @ last[(25, 32)].T + last[(25,)]  # (n_items, n_users)
+    users = np.arange(25)
+    assert rmse(model.score(users).rating, unseen) < rmse(model.baseline.rows(users) + final.T, unseen)
+
+
+@pytest.mark.parametrize("batch_size", [50, 100_000])
+@pytest.mark.parametrize("epochs", [1, 3, 20])
+def test_never_more_than_the_stated_epochs(epochs: int, batch_size: int) -> None:
+    """While the network still gets better it makes exactly the stated passes over nine tenths of the ratings."""
+    data, _ = genre_rule(30, 40)
+    fitting = data.n_ratings - int(0.1 * data.n_ratings)
+    with steps_taken() as steps:
+        neural.fit(data, knobs(epochs=epochs, batch_size=batch_size, learning_rate=0.001), 0)
+    assert len(steps) == epochs * -(-fitting // batch_size)
+
+
+FLATTENED = knobs(architecture="flattened")
+SMALL = [[5.0, NAN, 3.0, 1.0], [NAN, 4.0, 2.0, NAN], [1.0, 2.0, NAN, 5.0]]  # (3, 4)
+
+
+def small(scale: tuple[float, float] = (1.0, 5.0)) -> Ratings:
+    return ratings_of(SMALL, genres=np.array([[1, 0], [0, 1], [1, 1], [0, 0]]), scale=scale)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("scale", [(1.0, 5.0), (0.0, 10.0)])
+def test_flattened_reaches_its_stop(scale: tuple[float, float], seed: int) -> None:
+    """On small data the original form fits the ratings it has until their summed squared error is under 0.1."""
+    data = small(scale)
+    with steps_taken() as steps:
+        model = flattened.fit(data, FLATTENED, seed)
+    rating = model.score(np.arange(3)).rating
+    errors = [
+        (rating[user, item] - float(stars)) / scale[1]
+        for user, row in enumerate(lines_of(data))
+        for item, stars in row.items()
+    ]
+    assert 0 < len(steps) < 5000
+    assert model.final_error < 0.1
+    assert sum(error**2 for error in errors) == pytest.approx(model.final_error, rel=1e-4)
+
+
+def test_flattened_is_the_formula_of_its_weights() -> None:
+    """Its output is W2 (W1 x + b1) + b2 of all films' genres in one row, film by film and user by user, times 5."""
+    data = small()
+    model = flattened.fit(data, FLATTENED, 0)
+    weights = model.weights()
+    x = [genre for film in data.genres for genre in film]  # (n_items * n_genres,)
+    hidden = [
+        sum(w * g for w, g in zip(row, x, strict=True)) + b for row, b in zip(weights["W1"], weights["b1"], strict=True)
+    ]
+    said = [
+        [float(weights["W2"][4 * user + item] @ hidden + weights["b2"][4 * user + item]) * 5 for item in range(4)]
+        for user in range(3)
+    ]
+    assert {name: array.shape for name, array in weights.items()} == {
+        "W1": (32, 8),
+        "b1": (32,),
+        "W2": (12, 32),
+        "b2": (12,),
+    }
+    np.testing.assert_allclose(model.score(np.arange(3)).rating, said, rtol=1e-5, atol=1e-5)
+
+
+def test_flattened_is_chosen_by_architecture() -> None:
+    """`architecture: flattened` is that form, whatever the knobs of the other say."""
+    data = small()
+    model = neural.fit(data, knobs(architecture="flattened", hidden=3, epochs=1, learning_rate=9, patience=1), 0)
+    assert isinstance(model, flattened.Flattened)
+    assert model.output.tobytes() == flattened.fit(data, FLATTENED, 0).output.tobytes()
+
+
+def test_flattened_never_trains_longer_than_5000_epochs() -> None:
+    """Where its stop is out of reach, the original form gives up after 5000 epochs and says with what error."""
+    with steps_taken() as steps:
+        model = flattened.fit(small(scale=(0.0, 1e-9)), FLATTENED, 0)  # targets of up to 5e9 are too far away
+    assert len(steps) == 5000
+    assert model.final_error > 0.1
+
+
+def test_flattened_is_refused_where_it_would_not_fit() -> None:
+    """Above `max_weights_mb` nothing is trained, and the refusal names the memory, the sizes and the limit."""
+    data = ratings_of(np.full((600, 2000), NAN), genres=np.zeros((2000, 25)))
+    # float32: W1 32 x 50,000, b1 32, W2 1,200,000 x 32, b2 1,200,000: 41,200,032 weights of 4 bytes
+    said = (
+        r"flattened needs 165 MB of weights for 600 users x 2,000 films, above models\.neural\.max_weights_mb \(100\)"
+    )
+    with pytest.raises(TooLargeError, match=said):
+        neural.fit(data, FLATTENED, 0)
+
+
+@pytest.mark.parametrize(("limit", "fits"), [(0.002737, True), (0.002735, False)])
+def test_the_limit_is_on_all_weights(limit: float, fits: bool) -> None:
+    """The limit counts every weight and bias at 4 bytes: 32 x 8 + 32 + 12 x 32 + 12 make 0.002736 MB."""
+    params = FLATTENED.model_copy(update={"max_weights_mb": limit})
+    with steps_taken() as steps:
+        if fits:
+            flattened.fit(small(), params, 0)
+        else:
+            with pytest.raises(TooLargeError):
+                flattened.fit(small(), params, 0)
+    assert bool(steps) == fits
