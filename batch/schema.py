@@ -121,8 +121,8 @@ ingest_batches = _table(
     "ingest_batches",
     _id("batch_id"),
     Column("file", Text, nullable=False),
-    Column("format", Text, nullable=False),
-    Column("sha256", Text, nullable=False),  # of the content, unpacked
+    Column("format", Text),  # NULL where it could not be told
+    Column("sha256", Text),  # of the content, unpacked; NULL where it could not be read
     Column("settings_sha256", Text, nullable=False),  # of the settings it was read by
     Column("snapshot_at", Id, nullable=False),  # seconds since 1970 UTC
     Column("ingested_at", Moment, nullable=False),

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from batch import schema
 from batch.database import Database, open_database
 from batch.ingest import Report, ingest
-from test_ingest_formats import Films, Write, by, films, ratings, rows, with_tables
+from tables import Films, Write, by, films, ratings, rows, with_tables
 
 LATEST, LATEST_FILMS = "userId,movieId,rating,timestamp\n", "movieId,title,genres\n"
 TIMED, UNTIMED = "user,movie,rating,time\n", "user,movie,rating\n"

@@ -10,7 +10,7 @@ import pytest
 
 from batch.database import Database
 from batch.ingest import Report, ingest
-from test_ingest_formats import Write, by, films, flags, ratings, rows, with_tables
+from tables import Write, by, films, flags, ratings, rows, with_tables
 
 LATEST, LATEST_FILMS = "userId,movieId,rating,timestamp\n", "movieId,title,genres\n"
 LONG = "user,movie,rating,timestamp\n"

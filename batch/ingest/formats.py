@@ -1,6 +1,7 @@
 """The first lines of a file -> its format, and why: the only list of formats."""
 
 import csv
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NoReturn
@@ -34,6 +35,9 @@ DAT_MOVIES = Format("MovieLens movies.dat", "movielens-dat", "movies", movielens
 U_DATA = Format("MovieLens u.data", "movielens-100k", "ratings", movielens_100k.read_ratings, (1.0, 5.0), (1.0, 5.0))
 U_ITEM = Format("MovieLens u.item", "movielens-100k", "movies", movielens_100k.read_movies, legacy=True)
 LONG = Format("long CSV", "long", "ratings", long.read_ratings)
+
+LINE_END = re.compile(r"\r\n|\r|\n")
+"""What ends a line of a file; Python's splitlines knows signs besides that occur within titles."""
 
 SIDE_HEADERS = {
     ("userId", "movieId", "tag", "timestamp"),
@@ -72,7 +76,7 @@ def recognise(source: Source, columns: dict[str, str | None]) -> Recognised:
     text = head.decode("utf-8-sig", errors="replace")
     if not text.strip():
         raise RefusedError("EMPTY", "the file is empty")
-    lines = [line for line in text.splitlines() if line.strip()][: 10 if "\n" in text else 1]
+    lines = [line for line in LINE_END.split(text, 100) if line.strip()][:10]
     for format_, tell in _WITHOUT_HEADER:
         if why := tell(lines):
             return Recognised(format_, why)

@@ -19,8 +19,8 @@ SUFFIXES = {".csv", ".tsv", ".dat", ".data", ".item", ".zip", ".gz"}
 UTF8 = "utf-8-sig"
 """UTF-8, with or without a byte order mark."""
 PIECE = 1 << 20
-HEAD = 1 << 20
-"""Bytes from which a file is recognised: the header of a wide matrix of 20,000 films fits."""
+HEAD = 8 << 20
+"""Bytes from which a file is recognised: the header of a wide matrix of 100,000 films fits."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Source:
         return name.encode("utf-8", "backslashreplace").decode()  # file names are bytes, and need not be text
 
     @property
-    def folder(self) -> Path:
-        """Files that lie together belong together."""
-        return self.path if self.member else self.path.parent
+    def folder(self) -> str:
+        """Where the file lies: files that lie together belong together."""
+        return str(Path(self.name).parent)
 
     @property
     def base_name(self) -> str:

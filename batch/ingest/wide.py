@@ -8,7 +8,7 @@ from batch.ingest.delimited import csv_rows, parsed
 from batch.ingest.rows import BadRowError, MovieRow, RatingRow, Reading, RefusedError, Reject, key, rejected, unique_key
 
 NOT_RATED = {"", "0", "0.0"}  # as they are mostly written; _is_zero knows the rest
-ZERO = re.compile(r"\s*(0+(\.0*)?)?\s*\Z")
+ZERO = re.compile(r"\s*(-?0+(\.0*)?)?\s*\Z")
 FLAGS = {"0": False, "0.0": False, "1": True, "1.0": True}
 PREFIX = "genre_"
 
