@@ -46,7 +46,7 @@ class Neural(Knobs):
     learning_rate: Positive
     """Adam's step size."""
     weight_decay: AtLeastZero
-    """L2 regularisation, as Adam's weight decay: users have few ratings, and more weights than ratings overfit."""
+    """L2 penalty on the weights, in ratings' worth of squared error: a user has fewer ratings than weights."""
     epochs: Count
     """At most this many passes over the ratings."""
     patience: Count
@@ -92,7 +92,7 @@ PRESETS: dict[str, Models] = {
             baseline="none",
             hidden=32,
             learning_rate=0.01,
-            weight_decay=0.001,
+            weight_decay=20,
             epochs=200,
             patience=5,
             batch_size=4096,
@@ -108,7 +108,7 @@ PRESETS: dict[str, Models] = {
             baseline="bias",
             hidden=32,
             learning_rate=0.01,
-            weight_decay=0.001,
+            weight_decay=20,
             epochs=200,
             patience=5,
             batch_size=4096,

@@ -19,7 +19,7 @@ REFERENCE = ("popular", "bias")
 class Scores:
     """What a model says of a block of b users and every item; `nan`, with support 0, where it cannot say."""
 
-    rating: Floats  # (b, n_items) predicted stars, unclipped
+    rating: Floats  # (b, n_items) predicted stars, unclipped; all nan for a model that predicts none
     support: Floats  # (b, n_items) the evidence behind each
     relevance: Floats  # (b, n_items) what a list is ordered by: the rating, unless the model documents otherwise
 
