@@ -221,13 +221,13 @@ def evaluate(as_json: AsJson = False) -> None:
     """
     from batch import nightly
     from batch.load import load
-    from batch.show import metrics_table
+    from batch.show import all_metrics
 
     settings, data = _open()
     with data.reader.connect() as connection:
         ratings = load(connection, scale=settings.ingest.scale).ratings
     metrics = nightly.measure(ratings, settings)
-    _print(as_json, metrics, lambda: metrics_table(metrics))
+    _print(as_json, metrics, lambda: all_metrics(metrics))
 
 
 @app.command()

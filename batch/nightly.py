@@ -19,10 +19,11 @@ from batch.artifacts import save_weights
 from batch.audit import ROWS, Check, audit_gates, audit_integrity, record
 from batch.config import Config
 from batch.database import Database, run_lock
-from batch.evaluate import Metrics, evaluate
+from batch.evaluate import evaluate
 from batch.ingest import Report, Settings, ingest
 from batch.ingest.merge import Limits
 from batch.load import Loaded, load
+from batch.metrics import Metrics
 from batch.models import PERSONAL, Model, fit
 from batch.publish import CannotPublishError, RunKey
 from batch.rank import best_unseen, tie_order

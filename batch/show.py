@@ -9,8 +9,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from batch.evaluate import Metrics
 from batch.ingest import Report
+from batch.metrics import Metrics
 from batch.nightly import Outcome
 from batch.operate import Run
 from batch.query import Answer
@@ -18,7 +18,14 @@ from batch.schedule import Nights
 
 SHOWN_REJECTS = 5
 """Rejected rows that are printed; all of them lie in ingest_rejects."""
-SMALLER_IS_BETTER = {"rmse", "mae", "fallback_share"}
+SMALLER_IS_BETTER = {"rmse", "mae"}
+NO_BEST = {"fallback", "lift", "novelty", "gini", "diverse"}
+"""More or less of these is neither good nor bad by itself."""
+ACCURACY = {"rmse": "rmse", "mae": "mae", "fallback_share": "fallback", "precision": "prec", "recall": "recall",
+            "ndcg": "ndcg", "map": "map"}  # fmt: skip
+LISTS = {"hit_rate": "hits", "precision_light": "light", "precision_heavy": "heavy", "coverage": "coverage",
+         "popularity_lift": "lift", "novelty": "novelty", "gini": "gini", "diversity": "diverse"}  # fmt: skip
+"""Metrics and the names they go by in a table that fits 80 columns."""
 
 
 def answers(found: Sequence[Answer]) -> None:
@@ -57,19 +64,44 @@ def side_by_side(lists: Sequence[Answer]) -> None:
 
 def metrics_table(metrics: Mapping[str, Metrics]) -> None:
     """Models against baselines; the best of each column has a star."""
-    columns = [name for name in _ordered(metrics) if name != "users"]
-    headers = [name.replace("_share", "").replace("precision", "prec") for name in columns]  # to fit 80 columns
-    table = _table(["model", *headers], numbers=range(1, len(columns) + 1))
+    users = max((measured.get("users", 0) for measured in metrics.values()), default=0)
+    _metrics(metrics, ACCURACY, f"On held-out ratings ({users:,.0f} users with a film they liked; * = best)")
+
+
+def all_metrics(metrics: Mapping[str, Metrics]) -> None:
+    """The accuracy of ratings and lists, how sure it is, and what the lists are made of."""
+    metrics_table(metrics)
+    table = _table(["model", "rmse", "precision", "ndcg"], numbers=(1, 2, 3))
     for model, measured in metrics.items():
+        short = _short(measured)
+        cells = [
+            f"{short[f'{name}_low']:.3f} to {short[f'{name}_high']:.3f}" if name in short else "-"
+            for name in ("rmse", "precision", "ndcg")
+        ]
+        table.add_row(model, *cells)
+    _show(table, "95 % intervals, by bootstrap over users")
+    _metrics(metrics, LISTS, "The lists")
+
+
+def _short(measured: Metrics) -> dict[str, float]:
+    """precision@5 -> precision"""
+    return {name.split("@")[0]: value for name, value in measured.items()}
+
+
+def _metrics(metrics: Mapping[str, Metrics], names: Mapping[str, str], title: str) -> None:
+    """A row a model, a column for each of these metrics that any model has."""
+    short = [_short(measured) for measured in metrics.values()]
+    columns = [name for name in names if any(name in measured for measured in short)]
+    table = _table(["model", *(names[name] for name in columns)], numbers=range(1, len(columns) + 1))
+    for model, measured in zip(metrics, short, strict=True):
         cells = []
         for name in columns:
-            values = [other[name] for other in metrics.values() if name in other]
+            values = [other[name] for other in short if name in other]
             best = min(values) if name in SMALLER_IS_BETTER else max(values)
-            mark = "*" if measured.get(name) == best and name != "fallback_share" else " "
+            mark = "*" if measured.get(name) == best and names[name] not in NO_BEST else " "
             cells.append(f"{measured[name]:.3f}{mark}" if name in measured else "-")
         table.add_row(model, *cells)
-    users = max((measured.get("users", 0) for measured in metrics.values()), default=0)
-    _show(table, f"On held-out ratings ({users:,.0f} users with a film they liked; * = best)")
+    _show(table, title)
 
 
 def outcome_lines(outcome: Outcome) -> None:
@@ -133,11 +165,6 @@ def coming_nights(nights: Nights, count: int) -> None:
     """The next times the job is due, in UTC, with the night each stands for."""
     for night in islice(nights.after(datetime.now(UTC)), count):
         typer.echo(f"{night.due:%Y-%m-%d %H:%M} UTC, for {night.logical_date}")
-
-
-def _ordered(metrics: Mapping[str, Metrics]) -> list[str]:
-    """Every metric that some model has, in order of first appearance."""
-    return list(dict.fromkeys(name for measured in metrics.values() for name in measured))
 
 
 def _table(columns: Sequence[str], numbers: Iterable[int]) -> Table:

@@ -200,12 +200,14 @@ def measured(
     scale: tuple[float, float],
     n: int,
     relevant_from: float,
+    genres: list[list[float]],
 ) -> dict[str, float]:
     """The metrics of one model from its predictions, user by user and film by film."""
     n_items = len(fallback[0])
     counts = [len(column) for column in turned(train, n_items)]
-    errors, silent, listed_at_all = [], 0, set()
-    precision, recall, ndcg = [], [], []
+    errors, silent, everybody = [], 0, []
+    precision, recall, ndcg, average_precision, hit = [], [], [], [], []
+    activity, apart = [], []
     for user, line in enumerate(held):
         for item, truth in line.items():
             prediction = said[user][item]
@@ -214,7 +216,15 @@ def measured(
                 prediction = float(fallback[user][item])
             errors.append(min(max(prediction, scale[0]), scale[1]) - float(truth))
         listed = best(relevance[user], train[user], counts, n)
-        listed_at_all |= set(listed)
+        everybody += listed
+        angles = [
+            1
+            - sum(a * b for a, b in zip(genres[i], genres[j], strict=True)) / math.sqrt(sum(genres[i]) * sum(genres[j]))
+            for i in listed
+            for j in listed
+            if i != j and sum(genres[i]) and sum(genres[j])
+        ]
+        apart += [sum(angles) / len(angles)] if angles else []
         relevant = {item for item, truth in line.items() if truth >= relevant_from}
         if not relevant:
             continue
@@ -223,7 +233,20 @@ def measured(
         recall.append(len(hits) / len(relevant))
         gained = sum(1 / math.log2(place + 2) for place in hits)
         ndcg.append(gained / sum(1 / math.log2(place + 2) for place in range(min(n, len(relevant)))))
-    metrics: dict[str, float] = {"users": len(precision), f"coverage@{n}": len(listed_at_all) / n_items}
+        found_by = [sum(other <= place for other in hits) / (place + 1) for place in hits]
+        average_precision.append(sum(found_by) / min(n, len(relevant)))
+        hit.append(1.0 if hits else 0.0)
+        activity.append(len(train[user]))
+    metrics: dict[str, float] = {"users": len(precision), f"coverage@{n}": len(set(everybody)) / n_items}
+    if everybody:
+        usual = sum(count * count for count in counts) / sum(counts)  # mean popularity of what is rated
+        shown = sorted(everybody.count(item) for item in range(n_items))
+        metrics[f"novelty@{n}"] = sum(-math.log2(max(counts[i], 1) / len(train)) for i in everybody) / len(everybody)
+        metrics[f"popularity_lift@{n}"] = sum(counts[i] for i in everybody) / len(everybody) / usual
+        uneven = sum(abs(a - b) for a in shown for b in shown)  # the Gini coefficient as half the mean difference
+        metrics[f"gini@{n}"] = uneven / (2 * n_items * len(everybody))
+    if apart:
+        metrics[f"diversity@{n}"] = sum(apart) / len(apart)
     if len(errors) > silent:
         metrics["rmse"] = math.sqrt(sum(error**2 for error in errors) / len(errors))
         metrics["mae"] = sum(abs(error) for error in errors) / len(errors)
@@ -232,4 +255,10 @@ def measured(
         metrics[f"precision@{n}"] = sum(precision) / len(precision)
         metrics[f"recall@{n}"] = sum(recall) / len(recall)
         metrics[f"ndcg@{n}"] = sum(ndcg) / len(ndcg)
+        metrics[f"map@{n}"] = sum(average_precision) / len(average_precision)
+        metrics[f"hit_rate@{n}"] = sum(hit) / len(hit)
+        ranked = sorted(range(len(activity)), key=lambda place: activity[place])
+        quarter = max(1, len(ranked) // 4)
+        metrics[f"precision_light@{n}"] = sum(precision[place] for place in ranked[:quarter]) / quarter
+        metrics[f"precision_heavy@{n}"] = sum(precision[place] for place in ranked[-quarter:]) / quarter
     return metrics
