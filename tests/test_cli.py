@@ -67,6 +67,10 @@ def test_every_command_works_in_the_demo_folder(demo: tuple[Path, str]) -> None:
     assert set(json.loads(recbatch(folder, "evaluate", "--json").stdout)) == {
         "user_user", "item_item", "neural", "popular", "bias",
     }  # fmt: skip
+    told = recbatch(folder, "evaluate").stdout
+    for name, value in json.loads(recbatch(folder, "evaluate", "--json").stdout)["item_item"].items():
+        if name in ("rmse", "precision@5", "ndcg_high@5", "gini@5"):
+            assert f"{value:.3f}" in told, name
     assert recbatch(folder, "schedule", "--next", "3").stdout.count("02:30 UTC, for") == 3
 
 
