@@ -2,7 +2,7 @@
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, date, datetime
@@ -214,19 +214,33 @@ def top(
 
 
 @app.command()
-def evaluate(as_json: AsJson = False) -> None:
+def evaluate(
+    test: Annotated[
+        Path | None, typer.Option(help="Fit on the whole database and measure on this ratings file instead.")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="With --test: write every model's predicted rating to this CSV file.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Measure every model and baseline on held-out ratings.
 
-    Example: recbatch evaluate --json
+    Example: recbatch evaluate --test newer.csv --predictions predictions.csv
     """
     from batch import nightly
     from batch.load import load
     from batch.show import all_metrics
+    from batch.trial import trial
 
+    if predictions and not test:
+        _stop(WRONG_USE, "--predictions goes with --test, the file whose ratings are predicted")
     settings, data = _open()
-    with data.reader.connect() as connection:
-        ratings = load(connection, scale=settings.ingest.scale).ratings
-    metrics = nightly.measure(ratings, settings)
+    if test:
+        metrics: Mapping[str, Any] = trial(data, settings, test, predictions)
+    else:
+        with data.reader.connect() as connection:
+            ratings = load(connection, scale=settings.ingest.scale).ratings
+        metrics = nightly.measure(ratings, settings)
     _print(as_json, metrics, lambda: all_metrics(metrics))
 
 

@@ -1,5 +1,7 @@
 """Ratings -> how well each model predicts what it was not shown."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from batch.metrics import Catalogue, Judged, Metrics, measure
@@ -37,41 +39,53 @@ def evaluate(
     docs/metrics.md. A metric that nothing speaks to is left out.
     """
     test = hold_out(ratings, seed)
-    train, held = ratings.keep(~test), ratings.keep(test)
+    train = ratings.keep(~test)
+    judged = held_against(train, ratings.keep(test), params, seed=seed, n=n, relevant_from=relevant_from, block=block)
+    return figures(judged, train, seed)
+
+
+def figures(judged: Mapping[str, Judged], train: Ratings, seed: int) -> dict[str, Metrics]:
+    """The metrics of every model that was held against ratings it was not fitted on."""
     catalogue = Catalogue(train.matrix, train.genres)
-    measured = {}
+    return {name: measure(each, catalogue, seed) for name, each in judged.items()}
+
+
+def held_against(
+    train: Ratings, held: Ratings, params: Models, *, seed: int, n: int, relevant_from: float, block: int
+) -> dict[str, Judged]:
+    """Every model and baseline fitted on `train` and held against `held`, which has the same users and items."""
+    judged = {}
     for name in (*PERSONAL, *REFERENCE):
         model = fit(name, train, getattr(params, name, None), seed)
-        measured[name] = measure(judge(model, train, held, n, relevant_from, block), catalogue, seed)
-    return measured
+        judged[name] = _judge(model, train, held, n, relevant_from, block)
+    return judged
 
 
-def judge(model: Model, train: Ratings, held: Ratings, n: int, relevant_from: float, block: int) -> Judged:
-    """Hold a model fitted on `train` against `held`, `block` users at a time."""
+def _judge(model: Model, train: Ratings, held: Ratings, n: int, relevant_from: float, block: int) -> Judged:
+    """One model against the held-out ratings, `block` users at a time."""
     order, n_users = tie_order(train.item_counts()), train.n_users
     found = Judged(
         listed=np.full((n_users, n), NOBODY, dtype=np.int64),
         hits=np.zeros((n_users, n), dtype=np.bool_),
         relevant=np.zeros(n_users, dtype=np.int64),
-        pairs=held.user_counts(),
-        fallback=np.zeros(n_users, dtype=np.int64),
-        squared=np.zeros(n_users),
-        absolute=np.zeros(n_users),
+        user=held.user_of_rating(),
+        truth=held.matrix.data,
+        predicted=np.zeros(held.n_ratings),
+        unsaid=np.zeros(held.n_ratings, dtype=np.bool_),
     )
     for users in blocks(n_users, block):
         scores = model.score(users)
         truth = held.matrix[users]  # CSR (b, n_items)
-        rows = np.repeat(np.arange(len(users)), np.diff(truth.indptr))  # (pairs,)
+        rows = np.repeat(np.arange(len(users)), np.diff(truth.indptr))  # (pairs of the block,)
         said = scores.rating[rows, truth.indices]
         unsaid = np.isnan(said)
         said = np.where(unsaid, model.baseline.rows(users)[rows, truth.indices], said)
-        errors = np.clip(said, *train.scale) - truth.data
+        pairs = slice(held.matrix.indptr[users[0]], held.matrix.indptr[users[-1] + 1])
+        found.predicted[pairs], found.unsaid[pairs] = np.clip(said, *train.scale), unsaid
         liked = np.zeros((len(users), train.n_items), dtype=np.bool_)
         liked[rows, truth.indices] = truth.data >= relevant_from
         listed = best_unseen(scores.relevance, train.matrix[users], order, n)
         hits = listed != NOBODY
         hits[hits] = liked[np.nonzero(hits)[0], listed[hits]]
         found.listed[users], found.hits[users], found.relevant[users] = listed, hits, liked.sum(axis=1)
-        for whole, each in ((found.fallback, unsaid), (found.squared, errors**2), (found.absolute, np.abs(errors))):
-            whole[users] = np.bincount(rows, weights=each, minlength=len(users))
     return found

@@ -1,7 +1,8 @@
 """Tables -> Ratings: ids become rows and columns here, in order of key."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ class Loaded:
     """Ratings, and what a run records to tell which they were."""
 
     ratings: Ratings
+    user_keys: list[str]  # of the rows, in order
+    movie_keys: list[str]  # of the columns
     sha256: str  # of keys, ratings, times and genres: the same content gives the same, however it came
     last_batch_id: int
 
@@ -53,7 +56,17 @@ def load(connection: Connection, *, scale: tuple[float, float] | None = None, kn
     for array in (users, items, stars, times, genres):
         digest.update(np.ascontiguousarray(array).tobytes())
     last = connection.execute(select(func.coalesce(func.max(schema.ingest_batches.c.batch_id), 0))).scalar_one()
-    return Loaded(ratings, digest.hexdigest(), last)
+    return Loaded(ratings, user_keys, movie_keys, digest.hexdigest(), last)
+
+
+def place(loaded: Loaded, pairs: Mapping[tuple[str, str], float]) -> Ratings:
+    """Ratings from elsewhere, (user_key, movie_key) -> stars, as rows and columns; unknown users and films left out."""
+    rows = {key: row for row, key in enumerate(loaded.user_keys)}
+    columns = {key: column for column, key in enumerate(loaded.movie_keys)}
+    known = sorted((rows[u], columns[m], stars) for (u, m), stars in pairs.items() if u in rows and m in columns)
+    users, items, stars = (np.array(part) for part in zip(*known, strict=True)) if known else (np.empty(0),) * 3
+    matrix = sparse.csr_array((stars.astype(np.float64), (users, items)), shape=loaded.ratings.matrix.shape)
+    return replace(loaded.ratings, matrix=matrix, rated_at=None)
 
 
 def _by_key(connection: Connection, table: Table) -> tuple[Ints, list[str]]:

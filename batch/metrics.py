@@ -23,10 +23,10 @@ class Judged:
     listed: Ints  # (n_users, n) columns, NOBODY where the list has ended
     hits: Bools  # (n_users, n) the listed film was relevant
     relevant: Ints  # (n_users,) relevant held-out films
-    pairs: Ints  # (n_users,) held-out ratings
-    fallback: Ints  # (n_users,) of these, the ones the model could not say
-    squared: Floats  # (n_users,) sum of squared errors, stars^2
-    absolute: Floats  # (n_users,) sum of absolute errors, stars
+    user: Ints  # (n_pairs,) whose each held-out rating is
+    truth: Floats  # (n_pairs,) stars
+    predicted: Floats  # (n_pairs,) stars, clipped to the scale; the model's baseline where it could not say
+    unsaid: Bools  # (n_pairs,) the model could not say
 
 
 @dataclass(frozen=True)
@@ -56,16 +56,18 @@ def measure(judged: Judged, catalogue: Catalogue, seed: int) -> Metrics:
 
 def _errors(judged: Judged, seed: int) -> dict[str, float]:
     """RMSE and MAE in stars over pairs, and how many pairs the model left to its baseline."""
-    pairs, fallback = int(judged.pairs.sum()), int(judged.fallback.sum())
-    if fallback == pairs:
+    if judged.unsaid.all():
         return {}
-    low, high = interval(judged.squared, judged.pairs.astype(np.float64), seed)
+    errors, n_users = judged.predicted - judged.truth, len(judged.listed)
+    squared: Floats = np.bincount(judged.user, weights=errors**2, minlength=n_users).astype(np.float64)  # (n_users,)
+    pairs = np.bincount(judged.user, minlength=n_users).astype(np.float64)
+    low, high = interval(squared, pairs, seed)
     return {
-        "rmse": float(np.sqrt(judged.squared.sum() / pairs)),
+        "rmse": float(np.sqrt(np.mean(errors**2))),
         "rmse_low": float(np.sqrt(low)),
         "rmse_high": float(np.sqrt(high)),
-        "mae": float(judged.absolute.sum() / pairs),
-        "fallback_share": fallback / pairs,
+        "mae": float(np.mean(np.abs(errors))),
+        "fallback_share": float(np.mean(judged.unsaid)),
     }
 
 

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from itertools import islice
 from json import dumps
 from platform import python_version
-from typing import Literal
+from typing import Literal, TypedDict
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
@@ -184,15 +184,27 @@ def plan(database: Database, config: Config, order: Order) -> dict[str, object]:
 
 def measure(ratings: Ratings, config: Config) -> Mapping[str, Metrics]:
     """The night's metrics, by the settings."""
+    return evaluate(ratings, config.models, **measuring(ratings, config))
+
+
+class Measuring(TypedDict):
+    """How models are held against ratings."""
+
+    seed: int
+    n: int
+    relevant_from: float
+    block: int
+
+
+def measuring(ratings: Ratings, config: Config) -> Measuring:
+    """What the settings say of measuring."""
     liked = config.evaluation.relevant_from
-    return evaluate(
-        ratings,
-        config.models,
-        seed=config.evaluation.seed,
-        n=config.publish.top_n,
-        relevant_from=LIKED_SHARE * ratings.scale[1] if liked is None else liked,
-        block=block_size(ratings),
-    )
+    return {
+        "seed": config.evaluation.seed,
+        "n": config.publish.top_n,
+        "relevant_from": LIKED_SHARE * ratings.scale[1] if liked is None else liked,
+        "block": block_size(ratings),
+    }
 
 
 def ingest_configured(database: Database, config: Config) -> list[Report]:

@@ -44,9 +44,8 @@ def judged(listed: list[list[int]], relevant: list[set[int]]) -> Judged:
     """Lists (n_users, n) held against the films each user liked; no errors of ratings."""
     films = np.array(listed)
     hits = np.array([[film in liked for film in row] for row, liked in zip(listed, relevant, strict=True)])
-    none = np.zeros(len(listed), dtype=np.int64)
     sizes = np.array([len(liked) for liked in relevant])
-    return Judged(films, hits, sizes, none, none, none.astype(float), none.astype(float))
+    return Judged(films, hits, sizes, np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0, np.bool_))
 
 
 def test_figures_of_lists_by_hand() -> None:

@@ -5,17 +5,19 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
+from typing import cast
 
 from sqlalchemy import Connection
 
+from batch import RecbatchError
 from batch.database import Database
 from batch.ingest.batches import File, Report, Settings, close_batch, merged_before, open_batch, record_refusal
 from batch.ingest.formats import FAMILIES, recognise
 from batch.ingest.merge import Batch, merge_movies, merge_ratings
-from batch.ingest.rows import Reading, RefusedError
+from batch.ingest.rows import RatingRow, Reading, RefusedError, Reject
 from batch.ingest.sources import UTF8, Source, find, members
 
-__all__ = ["Report", "Settings", "ingest"]
+__all__ = ["Report", "Settings", "UnreadableError", "ingest", "read_pairs"]
 
 
 @dataclass
@@ -25,6 +27,10 @@ class _Done:
     file: File
     batch: Batch
     warnings: list[str] = field(default_factory=list)
+
+
+class UnreadableError(RecbatchError):
+    """A ratings file that cannot be measured on; the message says where and why."""
 
 
 class _DryRunError(Exception):
@@ -62,6 +68,36 @@ def ingest(
             for report, file in refused:
                 record_refusal(connection, report, file, settings)
     return reports
+
+
+def read_pairs(path: Path, settings: Settings) -> dict[tuple[str, str], float]:
+    """The ratings of a file or folder of any supported format, (user_key, movie_key) -> stars; nothing is written.
+
+    Of several ratings of a pair the later counts, then the higher. Raises UnreadableError for a file that `ingest`
+    would refuse, and for a row that it would reject: a measurement must not lose any.
+    """
+    reports, files = _survey([path], settings, None)
+    refused = [report.why for report in reports if report.status == "refused"]
+    if refused:
+        raise UnreadableError("; ".join(refused))
+    best: dict[tuple[str, str], tuple[int, float]] = {}
+    for file in (file for file in files if file.format.kind == "ratings"):
+        try:
+            with file.source.lines(UTF8) as lines:
+                for row in file.format.read(lines, _reading(file, settings)):
+                    if isinstance(row, Reject):
+                        raise RefusedError(row.code, row.message, row.line)
+                    _, user, movie, stars, at = cast(RatingRow, row)
+                    rank = (file.snapshot_at if at is None else at, stars)
+                    best[user, movie] = max(rank, best.get((user, movie), rank))
+        except RefusedError as error:
+            raise UnreadableError(error.about(file.source.name)) from None
+    return {pair: stars for pair, (_, stars) in best.items()}
+
+
+def _reading(file: File, settings: Settings) -> Reading:
+    limits = file.format.limits if settings.scale is None else settings.scale
+    return Reading(limits, settings.columns, int(datetime.now(UTC).timestamp()))
 
 
 def _survey(paths: Iterable[Path], settings: Settings, snapshot_at: int | None) -> tuple[list[Report], list[File]]:
@@ -145,8 +181,7 @@ def _ingest_group(database: Database, files: list[File], settings: Settings, dry
 
 def _merge(connection: Connection, done: _Done, settings: Settings) -> None:
     file = done.file
-    limits = file.format.limits if settings.scale is None else settings.scale
-    reading = Reading(limits, settings.columns, int(datetime.now(UTC).timestamp()))
+    reading = _reading(file, settings)
     encoding = file.source.legacy_encoding() if file.format.legacy else UTF8
     with file.source.lines(encoding) as lines:
         rows = file.format.read(lines, reading)

@@ -1,0 +1,53 @@
+"""A ratings file -> how every model does on it, fitted on the whole database, and each of their predictions."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from batch import RecbatchError, nightly
+from batch.config import Config
+from batch.database import Database
+from batch.evaluate import figures, held_against
+from batch.ingest import read_pairs
+from batch.load import Loaded, load, place
+from batch.metrics import Judged, Metrics
+from batch.models import PERSONAL
+from batch.ratings import Ratings
+
+
+class NothingToMeasureError(RecbatchError):
+    """No rating of the file is of a user and a film that the database knows."""
+
+
+def trial(database: Database, config: Config, test: Path, predictions: Path | None) -> dict[str, Metrics]:
+    """Measure on the ratings in `test`, a file of any supported format; write predictions where a path is given.
+
+    Raises UnreadableError, NothingToMeasureError.
+    """
+    pairs = read_pairs(test, nightly.ingest_settings(config))
+    with database.reader.connect() as connection:
+        loaded = load(connection, scale=config.ingest.scale)
+    held = place(loaded, pairs)
+    if not held.n_ratings:
+        raise NothingToMeasureError(
+            f"{test}: none of its {len(pairs):,} ratings is of a user and a film in the database"
+        )
+    judged = held_against(loaded.ratings, held, config.models, **nightly.measuring(loaded.ratings, config))
+    if predictions:
+        _write(predictions, loaded, held, judged)
+    return figures(judged, loaded.ratings, config.evaluation.seed)
+
+
+def _write(file: Path, loaded: Loaded, held: Ratings, judged: Mapping[str, Judged]) -> None:
+    """user_key,movie_key,rating and a column a model, in stars, clipped; blank where a model cannot say."""
+    names = [*PERSONAL, "bias"]
+    columns = [np.where(judged[name].unsaid, np.nan, judged[name].predicted) for name in names]  # (n_pairs,) each
+    with file.open("w", encoding="utf-8", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["user_key", "movie_key", "rating", *names])
+        for pair, (user, item) in enumerate(zip(held.user_of_rating(), held.matrix.indices, strict=True)):
+            said = ["" if np.isnan(column[pair]) else f"{column[pair]:.6f}" for column in columns]
+            truth = f"{held.matrix.data[pair]:g}"
+            writer.writerow([loaded.user_keys[user], loaded.movie_keys[item], truth, *said])

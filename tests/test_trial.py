@@ -1,0 +1,91 @@
+"""A ratings file against models fitted on the whole database: what is measured, and what is written down."""
+
+import csv
+import math
+from pathlib import Path
+
+import pytest
+
+from batch.database import Database, open_database, prepare
+from batch.ingest import UnreadableError
+from batch.models import PERSONAL
+from batch.trial import NothingToMeasureError, trial
+from data import fill, long_csv, random_rows, settings
+
+
+@pytest.fixture
+def filled(sqlite_url: str, tmp_path: Path) -> Database:
+    """A database with random ratings of 25 users and 40 films."""
+    database = open_database(sqlite_url)
+    prepare(database)
+    fill(database, tmp_path / "in")
+    return database
+
+
+def new_rows() -> list[tuple[object, ...]]:
+    """Ratings of pairs that are not in the database."""
+    known = {row[:2] for row in random_rows(0)}
+    return [row for row in random_rows(7) if row[:2] not in known]
+
+
+def test_predictions_are_written_for_every_known_pair(filled: Database, tmp_path: Path) -> None:
+    """A row per pair whose user and film are known, clipped, and errors that add up to the metrics."""
+    rows = new_rows()
+    strangers = [("nobody", "m1", 4, 1), ("u1", "no film", 4, 1)]
+    test, out = tmp_path / "test.csv", tmp_path / "predictions.csv"
+    test.write_text(long_csv([*rows, *strangers]))
+    metrics = trial(filled, settings(tmp_path), test, out)
+    with out.open(newline="") as file:
+        written = list(csv.DictReader(file))
+    assert list(written[0]) == ["user_key", "movie_key", "rating", *PERSONAL, "bias"]
+    assert sorted((row["user_key"], row["movie_key"], float(row["rating"])) for row in written) == sorted(
+        (str(user), str(movie), float(str(stars))) for user, movie, stars, _ in rows
+    )
+    for name in (*PERSONAL, "bias"):
+        said = [(float(row[name]), float(row["rating"])) for row in written if row[name]]
+        assert all(0.5 <= predicted <= 5 for predicted, _ in said)
+        share = 1 - len(said) / len(written)
+        assert metrics[name]["fallback_share"] == pytest.approx(share)
+        if share == 0:
+            rmse = math.sqrt(sum((a - b) ** 2 for a, b in said) / len(said))
+            assert metrics[name]["rmse"] == pytest.approx(rmse, abs=1e-5)
+    assert all(row["bias"] for row in written)
+
+
+def test_any_format_and_the_later_rating_counts(filled: Database, tmp_path: Path) -> None:
+    """The file may be of any supported format; of two ratings of a pair the later is the truth."""
+    user, movie, _, _ = new_rows()[0]
+    long = tmp_path / "long.csv"
+    long.write_text(long_csv([(user, movie, 1, 200), (user, movie, 5, 100)]))
+    wide = tmp_path / "wide.csv"
+    wide.write_text(f",User,{movie}\n0,{user},1.0\n")
+    assert trial(filled, settings(tmp_path), long, None) == trial(filled, settings(tmp_path), wide, None)
+
+
+def test_the_database_is_left_alone(filled: Database, tmp_path: Path) -> None:
+    """Measuring on a file writes nothing to the database."""
+    test = tmp_path / "test.csv"
+    test.write_text(long_csv(new_rows()))
+    assert filled.file is not None
+    before = filled.file.read_bytes()
+    trial(filled, settings(tmp_path), test, None)
+    assert filled.file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "message"),
+    [
+        ("user,movie,rating\nu1,m1,x\n", UnreadableError, "test.csv:2: rating 'x' is not a number"),
+        ("what,is,this\n", UnreadableError, "test.csv:1: not a format that is known"),
+        ("user,movie,rating\nnobody,m1,4\n", NothingToMeasureError, "none of its 1 ratings"),
+    ],
+)
+def test_a_file_that_cannot_be_measured_on(
+    filled: Database, tmp_path: Path, content: str, error: type[Exception], message: str
+) -> None:
+    """A measurement on a broken or foreign file is refused with its place, rather than made on part of it."""
+    test = tmp_path / "test.csv"
+    test.write_text(content)
+    with pytest.raises(error) as told:
+        trial(filled, settings(tmp_path), test, None)
+    assert message in str(told.value)
