@@ -131,7 +131,8 @@ def _night(database: Database, config: Config, order: Order, key: RunKey, holder
 
 
 def _verdict(checks: list[Check], order: Order) -> Literal["published", "ready", "rejected"]:
-    refusing = ("integrity",) if order.force else ("integrity", "gate")
+    # Gates guard what readers see: they do not keep a run from being ready.
+    refusing = ("integrity", "gate") if order.publish and not order.force else ("integrity",)
     if any(not check.passed and check.severity in refusing for check in checks):
         return "rejected"
     return "published" if order.publish else "ready"

@@ -154,6 +154,10 @@ def test_as_of_knows_only_what_was_known(database: Database, tmp_path: Path) -> 
     assert rows(database, "SELECT * FROM publication") == []
     nightly.republish(database, lambda _: outcome.run_id)
     assert rows(database, "SELECT run_id FROM publication") == [(outcome.run_id,)]
+    before_all = date(2001, 9, 8)
+    nobody = night(database, tmp_path, Order(before_all, as_of=before_all, publish=False))
+    assert nobody.status == "ready"  # gates guard publication only
+    assert {check.name for check in nobody.failed_checks} == {"ratings", "users_share"}
 
 
 def test_a_scheduled_night_is_published_once(database: Database, tmp_path: Path) -> None:
