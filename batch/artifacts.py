@@ -9,17 +9,20 @@ import numpy as np
 from safetensors.numpy import save
 
 
-def save_weights(folder: Path, run_id: int, weights: Mapping[str, Mapping[str, Any]]) -> tuple[Path, str] | None:
-    """Write every model's named arrays as float32 tensors `model.name`; None where there is nothing to keep."""
+def save_weights(folder: Path, name: str, weights: Mapping[str, Mapping[str, Any]]) -> tuple[Path, str] | None:
+    """Write every model's named arrays as float32 tensors `model.array`; None where there is nothing to keep.
+
+    Returns the file's absolute path, so that it is found again from any folder, and its sha256.
+    """
     tensors = {
-        f"{model}.{name}": np.ascontiguousarray(array, dtype=np.float32)
+        f"{model}.{array}": np.ascontiguousarray(values, dtype=np.float32)
         for model, arrays in weights.items()
-        for name, array in arrays.items()
+        for array, values in arrays.items()
     }
     if not tensors:
         return None
     folder.mkdir(parents=True, exist_ok=True)
-    content, file = save(tensors), folder / f"run-{run_id}.safetensors"
+    content, file = save(tensors), folder.absolute() / f"{name}.safetensors"
     unfinished = file.with_suffix(".part")
     unfinished.write_bytes(content)
     unfinished.replace(file)  # whole or not there

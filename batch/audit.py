@@ -39,14 +39,15 @@ def audit_integrity(connection: Connection, run_id: int) -> list[Check]:
 
 
 def audit_gates(connection: Connection, run_id: int, n_ratings: int, min_users_share: float) -> list[Check]:
-    """What keeps a bad night from replacing a good one: some ratings, and users as on the published night, if any."""
+    """What keeps a bad night from replacing a good one: some ratings, and each model's users as on the published."""
     current = connection.execute(select(schema.publication.c.run_id)).scalar()
-    before = _users(connection, current) if current is not None else 0
-    share = _users(connection, run_id) / before if before else 1.0
-    return [
-        Check("ratings", float(n_ratings), 1.0, "gate", n_ratings >= 1),
-        Check("users_share", share, min_users_share, "gate", share >= min_users_share),
-    ]
+    before = _users(connection, current) if current is not None else {}
+    found = _users(connection, run_id)
+    checks = [Check("ratings", float(n_ratings), 1.0, "gate", n_ratings >= 1)]
+    for model, users in before.items():
+        share = found.get(model, 0) / users
+        checks.append(Check(f"users_share_{model}", share, min_users_share, "gate", share >= min_users_share))
+    return checks
 
 
 def record(connection: Connection, run_id: int, checks: list[Check]) -> None:
@@ -113,6 +114,7 @@ def _not_finite(connection: Connection, run_id: int) -> int:
     return connection.execute(select(bad).where(_lists.c.run_id == run_id)).scalar_one()
 
 
-def _users(connection: Connection, run_id: int) -> int:
-    users = select(func.count(distinct(_lists.c.user_id))).where(_lists.c.run_id == run_id)
-    return connection.execute(users).scalar_one()
+def _users(connection: Connection, run_id: int) -> dict[str, int]:
+    """Users with a list, by model."""
+    users = select(_lists.c.model, func.count(distinct(_lists.c.user_id))).where(_lists.c.run_id == run_id)
+    return dict(connection.execute(users.group_by(_lists.c.model)).all())

@@ -2,10 +2,12 @@
 
 import json
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, date, datetime
+from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -29,7 +31,7 @@ db = typer.Typer(help="The tables themselves.", no_args_is_help=True)
 app.add_typer(db, name="db")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Settings: dict[str, Any] = {"file": None}
+_named: dict[str, Path | None] = {"config": None}  # what --config says, for the command that follows it
 
 
 def _show_version(asked: bool) -> None:
@@ -49,7 +51,7 @@ def _options(
     from batch.telemetry import start_logging
 
     start_logging(verbose=not quiet)
-    Settings["file"] = config
+    _named["config"] = config
 
 
 @app.command()
@@ -74,7 +76,7 @@ def sample_data(
     folder: Annotated[Path, typer.Argument(help="Where to put user_reviews.csv and movie_genres.csv.")],
     users: Annotated[int, typer.Option(min=1, help="Users.")] = 600,
     films: Annotated[int, typer.Option(min=1, help="Films.")] = 2000,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same files.")] = 20261123,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 20261123,
 ) -> None:
     """Write made-up ratings and genres in the wide format.
 
@@ -105,7 +107,7 @@ def ingest(
     from batch.nightly import ingest_settings
     from batch.show import ingest_reports
 
-    settings, data = _open(create=True)
+    settings, data = _open(create=not dry_run)
     at = None if snapshot_at is None else int(snapshot_at.replace(tzinfo=UTC).timestamp())
     with database.run_lock(data):
         reports = merge(data, paths, ingest_settings(settings), snapshot_at=at, dry_run=dry_run)
@@ -130,8 +132,8 @@ def run(
         bool, typer.Option("--dry-run", help="Say what the run would work on, and write nothing.")
     ] = False,
     scheduled_for: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="The night this run answers; does nothing if that one is published."),
+        str | None,
+        typer.Option(metavar="DATE", help="The night this run answers, or 'latest'; does nothing if it is published."),
     ] = None,
     trigger: Annotated[str, typer.Option(hidden=True)] = "schedule",
     as_json: AsJson = False,
@@ -144,11 +146,12 @@ def run(
     from batch.schedule import Nights
     from batch.show import outcome_lines, plan_lines
 
-    settings, data = _open(create=True)
-    today = Nights(settings.schedule).latest(datetime.now(UTC))
-    night = as_of or scheduled_for
+    settings, data = _open(create=not dry_run)
+    newest = Nights(settings.schedule).latest(datetime.now(UTC))
+    today = newest.logical_date if newest else datetime.now(UTC).date()
+    night = as_of.date() if as_of else _date(scheduled_for, today)
     order = nightly.Order(
-        logical_date=night.date() if night else today.logical_date if today else datetime.now(UTC).date(),
+        logical_date=night,
         triggered_by="manual" if scheduled_for is None else "catchup" if trigger == "catchup" else "schedule",
         as_of=as_of.date() if as_of else None,
         publish=as_of is None if publish is None else publish,
@@ -179,7 +182,7 @@ def schedule(
         coming_nights(clock.Nights(_config().schedule), upcoming)
         return
     settings, data = _open(create=True)
-    file = Settings["file"]
+    file = _named["config"]
     clock.stay(data, settings.schedule, clock.command(str(file) if file else None))
 
 
@@ -325,7 +328,17 @@ def grant(role: Annotated[str, typer.Argument(help="An existing Postgres role.")
 
 
 def _config() -> Config:
-    return load_config(Settings["file"])
+    return load_config(_named["config"])
+
+
+def _date(text: str | None, latest: date) -> date:
+    """A date as people write it; the newest night that is due where none is given."""
+    if text in (None, "latest"):
+        return latest
+    try:
+        return date.fromisoformat(str(text))
+    except ValueError:
+        _stop(WRONG_USE, f"{text!r} is neither a date such as 2026-11-23 nor 'latest'")
 
 
 def _database(settings: Config) -> Database:
@@ -375,11 +388,16 @@ def _errors() -> Iterator[None]:
         _stop(FAILED, str(error))
     except DBAPIError as error:
         _stop(FAILED, f"the database says: {str(error.orig).strip()}")
+    except OSError as error:
+        _stop(FAILED, f"{error.filename or 'output'}: {error.strerror or error}")
 
 
 def main() -> None:
     """The `recbatch` command."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _terminated)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a title must not fail where the terminal lacks its letters
     with _errors():
         app()

@@ -68,7 +68,7 @@ class IngestSettings(Section):
     @field_validator("paths", mode="before")
     @classmethod
     def _one_path(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str) else value
+        return ([value] if value else []) if isinstance(value, str) else value
 
     @field_validator("scale")
     @classmethod
@@ -94,7 +94,7 @@ class ScheduleSettings(Section):
     """minute hour day month weekday, as cron reads them: 0 and 7 are Sunday."""
     timezone: str = "UTC"
     """IANA name. Each wall-clock time counts once a day, also on days when clocks change."""
-    catchup_hours: float = Field(20, ge=0)
+    catchup_hours: float = Field(20, ge=0, le=8784)
     """A missed night is made up if it is younger than this: an older one would only delay the next."""
 
     @field_validator("timezone")
@@ -112,7 +112,7 @@ class EvaluationSettings(Section):
 
     relevant_from: float | None = None
     """A held-out rating this high counts as liked, stars. None: 80 % of the scale's maximum, 4 of 5."""
-    seed: int = Field(20261123, ge=0)
+    seed: int = Field(20261123, ge=0, lt=2**63)
     """All randomness of a run starts here: the same data and settings give the same rows."""
 
 
@@ -127,7 +127,7 @@ class ArtifactSettings(Section):
     """What a run leaves outside the database."""
 
     dir: Path = Path("artifacts")
-    """Trained weights, one folder a run."""
+    """Trained weights, one file a run."""
 
 
 class Config(Section):
@@ -147,11 +147,13 @@ class Config(Section):
     @classmethod
     def _presets(cls, value: Any) -> Any:
         """models.preset is a full set of defaults; what stands beside it overrides single knobs."""
+        if isinstance(value, dict) and "preset" in value:
+            raise ValueError("preset: unknown setting; did you mean models.preset?")
         if not isinstance(value, dict) or not isinstance(value.get("models"), dict):
             return value
         given = dict(value["models"])
         preset = given.pop("preset", "tuned")
-        if preset not in PRESETS:
+        if not isinstance(preset, str) or preset not in PRESETS:
             raise ValueError(f"models.preset: {preset!r} is not one of {', '.join(PRESETS)}")
         return {**value, "preset": preset, "models": _merged(PRESETS[preset].model_dump(), given)}
 
@@ -165,15 +167,16 @@ def load_config(file: Path | None = None, environ: Mapping[str, str] = os.enviro
 
     Without a file named, `config.yaml` is read if it is there. Raises ConfigError.
     """
+    named = {name for name in environ if name.startswith(PREFIX)}
     if file is not None and not file.is_file():
-        raise ConfigError(f"{file}: no such file")
+        raise ConfigError(f"{file}: {'not a file' if file.exists() else 'no such file'}")
     source = file or DEFAULT_FILE
     settings = _read(source) if source.is_file() else {}
     settings = _merged(settings, _from_environment(environ))
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError("\n".join(_problems(error, source))) from None
+        raise ConfigError("\n".join(_problems(error, source, named))) from None
 
 
 def shipped_text() -> str:
@@ -211,8 +214,10 @@ def _read(file: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{file}:{line}: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise ConfigError(f"{file}: not readable as YAML: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -246,6 +251,8 @@ def _secret(name: str, file: Path) -> str:
         return file.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise ConfigError(f"{name}: {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{name}: {file}: not UTF-8 text") from None
 
 
 def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,11 +266,12 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _problems(error: ValidationError, source: Path) -> Iterator[str]:
-    """One line per wrong setting: where it stands, what is wrong, and what would do."""
+def _problems(error: ValidationError, source: Path, named: set[str]) -> Iterator[str]:
+    """One line per wrong setting: the file or variable it stands in, what is wrong, and what would do."""
     for problem in error.errors(include_url=False, include_input=False):
         path = [str(part) for part in problem["loc"]]
-        where = f"{source}: {'.'.join(path) or 'settings'}"
+        variable = PREFIX + "__".join(path).upper()
+        where = variable if variable in named else f"{source}: {'.'.join(path) or 'settings'}"
         if problem["type"] == "extra_forbidden":
             close = difflib.get_close_matches(path[-1], _keys_at(path[:-1]), n=1)
             yield f"{where}: unknown setting" + (f"; did you mean {close[0]}?" if close else "")

@@ -1,6 +1,7 @@
 """A URL -> engines, transactions, bulk rows, and the lock that lets one job at a time work on a database."""
 
 import fcntl
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,10 @@ class NotReadyError(RecbatchError):
     """The database has no tables yet, or tables of another version; the message says what to run."""
 
 
+class WriteError(RecbatchError):
+    """The database refused rows: its disk is full, the connection was lost, or a value broke a rule."""
+
+
 class LockedError(RecbatchError):
     """Another job is at work on this database."""
 
@@ -59,6 +64,11 @@ class Database:
     file: Path | None
 
     @property
+    def fingerprint(self) -> str:
+        """A short name that tells this database from others, for files beside it."""
+        return hashlib.sha256(f"{self.label} {self.schema_name}".encode()).hexdigest()[:8]
+
+    @property
     def label(self) -> str:
         """The database as people may see it: no password, no parameters."""
         shown = self.url.set(drivername="postgresql", query={})
@@ -69,13 +79,15 @@ def open_database(url: str, schema_name: str = "recbatch") -> Database:
     """Engines for a `sqlite:///FILE`, `postgres://` or `postgresql://` URL. Nothing is connected to yet."""
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         raise DatabaseUrlError("database.url is not a URL; expected sqlite:///FILE or postgresql://...") from None
+    if "@" in (parsed.host or ""):
+        raise DatabaseUrlError("database.url: more than one @; write an @ that belongs to the password as %40")
     kind = parsed.get_backend_name()
-    if kind == "sqlite":
+    if parsed.drivername == "sqlite":
         if not parsed.database or parsed.database == ":memory:" or parsed.database.startswith("file:"):
             raise DatabaseUrlError("database.url must name a file, such as sqlite:///recbatch.db")
-        file = Path(parsed.database).absolute()
+        file = Path(parsed.database).resolve()  # one lock, however the file is reached
         return Database(_sqlite(parsed, reader=False), _sqlite(parsed, reader=True), parsed, schema_name, file)
     if kind in ("postgresql", "postgres"):
         parsed = parsed.set(drivername="postgresql+psycopg")
@@ -159,9 +171,15 @@ def prepare(database: Database) -> None:
 
     On Postgres the tables are made by `db upgrade` alone: the job's role need not be allowed to.
     """
-    if database.file and (not database.file.exists() or database.file.stat().st_size == 0):
+    if database.file and (not database.file.exists() or _is_empty(database)):
         upgrade(database)
     require_tables(database)
+
+
+def _is_empty(database: Database) -> bool:
+    """Whether a file has no tables at all, as one that was killed while it was being made."""
+    with database.reader.connect() as connection:
+        return not inspect(connection).get_table_names()
 
 
 def upgrade(database: Database) -> None:
@@ -250,14 +268,22 @@ def bulk_insert(connection: Connection, table: Table, columns: Sequence[str], ro
     quote = connection.dialect.identifier_preparer
     target = f"{quote.format_table(table)} ({', '.join(quote.quote(column) for column in columns)})"
     driver: Any = connection.connection.dbapi_connection
+    try:
+        return _bulk_insert(driver, target, len(columns), rows)
+    except connection.dialect.loaded_dbapi.Error as error:
+        told = str(error).splitlines()[0]  # the lines after the first quote rows, which are people's
+        raise WriteError(f"{table.name} could not be written: {told}") from error
+
+
+def _bulk_insert(driver: Any, target: str, width: int, rows: Iterable[Sequence[Any]]) -> int:
     count = 0
-    if connection.dialect.name == "postgresql":
+    if hasattr(driver, "pgconn"):
         with driver.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
                 count += 1
         return count
-    marks = ", ".join("?" * len(columns))
+    marks = ", ".join("?" * width)
     remaining = iter(rows)
     while chunk := list(islice(remaining, CHUNK)):
         driver.executemany(f"INSERT INTO {target} VALUES ({marks})", chunk)  # noqa: S608  names from the schema only

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from batch import nightly, query
+from batch import RecbatchError, nightly, query
 from batch.config import ArtifactSettings, load_config, shipped_text
 from batch.database import open_database, prepare, run_lock
 from batch.ingest import ingest
@@ -16,20 +16,28 @@ from batch.show import ingest_reports, metrics_table, side_by_side
 
 USERS = 5
 """Whose lists are shown."""
+SAMPLE = ("user_reviews.csv", "movie_genres.csv")
+"""What `write_sample` leaves in a folder."""
+
+
+class NotOursError(RecbatchError):
+    """The folder holds somebody's own files, which a demonstration must not touch."""
 
 
 def demonstrate(folder: Path) -> None:
     """Everything a first look needs; a second call works on what the first one left."""
-    settings = folder / "config.yaml"
-    if not settings.exists():
-        files = write_sample(folder)
-        paths = f"paths: [{files.ratings.name}, {files.genres.name}]"
-        settings.write_text(shipped_text().replace("paths: []", paths), encoding="utf-8")
+    settings, files = folder / "config.yaml", [folder / name for name in SAMPLE]
+    taken = [file.name for file in (settings, *files) if file.exists()]
+    if 0 < len(taken) < 1 + len(files):
+        raise NotOursError(f"{folder} already holds {', '.join(taken)}, which are not the demo's; name a new folder")
+    if not taken:
+        write_sample(folder)
+        settings.write_text(shipped_text().replace("paths: []", f"paths: [{', '.join(SAMPLE)}]"), encoding="utf-8")
     # Paths in the settings are relative to the folder, where the next command will be typed; this one stands outside.
     config = load_config(settings, {})
     config = config.model_copy(
         update={
-            "ingest": config.ingest.model_copy(update={"paths": (folder,)}),
+            "ingest": config.ingest.model_copy(update={"paths": tuple(files)}),
             "artifacts": ArtifactSettings(dir=folder / "artifacts"),
         }
     )

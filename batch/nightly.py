@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 from importlib.metadata import version
 from itertools import islice
 from json import dumps
@@ -34,6 +34,8 @@ BLOCK_CELLS = 4_000_000
 """Cells of a block (b, n_items): 32 MB an array, and a model holds about ten while it scores."""
 LIKED_SHARE = 0.8
 """Of the scale's maximum: 4 of 5 stars, where the config does not say from where on a film counts as liked."""
+LAST_DAY = date(9000, 1, 1)
+"""Later days cannot be counted in every time zone, and nothing was rated then."""
 RECORDED = ("recbatch", "numpy", "scipy", "scikit-learn", "torch")
 
 
@@ -110,7 +112,8 @@ def _night(database: Database, config: Config, order: Order, key: RunKey, holder
     with step("score") as told:
         rows = _write(database, key, ratings, fitted, config.publish.top_n)
         told |= rows
-    kept = save_weights(config.artifacts.dir, key.run_id, {name: model.weights() for name, model in fitted.items()})
+    weights = {name: model.weights() for name, model in fitted.items()}
+    kept = save_weights(config.artifacts.dir, f"{database.fingerprint}-run-{key.run_id}", weights)
     with step("audit"), database.writer.begin() as connection:
         publish.write_metrics(connection, key, metrics)
         publish.write_metrics(connection, key, {name: {ROWS: count} for name, count in rows.items()})
@@ -156,7 +159,7 @@ def _write(
     popular = list(islice((item for item in order if counts[item]), top_n))
     with database.writer.begin() as connection:
         publish.write_popular(connection, key, ratings.movie_ids[popular].tolist(), counts[popular].tolist())
-    return {name: count for name, count in rows.items() if count}
+    return rows
 
 
 def block_size(ratings: Ratings) -> int:
@@ -225,15 +228,17 @@ def ingest_settings(config: Config) -> Settings:
 
 def republish(database: Database, wanted: Callable[[Connection], int]) -> int:
     """Make another run current, audited once more; `wanted` picks it under the lock. Returns the run."""
-    with run_lock(database) as holder, holder.begin():
-        chosen = wanted(holder)
-        publish.require_lists(holder, chosen)
-        checks = audit_integrity(holder, chosen)
-        record(holder, chosen, checks)
+    with run_lock(database) as holder:
+        with holder.begin():
+            chosen = wanted(holder)
+            publish.require_lists(holder, chosen)
+            checks = audit_integrity(holder, chosen)
+            record(holder, chosen, checks)  # the evidence stays, also where it speaks against the run
         broken = [check.name for check in checks if not check.passed]
         if broken:
             raise CannotPublishError(f"run {chosen} fails its integrity checks: {', '.join(broken)}")
-        publish.republish(holder, chosen)
+        with holder.begin():
+            publish.republish(holder, chosen)
         return chosen
 
 
@@ -265,13 +270,17 @@ def _end_of(day: date | None, config: Config) -> int | None:
     """The midnight that ends a day, seconds since 1970 UTC."""
     if day is None:
         return None
-    next_day = datetime.combine(day + timedelta(days=1), datetime.min.time(), ZoneInfo(config.schedule.timezone))
+    next_day = datetime.combine(min(day, LAST_DAY) + timedelta(days=1), time(), ZoneInfo(config.schedule.timezone))
     return int(next_day.timestamp())
 
 
 def _mark_failed(database: Database, key: RunKey, error: BaseException) -> None:
-    """Leave the reason in `runs`; where even that cannot be written, the next run marks this one abandoned."""
-    told = str(error) or type(error).__name__
-    warn("failed", error=told)
+    """Leave the reason in `runs`; where even that cannot be written, the next run marks this one abandoned.
+
+    A run that a signal ended did not fail by itself: it is abandoned, which the scheduler tries again.
+    """
+    ended = isinstance(error, SystemExit)
+    told = "ended by a signal" if ended else str(error) or type(error).__name__
+    warn("abandoned" if ended else "failed", error=told)
     with suppress(SQLAlchemyError, CannotPublishError), database.writer.begin() as connection:
-        publish.finish(connection, key, "failed", error=told[:2000])
+        publish.finish(connection, key, "abandoned" if ended else "failed", error=told[:2000])

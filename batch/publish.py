@@ -14,6 +14,7 @@ from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert
 from batch import RecbatchError, schema
 from batch.database import Database, bulk_insert, next_id
 from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Ratings
+from batch.telemetry import warn
 
 _runs, _publication = schema.runs, schema.publication
 
@@ -134,7 +135,8 @@ def republish(connection: Connection, run_id: int) -> None:
     status, now = require_lists(connection, run_id), datetime.now(UTC)
     if status != "published":
         forced = {"forced": 1} if status == "rejected" else {}
-        values = {"status": "published", "published_at": now, **forced}
+        # A person publishes it: that night's scheduled run may have been published since, and there is one of those.
+        values = {"status": "published", "published_at": now, "triggered_by": "manual", **forced}
         connection.execute(update(_runs).where(_runs.c.run_id == run_id).values(values))
     _flip(connection, run_id, now, forwards_only=False)
 
@@ -167,7 +169,10 @@ def purge(database: Database, keep_runs: int) -> list[int]:
                 connection.execute(delete(table).where(table.c.run_id == run_id, ~_in_use(run_id)))
             connection.execute(update(_runs).where(_runs.c.run_id == run_id).values(purged_at=datetime.now(UTC)))
         if artifact:
-            Path(artifact).unlink(missing_ok=True)
+            try:
+                Path(artifact).unlink(missing_ok=True)
+            except OSError as error:  # a file left behind harms nobody; a night that fails over it would
+                warn("artifact not removed", file=artifact, error=error.strerror)
     return [run_id for run_id, _ in doomed]
 
 

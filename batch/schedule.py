@@ -6,12 +6,14 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from types import FrameType
 from zoneinfo import ZoneInfo
 
 from apscheduler.schedulers.blocking import BlockingScheduler
 from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from batch import schema
 from batch.config import ConfigError, ScheduleSettings
@@ -24,6 +26,8 @@ LATE = timedelta(minutes=10)
 """A night that starts later than this after it was due is recorded as a catch-up."""
 ATTEMPTS = 3
 """Runs of one night that may die without a word, killed or out of memory, before it is left to a person."""
+LONGEST_PAUSE = timedelta(minutes=15)
+"""Between tries of a night that keep failing before they leave a trace, such as without a database."""
 GRACE = 30
 """Seconds a running job gets to end after SIGTERM, as much as Kubernetes gives."""
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -81,9 +85,12 @@ def _trigger(cron: str) -> CronTrigger:
         raise ConfigError(f"schedule.cron: {cron!r} restricts both day and weekday; leave one of them *")
     try:
         days = _weekdays(weekday)
-        return CronTrigger(minute=minute, hour=hour, day=day, month=month, day_of_week=days, timezone=UTC)
+        trigger = CronTrigger(minute=minute, hour=hour, day=day, month=month, day_of_week=days, timezone=UTC)
     except ValueError as error:
         raise ConfigError(f"schedule.cron: {cron!r}: {error}") from None
+    if trigger.get_next_fire_time(None, datetime.now(UTC)) is None:
+        raise ConfigError(f"schedule.cron: {cron!r} never comes")
+    return trigger
 
 
 def _weekdays(field: str) -> str:
@@ -113,7 +120,8 @@ def settled(database: Database, logical_date: date) -> str | None:
     for status in ("published", "rejected", "failed", "ready"):
         if status in statuses:
             return status
-    return "abandoned" if statuses.count("abandoned") >= ATTEMPTS else None
+    died = statuses.count("abandoned") + statuses.count("running")  # running: at work, or dead and not yet reaped
+    return "abandoned" if died >= ATTEMPTS else None
 
 
 def stay(database: Database, settings: ScheduleSettings, command: list[str]) -> None:
@@ -134,8 +142,8 @@ def stay(database: Database, settings: ScheduleSettings, command: list[str]) -> 
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    upcoming = next(clock.nights.after(datetime.now(UTC)))
-    say("scheduler started", next=upcoming.due.isoformat(), night=upcoming.logical_date)
+    for night in islice(clock.nights.after(datetime.now(UTC)), 1):
+        say("scheduler started", next=night.due.isoformat(), night=night.logical_date)
     try:
         scheduler.start()
     finally:
@@ -143,7 +151,7 @@ def stay(database: Database, settings: ScheduleSettings, command: list[str]) -> 
 
 
 class _Clock:
-    """Lives between ticks: the job that is running, and the night that was last spoken of."""
+    """Lives between ticks: the job that is running, the night that is done with, and how long to wait after trouble."""
 
     def __init__(self, database: Database, settings: ScheduleSettings, command: list[str]) -> None:
         self.nights = Nights(settings)
@@ -151,14 +159,22 @@ class _Clock:
         self._catchup = timedelta(hours=settings.catchup_hours)
         self._job: subprocess.Popen[bytes] | None = None
         self._settled: date | None = None
+        self._pause, self._paused_at = timedelta(), datetime.min.replace(tzinfo=UTC)
 
     def tick(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        """Start the newest night that is due, unless it is too old or has run."""
+        """Start the newest night that is due, unless it is too old or has run, or the last try was just now."""
         moment = now()
         night = self.nights.latest(moment)
         if night is None or night.logical_date == self._settled or moment - night.due > self._catchup:
             return
-        reason = settled(self._database, night.logical_date)
+        if timedelta() <= moment - self._paused_at < self._pause:
+            return
+        try:
+            reason = settled(self._database, night.logical_date)
+        except DBAPIError as error:
+            warn("database unreachable", error=str(error.orig).strip())
+            self._wait_longer(moment)
+            return
         if reason:
             self._settled = night.logical_date
             say("night has run", night=night.logical_date, status=reason)
@@ -171,16 +187,26 @@ class _Clock:
         code = self._job.wait()
         self._job = None
         (say if code == 0 else warn)("job ended", night=night.logical_date, exit_code=code)
+        if code == 0:
+            self._pause = timedelta()
+        else:
+            self._wait_longer(now())
+
+    def _wait_longer(self, moment: datetime) -> None:
+        """Twice as long as the last time: a job that dies at once must not be started all night long."""
+        self._paused_at = moment
+        self._pause = min(max(2 * self._pause, timedelta(seconds=TICK)), LONGEST_PAUSE)
 
     def end_job(self) -> None:
         """Pass the signal on to a running job and wait for it, killing it after its grace."""
-        if self._job is None:
+        job = self._job
+        if job is None:
             return
-        self._job.terminate()
+        job.terminate()
         try:
-            self._job.wait(GRACE)
+            job.wait(GRACE)
         except subprocess.TimeoutExpired:
-            self._job.kill()
+            job.kill()
 
 
 def command(config_file: str | None) -> list[str]:

@@ -118,7 +118,7 @@ def outcome_lines(outcome: Outcome) -> None:
     typer.echo(f"run {outcome.run_id} is {outcome.status}: {written}")
     if outcome.status == "rejected":
         remedy = "'recbatch run --force' overrides all checks but integrity"
-        typer.echo(f"readers still get the list that was current before; {remedy}", err=True)
+        typer.echo(f"nothing was published, and readers get what they got before; {remedy}", err=True)
 
 
 def plan_lines(plan: Mapping[str, Any]) -> None:
@@ -155,7 +155,7 @@ def run_table(runs: Sequence[Run]) -> None:
             word for word, holds in (("current", run.current), ("forced", run.forced), ("purged", run.purged)) if holds
         ]
         rows = "" if run.rows_written is None else f"{run.rows_written:,}"
-        told = ", ".join(marks) or (run.error or "")
+        told = ", ".join([*marks, *([run.error] if run.error else [])])
         started = _minute(run.started_at)
         table.add_row(str(run.run_id), str(run.logical_date), run.triggered_by, run.status, started, rows, told)
     _show(table, None)

@@ -68,7 +68,7 @@ def step(name: str, /, **fields: Any) -> Iterator[dict[str, Any]]:
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show how far a long step is; call the function it gives with how much more is done."""
-    if sys.stderr.isatty():
+    if sys.stderr is not None and sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import Progress
 

@@ -120,6 +120,65 @@ def test_a_database_that_is_not_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_demo_keeps_its_hands_off_other_files(tmp_path: Path) -> None:
+    """`recbatch demo` in a folder with somebody's own files stops before it writes anything."""
+    own = tmp_path / "user_reviews.csv"
+    own.write_text(",User,My Film\n0,Me,5\n")
+    done = recbatch(tmp_path, "demo", ".")
+    assert done.returncode == 1
+    assert "already holds user_reviews.csv, which are not the demo's; name a new folder" in done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["user_reviews.csv"]
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "code", "message"),
+    [
+        (["demo", "taken"], {}, 1, "taken: "),
+        (["sample-data", "taken"], {}, 1, "taken: File exists"),
+        (["top", "Ann"], {"RECBATCH_DATABASE__URL": "postgresql://u:canary@h:abc/db"}, 2, "database.url is not a URL"),
+        (["top", "Ann"], {"RECBATCH_DATABASE__URL": "postgresql://u:canary@ry@h/db"}, 2, "write an @ that belongs"),
+        (["top", "Ann"], {"RECBATCH_DATABASE__URL": "sqlite+aiosqlite:///x.db"}, 2, "is not supported"),
+        (["ingest", "taken"], {"RECBATCH_DATABASE__URL": "sqlite:////dev/null/x.db"}, 1, "/dev/null"),
+        (["run"], {"RECBATCH_PRESET": "plain"}, 2, "did you mean models.preset?"),
+        (["run"], {"RECBATCH_PUBLISH__TOPN": "3"}, 2, "RECBATCH_PUBLISH__TOPN: unknown setting; did you mean top_n?"),
+        (["run", "--scheduled-for", "yesterday"], {}, 2, "neither a date such as 2026-11-23 nor 'latest'"),
+        (["schedule"], {"RECBATCH_SCHEDULE__CRON": "0 0 30 2 *"}, 2, "never comes"),
+        (["--config", ".", "run"], {}, 2, "not a file"),
+        (["evaluate", "--predictions", "x.csv"], {}, 2, "--predictions goes with --test"),
+    ],
+)
+def test_odd_surroundings_are_one_line_too(
+    tmp_path: Path, words: list[str], environ: dict[str, str], code: int, message: str
+) -> None:
+    """Whatever stands in the way outside the program is told in a line with an exit code, without a secret."""
+    (tmp_path / "taken").write_text("a file, not a folder")
+    done = recbatch(tmp_path, *words, **environ)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    assert message in done.stderr
+    assert "canary" not in done.stderr
+
+
+def test_a_dry_run_leaves_no_file(tmp_path: Path) -> None:
+    """--dry-run writes nothing, not even an empty database."""
+    (tmp_path / "x.csv").write_text("user,movie,rating\nAnn,Heat,4\n")
+    for words in (["run", "--dry-run"], ["ingest", "--dry-run", "x.csv"]):
+        assert recbatch(tmp_path, *words).returncode == 2
+    assert [file.name for file in tmp_path.iterdir()] == ["x.csv"]
+
+
+def test_a_terminal_without_letters_still_shows_titles(tmp_path: Path) -> None:
+    """A title that the output cannot spell is shown with escapes rather than not at all."""
+    (tmp_path / "x.csv").write_text(
+        "user,movie,rating\n"
+        + "".join(f"{u},{m} ½,{r}\n" for u, m, r in [("a", 1, 4), ("b", 1, 4), ("b", 2, 5), ("a", 3, 1)])
+    )
+    assert recbatch(tmp_path, "ingest", "x.csv").returncode == 0
+    assert recbatch(tmp_path, "--quiet", "run").returncode == 0
+    done = recbatch(tmp_path, "top", "a", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert "2 \\xbd" in done.stdout
+
+
 def test_a_locked_database_is_exit_75(demo: tuple[Path, str]) -> None:
     """While another job works, a command that would write ends at once with 75."""
     with run_lock(open_database(f"sqlite:///{demo[0] / 'recbatch.db'}")):
@@ -133,7 +192,7 @@ def test_a_refused_night_is_exit_3(tmp_path: Path) -> None:
     done = recbatch(tmp_path, "run")
     assert done.returncode == 3
     assert "gate check ratings: 0, threshold 1" in done.stdout
-    assert "readers still get the list that was current before" in done.stderr
+    assert "nothing was published, and readers get what they got before" in done.stderr
 
 
 def test_logs_carry_the_run_and_results_do_not_mix(demo: tuple[Path, str]) -> None:

@@ -62,6 +62,7 @@ def test_the_environment_wins_over_the_file(write: Callable[..., Path]) -> None:
     [
         ("RECBATCH_INGEST__PATHS", "[a.csv, b.csv]", (Path("a.csv"), Path("b.csv"))),
         ("RECBATCH_INGEST__PATHS", "a.csv", (Path("a.csv"),)),
+        ("RECBATCH_INGEST__PATHS", "", ()),
         ("RECBATCH_INGEST__SCALE", "[0.5, 5]", (0.5, 5.0)),
         ("RECBATCH_INGEST__SCALE", "null", None),
     ],

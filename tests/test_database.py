@@ -78,6 +78,28 @@ def test_sqlite_is_made_on_first_use_and_postgres_is_not(url: str) -> None:
             prepare(database)
 
 
+def test_a_file_that_was_left_empty_is_made_again(sqlite_url: str) -> None:
+    """A file whose first migration was killed before it made a table is taken up where that left off."""
+    database = open_database(sqlite_url)
+    with database.writer.connect() as connection:
+        connection.exec_driver_sql("PRAGMA user_version = 0")
+    assert database.file is not None
+    assert database.file.stat().st_size > 0
+    prepare(database)
+    require_tables(database)
+
+
+def test_a_link_to_the_file_has_the_same_lock(sqlite_url: str, tmp_path: Path) -> None:
+    """However a SQLite file is reached, there is one lock on it."""
+    database = open_database(sqlite_url)
+    prepare(database)
+    assert database.file is not None
+    link = tmp_path / "link.db"
+    link.symlink_to(database.file)
+    with run_lock(database), pytest.raises(LockedError), run_lock(open_database(f"sqlite:///{link}")):
+        pass
+
+
 def test_another_version_is_refused(database: Database) -> None:
     """Tables of another version are an error that says which, and what to run."""
     with database.writer.begin() as connection:

@@ -77,7 +77,7 @@ def test_the_units_and_manifests_parse() -> None:
     for parser, (_, unit) in zip((service, timer), blocks("ini"), strict=True):
         parser.optionxform = str  # type: ignore[assignment,method-assign]
         parser.read_string(unit)
-    assert service["Service"]["ExecStart"].endswith("/recbatch run")
+    assert service["Service"]["ExecStart"].endswith("/recbatch run --scheduled-for latest")
     assert timer["Timer"]["Persistent"] == "true"
     [(_, manifest)] = blocks("yaml")
     job = yaml.safe_load(manifest)

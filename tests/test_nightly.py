@@ -4,17 +4,24 @@ import hashlib
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from scipy.sparse import csr_array
 from sqlalchemy import text
 
 from batch import nightly, publish, query
 from batch.database import Database, LockedError, run_lock
-from batch.models import PERSONAL
+from batch.models import PERSONAL, Scores
 from batch.nightly import Order, Outcome
 from data import fill, random_rows, settings
 
 TODAY = date(2026, 11, 23)
+INTEGRITY = {
+    "rows_missing_or_extra", "broken_ranks", "scores_out_of_order", "already_rated", "unknown_films",
+    "unknown_users", "scores_not_finite",
+}  # fmt: skip
+SHARES = [f"users_share_{name}" for name in sorted(PERSONAL)]
 
 
 def night(database: Database, folder: Path, order: Order | None = None, **environ: str) -> Outcome:
@@ -38,11 +45,8 @@ def test_every_user_gets_five_films_of_every_model(database: Database, tmp_path:
     assert sorted(found) == [(name, 125, 25) for name in sorted(PERSONAL)]
     run = rows(database, "SELECT status, n_users, n_movies, rows_written, rating_min, rating_max, forced FROM runs")
     assert run == [("published", 25, 40, 375, 0.5, 5.0, 0)]
-    assert {check.name for check in outcome.checks if check.passed} == {
-        "rows_missing_or_extra", "broken_ranks", "scores_out_of_order", "already_rated", "unknown_films",
-        "unknown_users", "scores_not_finite", "ratings", "users_share",
-    }  # fmt: skip
-    assert len(rows(database, "SELECT * FROM run_checks")) == 9
+    assert {check.name for check in outcome.checks if check.passed} == {*INTEGRITY, "ratings"}
+    assert len(rows(database, "SELECT * FROM run_checks")) == 8
     assert rows(database, "SELECT count(*) FROM run_metrics WHERE metric = 'rmse'") == [(4,)]
 
 
@@ -88,7 +92,7 @@ def test_a_night_with_half_its_users_is_refused(database: Database, tmp_path: Pa
         connection.execute(text("DELETE FROM ratings WHERE user_id > 12"))
     second = night(database, tmp_path)
     assert second.status == "rejected"
-    assert [check.name for check in second.failed_checks] == ["users_share"]
+    assert sorted(check.name for check in second.failed_checks) == SHARES
     assert rows(database, "SELECT run_id FROM publication") == [(first.run_id,)]
     assert rows(database, f"SELECT count(*) FROM recommendations WHERE run_id = {second.run_id}") == [(180,)]
     third = night(database, tmp_path, Order(TODAY, force=True))
@@ -104,13 +108,78 @@ def test_an_empty_database_publishes_nothing(database: Database, tmp_path: Path)
     assert rows(database, "SELECT * FROM publication") == []
 
 
+SAME_FILM = "SELECT movie_id FROM recommendations WHERE run_id = 1 AND user_id = 3 AND model = 'neural' AND rank = 1"
+SEEN_FILM = "SELECT min(movie_id) FROM ratings WHERE user_id = 3"
+
+
+@pytest.mark.parametrize(
+    ("check", "damage", "rank"),
+    [
+        ("rows_missing_or_extra", "DELETE FROM recommendations", 5),
+        ("broken_ranks", "UPDATE recommendations SET rank = 7", 5),
+        ("broken_ranks", f"UPDATE recommendations SET movie_id = ({SAME_FILM})", 2),
+        ("scores_out_of_order", "UPDATE recommendations SET score = 99", 3),
+        ("unknown_films", "UPDATE recommendations SET movie_id = 1000000", 3),
+        ("unknown_users", "UPDATE recommendations SET user_id = 1000000", 1),
+        ("already_rated", f"UPDATE recommendations SET movie_id = ({SEEN_FILM})", 4),
+    ],
+)
+def test_a_damaged_run_is_found_out(database: Database, tmp_path: Path, check: str, damage: str, rank: int) -> None:
+    """Each integrity check finds what it is there for, and a run that fails it cannot be published, only recorded."""
+    fill(database, tmp_path)
+    night(database, tmp_path, RECBATCH_PUBLISH__TOP_N="1" if check == "unknown_users" else "5")
+    night(database, tmp_path)
+    with database.writer.begin() as connection:
+        row = f"run_id = 1 AND user_id = 3 AND model = 'neural' AND rank = {rank}"
+        assert connection.execute(text(f"{damage} WHERE {row}")).rowcount == 1
+    with pytest.raises(publish.CannotPublishError, match=f"integrity checks: {check}$"):
+        nightly.republish(database, lambda _: 1)
+    assert rows(database, "SELECT name FROM run_checks WHERE run_id = 1 AND passed = 0") == [(check,)]
+    assert rows(database, "SELECT run_id FROM publication") == [(2,)]
+
+
+def test_a_model_that_falls_silent_is_refused(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that gives nobody a list any more keeps the night from being published."""
+    fill(database, tmp_path)
+    night(database, tmp_path)
+    from batch.models.neural import PerMovie
+
+    silence = Scores(*[np.full((25, 40), np.nan)] * 3)
+    monkeypatch.setattr(PerMovie, "score", lambda *_: silence)
+    outcome = night(database, tmp_path)
+    assert (outcome.status, outcome.rows["neural"]) == ("rejected", 0)
+    assert [check.name for check in outcome.failed_checks] == ["users_share_neural"]
+
+
+def test_a_person_may_publish_an_older_run_of_a_night(database: Database, tmp_path: Path) -> None:
+    """A scheduled run that was left ready can be published after another one of the same night was."""
+    fill(database, tmp_path)
+    night(database, tmp_path, Order(TODAY, "schedule", publish=False))
+    night(database, tmp_path, Order(TODAY, "schedule"))
+    assert nightly.republish(database, lambda _: 1) == 1
+    assert rows(database, "SELECT run_id, previous_run_id FROM publication") == [(1, 2)]
+
+
+def test_files_that_cannot_be_tidied_do_not_fail_the_night(database: Database, tmp_path: Path) -> None:
+    """A published run stays published, and says so, where an old file cannot be removed."""
+    fill(database, tmp_path)
+    night(database, tmp_path, RECBATCH_PUBLISH__KEEP_RUNS="2")
+    [(artifact,)] = rows(database, "SELECT artifact FROM runs")
+    Path(str(artifact)).unlink()
+    Path(str(artifact)).mkdir()
+    for _ in range(3):
+        assert night(database, tmp_path, RECBATCH_PUBLISH__KEEP_RUNS="2").status == "published"
+    assert rows(database, "SELECT DISTINCT run_id FROM recommendations ORDER BY 1") == [(3,), (4,)]
+
+
 def test_integrity_cannot_be_forced(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list that names a rated film is not published, not even by force."""
     fill(database, tmp_path)
     seen_too = nightly.best_unseen
-    empty = __import__("scipy.sparse", fromlist=["csr_array"]).csr_array
     monkeypatch.setattr(
-        nightly, "best_unseen", lambda score, seen, order, n: seen_too(score, empty(seen.shape), order, n)
+        nightly, "best_unseen", lambda score, seen, order, n: seen_too(score, csr_array(seen.shape), order, n)
     )
     outcome = night(database, tmp_path, Order(TODAY, force=True))
     assert outcome.status == "rejected"
@@ -157,7 +226,7 @@ def test_as_of_knows_only_what_was_known(database: Database, tmp_path: Path) -> 
     before_all = date(2001, 9, 8)
     nobody = night(database, tmp_path, Order(before_all, as_of=before_all, publish=False))
     assert nobody.status == "ready"  # gates guard publication only
-    assert {check.name for check in nobody.failed_checks} == {"ratings", "users_share"}
+    assert sorted(check.name for check in nobody.failed_checks) == ["ratings", *SHARES]
 
 
 def test_a_scheduled_night_is_published_once(database: Database, tmp_path: Path) -> None:
@@ -192,10 +261,11 @@ def test_rollback_and_purge(database: Database, tmp_path: Path) -> None:
         assert now is not None
         assert (now.run_id, now.previous_run_id) == (3, 4)
     nightly.republish(database, lambda _: 1)
+    [(kept,), (gone,)] = rows(database, "SELECT artifact FROM runs WHERE run_id < 3 ORDER BY run_id")
     with run_lock(database):
         assert publish.purge(database, 2) == [2]
     assert rows(database, "SELECT DISTINCT run_id FROM recommendations ORDER BY 1") == [(1,), (3,), (4,)]
-    assert not (tmp_path / "artifacts" / "run-2.safetensors").exists()
+    assert (Path(str(kept)).exists(), Path(str(gone)).exists()) == (True, False)
     with pytest.raises(publish.CannotPublishError, match="purged"):
         nightly.republish(database, lambda _: 2)
 

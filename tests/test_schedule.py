@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 from pathlib import Path
 
 import pytest
@@ -64,7 +64,9 @@ def test_weekdays_are_crons(weekday: str, expected: list[str]) -> None:
     assert [f"{night.due:%a}" for night in week] == expected
 
 
-@pytest.mark.parametrize("cron", ["", "30 2 * *", "61 2 * * *", "0 3 * * 8", "0 3 1 * 1", "x y * * *", "0 3 * * 5-2"])
+@pytest.mark.parametrize(
+    "cron", ["", "30 2 * *", "61 2 * * *", "0 3 30 2 *", "0 3 * * 8", "0 3 1 * 1", "x y * * *", "0 3 * * 5-2"]
+)
 def test_a_wrong_expression_is_refused(cron: str) -> None:
     """A cron expression that cannot be read is an error that quotes it."""
     with pytest.raises(ConfigError, match=r"schedule\.cron"):
@@ -163,6 +165,38 @@ def test_a_clock_that_jumps_starts_no_night_twice(sqlite_url: str, tmp_path: Pat
     assert started == ["2026-11-23"]  # and the night before, newest again at 02:27, is older than catchup_hours
 
 
+def test_a_job_that_keeps_dying_is_not_restarted_at_once(sqlite_url: str, tmp_path: Path) -> None:
+    """A job that fails without a trace is tried again after pauses that double up to a quarter of an hour."""
+    database = open_database(sqlite_url)
+    prepare(database)
+    job = FakeJob(tmp_path)
+    job.command[2] += "; sys.exit(1)"
+    clock = _Clock(database, ScheduleSettings(), job.command)
+    moment = datetime(2026, 11, 23, 2, 30, tzinfo=UTC)
+    starts = []
+    for tick in range(3 * 3600 // 20):
+        before = len(job.started())
+        clock.tick(lambda: moment + timedelta(seconds=20 * tick))  # noqa: B023  called at once
+        if len(job.started()) > before:
+            starts.append(20 * tick)
+    pauses = [later - sooner for sooner, later in pairwise(starts)]
+    assert pauses[:6] == [20, 40, 80, 160, 320, 640]
+    assert set(pauses[6:]) == {900}
+
+
+def test_a_database_that_is_gone_is_waited_for(
+    sqlite_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A database that cannot be read at a tick is no crash of the clock, and no night is started on it."""
+    database = open_database(sqlite_url)
+    prepare(database)
+    assert database.file is not None
+    database.file.write_bytes(b"no database" * 500)
+    job = FakeJob(tmp_path)
+    _Clock(database, ScheduleSettings(), job.command).tick(lambda: datetime(2026, 11, 23, 2, 31, tzinfo=UTC))
+    assert job.started() == []
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     until = time.monotonic() + seconds
     while not condition():
@@ -198,7 +232,7 @@ def test_the_scheduler_runs_a_night_and_ends_on_sigterm(sqlite_url: str, tmp_pat
 
 
 def test_sigterm_ends_a_run_cleanly(sqlite_url: str, tmp_path: Path) -> None:
-    """SIGTERM during a run exits 143, leaves it failed, publishes nothing, and lets the next one start at once."""
+    """SIGTERM during a run exits 143, leaves it abandoned, publishes nothing, and lets the next one start at once."""
     database = open_database(sqlite_url)
     prepare(database)
     random = [(f"u{u}", f"m{m}", 1 + (u * m) % 5, 0) for u in range(60) for m in range(60) if (u * 7 + m * 3) % 4]
@@ -220,7 +254,8 @@ def test_sigterm_ends_a_run_cleanly(sqlite_url: str, tmp_path: Path) -> None:
         _, log = process.communicate(timeout=30)
     assert process.returncode == 143, log
     with database.reader.connect() as connection:
-        assert connection.execute(text("SELECT status FROM runs")).scalars().all() == ["failed"]
+        found = connection.execute(text("SELECT status, error FROM runs")).all()
+        assert [tuple(row) for row in found] == [("abandoned", "ended by a signal")]
         assert connection.execute(text("SELECT count(*) FROM publication")).scalar() == 0
     program += ["--dry-run"]
     assert subprocess.run(program, cwd=tmp_path, env=environ, check=False, capture_output=True).returncode == 0

@@ -15,7 +15,7 @@ from batch.ingest.batches import File, Report, Settings, close_batch, merged_bef
 from batch.ingest.formats import FAMILIES, recognise
 from batch.ingest.merge import Batch, merge_movies, merge_ratings
 from batch.ingest.rows import RatingRow, Reading, RefusedError, Reject
-from batch.ingest.sources import UTF8, Source, find, members
+from batch.ingest.sources import UTF8, Source, find, members, shown
 
 __all__ = ["Report", "Settings", "UnreadableError", "ingest", "read_pairs"]
 
@@ -108,7 +108,8 @@ def _survey(paths: Iterable[Path], settings: Settings, snapshot_at: int | None) 
         try:
             sources = find(path)
         except RefusedError as error:
-            reports.append(Report(str(path), None, error.about(path), "refused"))
+            name = shown(path)
+            reports.append(Report(name, None, error.about(name), "refused"))
             continue
         for source in sources:
             for known in _examine(source, settings, snapshot_at):

@@ -33,8 +33,7 @@ class Source:
     @property
     def name(self) -> str:
         """The file as people may find it again."""
-        name = f"{self.path}/{self.member}" if self.member else str(self.path)
-        return name.encode("utf-8", "backslashreplace").decode()  # file names are bytes, and need not be text
+        return shown(self.path / self.member if self.member else self.path)
 
     @property
     def folder(self) -> str:
@@ -105,12 +104,19 @@ class Source:
             yield TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
 
 
+def shown(path: Path) -> str:
+    """A path as text: file names are bytes, and need not be text."""
+    return str(path).encode("utf-8", "backslashreplace").decode()
+
+
 def find(path: Path) -> list[Source]:
     """The files that a path names: itself, or a folder's files, in order of name. Raises RefusedError for none."""
     if path.is_dir():
         found = [Source(file, None) for file in sorted(path.iterdir()) if file.is_file() and _ending(file) in SUFFIXES]
-    elif path.exists():
+    elif path.is_file():
         found = [Source(path, None)]
+    elif path.exists():
+        raise RefusedError("NOT_REGULAR", "not a regular file")
     else:
         raise RefusedError("NO_SUCH_FILE", "no such file or folder")
     if not found:
