@@ -65,7 +65,9 @@ def side_by_side(lists: Sequence[Answer]) -> None:
 def metrics_table(metrics: Mapping[str, Metrics]) -> None:
     """Models against baselines; the best of each column has a star."""
     users = max((measured.get("users", 0) for measured in metrics.values()), default=0)
-    _metrics(metrics, ACCURACY, f"On held-out ratings ({users:,.0f} users with a film they liked; * = best)")
+    sizes = {name.split("@")[1] for measured in metrics.values() for name in measured if "@" in name}
+    lists = f"lists of {', '.join(sorted(sizes))}" if sizes else "no lists"
+    _metrics(metrics, ACCURACY, f"Held-out ratings, {lists} ({users:,.0f} users with a film they liked; * = best)")
 
 
 def all_metrics(metrics: Mapping[str, Metrics]) -> None:

@@ -280,6 +280,9 @@ def test_a_run_that_was_taken_over_cannot_publish(database: Database, tmp_path: 
         publish.open_run(connection, TODAY, "manual", **columns)
     with database.writer.begin() as connection, pytest.raises(publish.CannotPublishError, match="taken over"):
         publish.publish(connection, slow)
+    stranger = publish.RunKey(slow.run_id + 1, "somebody else")
+    with database.writer.begin() as connection, pytest.raises(publish.CannotPublishError, match="taken over"):
+        publish.publish(connection, stranger)
     assert rows(database, "SELECT status FROM runs ORDER BY run_id") == [("abandoned",), ("running",)]
 
 
