@@ -11,8 +11,8 @@ from batch.models.similarity import profiles, sparse_similarities
 from batch.params import Neighbourhood
 from batch.ratings import Ints, Ratings, Sparse
 
-BLOCK_CELLS = 8_000_000
-"""Cells of the dense block (b, n_items) in which similarities are made: 64 MB an array, and there are a few."""
+BLOCK_CELLS = 1_000_000
+"""Cells of the dense block (b, n_items) in which similarities are made: 8 MB an array. Larger ones cost page faults."""
 
 
 @dataclass(frozen=True)
