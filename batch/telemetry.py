@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import Any
 
 log = logging.getLogger("recbatch")
+scheduler_log = logging.getLogger("apscheduler")
 run_id: ContextVar[int | None] = ContextVar("run_id", default=None)
 """The run at work, added to every line."""
 
@@ -42,9 +43,10 @@ def start_logging(*, verbose: bool) -> None:
     """Log to stderr: warnings on their own, everything with `verbose`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_KeyValue())
-    log.handlers[:] = [handler]
-    log.propagate = False
-    log.setLevel(logging.INFO if verbose else logging.WARNING)
+    for logger, level in ((log, logging.INFO if verbose else logging.WARNING), (scheduler_log, logging.ERROR)):
+        logger.handlers[:] = [handler]
+        logger.propagate = False
+        logger.setLevel(level)
 
 
 def say(event: str, /, **fields: Any) -> None:
