@@ -1,6 +1,6 @@
 """Files -> `users`, `movies`, `ratings`: told apart by content, one transaction per group of files."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
@@ -16,6 +16,10 @@ from batch.ingest.formats import FAMILIES, recognise
 from batch.ingest.merge import Batch, merge_movies, merge_ratings
 from batch.ingest.rows import RatingRow, Reading, RefusedError, Reject
 from batch.ingest.sources import UTF8, Source, find, members, shown
+from batch.telemetry import progress
+
+SOME = 1 << 18
+"""Characters read between looks at the progress."""
 
 __all__ = ["Report", "Settings", "UnreadableError", "ingest", "read_pairs"]
 
@@ -134,7 +138,7 @@ def _examine(source: Source, settings: Settings, snapshot_at: int | None) -> Ite
                 yield Report(member.name, None, known.why, "skipped")
                 continue
             at = member.modified_at if snapshot_at is None else snapshot_at
-            yield File(member, known.format, known.why, member.sha256(), at)
+            yield File(member, known.format, known.why, *member.sha256(), at)
         except RefusedError as error:
             yield Report(member.name, None, error.about(member.name), "refused")
 
@@ -184,13 +188,25 @@ def _merge(connection: Connection, done: _Done, settings: Settings) -> None:
     file = done.file
     reading = _reading(file, settings)
     encoding = file.source.legacy_encoding() if file.format.legacy else UTF8
-    with file.source.lines(encoding) as lines:
-        rows = file.format.read(lines, reading)
+    bar = progress(f"reading {file.source.base_name}", file.size)
+    with bar as advance, file.source.lines(encoding) as lines:
+        rows = file.format.read(_counted(lines, advance), reading)
         if file.format.kind == "movies":
             merge_movies(connection, rows, done.batch, settings.limits)
         else:
             merge_ratings(connection, rows, reading, done.batch, settings.limits)
     done.warnings = reading.warnings
+
+
+def _counted(lines: Iterable[str], advance: Callable[[int], None]) -> Iterator[str]:
+    """The same lines, telling now and then how much has been read."""
+    read = 0
+    for line in lines:
+        yield line
+        read += len(line)
+        if read >= SOME:
+            advance(read)
+            read = 0
 
 
 def _refused(file: File, culprit: _Done, error: RefusedError) -> Report:

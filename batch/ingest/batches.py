@@ -58,6 +58,7 @@ class File:
     format: Format
     why: str
     sha256: str
+    size: int  # bytes, unpacked
     snapshot_at: int  # seconds since 1970 UTC
 
 

@@ -2,14 +2,14 @@
 
 import csv
 from collections.abc import Callable, Iterable, Iterator
-from typing import IO, Any
+from typing import Any
 
 from batch.ingest.rows import BadRowError, RefusedError, field_count, rejected
 
 csv.field_size_limit(131_072)
 
 
-def csv_rows(lines: IO[str]) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of each CSV row but empty lines; the header is the first.
 
     Raises RefusedError on broken quoting: where one row ends is unknown from there on.
@@ -24,7 +24,7 @@ def csv_rows(lines: IO[str]) -> Iterator[tuple[int, list[str]]]:
         raise RefusedError("CSV_SYNTAX", f"not CSV ({error}); fix the quotes there", read + 1) from None
 
 
-def split_rows(lines: IO[str], separator: str) -> Iterator[tuple[int, list[str]]]:
+def split_rows(lines: Iterable[str], separator: str) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of each line but empty ones, in files that know no quotes."""
     for number, line in enumerate(lines, 1):
         if text := line.rstrip("\r\n"):

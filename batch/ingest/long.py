@@ -1,7 +1,6 @@
 """A plain long CSV, one rating a row, with a column map -> rows."""
 
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Iterable, Iterator
 
 from batch.ingest.delimited import csv_rows, parsed
 from batch.ingest.rows import RatingRow, Reading, RefusedError, Reject, key
@@ -23,7 +22,7 @@ def recognise(header: list[str], columns: dict[str, str | None]) -> str | None:
     return f"its header names {', '.join(told)}"
 
 
-def read_ratings(lines: IO[str], reading: Reading) -> Iterator[RatingRow | Reject]:
+def read_ratings(lines: Iterable[str], reading: Reading) -> Iterator[RatingRow | Reject]:
     """`ann,Heat,4.5,2026-11-23T02:30:00Z`, under a header"""
     rows = csv_rows(lines)
     _, header = next(rows)

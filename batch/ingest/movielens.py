@@ -1,7 +1,6 @@
 """MovieLens latest, 20M, 25M, 32M: ratings.csv and movies.csv -> rows."""
 
-from collections.abc import Callable, Iterator
-from typing import IO
+from collections.abc import Callable, Iterable, Iterator
 
 from batch.ingest.delimited import csv_rows, parsed
 from batch.ingest.rows import MovieRow, RatingRow, Reading, Reject, key, movielens_id
@@ -18,14 +17,14 @@ def recognise_movies(header: list[str]) -> str | None:
     return "its header is movieId,title,genres" if header == MOVIES else None
 
 
-def read_ratings(lines: IO[str], reading: Reading) -> Iterator[RatingRow | Reject]:
+def read_ratings(lines: Iterable[str], reading: Reading) -> Iterator[RatingRow | Reject]:
     """`1,31,2.5,1260759144`"""
     rows = csv_rows(lines)
     next(rows)
     return parsed(rows, len(RATINGS), ",", rating_parser(reading))
 
 
-def read_movies(lines: IO[str], reading: Reading) -> Iterator[MovieRow | Reject]:  # noqa: ARG001  one call for all
+def read_movies(lines: Iterable[str], reading: Reading) -> Iterator[MovieRow | Reject]:  # noqa: ARG001  one call for all
     """`11,"American President, The (1995)",Comedy|Drama|Romance`"""
     rows = csv_rows(lines)
     next(rows)

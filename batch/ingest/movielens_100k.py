@@ -1,8 +1,7 @@
 """MovieLens 100K: u.data and u.item -> rows."""
 
 import re
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Iterable, Iterator
 
 from batch.ingest.delimited import most, parsed, split_rows
 from batch.ingest.movielens import rating_parser
@@ -27,12 +26,12 @@ def recognise_movies(lines: list[str]) -> str | None:
     return "its lines are movie|title|...|19 genre flags" if films else None
 
 
-def read_ratings(lines: IO[str], reading: Reading) -> Iterator[RatingRow | Reject]:
+def read_ratings(lines: Iterable[str], reading: Reading) -> Iterator[RatingRow | Reject]:
     """`196<tab>242<tab>3<tab>881250949`"""
     return parsed(split_rows(lines, "\t"), 4, "\t", rating_parser(reading))
 
 
-def read_movies(lines: IO[str], reading: Reading) -> Iterator[MovieRow | Reject]:  # noqa: ARG001  one call for all
+def read_movies(lines: Iterable[str], reading: Reading) -> Iterator[MovieRow | Reject]:  # noqa: ARG001  one call for all
     """`1|Toy Story (1995)|01-Jan-1995||http://...|0|0|0|1|1|1|0|...`"""
 
     def parse(line: int, fields: list[str]) -> MovieRow:

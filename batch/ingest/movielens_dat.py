@@ -1,8 +1,7 @@
 """MovieLens 1M and 10M: ratings.dat and movies.dat, separated by `::` -> rows."""
 
 import re
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Iterable, Iterator
 
 from batch.ingest.delimited import most, parsed, split_rows
 from batch.ingest.movielens import parse_movie, rating_parser
@@ -22,11 +21,11 @@ def recognise_movies(lines: list[str]) -> str | None:
     return "its lines are movie::title::genres" if films else None
 
 
-def read_ratings(lines: IO[str], reading: Reading) -> Iterator[RatingRow | Reject]:
+def read_ratings(lines: Iterable[str], reading: Reading) -> Iterator[RatingRow | Reject]:
     """`1::1193::5::978300760`"""
     return parsed(split_rows(lines, SEPARATOR), 4, SEPARATOR, rating_parser(reading))
 
 
-def read_movies(lines: IO[str], reading: Reading) -> Iterator[MovieRow | Reject]:  # noqa: ARG001  one call for all
+def read_movies(lines: Iterable[str], reading: Reading) -> Iterator[MovieRow | Reject]:  # noqa: ARG001  one call for all
     """`260::Star Wars: Episode IV - A New Hope (1977)::Action|Adventure`: a single colon is part of the title."""
     return parsed(split_rows(lines, SEPARATOR), 3, SEPARATOR, parse_movie)

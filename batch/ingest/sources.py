@@ -77,13 +77,14 @@ class Source:
         with self.open() as file:
             return file.read(HEAD)
 
-    def sha256(self) -> str:
-        """A fingerprint of the unpacked content, so that packing does not matter; reads the file to its end."""
-        digest = hashlib.sha256()
+    def sha256(self) -> tuple[str, int]:
+        """A fingerprint of the unpacked content, so that packing does not matter, and its size in bytes."""
+        digest, size = hashlib.sha256(), 0
         with self.open() as file:
             while piece := file.read(PIECE):
                 digest.update(piece)
-        return digest.hexdigest()
+                size += len(piece)
+        return digest.hexdigest(), size
 
     def legacy_encoding(self) -> str:
         """UTF-8 if the whole file is that, else latin-1: old MovieLens files came in either."""

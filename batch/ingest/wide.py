@@ -1,8 +1,7 @@
 """The wide pair: a user x film matrix of ratings and a one-hot film x genre matrix -> rows."""
 
 import re
-from collections.abc import Iterator
-from typing import IO
+from collections.abc import Iterable, Iterator
 
 from batch.ingest.delimited import csv_rows, parsed
 from batch.ingest.rows import BadRowError, MovieRow, RatingRow, Reading, RefusedError, Reject, key, rejected, unique_key
@@ -29,7 +28,7 @@ def recognise_movies(header: list[str]) -> str | None:
     return f"its header is movie_title and {len(names) - 1} columns {PREFIX}..." if genres else None
 
 
-def read_ratings(lines: IO[str], reading: Reading) -> Iterator[RatingRow | Reject]:
+def read_ratings(lines: Iterable[str], reading: Reading) -> Iterator[RatingRow | Reject]:
     """`0,Ann,0.0,4.0,...`: a row for each cell that is not 0, 0.0 or empty.
 
     Users are keyed by their text and films by their title; a repeat in the file becomes `text #2`. A line that cannot
@@ -68,7 +67,7 @@ def read_ratings(lines: IO[str], reading: Reading) -> Iterator[RatingRow | Rejec
                 yield rejected(line, error, cell)
 
 
-def read_movies(lines: IO[str], reading: Reading) -> Iterator[MovieRow | Reject]:
+def read_movies(lines: Iterable[str], reading: Reading) -> Iterator[MovieRow | Reject]:
     """`0,The Net,1,0,...`: a film a row, a repeated title becoming `title #2`."""
     rows = csv_rows(lines)
     _, header = next(rows)
