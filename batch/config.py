@@ -120,7 +120,7 @@ class GateSettings(Section):
     """What a run must show before it replaces the published one; `--force` overrides."""
 
     min_users_share: Share = 0.9
-    """Users with a list, against the published run: half the users gone is a broken export, not a quiet day."""
+    """Users with a list, model by model, against the published run: half of them gone is a broken export."""
 
 
 class ArtifactSettings(Section):

@@ -268,23 +268,25 @@ def bulk_insert(connection: Connection, table: Table, columns: Sequence[str], ro
     quote = connection.dialect.identifier_preparer
     target = f"{quote.format_table(table)} ({', '.join(quote.quote(column) for column in columns)})"
     driver: Any = connection.connection.dbapi_connection
+    write = _copy if connection.dialect.name == "postgresql" else _insert_many
     try:
-        return _bulk_insert(driver, target, len(columns), rows)
+        return write(driver, target, len(columns), rows)
     except connection.dialect.loaded_dbapi.Error as error:
-        told = str(error).splitlines()[0]  # the lines after the first quote rows, which are people's
+        told = str(error).partition("\n")[0]  # the lines after the first quote rows, which are people's
         raise WriteError(f"{table.name} could not be written: {told}") from error
 
 
-def _bulk_insert(driver: Any, target: str, width: int, rows: Iterable[Sequence[Any]]) -> int:
+def _copy(driver: Any, target: str, _width: int, rows: Iterable[Sequence[Any]]) -> int:
     count = 0
-    if hasattr(driver, "pgconn"):
-        with driver.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:
-            for row in rows:
-                copy.write_row(row)
-                count += 1
-        return count
-    marks = ", ".join("?" * width)
-    remaining = iter(rows)
+    with driver.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+            count += 1
+    return count
+
+
+def _insert_many(driver: Any, target: str, width: int, rows: Iterable[Sequence[Any]]) -> int:
+    count, remaining, marks = 0, iter(rows), ", ".join("?" * width)
     while chunk := list(islice(remaining, CHUNK)):
         driver.executemany(f"INSERT INTO {target} VALUES ({marks})", chunk)  # noqa: S608  names from the schema only
         count += len(chunk)

@@ -30,28 +30,13 @@ def history(connection: Connection, limit: int) -> list[Run]:
     """The newest runs, newest first."""
     r = schema.runs.c
     current = connection.execute(select(schema.publication.c.run_id)).scalar()
-    rows = connection.execute(
-        select(
-            r.run_id, r.logical_date, r.triggered_by, r.status, r.started_at, r.finished_at, r.published_at,
-            r.rows_written, r.purged_at, r.forced, r.error,
-        )
-        .order_by(r.run_id.desc())
-        .limit(limit)
-    ).all()  # fmt: skip
-    return [
-        Run(
-            row.run_id,
-            row.logical_date,
-            row.triggered_by,
-            row.status,
-            row.started_at,
-            row.finished_at,
-            row.published_at,
-            row.rows_written,
-            row.run_id == current,
-            row.purged_at is not None,
-            bool(row.forced),
-            row.error,
-        )
-        for row in rows
-    ]
+    columns = (
+        r.run_id, r.logical_date, r.triggered_by, r.status, r.started_at, r.finished_at, r.published_at, r.rows_written,
+        r.purged_at, r.forced, r.error,
+    )  # fmt: skip
+    found = []
+    for row in connection.execute(select(*columns).order_by(r.run_id.desc()).limit(limit)):
+        told = row._asdict()
+        marks = {"current": told["run_id"] == current, "purged": told.pop("purged_at") is not None}
+        found.append(Run(**told | marks | {"forced": bool(told["forced"])}))
+    return found
