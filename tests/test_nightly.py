@@ -14,6 +14,7 @@ from batch import nightly, publish, query
 from batch.database import Database, LockedError, run_lock
 from batch.models import PERSONAL, Scores
 from batch.nightly import Order, Outcome
+from batch.operate import history
 from data import fill, random_rows, settings
 
 TODAY = date(2026, 11, 23)
@@ -266,6 +267,9 @@ def test_rollback_and_purge(database: Database, tmp_path: Path) -> None:
         assert publish.purge(database, 2) == [2]
     assert rows(database, "SELECT DISTINCT run_id FROM recommendations ORDER BY 1") == [(1,), (3,), (4,)]
     assert (Path(str(kept)).exists(), Path(str(gone)).exists()) == (True, False)
+    with database.reader.connect() as connection:
+        told = [(run.run_id, run.current, run.purged) for run in history(connection, 3)]
+    assert told == [(4, False, False), (3, False, False), (2, False, True)]
     with pytest.raises(publish.CannotPublishError, match="purged"):
         nightly.republish(database, lambda _: 2)
 
