@@ -11,9 +11,10 @@ from surprise import BaselineOnly, Dataset, KNNBaseline, KNNWithMeans, Reader
 from batch.models import Model, item_item, user_user
 from batch.models.baseline import fit_baseline
 from batch.models.similarity import profiles, sparse_similarities
+from batch.models.similarity import similarities as of_rows
 from batch.params import Neighbourhood
 from batch.rank import best_unseen, tie_order
-from batch.ratings import Ratings
+from batch.ratings import Ratings, blocks
 from reference import (
     Floats,
     Grid,
@@ -146,7 +147,11 @@ def test_similarities_in_blocks(block: int, neighbours: int | str) -> None:
     params = params_of("adjusted_cosine", "bias").model_copy(update={"neighbours": neighbours, "overlap_shrinkage": 2})
     fast = profiles(ratings.matrix, fit_baseline("bias", ratings).deviations(ratings), params)
     slow = heard(*similarities("adjusted_cosine", lines, off), 2, neighbours)  # (n_users, n_users)
-    np.testing.assert_allclose(sparse_similarities(fast, block).toarray(), slow, rtol=1e-9, atol=1e-12)
+    together = sparse_similarities(fast).toarray()
+    assert (
+        np.concatenate([of_rows(fast, rows) for rows in blocks(ratings.n_users, block)]).tolist() == together.tolist()
+    )
+    np.testing.assert_allclose(together, slow, rtol=1e-9, atol=1e-12)
 
 
 def surprise_set(ratings: Ratings) -> Dataset:

@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from scipy import sparse
-
 from batch.models import Scores
 from batch.models.baseline import Baseline, fit_baseline
+from batch.models.kernels import Cells, cells, heard
 from batch.models.neighbourhood import predict
-from batch.models.similarity import Profiles, profiles, similarities, strongest
+from batch.models.similarity import Profiles, profiles, similarities
 from batch.params import Neighbourhood
-from batch.ratings import Ints, Ratings, Sparse
+from batch.ratings import Ints, Ratings
 
 
 @dataclass(frozen=True)
@@ -21,18 +19,14 @@ class UserUser:
 
     baseline: Baseline
     users: Profiles  # (n_users, n_items)
-    deviations: Sparse  # r - b, CSR (n_users, n_items)
+    deviations: Cells  # r - b, (n_users, n_items)
     params: Neighbourhood
 
     def score(self, users: Ints) -> Scores:
         """Score every item for these users, (b,); similarities are made for the block and forgotten."""
         s = similarities(self.users, users)  # (b, n_users)
-        if self.params.neighbours != "all":
-            s = sparse.csr_array(strongest(s, self.params.neighbours))
-        weighted, support = s @ self.deviations, abs(s) @ self.users.rated  # (b, n_items)
-        if sparse.issparse(s):
-            weighted, support = weighted.toarray(), support.toarray()
-        return predict(self.baseline.rows(users), np.asarray(weighted), np.asarray(support), self.params)
+        weighted, support = heard(s, self.deviations, len(self.baseline.item))  # (b, n_items)
+        return predict(self.baseline.rows(users), weighted, support, self.params)
 
     def weights(self) -> Mapping[str, Any]:
         """Nothing to keep: the model is the ratings."""
@@ -43,4 +37,4 @@ def fit(ratings: Ratings, params: Neighbourhood, seed: int) -> UserUser:  # noqa
     """Fit the baseline; everything else is computed from the ratings as users are scored."""
     baseline = fit_baseline(params.baseline, ratings)
     deviations = baseline.deviations(ratings)
-    return UserUser(baseline, profiles(ratings.matrix, deviations, params), deviations, params)
+    return UserUser(baseline, profiles(ratings.matrix, deviations, params), cells(deviations), params)

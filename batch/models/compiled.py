@@ -1,0 +1,50 @@
+"""Python loops -> machine code: compiled once, kept on disk where that can be, run on every core."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeAlias
+
+from numba import config, njit
+
+Loop: TypeAlias = Callable[..., Any]
+
+inner = njit(error_model="numpy")
+"""Compiled into whichever loop calls it. It must stand in the same file: the cache knows changes of that file only."""
+
+
+def compiled(*signature: Any) -> Callable[[Loop], Loop]:
+    """Compile for these argument types, when the module is imported; the loop runs without the interpreter's lock.
+
+    The code is kept in NUMBA_CACHE_DIR, else beside the module, else under the home folder; where none of them can be
+    written, it is compiled anew in each process.
+    """
+
+    def compile_now(loop: Loop) -> Loop:
+        try:
+            return njit(signature, nogil=True, error_model="numpy", cache=_may_be_kept())(loop)
+        except (RuntimeError, OSError):  # numba found no folder to write in; or the disk is full
+            return njit(signature, nogil=True, error_model="numpy")(loop)
+
+    return compile_now
+
+
+def in_parts(work: Callable[[int, int], None], n: int, size: int) -> None:
+    """work(start, stop) for consecutive parts of range(n), `size` long.
+
+    A part is whole on one thread and knows of no other, so that the number of threads, NUMBA_NUM_THREADS or one a
+    core, changes no digit.
+    """
+    starts = range(0, n, size)
+    stops = [min(start + size, n) for start in starts]
+    threads = min(config.NUMBA_NUM_THREADS, len(starts))
+    if threads <= 1:
+        list(map(work, starts, stops))
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, starts, stops))  # what a part raises is raised here
+
+
+def _may_be_kept() -> bool:
+    """Nobody's home: numba would make a folder named ~ where the job happens to run."""
+    return bool(os.environ.get("NUMBA_CACHE_DIR")) or os.path.expanduser("~") != "~"
