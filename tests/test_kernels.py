@@ -1,0 +1,130 @@
+"""The compiled loops: no digit hangs on threads, and no run on a folder to keep machine code in."""
+
+import os
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from batch.models import fit
+from batch.params import PRESETS
+from reference import random_stars, ratings_of
+
+ROOT = Path(__file__).parents[1]
+
+SCORED = """
+import sys
+from hashlib import sha256
+import numpy as np
+from batch.models import fit
+from batch.params import PRESETS
+from reference import random_stars, ratings_of
+
+ratings = ratings_of(random_stars(0, 90, 250, [0.5, 2, 3.5, 5], 0.2, n_empty=2))
+digest = sha256()
+for similarity in ("adjusted_cosine", "pearson"):
+    for neighbours in ("all", 7):
+        changed = {"similarity": similarity, "neighbours": neighbours}
+        for name in ("user_user", "item_item"):
+            model = fit(name, ratings, getattr(PRESETS["tuned"], name).model_copy(update=changed), 0)
+            scores = model.score(np.arange(90))
+            digest.update(scores.rating.tobytes() + scores.support.tobytes() + scores.relevance.tobytes())
+print(digest.hexdigest())
+"""
+"""Both models on data of several parts for each of four threads; prints what every byte of their scores adds up to."""
+
+STATS = """
+from batch.models.kernels import _alike, _count, _heard, _neighbours, _recalled
+kept = [loop.stats for loop in (_alike, _count, _heard, _neighbours, _recalled)]
+print(sum(sum(stats.cache_hits.values()) for stats in kept), sum(sum(stats.cache_misses.values()) for stats in kept))
+"""
+"""Prints how many loops came from the disk, and how many were compiled and kept."""
+
+
+def run(program: str, folder: Path, package: Path = ROOT, **environ: str) -> list[str]:
+    """The lines a program prints, run in a folder by a process of its own."""
+    known = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    known |= {"PYTHONPATH": f"{package}{os.pathsep}{ROOT / 'tests'}"}
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=folder,
+        env={name: value for name, value in (known | environ).items() if value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    assert not found.stderr
+    return found.stdout.split("\n")[:-1]
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """What one thread computes."""
+    return run(SCORED, tmp_path_factory.mktemp("one"), NUMBA_NUM_THREADS="1")
+
+
+@pytest.mark.parametrize("threads", [2, 4])
+def test_threads_change_no_digit(threads: int, scored: list[str], tmp_path: Path) -> None:
+    """Two threads and four give the bytes that one gives."""
+    assert run(SCORED, tmp_path, NUMBA_NUM_THREADS=str(threads)) == scored
+
+
+@pytest.mark.parametrize("name", ["user_user", "item_item"])
+def test_a_model_can_be_asked_by_several_at_once(name: str) -> None:
+    """Threads that score with the same model at the same time get what each would get alone."""
+    ratings = ratings_of(random_stars(0, 90, 250, [1, 2, 3, 4, 5], 0.2))
+    model = fit(name, ratings, getattr(PRESETS["tuned"], name), 0)
+    alone = model.score(np.arange(90)).rating.tobytes()
+    with ThreadPoolExecutor(4) as pool:
+        assert [*pool.map(lambda _: model.score(np.arange(90)).rating.tobytes(), range(8))] == [alone] * 8
+
+
+def test_loops_are_compiled_once(tmp_path: Path) -> None:
+    """The first process keeps its machine code where NUMBA_CACHE_DIR says, and the second compiles nothing."""
+    kept = str(tmp_path / "kept")
+    assert [run(STATS, tmp_path, NUMBA_CACHE_DIR=kept) for _ in range(2)] == [["0 5"], ["5 0"]]
+
+
+NOWHERE = "/proc/nowhere"
+SURROUNDINGS = {
+    "read-only": ("", {"NUMBA_CACHE_DIR": NOWHERE, "HOME": NOWHERE}),
+    "a user without a name or a home": ("import os; os.getuid = lambda: 10001", {"HOME": ""}),
+    "a full disk": ("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))", {"NUMBA_CACHE_DIR": "kept"}),
+}
+
+
+@pytest.mark.parametrize("surroundings", SURROUNDINGS)
+def test_where_nothing_can_be_kept(surroundings: str, scored: list[str], tmp_path: Path) -> None:
+    """Where no machine code can be written it is compiled in memory, with the same result, and nothing is left."""
+    package, folder = tmp_path / "package", tmp_path / "folder"
+    shutil.copytree(ROOT / "batch", package / "batch", ignore=shutil.ignore_patterns("__pycache__"))
+    (package / "batch" / "models" / "__pycache__").touch()  # a file, which root cannot write into either
+    folder.mkdir()
+    prelude, environ = SURROUNDINGS[surroundings]
+    asked = "import batch.models; print(batch.models.__file__)"
+    found = run(f"{prelude}\n{asked}\n{SCORED}", folder, package, PYTHONDONTWRITEBYTECODE="1", **environ)
+    assert found == [str(package / "batch" / "models" / "__init__.py"), *scored]
+    assert [path for path in folder.rglob("*") if path.is_file() or path.name == "~"] == []
+
+
+def test_the_compiler_is_loaded_only_for_neighbours(tmp_path: Path) -> None:
+    """Neither the commands, nor the night, nor a baseline model load numba; a neighbourhood model does."""
+    program = """
+import sys
+import batch.cli, batch.nightly, batch.query
+from batch.models import fit
+from batch.params import PRESETS
+from reference import ratings_of
+
+ratings = ratings_of([[4.0, 3.0], [2.0, 5.0]])
+fit("bias", ratings, None, 0), fit("popular", ratings, None, 0)
+print("numba" in sys.modules)
+fit("user_user", ratings, PRESETS["plain"].user_user, 0)
+print("numba" in sys.modules)
+"""
+    assert run(program, tmp_path) == ["False", "True"]
