@@ -36,7 +36,7 @@ LIKED_SHARE = 0.8
 """Of the scale's maximum: 4 of 5 stars, where the config does not say from where on a film counts as liked."""
 LAST_DAY = date(9000, 1, 1)
 """Later days cannot be counted in every time zone, and nothing was rated then."""
-RECORDED = ("recbatch", "numpy", "scipy", "scikit-learn", "torch")
+RECORDED = ("recbatch", "numpy", "numba", "scipy", "scikit-learn", "torch")
 
 
 @dataclass(frozen=True)
