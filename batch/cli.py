@@ -189,7 +189,9 @@ def schedule(
 @app.command()
 def top(
     user: Annotated[str, typer.Argument(help="A user's key, or a name that only one user has.")],
-    model: Annotated[str | None, typer.Option(help="user_user, item_item or neural. Default: all of them.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="blend, user_user, item_item or neural. Default: all of them.")
+    ] = None,
     n: Annotated[int | None, typer.Option("-n", min=1, help="At most this many films.")] = None,
     run_id: Annotated[int | None, typer.Option("--run", help="A run other than the published one.")] = None,
     as_json: AsJson = False,
@@ -243,7 +245,7 @@ def evaluate(
     else:
         with data.reader.connect() as connection:
             ratings = load(connection, scale=settings.ingest.scale).ratings
-        metrics = nightly.measure(ratings, settings)
+        metrics = nightly.measure(ratings, settings).metrics
     _print(as_json, metrics, lambda: all_metrics(metrics))
 
 

@@ -1,36 +1,67 @@
 """Ratings -> how well each model predicts what it was not shown."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from batch.metrics import Catalogue, Judged, Metrics, measure
+from batch.blend import Weights
+from batch.ensemble import PUBLISHED, Ensemble, assemble, learn_weights, unblended
+from batch.metrics import Catalogue, Judged, Metrics, gain, measure
 from batch.models import PERSONAL, REFERENCE, Model, fit
 from batch.params import Models
-from batch.rank import best_unseen, tie_order
-from batch.ratings import NOBODY, Bools, Ratings, blocks
+from batch.rank import best_unseen
+from batch.ratings import NOBODY, Bools, Floats, Ratings, blocks
 
 HELD_OUT = 0.2
 """Share of each user's ratings, rounded down, that is held out."""
+LATEST = 0.75
+"""Share of those, rounded up, that are the user's last where the blend is learnt; the others are any of the earlier.
+
+By time alone it learns what people rate at the end of a session, and is lost on everything else they like."""
 
 
 def hold_out(ratings: Ratings, seed: int) -> Bools:
     """Which ratings are the test part, (n_ratings,): each user's last by time, or seeded where a time is missing."""
-    users, counts = ratings.user_of_rating(), ratings.user_counts()
-    order_in_user = np.random.default_rng(seed).random(ratings.n_ratings)
+    random = np.random.default_rng(seed).random(ratings.n_ratings)
+    order = random
     if ratings.rated_at is not None:
-        timeless = np.unique(users[np.isnan(ratings.rated_at)])
-        order_in_user = np.where(np.isin(users, timeless), order_in_user, ratings.rated_at)
-    by_user = np.lexsort((order_in_user, users))  # stable: ties in time are broken by key
-    place = np.arange(ratings.n_ratings) - ratings.matrix.indptr[users]  # 0 for a user's first
-    from_end = np.empty(ratings.n_ratings, dtype=np.int64)
-    from_end[by_user] = counts[users] - place
-    return from_end <= np.floor(HELD_OUT * counts[users])
+        order = np.where(np.isin(ratings.user_of_rating(), ratings.timeless_users()), random, ratings.rated_at)
+    return _from_end(ratings, order) <= np.floor(HELD_OUT * ratings.user_counts())[ratings.user_of_rating()]
 
 
-def evaluate(
-    ratings: Ratings, params: Models, *, seed: int, n: int, relevant_from: float, block: int
-) -> dict[str, Metrics]:
+def hold_out_mixed(ratings: Ratings, seed: int) -> Bools:
+    """Which ratings the blend is learnt on, (n_ratings,): as many, most of them the last by time, the others seeded."""
+    latest = hold_out(ratings, seed)
+    count = np.floor(HELD_OUT * ratings.user_counts())[ratings.user_of_rating()]  # (n_ratings,)
+    late = np.ceil(LATEST * count)
+    if ratings.rated_at is None:
+        return latest
+    random = np.random.default_rng(seed).random(ratings.n_ratings)  # (n_ratings,)
+    timeless = np.isin(ratings.user_of_rating(), ratings.timeless_users())
+    order = np.where(timeless, random, ratings.rated_at)
+    last = _from_end(ratings, order) <= late
+    return last | (_from_end(ratings, np.where(last, -1.0, random)) <= count - late)
+
+
+def _from_end(ratings: Ratings, order: Floats) -> Floats:
+    """Each rating's place among its user's from the last, 1 = last; `order` is (n_ratings,), ties by key."""
+    users = ratings.user_of_rating()
+    by_user = np.lexsort((order, users))  # stable
+    place = np.empty(ratings.n_ratings)
+    place[by_user] = ratings.matrix.indptr[users + 1] - np.arange(ratings.n_ratings)
+    return place
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a night learns before it publishes."""
+
+    metrics: dict[str, Metrics]  # by model
+    weights: Weights | None  # of the blend; None where there was too little to learn from
+
+
+def evaluate(ratings: Ratings, params: Models, *, seed: int, n: int, relevant_from: float, block: int) -> Evaluation:
     """Metrics of every model and baseline, fitted without the held-out part and measured on it.
 
     RMSE and MAE are in stars, clipped to the scale, over held-out ratings; a pair the model cannot say is scored with
@@ -40,31 +71,69 @@ def evaluate(
     """
     test = hold_out(ratings, seed)
     train = ratings.keep(~test)
-    judged = held_against(train, ratings.keep(test), params, seed=seed, n=n, relevant_from=relevant_from, block=block)
-    return figures(judged, train, seed)
+    judged, weights = held_against(
+        train, ratings.keep(test), params, seed=seed, n=n, relevant_from=relevant_from, block=block
+    )
+    return Evaluation(figures(judged, train, weights, seed), weights)
 
 
-def figures(judged: Mapping[str, Judged], train: Ratings, seed: int) -> dict[str, Metrics]:
-    """The metrics of every model that was held against ratings it was not fitted on."""
+def figures(judged: Mapping[str, Judged], train: Ratings, weights: Weights | None, seed: int) -> dict[str, Metrics]:
+    """The metrics of every model that was held against ratings it was not fitted on; the blend's gain and weights."""
     catalogue = Catalogue(train.matrix, train.genres)
-    return {name: measure(each, catalogue, seed) for name, each in judged.items()}
+    found = {name: measure(each, catalogue, seed) for name, each in judged.items()}
+    found["blend"] = {
+        **found["blend"],
+        **gain(judged["blend"], [judged[name] for name in PERSONAL], seed),
+        **(weights.figures() if weights else {}),
+    }
+    return found
 
 
 def held_against(
     train: Ratings, held: Ratings, params: Models, *, seed: int, n: int, relevant_from: float, block: int
-) -> dict[str, Judged]:
-    """Every model and baseline fitted on `train` and held against `held`, which has the same users and items."""
-    judged = {}
-    for name in (*PERSONAL, *REFERENCE):
-        model = fit(name, train, getattr(params, name, None), seed)
-        judged[name] = _judge(model, train, held, n, relevant_from, block)
-    return judged
+) -> tuple[dict[str, Judged], Weights | None]:
+    """Every model and baseline fitted on `train` and held against `held`, which has the same users and items.
+
+    The blend's weights come from a cut of `train` of its own, which the measured models are then fitted on too.
+    """
+    inner = hold_out_mixed(train, seed)
+    inner_train = train.keep(~inner)
+    first = unblended(inner_train, fit_all(inner_train, params, seed))
+    weights = learn_weights(first, train.keep(inner), relevant_from, seed, block)
+    ensemble = assemble(train, fit_all(train, params, seed), weights, seed, block)
+    return judge(ensemble, held, n, relevant_from, block), weights
 
 
-def _judge(model: Model, train: Ratings, held: Ratings, n: int, relevant_from: float, block: int) -> Judged:
-    """One model against the held-out ratings, `block` users at a time."""
-    order, n_users = tie_order(train.item_counts()), train.n_users
-    found = Judged(
+def fit_all(ratings: Ratings, params: Models, seed: int) -> dict[str, Model]:
+    """Every model and baseline, fitted."""
+    return {name: fit(name, ratings, getattr(params, name, None), seed) for name in (*PERSONAL, *REFERENCE)}
+
+
+def judge(ensemble: Ensemble, held: Ratings, n: int, relevant_from: float, block: int) -> dict[str, Judged]:
+    """Every model of the ensemble against the held-out ratings, `block` users at a time."""
+    train, n_users = ensemble.ratings, ensemble.ratings.n_users
+    found = {name: _blank(held, n_users, n) for name in (*PUBLISHED, *REFERENCE)}
+    for users in blocks(n_users, block):
+        truth = held.matrix[users]  # CSR (b, n_items)
+        rows = np.repeat(np.arange(len(users)), np.diff(truth.indptr))  # (pairs of the block,)
+        pairs = slice(held.matrix.indptr[users[0]], held.matrix.indptr[users[-1] + 1])
+        liked = np.zeros((len(users), train.n_items), dtype=np.bool_)
+        liked[rows, truth.indices] = truth.data >= relevant_from
+        for name, scores in ensemble.score(users).items():
+            judged = found[name]
+            said = scores.rating[rows, truth.indices]
+            unsaid = np.isnan(said)
+            said = np.where(unsaid, ensemble.baseline(name).rows(users)[rows, truth.indices], said)
+            judged.predicted[pairs], judged.unsaid[pairs] = np.clip(said, *train.scale), unsaid
+            listed = best_unseen(scores.relevance, train.matrix[users], ensemble.order, n)
+            hits = listed != NOBODY
+            hits[hits] = liked[np.nonzero(hits)[0], listed[hits]]
+            judged.listed[users], judged.hits[users], judged.relevant[users] = listed, hits, liked.sum(axis=1)
+    return found
+
+
+def _blank(held: Ratings, n_users: int, n: int) -> Judged:
+    return Judged(
         listed=np.full((n_users, n), NOBODY, dtype=np.int64),
         hits=np.zeros((n_users, n), dtype=np.bool_),
         relevant=np.zeros(n_users, dtype=np.int64),
@@ -73,19 +142,3 @@ def _judge(model: Model, train: Ratings, held: Ratings, n: int, relevant_from: f
         predicted=np.zeros(held.n_ratings),
         unsaid=np.zeros(held.n_ratings, dtype=np.bool_),
     )
-    for users in blocks(n_users, block):
-        scores = model.score(users)
-        truth = held.matrix[users]  # CSR (b, n_items)
-        rows = np.repeat(np.arange(len(users)), np.diff(truth.indptr))  # (pairs of the block,)
-        said = scores.rating[rows, truth.indices]
-        unsaid = np.isnan(said)
-        said = np.where(unsaid, model.baseline.rows(users)[rows, truth.indices], said)
-        pairs = slice(held.matrix.indptr[users[0]], held.matrix.indptr[users[-1] + 1])
-        found.predicted[pairs], found.unsaid[pairs] = np.clip(said, *train.scale), unsaid
-        liked = np.zeros((len(users), train.n_items), dtype=np.bool_)
-        liked[rows, truth.indices] = truth.data >= relevant_from
-        listed = best_unseen(scores.relevance, train.matrix[users], order, n)
-        hits = listed != NOBODY
-        hits[hits] = liked[np.nonzero(hits)[0], listed[hits]]
-        found.listed[users], found.hits[users], found.relevant[users] = listed, hits, liked.sum(axis=1)
-    return found

@@ -1,6 +1,6 @@
 """What a model said of held-out ratings -> figures; the definitions and their sources are in docs/metrics.md."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +52,27 @@ def measure(judged: Judged, catalogue: Catalogue, seed: int) -> Metrics:
         light, heavy = _light_and_heavy(np.diff(catalogue.rated.indptr)[counted], by_user["precision"])
         found |= {f"precision_light@{n}": light, f"precision_heavy@{n}": heavy}
     return found | {f"{name}@{n}": value for name, value in _lists(judged.listed, catalogue).items()}
+
+
+def gain(judged: Judged, others: Sequence[Judged], seed: int) -> Metrics:
+    """By how much lists beat those of the best of the others, precision and NDCG at n, with intervals; paired by user.
+
+    Of stars: the lowest RMSE of the others less this one's.
+    """
+    n, counted = judged.listed.shape[1], judged.relevant > 0
+    found: dict[str, float] = {}
+    if counted.any() and others:
+        own = _accuracy(judged.hits[counted], judged.relevant[counted])
+        by_other = [_accuracy(other.hits[counted], other.relevant[counted]) for other in others]
+        for name in ("precision", "ndcg"):
+            best = max((values[name] for values in by_other), key=lambda by_user: float(by_user.mean()))
+            low, high = interval(own[name] - best, np.ones_like(best), seed)
+            ahead = float((own[name] - best).mean())
+            found |= {f"{name}_gain@{n}": ahead, f"{name}_gain_low@{n}": low, f"{name}_gain_high@{n}": high}
+    errors = [_errors(each, seed).get("rmse") for each in (judged, *others)]
+    if errors[0] is not None and any(error is not None for error in errors[1:]):
+        found["rmse_gain"] = min(error for error in errors[1:] if error is not None) - errors[0]
+    return found
 
 
 def _errors(judged: Judged, seed: int) -> dict[str, float]:

@@ -19,19 +19,20 @@ from batch.artifacts import save_weights
 from batch.audit import ROWS, Check, audit_gates, audit_integrity, record
 from batch.config import Config
 from batch.database import Database, run_lock
-from batch.evaluate import evaluate
+from batch.ensemble import PUBLISHED, Ensemble, assemble
+from batch.evaluate import Evaluation, evaluate
 from batch.ingest import Report, Settings, ingest
 from batch.ingest.merge import Limits
 from batch.load import Loaded, load
 from batch.metrics import Metrics
-from batch.models import PERSONAL, Model, fit
+from batch.models import PERSONAL, REFERENCE, Model, fit
 from batch.publish import CannotPublishError, RunKey
-from batch.rank import best_unseen, tie_order
+from batch.rank import best_unseen
 from batch.ratings import Ratings, blocks
 from batch.telemetry import progress, run_id, say, step, warn
 
-BLOCK_CELLS = 4_000_000
-"""Cells of a block (b, n_items): 32 MB an array, and a model holds about ten while it scores."""
+BLOCK_CELLS = 1_000_000
+"""Cells of a block (b, n_items): 8 MB an array, and there are about forty while all models score and are blended."""
 LIKED_SHARE = 0.8
 """Of the scale's maximum: 4 of 5 stars, where the config does not say from where on a film counts as liked."""
 LAST_DAY = date(9000, 1, 1)
@@ -104,13 +105,16 @@ def _night(database: Database, config: Config, order: Order, key: RunKey, holder
     with database.writer.begin() as connection:
         publish.note(connection, key, **_facts(loaded, order, config))
     with step("evaluate"):
-        metrics = measure(ratings, config)
-    fitted = {}
-    for name in PERSONAL:
+        evaluation = measure(ratings, config)
+        metrics = evaluation.metrics
+    fitted: dict[str, Model] = {}
+    for name in (*PERSONAL, *REFERENCE):
         with step("fit", model=name):
-            fitted[name] = fit(name, ratings, getattr(config.models, name), config.evaluation.seed)
+            fitted[name] = fit(name, ratings, getattr(config.models, name, None), config.evaluation.seed)
+    with step("fit", model="blend"):
+        ensemble = assemble(ratings, fitted, evaluation.weights, config.evaluation.seed, block_size(ratings))
     with step("score") as told:
-        rows = _write(database, key, ratings, fitted, config.publish.top_n)
+        rows = _write(database, key, ensemble, config.publish.top_n)
         told |= rows
     weights = {name: model.weights() for name, model in fitted.items()}
     kept = save_weights(config.artifacts.dir, f"{database.fingerprint}-run-{key.run_id}", weights)
@@ -141,17 +145,16 @@ def _verdict(checks: list[Check], order: Order) -> Literal["published", "ready",
     return "published" if order.publish else "ready"
 
 
-def _write(
-    database: Database, key: RunKey, ratings: Ratings, fitted: Mapping[str, Model], top_n: int
-) -> dict[str, int]:
+def _write(database: Database, key: RunKey, ensemble: Ensemble, top_n: int) -> dict[str, int]:
     """Score, rank and write block by block, one pass for all models; returns the rows written of each."""
-    counts = ratings.item_counts()
-    order, rows = tie_order(counts), dict.fromkeys(fitted, 0)
+    ratings, order = ensemble.ratings, ensemble.order
+    counts, rows = ratings.item_counts(), dict.fromkeys(PUBLISHED, 0)
     with progress("scoring users", ratings.n_users) as advance:
         for users in blocks(ratings.n_users, block_size(ratings)):
+            said = ensemble.score(users)
             with database.writer.begin() as connection:
-                for name, model in fitted.items():
-                    scores = model.score(users)
+                for name in PUBLISHED:
+                    scores = said[name]
                     listed = best_unseen(scores.relevance, ratings.matrix[users], order, top_n)
                     values = (scores.relevance, scores.rating, scores.support)
                     rows[name] += publish.write_lists(connection, key, name, ratings, users, listed, values)
@@ -180,14 +183,14 @@ def plan(database: Database, config: Config, order: Order) -> dict[str, object]:
         "users": active,
         "films": ratings.n_items,
         "ratings": ratings.n_ratings,
-        "models": list(PERSONAL),
-        "rows_at_most": active * len(PERSONAL) * config.publish.top_n,
+        "models": list(PUBLISHED),
+        "rows_at_most": active * len(PUBLISHED) * config.publish.top_n,
         "users_a_block": block_size(ratings),
     }
 
 
-def measure(ratings: Ratings, config: Config) -> Mapping[str, Metrics]:
-    """The night's metrics, by the settings."""
+def measure(ratings: Ratings, config: Config) -> Evaluation:
+    """The night's metrics, and the weights of its blend, by the settings."""
     return evaluate(ratings, config.models, **measuring(ratings, config))
 
 

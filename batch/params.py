@@ -32,6 +32,13 @@ class Neighbourhood(Knobs):
     """w in relevance = rating + w * ln(1 + support), stars: tenfold support is worth 2.3 w. 0 ranks by rating."""
 
 
+class ItemNeighbourhood(Neighbourhood):
+    """`item_item` can learn its weights too."""
+
+    learnt_ridge: AtLeastZero
+    """Penalty on learnt weights between films, which then order the list; 0 orders it by the formula."""
+
+
 class Neural(Knobs):
     """Content filtering: a film's genres -> a hidden layer -> one output per user."""
 
@@ -61,7 +68,7 @@ class Models(Knobs):
     """The knobs of the three models."""
 
     user_user: Neighbourhood
-    item_item: Neighbourhood
+    item_item: ItemNeighbourhood
     neural: Neural
 
 
@@ -85,7 +92,7 @@ _TUNED_NEIGHBOURHOOD = Neighbourhood(
 PRESETS: dict[str, Models] = {
     "plain": Models(
         user_user=_PLAIN_NEIGHBOURHOOD,
-        item_item=_PLAIN_NEIGHBOURHOOD,
+        item_item=ItemNeighbourhood(**_PLAIN_NEIGHBOURHOOD.model_dump(), learnt_ridge=0),
         neural=Neural(
             architecture="per_movie",
             activation="none",
@@ -101,17 +108,17 @@ PRESETS: dict[str, Models] = {
     ),
     "tuned": Models(
         user_user=_TUNED_NEIGHBOURHOOD,
-        item_item=_TUNED_NEIGHBOURHOOD,
+        item_item=ItemNeighbourhood(**_TUNED_NEIGHBOURHOOD.model_dump(), learnt_ridge=1000),
         neural=Neural(
             architecture="per_movie",
             activation="none",
             baseline="bias",
             hidden=32,
-            learning_rate=0.01,
+            learning_rate=0.003,
             weight_decay=10,
             epochs=200,
-            patience=5,
-            batch_size=4096,
+            patience=20,
+            batch_size=1024,
             max_weights_mb=100,
         ),
     ),

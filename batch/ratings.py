@@ -57,6 +57,11 @@ class Ratings:
         """The row of each stored rating, (n_ratings,), in the order of `matrix.data`."""
         return np.repeat(np.arange(self.n_users), self.user_counts())
 
+    def timeless_users(self) -> Ints:
+        """Rows of the users with a rating whose time is not known, in order."""
+        unknown = np.ones(self.n_ratings, dtype=np.bool_) if self.rated_at is None else np.isnan(self.rated_at)
+        return np.unique(self.user_of_rating()[unknown])
+
     def keep(self, chosen: Bools) -> "Ratings":
         """The same users and items with only the chosen ratings; `chosen` is (n_ratings,)."""
         users, items = self.user_of_rating()[chosen], self.matrix.indices[chosen]

@@ -9,11 +9,11 @@ import numpy as np
 from batch import RecbatchError, nightly
 from batch.config import Config
 from batch.database import Database
+from batch.ensemble import PUBLISHED
 from batch.evaluate import figures, held_against
 from batch.ingest import read_pairs
 from batch.load import Loaded, load, place
 from batch.metrics import Judged, Metrics
-from batch.models import PERSONAL
 from batch.ratings import Ratings
 
 
@@ -34,16 +34,21 @@ def trial(database: Database, config: Config, test: Path, predictions: Path | No
         raise NothingToMeasureError(
             f"{test}: none of its {len(pairs):,} ratings is of a user and a film in the database"
         )
-    judged = held_against(loaded.ratings, held, config.models, **nightly.measuring(loaded.ratings, config))
+    judged, weights = held_against(loaded.ratings, held, config.models, **nightly.measuring(loaded.ratings, config))
     if predictions:
         _write(predictions, loaded, held, judged)
-    return figures(judged, loaded.ratings, config.evaluation.seed)
+    return figures(judged, loaded.ratings, weights, config.evaluation.seed)
 
 
 def _write(file: Path, loaded: Loaded, held: Ratings, judged: Mapping[str, Judged]) -> None:
-    """user_key,movie_key,rating and a column a model, in stars, clipped; blank where a model cannot say."""
-    names = [*PERSONAL, "bias"]
-    columns = [np.where(judged[name].unsaid, np.nan, judged[name].predicted) for name in names]  # (n_pairs,) each
+    """user_key,movie_key,rating and a column a model, in stars, clipped; blank where a model cannot say.
+
+    `blend` and `bias` are never blank: of a user without ratings the blend says what the baseline does.
+    """
+    names = [*PUBLISHED, "bias"]
+    columns = [  # (n_pairs,) each
+        np.where(judged[name].unsaid & (name != "blend"), np.nan, judged[name].predicted) for name in names
+    ]
     with file.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["user_key", "movie_key", "rating", *names])

@@ -4,39 +4,52 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from batch.models import Scores
 from batch.models.baseline import Baseline, fit_baseline
+from batch.models.interpolation import Taste, preferring
 from batch.models.kernels import Cells, cells, recalled
 from batch.models.neighbourhood import predict
 from batch.models.similarity import profiles, sparse_similarities
-from batch.params import Neighbourhood
+from batch.params import ItemNeighbourhood
 from batch.ratings import Ints, Ratings
 
 
 @dataclass(frozen=True)
 class ItemItem:
-    """r^_ui = b_ui + sum over j that u rated of s_ij (r_uj - b_uj) / (sum |s_ij| + lambda)."""
+    """r^_ui = b_ui + sum over j that u rated of s_ij (r_uj - b_uj) / (sum |s_ij| + lambda).
+
+    Lists are ordered by it, or by learnt weights between films (`interpolation.py`), which find what a user would
+    watch rather than what they would rate highly.
+    """
 
     baseline: Baseline
     deviations: Cells  # r - b, (n_users, n_items)
     voices: Cells  # s_ij by rated item j and target i, (n_items, n_items)
-    params: Neighbourhood
+    preference: Taste | None  # learnt weights that order the list, with `learnt_ridge`
+    params: ItemNeighbourhood
 
     def score(self, users: Ints) -> Scores:
         """Score every item for these users, (b,)."""
         weighted, support = recalled(users, self.deviations, self.voices, len(self.baseline.item))  # (b, n_items)
-        return predict(self.baseline.rows(users), weighted, support, self.params)
+        scores = predict(self.baseline.rows(users), weighted, support, self.params)
+        if self.preference is None:
+            return scores
+        relevance = np.where(support > 0, self.preference.score(users), np.nan)
+        return Scores(scores.rating, scores.support, relevance)
 
     def weights(self) -> Mapping[str, Any]:
         """Nothing to keep: the model is the ratings."""
         return {}
 
 
-def fit(ratings: Ratings, params: Neighbourhood, seed: int) -> ItemItem:  # noqa: ARG001  nothing here is random
+def fit(ratings: Ratings, params: ItemNeighbourhood, seed: int) -> ItemItem:  # noqa: ARG001  nothing here is random
     """Fit the baseline and the similarities between items; with `neighbours: k` each target keeps its k strongest."""
     baseline = fit_baseline(params.baseline, ratings)
     deviations = baseline.deviations(ratings)
     items = profiles(ratings.matrix.T.tocsr(), deviations.T.tocsr(), params)  # (n_items, n_users)
     by_target = sparse_similarities(items)  # row i: the neighbours of target i
     voices = by_target if params.neighbours == "all" else by_target.T.tocsr()  # s_ij = s_ji while all are kept
-    return ItemItem(baseline, cells(deviations), cells(voices), params)
+    preference = preferring(ratings, params.learnt_ridge) if params.learnt_ridge else None
+    return ItemItem(baseline, cells(deviations), cells(voices), preference, params)

@@ -15,6 +15,8 @@ from batch.ratings import Floats, Ints, Ratings
 
 HELD_BACK = 0.1
 """Share of the fitting ratings kept aside to know when to stop."""
+SHARED = 0.1
+"""Of the learning rate, for the layer that all users share: as fast as a user's own, it overfits in two epochs."""
 
 
 @dataclass(frozen=True)
@@ -58,59 +60,79 @@ def fit(ratings: Ratings, params: Neural, seed: int) -> "PerMovie | flattened.Fl
 
 
 def _train(ratings: Ratings, targets: Floats, params: Neural, seed: int) -> dict[str, Floats]:
-    """Adam on sum (target - y)^2 + weight_decay (|W1|^2 + |W2|^2), stopped early on held-back ratings.
+    """Adam on sum (target - y)^2 + weight_decay (|W1|^2 + |W2|^2), twice: to learn for how long, then on everything.
 
-    y = W2 f(W1 x + b1) + b2. The penalty is spread over the steps of an epoch, so that its strength in ratings'
-    worth is the same for a hundred ratings as for a million.
+    y = W2 f(W1 x + b1) + b2. The first training holds a tenth back and ends `patience` epochs after the best one; the
+    second runs that best number of epochs over all ratings. The penalty is spread over the steps of an epoch, so that
+    its strength in ratings' worth is the same for a hundred ratings as for a million.
     """
-    random = torch.Generator().manual_seed(seed)
-    genres = torch.from_numpy(ratings.genres).float()  # (n_items, n_genres)
-    users = torch.from_numpy(ratings.user_of_rating())  # (n_ratings,)
-    items = torch.from_numpy(ratings.matrix.indices.astype(np.int64))
-    wanted = torch.from_numpy(targets).float()
-    n_genres, scale = genres.shape[1], max(genres.shape[1], 1) ** -0.5
-    weights = {
-        "W1": (torch.rand(params.hidden, n_genres, generator=random) * 2 - 1) * scale,
-        "b1": torch.zeros(params.hidden),
-        "W2": torch.randn(ratings.n_users, params.hidden, generator=random) * 0.01,
-        "b2": torch.zeros(ratings.n_users),
-    }
-    shuffled = torch.randperm(len(wanted), generator=random)
-    held, fitting = shuffled[: int(HELD_BACK * len(wanted))], shuffled[int(HELD_BACK * len(wanted)) :]
-    judged = held if len(held) else fitting
-    for weight in weights.values():
-        weight.requires_grad_(True)
-    decay = 2 * params.weight_decay / max(len(fitting), 1)
-    groups: list[dict[str, Any]] = [
-        {"params": [weights["W1"], weights["W2"]], "weight_decay": decay},
-        {"params": [weights["b1"], weights["b2"]]},
-    ]
-    optimiser = torch.optim.Adam(groups, lr=params.learning_rate)
+    shuffled = torch.randperm(ratings.n_ratings, generator=torch.Generator().manual_seed(seed))
+    n_held = int(HELD_BACK * ratings.n_ratings)
+    run = _Training(ratings, targets, params, seed)
+    _, best = run.train(shuffled[n_held:], shuffled[:n_held] if n_held else shuffled, params.epochs)
+    trained, _ = run.train(shuffled, None, best)
+    return {name: weight.detach().double().numpy() for name, weight in trained.items()}
 
-    def error(rows: torch.Tensor) -> torch.Tensor:
+
+class _Training:
+    """The ratings as tensors, and where training starts, for one training after another."""
+
+    def __init__(self, ratings: Ratings, targets: Floats, params: Neural, seed: int) -> None:
+        self.genres = torch.from_numpy(ratings.genres).float()  # (n_items, n_genres)
+        self.users = torch.from_numpy(ratings.user_of_rating())  # (n_ratings,)
+        self.items = torch.from_numpy(ratings.matrix.indices.astype(np.int64))
+        self.wanted = torch.from_numpy(targets).float()
+        self.n_users, self.params, self.seed = ratings.n_users, params, seed
+
+    def start(self, random: torch.Generator) -> dict[str, torch.Tensor]:
+        """W1 with orthonormal columns (or rows), so that at first no genre is louder than another; little else."""
+        n_genres, hidden = self.genres.shape[1], self.params.hidden
+        tall = torch.randn(max(hidden, n_genres), min(hidden, n_genres), generator=random)
+        axes, _ = torch.linalg.qr(tall)
+        weights = {
+            "W1": (axes if hidden >= n_genres else axes.T).contiguous(),  # (hidden, n_genres)
+            "b1": torch.zeros(hidden),
+            "W2": torch.randn(self.n_users, hidden, generator=random) * 0.01,
+            "b2": torch.zeros(self.n_users),
+        }
+        return {name: weight.requires_grad_(True) for name, weight in weights.items()}
+
+    def train(
+        self, fitting: torch.Tensor, judged: torch.Tensor | None, epochs: int
+    ) -> tuple[dict[str, torch.Tensor], int]:
+        """Weights after training on these ratings, and the epoch, from 1, after which `judged` were predicted best."""
+        random = torch.Generator().manual_seed(self.seed)
+        weights = self.start(random)
+        decay = 2 * self.params.weight_decay / max(len(fitting), 1)
+        rate = self.params.learning_rate
+        groups: list[dict[str, Any]] = [
+            {"params": [weights["W1"]], "weight_decay": decay, "lr": SHARED * rate},
+            {"params": [weights["b1"]], "lr": SHARED * rate},
+            {"params": [weights["W2"]], "weight_decay": decay},
+            {"params": [weights["b2"]]},
+        ]
+        optimiser = torch.optim.Adam(groups, lr=rate)
+        best, best_error = 1, float("inf")
+        for epoch in range(1, epochs + 1 if len(fitting) else 1):
+            order = torch.randperm(len(fitting), generator=random)
+            for rows in fitting[order].split(self.params.batch_size):  # type: ignore[no-untyped-call]
+                optimiser.zero_grad()
+                self.error(weights, rows).backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+            if judged is None:
+                continue
+            with torch.no_grad():
+                error = float(self.error(weights, judged))
+            if error < best_error:
+                best, best_error = epoch, error
+            elif epoch - best >= self.params.patience:
+                break
+        return weights, best
+
+    def error(self, weights: Mapping[str, torch.Tensor], rows: torch.Tensor) -> torch.Tensor:
         """Mean squared error over these ratings."""
-        hidden = genres[items[rows]] @ weights["W1"].T + weights["b1"]  # (rows, hidden)
-        if params.activation == "relu":
+        hidden = self.genres[self.items[rows]] @ weights["W1"].T + weights["b1"]  # (rows, hidden)
+        if self.params.activation == "relu":
             hidden = torch.relu(hidden)
-        said = (embedding(users[rows], weights["W2"]) * hidden).sum(1) + weights["b2"][users[rows]]
-        return ((said - wanted[rows]) ** 2).mean()
-
-    best, best_error, waited = _copied(weights), float("inf"), 0
-    for _ in range(params.epochs if len(fitting) else 0):
-        for rows in fitting[torch.randperm(len(fitting), generator=random)].split(params.batch_size):  # type: ignore[no-untyped-call]
-            optimiser.zero_grad()
-            error(rows).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
-        with torch.no_grad():
-            now = float(error(judged))
-        if now < best_error:
-            best, best_error, waited = _copied(weights), now, 0
-        else:
-            waited += 1
-        if waited == params.patience:
-            break
-    return best
-
-
-def _copied(weights: Mapping[str, torch.Tensor]) -> dict[str, Floats]:
-    return {name: weight.detach().double().numpy().copy() for name, weight in weights.items()}
+        said = (embedding(self.users[rows], weights["W2"]) * hidden).sum(1) + weights["b2"][self.users[rows]]
+        return ((said - self.wanted[rows]) ** 2).mean()

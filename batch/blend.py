@@ -1,0 +1,181 @@
+"""The models' scores and the signals -> one score: stars by ridge regression, relevance by logistic regression."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit
+
+from batch.models import Scores
+from batch.ratings import NOBODY, Bools, Floats, Ints
+
+SHRINKAGE, INVERSE_PENALTY = 100.0, 1.0
+"""L2 of the ridge regression, in held-out ratings, and scikit-learn's C of the logistic one."""
+LEAST_LIKED = 30
+"""Held-out liked films among the candidates below which nothing is learnt: as many as there are features."""
+
+Features = Mapping[str, Floats]
+
+
+def features(scores: Mapping[str, Scores], expected: Mapping[str, Floats], signals: Features) -> dict[str, Floats]:
+    """name -> (b, n_items): the signals, and of each model how far it departs from its baseline, and on what evidence.
+
+    `expected` is each model's own baseline, (b, n_items). A model that cannot say departs by 0 on evidence 0.
+    """
+    found = dict(signals)
+    for name, said in scores.items():
+        departure = np.where(said.support > 0, said.rating - expected[name], 0.0)
+        evidence = np.log1p(said.support)
+        found |= {name: departure, f"{name}_evidence": evidence, f"{name}_sure": departure * evidence}
+    return found
+
+
+def promise(found: Features) -> Floats:
+    """What candidates are chosen by, (b, n_items): the two learnt tastes alone, which need no blend."""
+    return found["preference"] + found["liking"]
+
+
+@dataclass(frozen=True)
+class Held:
+    """Features of a block of users where something is known of the truth."""
+
+    candidates: Floats  # (n_listed, n_features) less the mean of the user's candidates
+    liked: Bools  # (n_listed,)
+    levels: Floats  # (n_listed, n_features) the same, as they are
+    pairs: Floats  # (n_pairs, n_features) of held-out ratings
+    stars: Floats  # (n_pairs,)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What features are measured by within one fit: their scale grows with the ratings that a model has seen."""
+
+    mean: Floats  # (n_features,) over candidates
+    spread: Floats  # (n_features,) standard deviation over candidates
+    spread_in_list: Floats  # (n_features,) likewise, less each user's mean
+
+    @staticmethod
+    def of(levels: Floats, centred: Floats) -> "Scale":
+        """Of candidates' features, (n_listed, n_features) each; a spread of 1 where a feature does not vary."""
+        if not len(levels):
+            ones = np.ones(levels.shape[1])
+            return Scale(np.zeros(levels.shape[1]), ones, ones)
+        return Scale(levels.mean(axis=0), _spread(levels), _spread(centred))
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What was learnt, a weight per feature in standard deviations of that feature: the same for every fit."""
+
+    names: tuple[str, ...]
+    stars: Floats  # (n_features,)
+    average: float  # stars of the average candidate
+    relevance: Floats  # (n_features,)
+    odds: float  # log-odds of the average candidate being liked
+    n_pairs: int  # held-out ratings learnt from
+    n_liked: int  # liked ones among the candidates
+
+    def figures(self) -> dict[str, float]:
+        """Everything by a name fit for `run_metrics`."""
+        found = {"learnt_from_ratings": float(self.n_pairs), "learnt_from_liked": float(self.n_liked)}
+        for kind, weights in (("stars", self.stars), ("list", self.relevance)):
+            found |= {
+                f"{kind}_weight_{name}": weight for name, weight in zip(self.names, weights.tolist(), strict=True)
+            }
+        return found
+
+
+def learn(names: Sequence[str], evidence: Sequence[Held], seed: int) -> Weights | None:
+    """Fit both regressions on held-out evidence; None where there is too little of it.
+
+    Stars: ridge regression over held-out ratings. Relevance: logistic regression of liked or not over each user's
+    candidates, which are the films that a good ranker would put first anyway: against negatives drawn from all films,
+    it would learn to tell the famous from the unknown, and nothing of the order at the top.
+    """
+    from sklearn.linear_model import LogisticRegression, Ridge
+
+    if not evidence:
+        return None
+    centred, liked, levels, pairs, stars = (
+        np.concatenate([getattr(held, part) for held in evidence])
+        for part in ("candidates", "liked", "levels", "pairs", "stars")
+    )
+    n_liked = int(liked.sum())
+    if n_liked < LEAST_LIKED or n_liked == len(liked):
+        return None
+    scale = Scale.of(levels, centred)
+    rating = Ridge(alpha=SHRINKAGE).fit((pairs - scale.mean) / scale.spread, stars)
+    ranking = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000, random_state=seed)
+    ranking.fit(centred / scale.spread_in_list, liked)
+    return Weights(
+        names=tuple(names),
+        stars=rating.coef_.astype(np.float64),
+        average=float(rating.intercept_),
+        relevance=ranking.coef_[0].astype(np.float64),
+        odds=float(ranking.intercept_[0]),
+        n_pairs=len(stars),
+        n_liked=n_liked,
+    )
+
+
+@dataclass(frozen=True)
+class Blend:
+    """Weights applied to the models of one fit; without weights, the models' mean and the candidates' own order."""
+
+    weights: Weights | None
+    scale: Scale
+
+    def combine(
+        self, found: Features, baseline: Floats, candidates: Ints, support: Floats, models: Sequence[str]
+    ) -> Scores:
+        """Score every item of a block: `baseline` is mu + b_u + b_i, `support` the user's ratings, (b, n_items) each.
+
+        Relevance is the chance that a candidate is liked, 0 to 1; the other films come behind them, below 0.
+        """
+        relevance = expit(promise(found)) - 1.0  # (b, n_items)
+        listed = candidates != NOBODY  # (b, k)
+        rows, _ = np.nonzero(listed)
+        if self.weights is None:
+            rating = baseline + sum((found[name] for name in models), np.zeros_like(baseline)) / max(len(models), 1)
+            relevance[rows, candidates[listed]] += 1.0
+        else:
+            rating = np.full(baseline.shape, self.weights.average)
+            for feature, name in enumerate(self.weights.names):
+                step = self.weights.stars[feature] / self.scale.spread[feature]  # stars per unit
+                rating += step * (found[name] - self.scale.mean[feature])
+            centred, _ = among_candidates(found, candidates)
+            odds = self.weights.odds + (centred / self.scale.spread_in_list) @ self.weights.relevance
+            relevance[rows, candidates[listed]] = expit(odds)
+        known = support > 0
+        return Scores(np.where(known, rating, np.nan), support, np.where(known, relevance, np.nan))
+
+
+def among_candidates(found: Features, candidates: Ints) -> tuple[Floats, Floats]:
+    """Features of the candidates, (n_listed, n_features): less the mean of the user's candidates, and as they are."""
+    listed = candidates != NOBODY  # (b, k)
+    count = np.maximum(listed.sum(axis=1), 1)[:, None]  # (b, 1)
+    centred, levels = [], []
+    for cells in _taken(found, np.maximum(candidates, 0)):
+        mean = np.where(listed, cells, 0.0).sum(axis=1, keepdims=True) / count
+        centred.append((cells - mean)[listed])
+        levels.append(cells[listed])
+    return np.stack(centred, axis=1), np.stack(levels, axis=1)
+
+
+def held_of(found: Features, candidates: Ints, liked: Bools, rows: Ints, columns: Ints, stars: Floats) -> Held:
+    """The evidence of a block: `liked` is (b, n_items), held-out pairs are given by row, column and stars."""
+    listed = candidates != NOBODY
+    centred, levels = among_candidates(found, candidates)
+    pairs = np.stack([values[rows, columns] for values in found.values()], axis=1)
+    return Held(centred, np.take_along_axis(liked, np.maximum(candidates, 0), axis=1)[listed], levels, pairs, stars)
+
+
+def _taken(found: Features, columns: Ints) -> Iterator[Floats]:
+    """Each feature at these columns, (b, k)."""
+    for values in found.values():
+        yield np.take_along_axis(values, columns, axis=1)
+
+
+def _spread(values: Floats) -> Floats:
+    spread = values.std(axis=0)
+    return np.where(spread > 1e-9, spread, 1.0)
