@@ -57,11 +57,11 @@ def held_against(
     judged = {}
     for name in (*PERSONAL, *REFERENCE):
         model = fit(name, train, getattr(params, name, None), seed)
-        judged[name] = _judge(model, train, held, n, relevant_from, block)
+        judged[name] = judge(model, train, held, n, relevant_from, block)
     return judged
 
 
-def _judge(model: Model, train: Ratings, held: Ratings, n: int, relevant_from: float, block: int) -> Judged:
+def judge(model: Model, train: Ratings, held: Ratings, n: int, relevant_from: float, block: int) -> Judged:
     """One model against the held-out ratings, `block` users at a time."""
     order, n_users = tie_order(train.item_counts()), train.n_users
     found = Judged(
