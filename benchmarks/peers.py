@@ -238,7 +238,7 @@ PEERS = [
         {},
         {"n_factors": 20},
         {"n_epochs": 40, "reg_all": 0.06},
-        {"n_epochs": 80, "reg_all": 0.08},
+        {"n_epochs": 120, "reg_all": 0.1},
     ]),
     Peer("Surprise SVD++", "surprise", surprise_svdpp, [
         {},
