@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint quality clean
 .DELETE_ON_ERROR:
 
 demo: .venv/runtime
@@ -18,6 +18,10 @@ lint: .venv/test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# This project's models beside their peers on real ratings; DATA=sample for made-up ones.
+quality: .venv/bench
+	$(BIN)/python benchmarks/quality.py $(if $(DATA),--data $(DATA))
+
 # A stamp file per set of packages: installing again happens only when the pins or the packaging change.
 .venv/python:
 	$(PYTHON) -m venv .venv
@@ -29,6 +33,10 @@ lint: .venv/test
 
 .venv/test: .venv/python pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[postgres,test]'
+	touch $@ .venv/runtime
+
+.venv/bench: .venv/python pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[bench]'
 	touch $@ .venv/runtime
 
 clean:

@@ -1,17 +1,19 @@
 """Ratings -> how well each model predicts what it was not shown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from batch.blend import Weights
-from batch.ensemble import PUBLISHED, Ensemble, assemble, learn_weights, unblended
+from batch.ensemble import PUBLISHED, assemble, learn_weights, unblended
 from batch.metrics import Catalogue, Judged, Metrics, gain, measure
-from batch.models import PERSONAL, REFERENCE, Model, fit
+from batch.models import PERSONAL, REFERENCE, Model, Scores, fit
+from batch.models.baseline import Baseline
 from batch.params import Models
 from batch.rank import best_unseen
-from batch.ratings import NOBODY, Bools, Floats, Ratings, blocks
+from batch.ratings import NOBODY, Bools, Floats, Ints, Ratings, blocks
 
 HELD_OUT = 0.2
 """Share of each user's ratings, rounded down, that is held out."""
@@ -101,7 +103,7 @@ def held_against(
     first = unblended(inner_train, fit_all(inner_train, params, seed))
     weights = learn_weights(first, train.keep(inner), relevant_from, seed, block)
     ensemble = assemble(train, fit_all(train, params, seed), weights, seed, block)
-    return judge(ensemble, held, n, relevant_from, block), weights
+    return judge(ensemble, (*PUBLISHED, *REFERENCE), held, n, relevant_from, block), weights
 
 
 def fit_all(ratings: Ratings, params: Models, seed: int) -> dict[str, Model]:
@@ -109,23 +111,43 @@ def fit_all(ratings: Ratings, params: Models, seed: int) -> dict[str, Model]:
     return {name: fit(name, ratings, getattr(params, name, None), seed) for name in (*PERSONAL, *REFERENCE)}
 
 
-def judge(ensemble: Ensemble, held: Ratings, n: int, relevant_from: float, block: int) -> dict[str, Judged]:
-    """Every model of the ensemble against the held-out ratings, `block` users at a time."""
-    train, n_users = ensemble.ratings, ensemble.ratings.n_users
-    found = {name: _blank(held, n_users, n) for name in (*PUBLISHED, *REFERENCE)}
+class Scorer(Protocol):
+    """Models fitted on the same ratings, scored together, such as an `Ensemble`."""
+
+    @property
+    def ratings(self) -> Ratings:
+        """What they were fitted on."""
+
+    @property
+    def order(self) -> Ints:
+        """Of tied films, (n_items,)."""
+
+    def score(self, users: Ints) -> Mapping[str, Scores]:
+        """Each model's scores of these users, (b,)."""
+
+    def baseline(self, name: str) -> Baseline:
+        """What stands in where this model cannot say."""
+
+
+def judge(
+    scorer: Scorer, names: Sequence[str], held: Ratings, n: int, relevant_from: float, block: int
+) -> dict[str, Judged]:
+    """Every model of these names against the held-out ratings, `block` users at a time."""
+    train, n_users = scorer.ratings, scorer.ratings.n_users
+    found = {name: _blank(held, n_users, n) for name in names}
     for users in blocks(n_users, block):
         truth = held.matrix[users]  # CSR (b, n_items)
         rows = np.repeat(np.arange(len(users)), np.diff(truth.indptr))  # (pairs of the block,)
         pairs = slice(held.matrix.indptr[users[0]], held.matrix.indptr[users[-1] + 1])
         liked = np.zeros((len(users), train.n_items), dtype=np.bool_)
         liked[rows, truth.indices] = truth.data >= relevant_from
-        for name, scores in ensemble.score(users).items():
+        for name, scores in scorer.score(users).items():
             judged = found[name]
             said = scores.rating[rows, truth.indices]
             unsaid = np.isnan(said)
-            said = np.where(unsaid, ensemble.baseline(name).rows(users)[rows, truth.indices], said)
+            said = np.where(unsaid, scorer.baseline(name).rows(users)[rows, truth.indices], said)
             judged.predicted[pairs], judged.unsaid[pairs] = np.clip(said, *train.scale), unsaid
-            listed = best_unseen(scores.relevance, train.matrix[users], ensemble.order, n)
+            listed = best_unseen(scores.relevance, train.matrix[users], scorer.order, n)
             hits = listed != NOBODY
             hits[hits] = liked[np.nonzero(hits)[0], listed[hits]]
             judged.listed[users], judged.hits[users], judged.relevant[users] = listed, hits, liked.sum(axis=1)

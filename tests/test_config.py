@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from batch.config import Config, ConfigError, load_config, shipped_text
-from batch.params import PRESETS, Models, Neighbourhood, Neural
+from batch.params import PRESETS, ItemNeighbourhood, Models, Neighbourhood, Neural
 
 
 def test_the_shipped_file_holds_the_defaults() -> None:
@@ -34,7 +34,7 @@ def test_the_shipped_file_shows_every_setting() -> None:
             shipped_text().split(f"\n  {name}:\n")[1].split("\n  neural:" if name != "neural" else "\npublish:")[0]
         )
     told["user_user"] = told["user_user"].split("\n  item_item:")[0]
-    for name, knobs in (("user_user", Neighbourhood), ("item_item", Neighbourhood), ("neural", Neural)):
+    for name, knobs in (("user_user", Neighbourhood), ("item_item", ItemNeighbourhood), ("neural", Neural)):
         for knob in knobs.model_fields:
             values = [f"{getattr(getattr(PRESETS[preset], name), knob)}" for preset in ("plain", "tuned")]
             plain, tuned = (re.sub(r"\.0$", "", value) for value in values)

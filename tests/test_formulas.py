@@ -12,7 +12,7 @@ from batch.models import Model, item_item, user_user
 from batch.models.baseline import fit_baseline
 from batch.models.similarity import profiles, sparse_similarities
 from batch.models.similarity import similarities as of_rows
-from batch.params import Neighbourhood
+from batch.params import ItemNeighbourhood
 from batch.rank import best_unseen, tie_order
 from batch.ratings import Ratings, blocks
 from reference import (
@@ -61,9 +61,9 @@ VARIANTS = {
 }
 
 
-def params_of(similarity: str, baseline: str, variant: str = "plain") -> Neighbourhood:
+def params_of(similarity: str, baseline: str, variant: str = "plain") -> ItemNeighbourhood:
     beta, damping, k, weight = VARIANTS[variant]
-    return Neighbourhood.model_validate(
+    return ItemNeighbourhood.model_validate(
         {
             "baseline": baseline,
             "similarity": similarity,
@@ -71,6 +71,7 @@ def params_of(similarity: str, baseline: str, variant: str = "plain") -> Neighbo
             "support_shrinkage": damping,
             "neighbours": k,
             "support_weight": weight,
+            "learnt_ridge": 0,
         }
     )
 
