@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, case, distinct, func, select
+from sqlalchemy import Connection, case, distinct, func, select
 
 from batch import schema
 from batch.checks import ROWS, Check, at_least, at_most
@@ -161,19 +161,17 @@ def _side(connection: Connection, run_id: int, ranks: int) -> Side:
 
 
 def _changed(connection: Connection, tonight: Side, published: Side, ranks: int) -> Churn:
-    """One statement for all models: lists of both runs, beside those that have a film in common."""
-    now, before = _lists.alias(), _lists.alias()
-    same_list = and_(
-        now.c.run_id == tonight.run_id,
-        before.c.run_id == published.run_id,
-        before.c.user_id == now.c.user_id,
-        before.c.model == now.c.model,
+    """One statement for all models: each list beside its published self, film by film, in the order both are stored."""
+    now, before = _lists.alias("now"), _lists.alias("before")
+    kept = func.max(case((now.c.movie_id == before.c.movie_id, 1), else_=0)).label("kept")
+    both = (
+        select(now.c.model, kept)
+        .where(now.c.run_id == tonight.run_id, before.c.run_id == published.run_id)
+        .where(before.c.user_id == now.c.user_id, before.c.model == now.c.model)
+        .where(now.c.rank <= ranks, before.c.rank <= ranks)
+        .group_by(now.c.user_id, now.c.model)
+        .subquery()
     )
-    same_film = and_(same_list, before.c.movie_id == now.c.movie_id, now.c.rank <= ranks, before.c.rank <= ranks)
-    keeping = select(now.c.user_id, now.c.model).distinct().where(same_film).subquery()
-    both = select(now.c.user_id, now.c.model).where(same_list, now.c.rank == 1, before.c.rank == 1).subquery()
-    kept = and_(keeping.c.user_id == both.c.user_id, keeping.c.model == both.c.model)
-    strangers = func.count() - func.count(keeping.c.user_id)
-    counted = select(both.c.model, func.count(), strangers).select_from(both.outerjoin(keeping, kept))
+    counted = select(both.c.model, func.count(), func.count() - func.sum(both.c.kept))
     found = connection.execute(counted.group_by(both.c.model).order_by(both.c.model))
     return {model: (int(users), int(changed)) for model, users, changed in found}
