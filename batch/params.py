@@ -82,11 +82,11 @@ class Gates(Knobs):
     min_precision_of_popular: AtLeastZero = 0.9
     """Precision of lists that are made to be liked, against the most rated films for everyone."""
     max_rmse_of_published: AtLeastZero = 1.05
-    """RMSE against the published run: shuffled ratings give 1.1 and more, a normal night 1.035 at most."""
+    """RMSE against the published run: shuffled ratings give 1.1 and more, normal nights of the sample 1.035 at most."""
     min_precision_of_published: AtLeastZero = 0.8
-    """Precision against the published run: normal nights stay above 0.84."""
+    """Precision against the published run: normal nights of the sample stay above 0.9, the plain preset falls to 0.06."""
     max_churn: Share = 0.5
-    """Users none of whose films stay: a normal night changes some whole lists, a poisoned one nearly all."""
+    """Users none of whose films stay: a normal night changes 16 % of the network's lists, a poisoned one nearly all."""
 
 
 _PLAIN_NEIGHBOURHOOD = Neighbourhood(

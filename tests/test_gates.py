@@ -454,3 +454,11 @@ def test_the_plain_preset_needs_force(tmp_path: Path) -> None:
         ("rejected", False, False),
         ("published", True, False),
     ]
+
+
+def test_the_page_shows_every_threshold() -> None:
+    """docs/gates.md names each setting of the gates with its default."""
+    page = (Path(__file__).parents[1] / "docs" / "gates.md").read_text(encoding="utf-8")
+    for name, value in Gates().model_dump().items():
+        bound = {"min": "at least", "max": "at most"}[name[:3]]
+        assert f"| `{name}` | {bound} {value:g} |" in page or f"`{name}` users ({value})" in page, name
