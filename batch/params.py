@@ -84,7 +84,7 @@ class Gates(Knobs):
     max_rmse_of_published: AtLeastZero = 1.05
     """RMSE against the published run: shuffled ratings give 1.1 and more, normal nights of the sample 1.035 at most."""
     min_precision_of_published: AtLeastZero = 0.8
-    """Precision against the published run: normal nights of the sample stay above 0.9, the plain preset falls to 0.06."""
+    """Precision against the published run: normal nights of the sample stay above 0.9, `plain` falls to 0.06."""
     max_churn: Share = 0.5
     """Users none of whose films stay: a normal night changes 16 % of the network's lists, a poisoned one nearly all."""
 

@@ -307,6 +307,10 @@ def test_another_length_of_lists_is_no_loss(crafted: Connection, shortened: int)
     assert failed(crafted) == set()
     change(crafted, OTHER.format(film="movie_id + 5000", n=21) + " AND rank = 1")
     assert failed(crafted) == {"churn_item_item"}
+    # what only the longer list shows is not kept: its second film is the other run's first
+    longer, film = (1, "6000 + user_id") if shortened == 2 else (2, "1000 + user_id")
+    change(crafted, f"UPDATE recommendations SET movie_id = {film} WHERE run_id = {longer} AND rank = 2")
+    assert failed(crafted) == {"churn_item_item"}
 
 
 # Whole nights, on the sample data.

@@ -125,6 +125,9 @@ SEEN_FILM = "SELECT min(movie_id) FROM ratings WHERE user_id = 3"
         ("scores_out_of_order", "UPDATE recommendations SET score = 99", 3),
         ("unknown_films", "UPDATE recommendations SET movie_id = 1000000", 3),
         ("unknown_users", "UPDATE recommendations SET user_id = 1000000", 1),
+        ("scores_not_finite", "UPDATE recommendations SET score = 1000000", 1),
+        ("scores_not_finite", "UPDATE recommendations SET predicted_rating = -1000000", 3),
+        ("scores_not_finite", "UPDATE recommendations SET support = 1000000000000", 3),
         ("already_rated", f"UPDATE recommendations SET movie_id = ({SEEN_FILM})", 4),
     ],
 )
