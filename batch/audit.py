@@ -1,27 +1,11 @@
-"""A written run -> checks passed or failed, and whether it may be published."""
-
-from dataclasses import dataclass
-from typing import Literal
+"""A written run -> integrity checks passed or failed: what must hold of any list, whoever asks for it."""
 
 from sqlalchemy import Connection, Table, and_, case, distinct, func, or_, select
 
 from batch import schema
-from batch.database import bulk_insert
+from batch.checks import ROWS, Check, none_of
 
 _lists, _runs = schema.recommendations, schema.runs
-ROWS = "rows"
-"""The metric of each model that says how many rows were written for it."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One figure against its threshold. `integrity` can never be overridden, a `gate` can, by a person."""
-
-    name: str
-    value: float
-    threshold: float
-    severity: Literal["integrity", "gate"]
-    passed: bool
 
 
 def audit_integrity(connection: Connection, run_id: int) -> list[Check]:
@@ -35,28 +19,7 @@ def audit_integrity(connection: Connection, run_id: int) -> list[Check]:
         "unknown_users": _unknown(connection, run_id, schema.users, "user_id"),
         "scores_not_finite": _not_finite(connection, run_id),
     }
-    return [Check(name, float(count), 0.0, "integrity", count == 0) for name, count in counts.items()]
-
-
-def audit_gates(connection: Connection, run_id: int, n_ratings: int, min_users_share: float) -> list[Check]:
-    """What keeps a bad night from replacing a good one: some ratings, and each model's users as on the published."""
-    current = connection.execute(select(schema.publication.c.run_id)).scalar()
-    before = _users(connection, current) if current is not None else {}
-    found = _users(connection, run_id)
-    checks = [Check("ratings", float(n_ratings), 1.0, "gate", n_ratings >= 1)]
-    for model, users in before.items():
-        share = found.get(model, 0) / users
-        checks.append(Check(f"users_share_{model}", share, min_users_share, "gate", share >= min_users_share))
-    return checks
-
-
-def record(connection: Connection, run_id: int, checks: list[Check]) -> None:
-    """Keep the evidence in `run_checks`, in place of what an earlier audit of the run left."""
-    c = schema.run_checks
-    connection.execute(c.delete().where(c.c.run_id == run_id, c.c.name.in_([check.name for check in checks])))
-    columns = ["run_id", "name", "value", "threshold", "severity", "passed"]
-    rows = ((run_id, k.name, k.value, k.threshold, k.severity, int(k.passed)) for k in checks)
-    bulk_insert(connection, c, columns, rows)
+    return [none_of(name, count) for name, count in counts.items()]
 
 
 def _rows_off(connection: Connection, run_id: int) -> int:
@@ -109,12 +72,8 @@ def _unknown(connection: Connection, run_id: int, table: Table, column: str) -> 
 
 
 def _not_finite(connection: Connection, run_id: int) -> int:
-    finite = and_(_lists.c.score.between(-1e6, 1e6), _lists.c.support.between(0, 1e12))
-    bad = func.coalesce(func.sum(case((finite, 0), else_=1)), 0)
+    """Rows at the edge of what the columns hold, where `publish` puts what lies beyond: a model run wild."""
+    inside = and_(func.abs(_lists.c.score) < schema.LARGEST, _lists.c.support < schema.MOST_SUPPORT)
+    stars = func.coalesce(func.abs(_lists.c.predicted_rating), 0) < schema.LARGEST
+    bad = func.coalesce(func.sum(case((and_(inside, stars), 0), else_=1)), 0)
     return connection.execute(select(bad).where(_lists.c.run_id == run_id)).scalar_one()
-
-
-def _users(connection: Connection, run_id: int) -> dict[str, int]:
-    """Users with a list, by model."""
-    users = select(_lists.c.model, func.count(distinct(_lists.c.user_id))).where(_lists.c.run_id == run_id)
-    return dict(connection.execute(users.group_by(_lists.c.model)).all())

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from batch import RecbatchError
-from batch.params import PRESETS, Models
+from batch.params import PRESETS, Gates, Models
 
 DEFAULT_FILE = Path("config.yaml")
 PREFIX = "RECBATCH_"
@@ -116,13 +116,6 @@ class EvaluationSettings(Section):
     """All randomness of a run starts here: the same data and settings give the same rows."""
 
 
-class GateSettings(Section):
-    """What a run must show before it replaces the published one; `--force` overrides."""
-
-    min_users_share: Share = 0.9
-    """Users with a list, model by model, against the published run: half of them gone is a broken export."""
-
-
 class ArtifactSettings(Section):
     """What a run leaves outside the database."""
 
@@ -140,7 +133,7 @@ class Config(Section):
     publish: PublishSettings = PublishSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
-    gate: GateSettings = GateSettings()
+    gate: Gates = Gates()
     artifacts: ArtifactSettings = ArtifactSettings()
 
     @model_validator(mode="before")

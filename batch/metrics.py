@@ -84,6 +84,7 @@ def _errors(judged: Judged, seed: int) -> dict[str, float]:
     pairs = np.bincount(judged.user, minlength=n_users).astype(np.float64)
     low, high = interval(squared, pairs, seed)
     return {
+        "raters": float((pairs > 0).sum()),
         "rmse": float(np.sqrt(np.mean(errors**2))),
         "rmse_low": float(np.sqrt(low)),
         "rmse_high": float(np.sqrt(high)),

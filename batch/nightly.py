@@ -16,11 +16,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from batch import publish
 from batch.artifacts import save_weights
-from batch.audit import ROWS, Check, audit_gates, audit_integrity, record
+from batch.audit import audit_integrity
+from batch.checks import ROWS, Check, record
 from batch.config import Config
 from batch.database import Database, run_lock
 from batch.ensemble import PUBLISHED, Ensemble, assemble
 from batch.evaluate import Evaluation, evaluate
+from batch.gates import audit_gates
 from batch.ingest import Report, Settings, ingest
 from batch.ingest.merge import Limits
 from batch.load import Loaded, load
@@ -122,7 +124,7 @@ def _night(database: Database, config: Config, order: Order, key: RunKey, holder
         publish.write_metrics(connection, key, metrics)
         publish.write_metrics(connection, key, {name: {ROWS: count} for name, count in rows.items()})
         checks = audit_integrity(connection, key.run_id)
-        checks += audit_gates(connection, key.run_id, ratings.n_ratings, config.gate.min_users_share)
+        checks += audit_gates(connection, key.run_id, config.gate)
         record(connection, key.run_id, checks)
     final: dict[str, object] = {"rows_written": sum(rows.values()), "forced": int(order.force)}
     if kept:
@@ -241,7 +243,10 @@ def republish(database: Database, wanted: Callable[[Connection], int]) -> int:
         if broken:
             raise CannotPublishError(f"run {chosen} fails its integrity checks: {', '.join(broken)}")
         with holder.begin():
+            overridden = publish.failed_gates(holder, chosen)
             publish.republish(holder, chosen)
+        if overridden:
+            warn("published over its gates", run=chosen, gates=", ".join(overridden))
         return chosen
 
 

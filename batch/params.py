@@ -1,4 +1,4 @@
-"""Every model knob once, with its unit and reason, and the presets: full sets of values for them."""
+"""Every knob of models and gates once, with its unit and reason, and the presets: full sets of values for models."""
 
 from typing import Annotated, Literal
 
@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 AtLeastZero = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Knobs(BaseModel):
@@ -70,6 +71,29 @@ class Models(Knobs):
     user_user: Neighbourhood
     item_item: ItemNeighbourhood
     neural: Neural
+
+
+class Gates(Knobs):
+    """What a run must show before it replaces the published one; a person may override. Measured in docs/gates.md."""
+
+    min_users_judged: Count = 20
+    """A gate whose figures rest on fewer users is not asked: a bootstrap over so few says nothing."""
+    min_users_share: Share = 0.9
+    """Users with a list, model by model, against the published run: half of them gone is a broken export."""
+    min_rows_share: Share = 0.9
+    """Rows likewise: lists that have become short are no better than lists that are missing."""
+    min_films_share: Share = 0.5
+    """Different films likewise: a model that shows everyone the same few has learnt nothing."""
+    max_rmse_of_bias: AtLeastZero = 1.0
+    """RMSE against that of user and film means, which any model must match."""
+    min_precision_of_popular: AtLeastZero = 0.9
+    """Precision of lists that are made to be liked, against the most rated films for everyone."""
+    max_rmse_of_published: AtLeastZero = 1.05
+    """RMSE against the published run: shuffled ratings give 1.1 and more, normal nights of the sample 1.035 at most."""
+    min_precision_of_published: AtLeastZero = 0.8
+    """Precision against the published run: normal nights of the sample stay above 0.9, `plain` falls to 0.06."""
+    max_churn: Share = 0.5
+    """Users none of whose films stay: a normal night changes 16 % of the network's lists, a poisoned one nearly all."""
 
 
 _PLAIN_NEIGHBOURHOOD = Neighbourhood(

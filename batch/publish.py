@@ -65,7 +65,7 @@ def write_lists(
     items = listed[rows, ranks]
     columns = ["run_id", "user_id", "model", "rank", "movie_id", "score", "predicted_rating", "support"]
     user_ids, movie_ids = ratings.user_ids[users[rows]].tolist(), ratings.movie_ids[items].tolist()
-    scores, predicted, support = (_stored(array[rows, items]) for array in values)
+    scores, predicted, support = (_stored(array[rows, items], most) for array, most in zip(values, MOST, strict=True))
     cells = zip(user_ids, (ranks + 1).tolist(), movie_ids, scores, predicted, support, strict=True)
     lines = ((run.run_id, user, model, rank, movie, *numbers) for user, rank, movie, *numbers in cells)
     return bulk_insert(connection, schema.recommendations, columns, lines)
@@ -73,11 +73,17 @@ def write_lists(
 
 Values = tuple[Floats, Floats, Floats]
 """Score, predicted rating and support of a block, (b, n_items) each."""
+MOST = (schema.LARGEST, schema.LARGEST, schema.MOST_SUPPORT)
+"""What their columns hold."""
 
 
-def _stored(values: Floats) -> list[float | None]:
-    """As the database keeps them: rounded where ties are decided, so that noise is never published; nan is NULL."""
-    return [None if value != value else value for value in values.round(SCORE_DECIMALS).tolist()]
+def _stored(values: Floats, most: float) -> list[float | None]:
+    """As the database keeps them: rounded where ties are decided, so that noise is never published; nan is NULL.
+
+    A model run wild is cut to what the column holds: the audit then refuses the run, whose lists stay as evidence.
+    """
+    kept = values.round(SCORE_DECIMALS).clip(-most, most)
+    return [None if value != value else value for value in kept.tolist()]
 
 
 def write_popular(connection: Connection, run: RunKey, movie_ids: Sequence[int], counts: Sequence[float]) -> None:
@@ -131,14 +137,24 @@ def require_lists(connection: Connection, run_id: int) -> str:
 
 
 def republish(connection: Connection, run_id: int) -> None:
-    """Make a finished run current, older ones too; the caller has audited it. Raises CannotPublishError."""
+    """Make a finished run current, older ones too; the caller has audited it. Raises CannotPublishError.
+
+    It is recorded as forced where a gate speaks against it.
+    """
     status, now = require_lists(connection, run_id), datetime.now(UTC)
     if status != "published":
-        forced = {"forced": 1} if status == "rejected" else {}
+        forced = {"forced": 1} if failed_gates(connection, run_id) else {}
         # A person publishes it: that night's scheduled run may have been published since, and there is one of those.
         values = {"status": "published", "published_at": now, "triggered_by": "manual", **forced}
         connection.execute(update(_runs).where(_runs.c.run_id == run_id).values(values))
     _flip(connection, run_id, now, forwards_only=False)
+
+
+def failed_gates(connection: Connection, run_id: int) -> list[str]:
+    """The gates that a run failed when it was made."""
+    c = schema.run_checks.c
+    against = and_(c.run_id == run_id, c.severity == "gate", c.passed == 0)
+    return list(connection.execute(select(c.name).where(against).order_by(c.name)).scalars())
 
 
 def previous(connection: Connection) -> int:

@@ -27,6 +27,10 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 HEAD = "0001"
 """The newest migration: what the tables of a database must be at for this program to work on it."""
 
+LARGEST = 1e6
+"""Of a rating or a score, either way, by constraint: what is larger is no opinion but a model run wild."""
+MOST_SUPPORT = 1e12
+
 # SQLite's STRICT tables, which refuse text in a number column, know these five names only.
 Id = BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
 Small = SmallInteger().with_variant(sqlite.INTEGER(), "sqlite")

@@ -115,11 +115,17 @@ def outcome_lines(outcome: Outcome) -> None:
     if outcome.metrics:
         metrics_table(outcome.metrics)
     for check in outcome.failed_checks:
-        typer.echo(f"{check.severity} check {check.name}: {check.value:g}, threshold {check.threshold:g}")
+        told = f" ({check.about})" if check.about else ""
+        typer.echo(f"{check.severity} {check.name}: {check.value:.3g}, {check.wanted} {check.threshold:g} wanted{told}")
     written = ", ".join(f"{count:,} {model}" for model, count in outcome.rows.items()) or "no rows"
     typer.echo(f"run {outcome.run_id} is {outcome.status}: {written}")
     if outcome.status == "rejected":
-        remedy = "'recbatch run --force' overrides all checks but integrity"
+        gates_only = all(check.severity == "gate" for check in outcome.failed_checks)
+        remedy = (
+            f"'recbatch publish {outcome.run_id}' publishes this run all the same; thresholds are settings under gate"
+            if gates_only
+            else "a run that fails an integrity check is never published; run again"
+        )
         typer.echo(f"nothing was published, and readers get what they got before; {remedy}", err=True)
 
 

@@ -248,6 +248,7 @@ def measured(
     if apart:
         metrics[f"diversity@{n}"] = sum(apart) / len(apart)
     if len(errors) > silent:
+        metrics["raters"] = sum(bool(line) for line in held)
         metrics["rmse"] = math.sqrt(sum(error**2 for error in errors) / len(errors))
         metrics["mae"] = sum(abs(error) for error in errors) / len(errors)
         metrics["fallback_share"] = silent / len(errors)

@@ -191,8 +191,9 @@ def test_a_refused_night_is_exit_3(tmp_path: Path) -> None:
     """A run that a gate refuses exits 3 and says that readers still get the old list."""
     done = recbatch(tmp_path, "run")
     assert done.returncode == 3
-    assert "gate check ratings: 0, threshold 1" in done.stdout
+    assert "gate ratings: 0, at least 1 wanted (ratings to learn from)" in done.stdout
     assert "nothing was published, and readers get what they got before" in done.stderr
+    assert "'recbatch publish 1' publishes this run all the same" in done.stderr
 
 
 def test_logs_carry_the_run_and_results_do_not_mix(demo: tuple[Path, str]) -> None:

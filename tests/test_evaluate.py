@@ -144,6 +144,7 @@ def test_tiny_by_hand_user_user() -> None:
     assert pointwise(evaluated(ratings_of(TINY, times=WHEN), n=2)["user_user"]) == pytest.approx(
         {
             "users": 2,
+            "raters": 3,
             "rmse": math.sqrt((9 + 1 + 1) / 3),
             "mae": (3 + 1 + 1) / 3,
             "fallback_share": 1 / 3,

@@ -22,7 +22,10 @@ INTEGRITY = {
     "rows_missing_or_extra", "broken_ranks", "scores_out_of_order", "already_rated", "unknown_films",
     "unknown_users", "scores_not_finite",
 }  # fmt: skip
-SHARES = [f"users_share_{name}" for name in sorted(PERSONAL)]
+SHARES = sorted(f"{what}_share_{name}" for what in ("users", "rows") for name in PERSONAL)
+
+RMSE = [f"rmse_of_bias_{name}" for name in PERSONAL]
+"""What else is asked of a first night with 25 users, of whom fewer than 20 liked anything that was held out."""
 
 
 def night(database: Database, folder: Path, order: Order | None = None, **environ: str) -> Outcome:
@@ -46,8 +49,8 @@ def test_every_user_gets_five_films_of_every_model(database: Database, tmp_path:
     assert sorted(found) == [(name, 125, 25) for name in sorted(PERSONAL)]
     run = rows(database, "SELECT status, n_users, n_movies, rows_written, rating_min, rating_max, forced FROM runs")
     assert run == [("published", 25, 40, 375, 0.5, 5.0, 0)]
-    assert {check.name for check in outcome.checks if check.passed} == {*INTEGRITY, "ratings"}
-    assert len(rows(database, "SELECT * FROM run_checks")) == 8
+    assert {check.name for check in outcome.checks if check.passed} == {*INTEGRITY, "ratings", *RMSE}
+    assert len(rows(database, "SELECT * FROM run_checks")) == len(outcome.checks)
     assert rows(database, "SELECT count(*) FROM run_metrics WHERE metric = 'rmse'") == [(4,)]
 
 
@@ -122,6 +125,9 @@ SEEN_FILM = "SELECT min(movie_id) FROM ratings WHERE user_id = 3"
         ("scores_out_of_order", "UPDATE recommendations SET score = 99", 3),
         ("unknown_films", "UPDATE recommendations SET movie_id = 1000000", 3),
         ("unknown_users", "UPDATE recommendations SET user_id = 1000000", 1),
+        ("scores_not_finite", "UPDATE recommendations SET score = 1000000", 1),
+        ("scores_not_finite", "UPDATE recommendations SET predicted_rating = -1000000", 3),
+        ("scores_not_finite", "UPDATE recommendations SET support = 1000000000000", 3),
         ("already_rated", f"UPDATE recommendations SET movie_id = ({SEEN_FILM})", 4),
     ],
 )
@@ -151,7 +157,8 @@ def test_a_model_that_falls_silent_is_refused(
     monkeypatch.setattr(PerMovie, "score", lambda *_: silence)
     outcome = night(database, tmp_path)
     assert (outcome.status, outcome.rows["neural"]) == ("rejected", 0)
-    assert [check.name for check in outcome.failed_checks] == ["users_share_neural"]
+    about = ("users_share", "rows_share", "films_share", "rmse_of_bias", "rmse_of_published")
+    assert {check.name for check in outcome.failed_checks} == {f"{name}_neural" for name in about}
 
 
 def test_a_person_may_publish_an_older_run_of_a_night(database: Database, tmp_path: Path) -> None:

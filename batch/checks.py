@@ -1,0 +1,49 @@
+"""A figure and its threshold -> a check passed or failed, kept as evidence in `run_checks`."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sqlalchemy import Connection
+
+from batch import schema
+from batch.database import bulk_insert
+
+ROWS = "rows"
+"""The metric of each published model that says how many rows were written for it."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure against its threshold. `integrity` can never be overridden, a `gate` can, by a person."""
+
+    name: str
+    value: float
+    threshold: float
+    severity: Literal["integrity", "gate"]
+    passed: bool
+    wanted: Literal["at least", "at most"]
+    about: str = ""  # what the value is made of, for people
+
+
+def none_of(name: str, count: int) -> Check:
+    """Violations of what must hold of any list, of which there may be none."""
+    return Check(name, float(count), 0.0, "integrity", count == 0, "at most")
+
+
+def at_least(name: str, value: float, threshold: float, about: str) -> Check:
+    """A gate that a value below the threshold fails."""
+    return Check(name, value, threshold, "gate", value >= threshold, "at least", about)
+
+
+def at_most(name: str, value: float, threshold: float, about: str) -> Check:
+    """A gate that a value above the threshold fails."""
+    return Check(name, value, threshold, "gate", value <= threshold, "at most", about)
+
+
+def record(connection: Connection, run_id: int, checks: list[Check]) -> None:
+    """Keep the evidence in `run_checks`, in place of what an earlier audit of the run left."""
+    c = schema.run_checks
+    connection.execute(c.delete().where(c.c.run_id == run_id, c.c.name.in_([check.name for check in checks])))
+    columns = ["run_id", "name", "value", "threshold", "severity", "passed"]
+    rows = ((run_id, k.name, k.value, k.threshold, k.severity, int(k.passed)) for k in checks)
+    bulk_insert(connection, c, columns, rows)
