@@ -34,7 +34,9 @@ def test_the_demo_shows_five_users_lists_of_every_model(demo: tuple[Path, str]) 
     blocks = [block for block in printed.split("\n\n") if "user_user" in block and "\n1 " in block]
     assert len(blocks) == 5
     for block in blocks:
-        assert [word for word in ("item_item", "neural", "user_user") if word in block] == block.split("\n")[1].split()
+        assert [word for word in ("blend", "item_item", "neural", "user_user") if word in block] == block.split("\n")[
+            1
+        ].split()
         assert [line[0] for line in block.splitlines()[2:] if line[0] != " "] == list("12345")
     assert "popular" in printed
     assert "bias" in printed
@@ -63,9 +65,9 @@ def test_every_command_works_in_the_demo_folder(demo: tuple[Path, str]) -> None:
         (1, "published", False),
     ]
     assert recbatch(folder, "purge").stdout == "purged 0 runs\n"
-    assert "rows at most: 9,000" in recbatch(folder, "run", "--dry-run").stdout
+    assert "rows at most: 12,000" in recbatch(folder, "run", "--dry-run").stdout
     assert set(json.loads(recbatch(folder, "evaluate", "--json").stdout)) == {
-        "user_user", "item_item", "neural", "popular", "bias",
+        "user_user", "item_item", "neural", "blend", "popular", "bias",
     }  # fmt: skip
     told = recbatch(folder, "evaluate").stdout
     for name, value in json.loads(recbatch(folder, "evaluate", "--json").stdout)["item_item"].items():
@@ -95,7 +97,11 @@ def test_an_unknown_user_gets_the_popular_list(demo: tuple[Path, str]) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["top", "Ann", "--model", "best"], 2, "no lists of a model 'best'; there are item_item, neural, user_user"),
+        (
+            ["top", "Ann", "--model", "best"],
+            2,
+            "no lists of a model 'best'; there are blend, item_item, neural, user_user",
+        ),
         (["--config", "none.yaml", "top", "Ann"], 2, "none.yaml: no such file"),
         (["tpo", "Ann"], 2, "No such command 'tpo'"),
         (["publish", "99"], 1, "there is no run 99"),
@@ -201,7 +207,7 @@ def test_logs_carry_the_run_and_results_do_not_mix(demo: tuple[Path, str]) -> No
     done = recbatch(demo[0], "run", "--json")
     outcome = json.loads(done.stdout)
     lines = [line for line in done.stderr.splitlines() if "event=fit" in line]
-    assert len(lines) == 3
+    assert len(lines) == 6
     assert all(f"run={outcome['run_id']} " in line for line in lines)
     assert recbatch(demo[0], "--quiet", "run").stderr == ""
 

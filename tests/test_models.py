@@ -10,6 +10,7 @@ import pytest
 
 from batch.evaluate import evaluate
 from batch.models import PERSONAL, REFERENCE, Model, fit
+from batch.models.interpolation import preferring
 from batch.params import PRESETS, Models
 from batch.rank import best_unseen, tie_order
 from batch.ratings import Ratings
@@ -115,9 +116,13 @@ def test_stars_wherever_there_is_support(case: str, ratings: Ratings) -> None:
 
 @pytest.mark.parametrize("case", SAYS_STARS)
 def test_relevance_is_the_rating(case: str, ratings: Ratings) -> None:
-    """Lists are ordered by predicted stars, unless a model weighs support in: then by stars + w ln(1 + support)."""
+    """Lists are ordered by stars, or by stars + w ln(1 + support), unless weights between films are learnt."""
     scores = fitted(case, ratings).score(np.arange(ratings.n_users))
     weight = getattr(CASES[case][1], "support_weight", 0.0)
+    if getattr(CASES[case][1], "learnt_ridge", 0.0):
+        learnt = preferring(ratings, CASES[case][1].learnt_ridge).score(np.arange(ratings.n_users))
+        np.testing.assert_array_equal(scores.relevance, np.where(scores.support > 0, learnt, np.nan))
+        return
     np.testing.assert_allclose(scores.relevance, scores.rating + weight * np.log(1 + scores.support), rtol=1e-12)
 
 

@@ -9,8 +9,8 @@ from sqlalchemy import text
 
 from batch import nightly
 from batch.database import Database, open_database, run_lock, upgrade
+from batch.ensemble import PUBLISHED
 from batch.ingest import ingest
-from batch.models import PERSONAL
 from batch.nightly import Order
 from data import settings
 
@@ -47,7 +47,7 @@ def test_every_user_has_five_films_of_every_model(nights: tuple[Database, Databa
     """610 users times 5 films for each of the three models, on both databases."""
     counted = "SELECT model, count(*), count(DISTINCT user_key) FROM current_recommendations GROUP BY model"
     for database in nights:
-        assert rows(database, counted) == [(name, 3050, 610) for name in sorted(PERSONAL)]
+        assert rows(database, counted) == [(name, 3050, 610) for name in sorted(PUBLISHED)]
 
 
 def test_both_databases_publish_the_same_rows(nights: tuple[Database, Database]) -> None:
@@ -63,7 +63,7 @@ def test_the_night_was_worth_it(nights: tuple[Database, Database]) -> None:
         (model, metric): value
         for model, metric, value in rows(nights[0], "SELECT model, metric, value FROM run_metrics")
     }
-    for model in PERSONAL:
+    for model in PUBLISHED:
         assert measured[model, "rmse"] < measured["bias", "rmse"]
     for model in ("user_user", "item_item"):
         assert measured[model, "precision@5"] > measured["popular", "precision@5"]

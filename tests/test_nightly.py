@@ -12,7 +12,8 @@ from sqlalchemy import text
 
 from batch import nightly, publish, query
 from batch.database import Database, LockedError, run_lock
-from batch.models import PERSONAL, Scores
+from batch.ensemble import PUBLISHED
+from batch.models import Scores
 from batch.nightly import Order, Outcome
 from batch.operate import history
 from data import fill, random_rows, settings
@@ -22,9 +23,9 @@ INTEGRITY = {
     "rows_missing_or_extra", "broken_ranks", "scores_out_of_order", "already_rated", "unknown_films",
     "unknown_users", "scores_not_finite",
 }  # fmt: skip
-SHARES = sorted(f"{what}_share_{name}" for what in ("users", "rows") for name in PERSONAL)
+SHARES = sorted(f"{what}_share_{name}" for what in ("users", "rows") for name in PUBLISHED)
 
-RMSE = [f"rmse_of_bias_{name}" for name in PERSONAL]
+RMSE = [f"rmse_of_bias_{name}" for name in PUBLISHED]
 """What else is asked of a first night with 25 users, of whom fewer than 20 liked anything that was held out."""
 
 
@@ -42,16 +43,16 @@ def test_every_user_gets_five_films_of_every_model(database: Database, tmp_path:
     fill(database, tmp_path)
     outcome = night(database, tmp_path)
     assert outcome.status == "published"
-    assert outcome.rows == dict.fromkeys(PERSONAL, 125)
+    assert outcome.rows == dict.fromkeys(PUBLISHED, 125)
     found = rows(
         database, "SELECT model, count(*), count(DISTINCT user_key) FROM current_recommendations GROUP BY model"
     )
-    assert sorted(found) == [(name, 125, 25) for name in sorted(PERSONAL)]
+    assert sorted(found) == [(name, 125, 25) for name in sorted(PUBLISHED)]
     run = rows(database, "SELECT status, n_users, n_movies, rows_written, rating_min, rating_max, forced FROM runs")
-    assert run == [("published", 25, 40, 375, 0.5, 5.0, 0)]
+    assert run == [("published", 25, 40, 500, 0.5, 5.0, 0)]
     assert {check.name for check in outcome.checks if check.passed} == {*INTEGRITY, "ratings", *RMSE}
     assert len(rows(database, "SELECT * FROM run_checks")) == len(outcome.checks)
-    assert rows(database, "SELECT count(*) FROM run_metrics WHERE metric = 'rmse'") == [(4,)]
+    assert rows(database, "SELECT count(*) FROM run_metrics WHERE metric = 'rmse'") == [(5,)]
 
 
 def test_weights_are_kept_with_their_fingerprint(database: Database, tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ def test_a_night_with_half_its_users_is_refused(database: Database, tmp_path: Pa
     assert second.status == "rejected"
     assert sorted(check.name for check in second.failed_checks) == SHARES
     assert rows(database, "SELECT run_id FROM publication") == [(first.run_id,)]
-    assert rows(database, f"SELECT count(*) FROM recommendations WHERE run_id = {second.run_id}") == [(180,)]
+    assert rows(database, f"SELECT count(*) FROM recommendations WHERE run_id = {second.run_id}") == [(240,)]
     third = night(database, tmp_path, Order(TODAY, force=True))
     assert third.status == "published"
     assert rows(database, f"SELECT forced FROM runs WHERE run_id = {third.run_id}") == [(1,)]
@@ -340,7 +341,7 @@ def test_a_plan_writes_nothing(database: Database, tmp_path: Path) -> None:
     """A dry run tells what a run would work on and leaves no trace."""
     fill(database, tmp_path)
     told = nightly.plan(database, settings(tmp_path), Order(TODAY))
-    assert (told["users"], told["films"], told["rows_at_most"]) == (25, 40, 375)
+    assert (told["users"], told["films"], told["rows_at_most"]) == (25, 40, 500)
     assert rows(database, "SELECT * FROM runs") == []
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from batch.database import Database, open_database, prepare
+from batch.ensemble import PUBLISHED
 from batch.ingest import UnreadableError
-from batch.models import PERSONAL
 from batch.trial import NothingToMeasureError, trial
 from data import fill, long_csv, random_rows, settings
 
@@ -37,11 +37,11 @@ def test_predictions_are_written_for_every_known_pair(filled: Database, tmp_path
     metrics = trial(filled, settings(tmp_path), test, out)
     with out.open(newline="") as file:
         written = list(csv.DictReader(file))
-    assert list(written[0]) == ["user_key", "movie_key", "rating", *PERSONAL, "bias"]
+    assert list(written[0]) == ["user_key", "movie_key", "rating", *PUBLISHED, "bias"]
     assert sorted((row["user_key"], row["movie_key"], float(row["rating"])) for row in written) == sorted(
         (str(user), str(movie), float(str(stars))) for user, movie, stars, _ in rows
     )
-    for name in (*PERSONAL, "bias"):
+    for name in (*PUBLISHED, "bias"):
         said = [(float(row[name]), float(row["rating"])) for row in written if row[name]]
         assert all(0.5 <= predicted <= 5 for predicted, _ in said)
         share = 1 - len(said) / len(written)
