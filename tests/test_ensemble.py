@@ -291,13 +291,28 @@ def test_a_sample_of_many_users(night: Night, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(ensemble, "SAMPLED_USERS", 40)
     learn_weights(night.learnt_on, held, 4.0, 0, 100)
     assert asked.pop() == able
-    monkeypatch.setattr(ensemble, "SAMPLED_USERS", 10)
+    monkeypatch.setattr(ensemble, "SAMPLED_USERS", 30)
     for seed in (0, 0, 1):
         learn_weights(night.learnt_on, held, 4.0, seed, 100)
     assert asked[0] == asked[1] != asked[2]
     for sample in asked:
-        assert len(sample) == 10
+        assert len(sample) == 30
         assert sample == sorted(set(sample) & set(able))
+
+
+@pytest.mark.parametrize("block", [1, 2, 100])
+def test_examined_are_those_asked_for(block: int, night: Night) -> None:
+    """Users are examined block by block in the order asked for, each with features and candidates of their own."""
+    asked = np.array([40, 3, 17])
+    ((_, whole, candidates),) = night.measured.examined(np.arange(SMALL.n_users), 1000)
+    rows = 0
+    for users, found, chosen in night.measured.examined(asked, block):
+        assert users.tolist() == asked[rows : rows + block].tolist()
+        for name, values in found.items():
+            np.testing.assert_allclose(values, whole[name][users], rtol=1e-9, atol=1e-9)
+        assert chosen.tolist() == candidates[users].tolist()
+        rows += len(users)
+    assert rows == 3
 
 
 @pytest.mark.parametrize("block", [1, 7])
@@ -370,6 +385,20 @@ def halves(seed: int = 0) -> tuple[Floats, Ratings, Ratings]:
     ratings = ratings_of(stars, times=random.random(stars.shape))
     test = hold_out(ratings, 0)
     return stars, ratings.keep(~test), ratings.keep(test)
+
+
+def test_each_model_departs_from_its_own_baseline() -> None:
+    """What a model says is measured against its own baseline, and the bias baseline stands in for the blend."""
+    stars, train, _ = halves()
+    kinds = {"user_user": "user_mean", "item_item": "none", "neural": "bias", "popular": "none", "bias": "bias"}
+    baselines = {name: fit_baseline(kind, train) for name, kind in kinds.items()}
+    joined = unblended(train, {name: Knowing(baseline, stars) for name, baseline in baselines.items()})
+    users = np.array([9, 4])
+    ((_, found, _),) = joined.examined(users, 100)
+    for name in PERSONAL:
+        np.testing.assert_allclose(found[name], stars[users] - baselines[name].rows(users), rtol=1e-9, atol=1e-12)
+    for name, stands_in in {**kinds, "blend": "bias"}.items():
+        assert joined.baseline(name).rows(users).tolist() == fit_baseline(stands_in, train).rows(users).tolist()
 
 
 @pytest.mark.parametrize("seed", [0, 1])
