@@ -1,0 +1,541 @@
+"""The blend among the models: what it is learnt from, what it must not see, and that it beats each of them alone."""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from batch import ensemble, evaluate
+from batch.blend import Weights
+from batch.ensemble import Ensemble, assemble, learn_weights, unblended
+from batch.evaluate import fit_all, held_against, hold_out, hold_out_mixed, judge
+from batch.metrics import Catalogue, Judged, gain, measure
+from batch.models import PERSONAL, REFERENCE, Scores
+from batch.models.baseline import Baseline, fit_baseline
+from batch.params import PRESETS
+from batch.ratings import Bools, Ratings
+from reference import Floats, random_stars, ratings_of
+
+NAN = np.nan
+MODELS = (*PERSONAL, *REFERENCE)
+TUNED = PRESETS["tuned"]
+QUICK = TUNED.model_copy(update={"neural": TUNED.neural.model_copy(update={"epochs": 5})})
+
+
+def tastes(seed: int, n_users: int, n_items: int, *, timed: bool = True, genres: bool = True) -> Ratings:
+    """Whole stars by users and films of three tastes; people watch what is famous and what they will like."""
+    random = np.random.default_rng(seed)
+    of_user, of_film = random.normal(size=(n_users, 3)), random.normal(size=(n_items, 3))
+    fame = random.normal(scale=0.8, size=n_items)  # (n_items,)
+    likes = of_user @ of_film.T  # (n_users, n_items)
+    seen = random.random(likes.shape) < 1 / (1 + np.exp(2 - 1.2 * likes - fame))
+    noise = random.normal(scale=0.5, size=likes.shape)
+    stars = np.clip(np.round(3.4 + 0.6 * likes + 0.3 * fame + noise), 1, 5)
+    times = random.integers(0, 10**6, likes.shape).astype(np.float64)
+    return ratings_of(
+        np.where(seen, stars, NAN),
+        genres=(of_film > 0.7).astype(np.float64) if genres else None,
+        times=times if timed else None,
+    )
+
+
+@dataclass
+class Night:
+    """What an evaluation passed from step to step."""
+
+    learnt_on: Ensemble
+    learnt_from: Ratings
+    measured: Ensemble
+    judged: dict[str, Judged]
+    weights: Weights | None
+
+
+def watched(ratings: Ratings, block: int = 100, seed: int = 0) -> Night:
+    """An evaluation, and what went on inside."""
+    seen: dict[str, Any] = {}
+
+    def learning(first: Ensemble, held: Ratings, *rest: Any) -> Weights | None:
+        seen["learnt_on"], seen["learnt_from"] = first, held
+        return learn_weights(first, held, *rest)
+
+    def judging(scorer: Ensemble, *rest: Any) -> dict[str, Judged]:
+        seen["measured"], seen["judged"] = scorer, judge(scorer, *rest)
+        return seen["judged"]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "learn_weights", learning)
+        patch.setattr(evaluate, "judge", judging)
+        found = evaluate.evaluate(ratings, QUICK, seed=seed, n=5, relevant_from=4.0, block=block)
+    return Night(**seen, weights=found.weights)
+
+
+def bytes_of(night: Night) -> list[bytes]:
+    """Every weight, every score of every model, and every list and prediction."""
+    assert night.weights is not None
+    found = [night.weights.stars, night.weights.relevance, np.array([night.weights.average, night.weights.odds])]
+    for name, scores in night.measured.score(np.arange(night.measured.ratings.n_users)).items():
+        found += [scores.rating, scores.support, scores.relevance]
+        found += [night.judged[name].listed, night.judged[name].predicted]
+    return [array.tobytes() for array in found]
+
+
+SMALL = tastes(0, 60, 80)
+
+
+@pytest.fixture(scope="module")
+def night() -> Night:
+    """An evaluation of 60 users x 80 films."""
+    return watched(SMALL)
+
+
+# What the blend is learnt from
+
+
+def mixed_by_user(ratings: Ratings, seed: int = 0) -> list[set[int]]:
+    """The columns that each user's learning part holds."""
+    chosen = hold_out_mixed(ratings, seed)
+    assert (chosen.shape, chosen.dtype) == ((ratings.n_ratings,), np.bool_)
+    users, items = ratings.user_of_rating()[chosen], ratings.matrix.indices[chosen]
+    return [set(items[users == user].tolist()) for user in range(ratings.n_users)]
+
+
+@pytest.mark.parametrize("n_times", [4, 10**6])
+def test_most_of_what_is_learnt_on_came_last(n_times: int) -> None:
+    """Of a user's ratings a fifth, rounded down, is learnt on, three quarters of it, rounded up, the last by time."""
+    random = np.random.default_rng(0)
+    stars = random_stars(0, 50, 60, [1, 2, 3, 4, 5], 0.5, n_empty=1)  # (50, 60)
+    times = random.integers(0, n_times, stars.shape).astype(np.float64)
+    first, again, other = (mixed_by_user(ratings_of(stars, times=times), seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    n_earlier = 0
+    for row, when, one, another in zip(stars, times, first, other, strict=True):
+        rated = [item for item in range(60) if not math.isnan(row[item])]
+        count = len(rated) // 5
+        late = -(-3 * count // 4)
+        last = sorted(rated, key=lambda item, when=when: (when[item], item))[len(rated) - late :]
+        for cut in (one, another):
+            assert len(cut) == count
+            assert set(last) <= cut <= set(rated)
+        n_earlier += count - late
+    assert n_earlier > 20
+
+
+def test_the_others_are_any_of_the_earlier() -> None:
+    """Over many seeds each earlier rating is as often learnt on as any other, the last ones always."""
+    ratings = ratings_of(np.full((1, 20), 3.0), times=[list(range(20, 0, -1))])  # films 0, 1 and 2 came last
+    held = np.zeros(20)
+    for seed in range(2000):
+        held += hold_out_mixed(ratings, seed)
+    assert held[:3].tolist() == [2000] * 3
+    assert held[3:].sum() == 2000
+    assert (held[3:].min() > 80, held[3:].max() < 160) == (True, True)  # 118 on average
+
+
+def test_without_times_the_seeded_fifth() -> None:
+    """Without times, or for a user with one missing, what is learnt on is what `hold_out` takes."""
+    stars = random_stars(3, 30, 60, [1, 2, 3, 4, 5], 0.5)  # (30, 60)
+    plain = ratings_of(stars)
+    assert hold_out_mixed(plain, 4).tolist() == hold_out(plain, 4).tolist()
+    times = np.random.default_rng(3).random(stars.shape)
+    for user in range(10):
+        times[user, np.flatnonzero(~np.isnan(stars[user]))[0]] = NAN
+    some = ratings_of(stars, times=times)
+    untimed = some.user_of_rating() < 10
+    assert hold_out_mixed(some, 4)[untimed].tolist() == hold_out(plain, 4)[untimed].tolist()
+    assert hold_out_mixed(some, 4)[~untimed].tolist() != hold_out(some, 4)[~untimed].tolist()
+
+
+def test_learnt_on_other_models_than_are_measured(night: Night) -> None:
+    """Weights come from a cut within the training part, of models that did not see it; others are measured."""
+    test = hold_out(SMALL, 0)
+    train = SMALL.keep(~test)
+    inner = hold_out_mixed(train, 0)
+    assert 0 < inner.sum() < len(inner)
+    for ratings, expected in (
+        (night.learnt_on.ratings, train.keep(~inner)),
+        (night.learnt_from, train.keep(inner)),
+        (night.measured.ratings, train),
+    ):
+        assert (ratings.matrix != expected.matrix).nnz == 0
+        assert ratings.n_ratings == expected.n_ratings
+    users = np.arange(SMALL.n_users)
+    for name, model in fit_all(train.keep(~inner), QUICK, 0).items():
+        assert night.learnt_on.models[name] is not night.measured.models[name]
+        assert night.learnt_on.models[name].score(users).relevance.tobytes() == model.score(users).relevance.tobytes()
+    for name, model in fit_all(train, QUICK, 0).items():
+        assert night.measured.models[name].score(users).relevance.tobytes() == model.score(users).relevance.tobytes()
+    assert night.learnt_on.blend is None
+    assert night.measured.blend is not None
+    assert night.measured.blend.weights is night.weights
+
+
+def test_evidence_is_counted(night: Night) -> None:
+    """Every held-out rating teaches stars, and every unseen film is a candidate where there are few, liked or not."""
+    assert night.weights is not None
+    assert night.weights.n_pairs == night.learnt_from.n_ratings
+    assert night.weights.n_liked == int((night.learnt_from.matrix.data >= 4.0).sum())
+    names = set(night.weights.names)
+    assert {f"{name}{part}" for name in PERSONAL for part in ("", "_evidence", "_sure")} < names
+    assert {"preference", "liking", "session_5", "fame", "user_effect", "item_effect", "affinity"} < names
+
+
+def held_to(ratings: Ratings, chosen: Bools, change: Floats | float) -> Ratings:
+    """The same cells with the chosen ratings changed by so much."""
+    matrix = ratings.matrix.copy()
+    matrix.data[chosen] += change
+    return replace(ratings, matrix=matrix)
+
+
+@pytest.mark.parametrize("nonsense", [100.0, -100.0])
+def test_held_out_ratings_change_nothing(nonsense: float, night: Night) -> None:
+    """Held-out ratings changed to nonsense change no weight, score, list or prediction, to the last bit."""
+    assert bytes_of(watched(held_to(SMALL, hold_out(SMALL, 0), nonsense))) == bytes_of(night)
+
+
+def test_training_ratings_change_everything(night: Night) -> None:
+    """A training rating changes weights and scores of the blend, whether or not its weights are learnt on it."""
+    assert night.weights is not None
+    training = np.flatnonzero(~hold_out(SMALL, 0))
+    inner = hold_out_mixed(SMALL.keep(~hold_out(SMALL, 0)), 0)
+    users = np.arange(SMALL.n_users)
+    for cell in (training[inner][0], training[~inner][0]):
+        changed = watched(held_to(SMALL, np.arange(SMALL.n_ratings) == cell, -2.0))
+        assert changed.weights is not None
+        assert changed.weights.stars.tobytes() != night.weights.stars.tobytes()
+        assert changed.measured.score(users)["blend"].rating.tobytes() != (
+            night.measured.score(users)["blend"].rating.tobytes()
+        )
+
+
+def test_what_is_learnt_on_is_not_heard(night: Night) -> None:
+    """Ratings that weights are learnt on, changed to nonsense, change no feature that they are held against."""
+    train = SMALL.keep(~hold_out(SMALL, 0))
+    inner = hold_out_mixed(train, 0)
+    spoilt = held_to(train, inner, 100.0)
+    again = unblended(spoilt.keep(~inner), fit_all(spoilt.keep(~inner), QUICK, 0))
+    users = np.arange(SMALL.n_users)
+    pairs = zip(again.examined(users, 100), night.learnt_on.examined(users, 100), strict=True)
+    for (_, one, one_candidates), (_, other, other_candidates) in pairs:
+        assert {name: values.tobytes() for name, values in one.items()} == {
+            name: values.tobytes() for name, values in other.items()
+        }
+        assert one_candidates.tobytes() == other_candidates.tobytes()
+
+
+# The ensemble
+
+
+def test_every_model_and_the_blend(night: Night) -> None:
+    """An ensemble scores every model and baseline as it stands, and the blend on the user's number of ratings."""
+    users = np.array([5, 0, 17])
+    scores = night.measured.score(users)
+    assert set(scores) == {*MODELS, "blend"}
+    for name in MODELS:
+        assert scores[name].rating.tobytes() == night.measured.models[name].score(users).rating.tobytes()
+        assert night.measured.baseline(name) is night.measured.models[name].baseline
+    counts = np.diff(night.measured.ratings.matrix.indptr)[users]
+    assert scores["blend"].support.tolist() == [[float(count)] * 80 for count in counts]
+    bias = fit_baseline("bias", night.measured.ratings)
+    np.testing.assert_array_equal(night.measured.baseline("blend").rows(users), bias.rows(users))
+    assert set(unblended(night.measured.ratings, night.measured.models).score(users)) == set(MODELS)
+
+
+@pytest.mark.parametrize("n", [1, 7, 100])
+def test_candidates_are_the_most_promised(n: int, night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates are the unseen films that both tastes promise most; only they have a chance above 0."""
+    monkeypatch.setattr(ensemble, "CANDIDATES", n)
+    users = np.array([3, 40])
+    signals = night.measured.signals.score(users)
+    relevance = night.measured.score(users)["blend"].relevance
+    for row, user in enumerate(users):
+        promised = np.round(signals["preference"][row] + signals["liking"][row], 6)
+        seen = set(night.measured.ratings.matrix[[user]].indices.tolist())
+        counts = night.measured.ratings.item_counts()
+        unseen = sorted(set(range(80)) - seen, key=lambda item: (-promised[item], -counts[item], item))
+        assert set(np.flatnonzero(relevance[row] > 0).tolist()) == set(unseen[:n])
+
+
+def test_scale_is_of_the_measured_fit(night: Night) -> None:
+    """Features are measured by how they vary over the candidates of the fit that is scored, film by film."""
+    measured, blend = night.measured, night.measured.blend
+    assert blend is not None
+    assert blend.weights is not None
+    users = np.flatnonzero(measured.ratings.user_counts())
+    seen = measured.ratings.matrix.toarray() > 0
+    ((_, found, _),) = measured.examined(users, 1000)
+    assert tuple(found) == blend.weights.names
+    for feature, values in enumerate(found.values()):
+        lines = [values[row][~seen[user]] for row, user in enumerate(users)]  # all unseen films are candidates
+        everything = np.concatenate(lines)
+        within = np.concatenate([line - line.mean() for line in lines])
+        assert blend.scale.mean[feature] == pytest.approx(everything.mean(), rel=1e-9, abs=1e-12)
+        assert blend.scale.spread[feature] == pytest.approx(everything.std() if everything.std() > 1e-9 else 1.0)
+        assert blend.scale.spread_in_list[feature] == pytest.approx(within.std() if within.std() > 1e-9 else 1.0)
+
+
+def test_a_sample_of_many_users(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more users than are needed a seeded sample with ratings teaches; of fewer, all of them."""
+    asked: list[list[int]] = []
+
+    def examined(self: Ensemble, users: Any, block: int) -> Any:
+        asked.append(users.tolist())
+        return iter(())
+
+    monkeypatch.setattr(Ensemble, "examined", examined)
+    stars = np.where(np.arange(60)[:, None] % 3 == 0, NAN, 4.0) * np.ones((60, 80))
+    held = ratings_of(stars)
+    able = [user for user in range(60) if user % 3]
+    monkeypatch.setattr(ensemble, "SAMPLED_USERS", 40)
+    learn_weights(night.learnt_on, held, 4.0, 0, 100)
+    assert asked.pop() == able
+    monkeypatch.setattr(ensemble, "SAMPLED_USERS", 30)
+    for seed in (0, 0, 1):
+        learn_weights(night.learnt_on, held, 4.0, seed, 100)
+    assert asked[0] == asked[1] != asked[2]
+    for sample in asked:
+        assert len(sample) == 30
+        assert sample == sorted(set(sample) & set(able))
+
+
+@pytest.mark.parametrize("block", [1, 2, 100])
+def test_examined_are_those_asked_for(block: int, night: Night) -> None:
+    """Users are examined block by block in the order asked for, each with features and candidates of their own."""
+    asked = np.array([40, 3, 17])
+    ((_, whole, candidates),) = night.measured.examined(np.arange(SMALL.n_users), 1000)
+    rows = 0
+    for users, found, chosen in night.measured.examined(asked, block):
+        assert users.tolist() == asked[rows : rows + block].tolist()
+        for name, values in found.items():
+            np.testing.assert_allclose(values, whole[name][users], rtol=1e-9, atol=1e-9)
+        assert chosen.tolist() == candidates[users].tolist()
+        rows += len(users)
+    assert rows == 3
+
+
+@pytest.mark.parametrize("block", [1, 7])
+def test_blocks_do_not_matter(block: int, night: Night) -> None:
+    """However many users are scored at a time, weights, scale and predictions are the same."""
+    other = watched(SMALL, block=block)
+    assert other.weights is not None
+    assert night.weights is not None
+    assert other.weights.figures() == pytest.approx(night.weights.figures(), rel=1e-9, abs=1e-9)
+    for name in night.judged:
+        np.testing.assert_allclose(other.judged[name].predicted, night.judged[name].predicted, rtol=1e-9)
+        assert other.judged[name].listed.tolist() == night.judged[name].listed.tolist()
+
+
+def test_same_seed_same_bytes(night: Night) -> None:
+    """Ratings, parameters and seed decide weights, scores and lists to the last bit; another seed learns otherwise."""
+    assert bytes_of(watched(SMALL)) == bytes_of(night)
+    other = watched(SMALL, seed=1).weights
+    assert other is not None
+    assert night.weights is not None
+    assert other.stars.tobytes() != night.weights.stars.tobytes()
+
+
+def test_input_is_untouched() -> None:
+    """Evaluating leaves every byte of the ratings as it was."""
+    ratings = tastes(1, 20, 30)
+    matrix = ratings.matrix
+    arrays = [matrix.data, matrix.indices, matrix.indptr, ratings.genres, ratings.rated_at]
+    before = [array.tobytes() for array in arrays if array is not None]
+    watched(ratings)
+    assert [array.tobytes() for array in arrays if array is not None] == before
+
+
+# Models that know something by construction
+
+
+@dataclass(frozen=True)
+class Knowing:
+    """A model that has been told its scores."""
+
+    baseline: Baseline
+    rating: Floats  # (n_users, n_items), nan where it cannot say
+
+    def score(self, users: Any) -> Scores:
+        """Say what it was told."""
+        rating = self.rating[users]
+        return Scores(rating, np.where(np.isnan(rating), 0.0, 5.0), rating)
+
+    def weights(self) -> dict[str, Floats]:
+        """Nothing."""
+        return {}
+
+
+def knowing(told: dict[str, Floats], train: Ratings, held: Ratings) -> tuple[dict[str, Judged], Weights | None]:
+    """Models that have been told these stars, and the blend of them, held against the held-out part."""
+
+    def told_all(ratings: Ratings, params: Any, seed: int) -> dict[str, Knowing]:
+        nothing = np.full(train.matrix.shape, NAN)
+        return {name: Knowing(fit_baseline("bias", ratings), told.get(name, nothing)) for name in MODELS}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluate, "fit_all", told_all)
+        return held_against(train, held, QUICK, seed=0, n=5, relevant_from=4.0, block=16)
+
+
+def halves(seed: int = 0) -> tuple[Floats, Ratings, Ratings]:
+    """40 users who gave each of 80 films stars at random: all stars, the training part and the held-out part."""
+    random = np.random.default_rng(seed)
+    stars = random.integers(1, 6, (40, 80)).astype(np.float64)
+    ratings = ratings_of(stars, times=random.random(stars.shape))
+    test = hold_out(ratings, 0)
+    return stars, ratings.keep(~test), ratings.keep(test)
+
+
+def test_each_model_departs_from_its_own_baseline() -> None:
+    """What a model says is measured against its own baseline, and the bias baseline stands in for the blend."""
+    stars, train, _ = halves()
+    kinds = {"user_user": "user_mean", "item_item": "none", "neural": "bias", "popular": "none", "bias": "bias"}
+    baselines = {name: fit_baseline(kind, train) for name, kind in kinds.items()}
+    joined = unblended(train, {name: Knowing(baseline, stars) for name, baseline in baselines.items()})
+    users = np.array([9, 4])
+    ((_, found, _),) = joined.examined(users, 100)
+    for name in PERSONAL:
+        np.testing.assert_allclose(found[name], stars[users] - baselines[name].rows(users), rtol=1e-9, atol=1e-12)
+    for name, stands_in in {**kinds, "blend": "bias"}.items():
+        assert joined.baseline(name).rows(users).tolist() == fit_baseline(stands_in, train).rows(users).tolist()
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_two_halves_make_a_whole(seed: int) -> None:
+    """Of two models that know one half of the films each, the blend knows more than either, in stars and in lists."""
+    stars, train, held = halves(seed)
+    left = np.arange(80) < 40
+    told = {"user_user": np.where(left, stars, NAN), "item_item": np.where(left, NAN, stars)}
+    judged, weights = knowing(told, train, held)
+    found = {name: measure(each, Catalogue(train.matrix, train.genres), 0) for name, each in judged.items()}
+    assert weights is not None
+    for name in told:
+        assert found[name]["fallback_share"] == pytest.approx(0.5, abs=0.1)
+        assert found["blend"]["rmse"] < 0.5 * found[name]["rmse"]
+        assert found["blend"]["precision@5"] > found[name]["precision@5"] + 0.1
+    ahead = gain(judged["blend"], [judged[name] for name in PERSONAL], 0)
+    assert ahead["precision_gain_low@5"] > 0
+    assert ahead["rmse_gain"] > 0.5
+
+
+@pytest.mark.parametrize("name", PERSONAL)
+def test_the_one_that_knows_is_believed(name: str) -> None:
+    """Whichever model knows, its departure has the most weight, and stars that mean the opposite have one below 0."""
+    stars, train, held = halves()
+    for told, sign in ((stars, 1), (6 - stars, -1)):
+        judged, weights = knowing({name: told}, train, held)
+        assert weights is not None
+        figures = weights.figures()
+        for kind in ("stars", "list"):
+            heard = {each: figures[f"{kind}_weight_{each}"] for each in weights.names}
+            pull = heard.pop(name) + heard.pop(f"{name}_sure")  # both say the same here
+            assert sign * pull > 2 * max(abs(value) for value in heard.values())
+        assert np.sqrt(np.mean((judged["blend"].predicted - judged["blend"].truth) ** 2)) < 0.5
+
+
+def test_a_model_without_evidence() -> None:
+    """A model that can say nothing gets no weight and takes nothing away: the blend speaks for every known user."""
+    stars, train, held = halves()
+    judged, weights = knowing({"user_user": stars}, train, held)
+    assert weights is not None
+    figures = weights.figures()
+    for silent in ("item_item", "neural"):
+        for part in ("", "_evidence", "_sure"):
+            assert figures[f"stars_weight_{silent}{part}"] == figures[f"list_weight_{silent}{part}"] == 0.0
+    assert judged["neural"].unsaid.all()
+    assert not judged["blend"].unsaid.any()
+
+
+def test_nobody_knows() -> None:
+    """Where no model can say anything the blend still does, and where nothing could be learnt it says the baseline."""
+    _, train, held = halves()
+    judged, weights = knowing({}, train, held)
+    assert weights is not None
+    assert np.isfinite(judged["blend"].predicted).all()
+    mute = {name: Knowing(fit_baseline("bias", train), np.full(train.matrix.shape, NAN)) for name in MODELS}
+    users = np.array([2, 7])
+    scores = assemble(train, mute, None, 0, 16).score(users)["blend"]
+    np.testing.assert_allclose(scores.rating, fit_baseline("bias", train).rows(users), rtol=1e-12)
+
+
+def test_films_without_genres() -> None:
+    """Without genres `neural` knows nothing, and the blend of the others still lists five films for everyone."""
+    ratings = tastes(2, 40, 60, genres=False, timed=False)
+    found = watched(ratings)
+    assert found.weights is not None
+    assert not any(name.startswith("session") for name in found.weights.names)
+    assert (found.judged["blend"].listed >= 0).all()
+    assert np.isfinite(found.judged["blend"].predicted).all()
+
+
+def test_blend_of_real_models() -> None:
+    """On users of three tastes the blend's stars are closer than any model's, and its lists beat the most popular."""
+    found = evaluate.evaluate(tastes(3, 150, 200), TUNED, seed=0, n=5, relevant_from=4.0, block=64).metrics
+    for name in (*PERSONAL, "bias"):
+        assert found["blend"]["rmse"] < found[name]["rmse"] - 0.05
+    for name in ("popular", "bias", "user_user", "neural"):
+        assert found["blend"]["precision@5"] > found[name]["precision@5"] + 0.03
+    assert found["blend"]["precision@5"] > found["item_item"]["precision@5"] - 0.02
+    assert found["blend"]["rmse_gain"] == pytest.approx(
+        min(found[name]["rmse"] for name in PERSONAL) - found["blend"]["rmse"], rel=1e-12
+    )
+
+
+# The gain
+
+
+def judged_of(hits: list[list[int]], errors: list[float] | None, relevant: tuple[int, ...] = (3, 3, 0)) -> Judged:
+    """Three users and two held-out ratings; None for a model that predicts no stars."""
+    off = np.zeros(2) if errors is None else np.array(errors)
+    return Judged(
+        listed=np.tile(np.arange(3), (3, 1)),
+        hits=np.array(hits, dtype=np.bool_),
+        relevant=np.array(relevant),
+        user=np.array([0, 1]),
+        truth=np.array([3.0, 4.0]),
+        predicted=np.array([3.0, 4.0]) + off,
+        unsaid=np.full(2, errors is None),
+    )
+
+
+NO_HIT = [0, 0, 0]
+OWN = judged_of([[1, 1, 0], [1, 0, 1], NO_HIT], [1.0, -1.0])
+PRECISE = judged_of([[0, 1, 1], [0, 0, 1], NO_HIT], [2.0, 2.0])  # the most hits of the others
+EARLY = judged_of([[1, 0, 0], [1, 0, 0], NO_HIT], [-1.5, 1.5])  # the best NDCG of the others, and the lowest RMSE
+SILENT = judged_of([NO_HIT] * 3, None)
+
+
+def test_gain_by_hand() -> None:
+    """Lists gain on the model that is best by the mean of that figure, user by user, and stars on the lowest RMSE."""
+    second, ideal = 1 / math.log2(3), 1 + 1 / math.log2(3) + 1 / 2
+    # precision 2/3 and 2/3 against PRECISE's 2/3 and 1/3: differences 0 and 1/3, of which two drawn with replacement
+    # are both the lower, or both the higher, a quarter of the time. NDCG against EARLY's 1/ideal each.
+    ahead = (second / ideal, 1 / 2 / ideal)
+    assert gain(OWN, [PRECISE, EARLY, SILENT], seed=0) == pytest.approx(
+        {
+            "precision_gain@3": 1 / 6,
+            "precision_gain_low@3": 0.0,
+            "precision_gain_high@3": 1 / 3,
+            "ndcg_gain@3": sum(ahead) / 2,
+            "ndcg_gain_low@3": min(ahead),
+            "ndcg_gain_high@3": max(ahead),
+            "rmse_gain": 0.5,
+        }
+    )
+
+
+def test_gain_can_be_a_loss() -> None:
+    """Behind the best of the others every gain is below 0."""
+    found = gain(SILENT, [OWN, PRECISE], seed=0)
+    assert found["precision_gain@3"] == pytest.approx(-2 / 3)
+    assert "rmse_gain" not in found  # it predicts no stars
+    assert gain(EARLY, [OWN, PRECISE], seed=0)["rmse_gain"] == pytest.approx(-0.5)
+
+
+def test_gain_on_nothing() -> None:
+    """Without others, relevant films or stars to compare, the figure is left out."""
+    assert gain(OWN, [], seed=0) == {}
+    assert "rmse_gain" not in gain(OWN, [SILENT], seed=0)
+    nobody = judged_of([NO_HIT] * 3, [1.0, 1.0], relevant=(0, 0, 0))
+    assert set(gain(nobody, [nobody], seed=0)) == {"rmse_gain"}
