@@ -485,7 +485,7 @@ def test_blend_of_real_models() -> None:
 # The gain
 
 
-def judged_of(hits: list[list[int]], errors: list[float] | None, relevant: tuple[int, ...] = (3, 3, 0)) -> Judged:
+def judged_of(hits: list[list[int]], errors: list[float] | None, relevant: tuple[int, ...] = (2, 3, 0)) -> Judged:
     """Three users and two held-out ratings; None for a model that predicts no stars."""
     off = np.zeros(2) if errors is None else np.array(errors)
     return Judged(
@@ -508,10 +508,11 @@ SILENT = judged_of([NO_HIT] * 3, None)
 
 def test_gain_by_hand() -> None:
     """Lists gain on the model that is best by the mean of that figure, user by user, and stars on the lowest RMSE."""
-    second, ideal = 1 / math.log2(3), 1 + 1 / math.log2(3) + 1 / 2
+    second = 1 / math.log2(3)  # what a hit in second place is worth; in third, 1/2
     # precision 2/3 and 2/3 against PRECISE's 2/3 and 1/3: differences 0 and 1/3, of which two drawn with replacement
-    # are both the lower, or both the higher, a quarter of the time. NDCG against EARLY's 1/ideal each.
-    ahead = (second / ideal, 1 / 2 / ideal)
+    # are both the lower, or both the higher, a quarter of the time. NDCG against EARLY's first
+    # places, out of the two and three that were to be found.
+    ahead = (second / (1 + second), 1 / 2 / (1 + second + 1 / 2))
     assert gain(OWN, [PRECISE, EARLY, SILENT], seed=0) == pytest.approx(
         {
             "precision_gain@3": 1 / 6,
