@@ -129,7 +129,7 @@ class Found:
         """What is worth a row, with why; each setting once."""
         roles = {"winner": self.best[0], "runner-up": self.best[1], "shipped": self.tried[0], "chosen": self.chosen}
         if "neighbours" in RATINGS[self.model] and self.metric == "rmse":
-            roles |= {"best with all": one for one in reversed(self.best) if one.setting["neighbours"] == "all"}
+            roles["best with all"] = next((one for one in self.best if one.setting["neighbours"] == "all"), self.chosen)
         which = list(dict.fromkeys(id(one) for one in roles.values()))
         rows = {key: [role for role, one in roles.items() if id(one) == key] for key in which}
         return [(", ".join(names), roles[names[0]]) for names in rows.values()]
@@ -285,8 +285,14 @@ def lists_table(found: Found, checks: Sequence[Part]) -> str:
     beside = [f"{part.popular[ndcg]:.4f} / {part.popular[precision]:.4f}" for part in parts]
     lines = [["popular", "", *beside, "1.000", "1.000", "", ""]]
     knob = next(iter(LISTS[found.model]))
-    for one in sorted(found.tried, key=lambda one: one.setting[knob]):
-        role = next((role for role, named in found.named if named is one), "")
+    rows = sorted(found.tried, key=lambda one: one.setting[knob])
+    named = {id(one): role for role, one in found.named}
+    shipped = shipped_setting(found.model, {**RATINGS[found.model], **LISTS[found.model]})
+    if shipped != found.tried[0].setting:  # its other knobs are not the ones fixed here
+        rows.append(attempt(found.model, shipped, parts))
+        named[id(rows[-1])] = "shipped, every knob"
+    for one in rows:
+        role = named.get(id(one), "")
         again = attempt(found.model, one.setting, checks) if role else None
         lines.append([
             role, str(one.setting[knob]),
@@ -309,8 +315,8 @@ def _title(asked: argparse.Namespace, parts: Sequence[Part]) -> str:
     sizes = "; ".join(f"{part.name} {part.train.n_ratings:,} / {part.held.n_ratings:,}" for part in parts)
     return (
         f"Search over {Path(asked.data).name} and the sample, seed {asked.seed}, {asked.trials} trials a model. "
-        f"Ratings fitted on / measured on: {sizes}. `relative`: mean over data sets, to bias or popular; `again`: on {CHECKS} "
-        f"further cuts."
+        f"Ratings fitted on / measured on: {sizes}. `relative`: mean over data sets, to bias or popular; "
+        f"`again`: on {CHECKS} further cuts."
     )
 
 
