@@ -1,7 +1,7 @@
 """Ratings -> knobs: the seeded search behind `models.preset: tuned`, and how the shipped values compare: Markdown.
 
     pip install --constraint constraints.txt --editable '.[bench]'
-    python benchmarks/tune.py                         # MovieLens ml-latest-small and the sample: 15 minutes, one core
+    python benchmarks/tune.py                         # MovieLens ml-latest-small and the sample; docs/tuning.md
     python benchmarks/tune.py --models user_user --trials 10
 
 Three data sets: ml-latest-small by time, the same at random without times, and the generated sample. Of each, a fifth
