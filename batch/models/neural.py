@@ -1,6 +1,7 @@
 """Ratings and genres -> predictions of a two-layer network that knows films by their genres only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,9 +70,21 @@ def _train(ratings: Ratings, targets: Floats, params: Neural, seed: int) -> dict
     shuffled = torch.randperm(ratings.n_ratings, generator=torch.Generator().manual_seed(seed))
     n_held = int(HELD_BACK * ratings.n_ratings)
     run = _Training(ratings, targets, params, seed)
-    _, best = run.train(shuffled[n_held:], shuffled[:n_held] if n_held else shuffled, params.epochs)
-    trained, _ = run.train(shuffled, None, best)
+    with _one_thread():
+        _, best = run.train(shuffled[n_held:], shuffled[:n_held] if n_held else shuffled, params.epochs)
+        trained, _ = run.train(shuffled, None, best)
     return {name: weight.detach().double().numpy() for name, weight in trained.items()}
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A step on a thousand ratings gains nothing from a second thread, and waits long for it where cores are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Training:
