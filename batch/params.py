@@ -125,11 +125,11 @@ PRESETS: dict[str, Models] = {
     "tuned": Models(
         user_user=Neighbourhood(
             baseline="bias",
-            similarity="pearson",
-            overlap_shrinkage=100,
-            support_shrinkage=0.3,
+            similarity="adjusted_cosine",
+            overlap_shrinkage=20,
+            support_shrinkage=1,
             neighbours="all",
-            support_weight=5,
+            support_weight=1.5,
         ),
         item_item=ItemNeighbourhood(
             baseline="bias",
