@@ -16,6 +16,8 @@ PUBLISHED = (*PERSONAL, "blend")
 """The names that lists are published under."""
 CANDIDATES = 100
 """Films of each user that the blend puts in order. Fewer miss some that are liked, more teach nothing."""
+LEAST_RATED = 5
+"""Ratings of a film below which it is no candidate: what two or three people say is chance, however promising."""
 SAMPLED_USERS = 2000
 """Users at most whose held-out ratings the blend is learnt from: 400,000 candidates settle thirty weights."""
 SCALED_USERS = 300
@@ -52,8 +54,9 @@ class Ensemble:
         return features({name: scores[name] for name in PERSONAL}, expected, self.signals.score(users))
 
     def _candidates(self, users: Ints, found: Features) -> Ints:
-        """(b, CANDIDATES) columns, NOBODY where there are fewer."""
-        return best_unseen(promise(found), self.ratings.matrix[users], self.order, CANDIDATES)
+        """(b, CANDIDATES) columns of films that some have rated, NOBODY where there are fewer."""
+        known = self.ratings.item_counts() >= LEAST_RATED  # (n_items,)
+        return best_unseen(np.where(known, promise(found), np.nan), self.ratings.matrix[users], self.order, CANDIDATES)
 
     def examined(self, users: Ints, block: int) -> Iterator[tuple[Ints, Features, Ints]]:
         """Users, their features and their candidates, block by block."""

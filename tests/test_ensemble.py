@@ -173,10 +173,13 @@ def test_learnt_on_other_models_than_are_measured(night: Night) -> None:
 
 
 def test_evidence_is_counted(night: Night) -> None:
-    """Every held-out rating teaches stars, and every unseen film is a candidate where there are few, liked or not."""
+    """Every held-out rating teaches stars; where films are few, each unseen one that five have rated teaches order."""
     assert night.weights is not None
     assert night.weights.n_pairs == night.learnt_from.n_ratings
-    assert night.weights.n_liked == int((night.learnt_from.matrix.data >= 4.0).sum())
+    known = night.learnt_on.ratings.item_counts() >= 5  # (n_items,)
+    held = night.learnt_from.matrix
+    liked = (held.data >= 4.0) & known[held.indices]
+    assert night.weights.n_liked == int(liked.sum()) < int((held.data >= 4.0).sum())
     names = set(night.weights.names)
     assert {f"{name}{part}" for name in PERSONAL for part in ("", "_evidence", "_sure")} < names
     assert {"preference", "liking", "session_5", "fame", "user_effect", "item_effect", "affinity"} < names
@@ -245,7 +248,7 @@ def test_every_model_and_the_blend(night: Night) -> None:
 
 @pytest.mark.parametrize("n", [1, 7, 100])
 def test_candidates_are_the_most_promised(n: int, night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Candidates are the unseen films that both tastes promise most; only they have a chance above 0."""
+    """Candidates are the unseen films, rated by five or more, that both tastes promise most; only they are above 0."""
     monkeypatch.setattr(ensemble, "CANDIDATES", n)
     users = np.array([3, 40])
     signals = night.measured.signals.score(users)
@@ -254,7 +257,9 @@ def test_candidates_are_the_most_promised(n: int, night: Night, monkeypatch: pyt
         promised = np.round(signals["preference"][row] + signals["liking"][row], 6)
         seen = set(night.measured.ratings.matrix[[user]].indices.tolist())
         counts = night.measured.ratings.item_counts()
-        unseen = sorted(set(range(80)) - seen, key=lambda item: (-promised[item], -counts[item], item))
+        able = {item for item in range(80) if counts[item] >= 5} - seen
+        assert 0 < len(able) < 80 - len(seen)
+        unseen = sorted(able, key=lambda item: (-promised[item], -counts[item], item))
         assert set(np.flatnonzero(relevance[row] > 0).tolist()) == set(unseen[:n])
 
 
@@ -264,11 +269,11 @@ def test_scale_is_of_the_measured_fit(night: Night) -> None:
     assert blend is not None
     assert blend.weights is not None
     users = np.flatnonzero(measured.ratings.user_counts())
-    seen = measured.ratings.matrix.toarray() > 0
+    no_candidate = (measured.ratings.matrix.toarray() > 0) | (measured.ratings.item_counts() < 5)
     ((_, found, _),) = measured.examined(users, 1000)
     assert tuple(found) == blend.weights.names
     for feature, values in enumerate(found.values()):
-        lines = [values[row][~seen[user]] for row, user in enumerate(users)]  # all unseen films are candidates
+        lines = [values[row][~no_candidate[user]] for row, user in enumerate(users)]  # fewer than a hundred
         everything = np.concatenate(lines)
         within = np.concatenate([line - line.mean() for line in lines])
         assert blend.scale.mean[feature] == pytest.approx(everything.mean(), rel=1e-9, abs=1e-12)
