@@ -25,25 +25,30 @@ By time alone it learns what people rate at the end of a session, and is lost on
 
 def hold_out(ratings: Ratings, seed: int) -> Bools:
     """Which ratings are the test part, (n_ratings,): each user's last by time, or seeded where a time is missing."""
-    random = np.random.default_rng(seed).random(ratings.n_ratings)
-    order = random
-    if ratings.rated_at is not None:
-        order = np.where(np.isin(ratings.user_of_rating(), ratings.timeless_users()), random, ratings.rated_at)
-    return _from_end(ratings, order) <= np.floor(HELD_OUT * ratings.user_counts())[ratings.user_of_rating()]
+    _, order = _orders(ratings, seed)
+    return _from_end(ratings, order) <= _share(ratings)
 
 
 def hold_out_mixed(ratings: Ratings, seed: int) -> Bools:
     """Which ratings the blend is learnt on, (n_ratings,): as many, most of them the last by time, the others seeded."""
-    latest = hold_out(ratings, seed)
-    count = np.floor(HELD_OUT * ratings.user_counts())[ratings.user_of_rating()]  # (n_ratings,)
-    late = np.ceil(LATEST * count)
-    if ratings.rated_at is None:
-        return latest
-    random = np.random.default_rng(seed).random(ratings.n_ratings)  # (n_ratings,)
-    timeless = np.isin(ratings.user_of_rating(), ratings.timeless_users())
-    order = np.where(timeless, random, ratings.rated_at)
+    random, order = _orders(ratings, seed)
+    late = np.ceil(LATEST * _share(ratings))
     last = _from_end(ratings, order) <= late
-    return last | (_from_end(ratings, np.where(last, -1.0, random)) <= count - late)
+    return last | (_from_end(ratings, np.where(last, -1.0, random)) <= _share(ratings) - late)
+
+
+def _share(ratings: Ratings) -> Floats:
+    """How many of the user's ratings are held out, beside each rating, (n_ratings,)."""
+    return np.floor(HELD_OUT * ratings.user_counts())[ratings.user_of_rating()]
+
+
+def _orders(ratings: Ratings, seed: int) -> tuple[Floats, Floats]:
+    """A random number beside each rating, 0 to 1, and its time, or that number for users with a time missing."""
+    random = np.random.default_rng(seed).random(ratings.n_ratings)
+    if ratings.rated_at is None:
+        return random, random
+    timeless = np.isin(ratings.user_of_rating(), ratings.timeless_users())
+    return random, np.where(timeless, random, ratings.rated_at)
 
 
 def _from_end(ratings: Ratings, order: Floats) -> Floats:

@@ -165,6 +165,17 @@ def test_early_stopping_finds_how_long_to_train(patience: int) -> None:
     assert odd == 0
     assert 1 <= best < params.epochs - patience
     assert all((steps[-1][shape] == kept[shape]).all() for shape in kept)
+    held = torch.randperm(data.n_ratings, generator=torch.Generator().manual_seed(0))[
+        : int(0.1 * data.n_ratings)
+    ].numpy()
+    off = fit_baseline("bias", data).deviations(data).data[held]
+    users, items = data.user_of_rating()[held], data.matrix.indices[held]
+    errors = []
+    for step in steps[: best + patience]:
+        hidden = data.genres[items] @ step[(32, 12)].T + step[(32,)]  # (n_held, 32)
+        said = (hidden * step[(25, 32)][users]).sum(axis=1) + step[(25,)][users]
+        errors.append(float(np.mean((said - off) ** 2)))
+    assert int(np.argmin(errors)) + 1 == best
     np.testing.assert_allclose(steps[best + patience][(32, 12)], steps[0][(32, 12)], atol=0.02)
     # the first had begun to memorise when it ended: on films it was never shown, it does worse
     last = steps[best + patience - 1]
