@@ -143,27 +143,28 @@ def test_weight_decay_pulls_towards_the_mean() -> None:
     assert away[3] < 0.05
 
 
-def noise(n_users: int, n_items: int, n_genres: int) -> tuple[Ratings, list[tuple[int, int, float]]]:
-    """Stars by chance, genres by chance: there is nothing to learn, only to memorise; and cells withheld."""
+def noisy(n_users: int, n_items: int, n_genres: int) -> tuple[Ratings, list[tuple[int, int, float]]]:
+    """Stars by taste and as much by chance: there is something to learn, and more to memorise; and cells withheld."""
     random = np.random.default_rng(3)
-    stars = random.integers(1, 6, (n_users, n_items)).astype(np.float64)
+    likes, chance = random.normal(size=(n_users, n_genres)), random.normal(scale=1.5, size=(n_users, n_items))
+    genres = (random.random((n_items, n_genres)) < 0.5).astype(np.float64)
+    stars = np.clip(np.rint(3 + 0.6 * (likes @ (genres - 0.5).T) + chance), 1, 5)
     withheld = random.random(stars.shape) < 0.3
     cells = [(u, i, stars[u, i]) for u, i in np.argwhere(withheld).tolist()]
-    genres = (random.random((n_items, n_genres)) < 0.5).astype(np.float64)
     return ratings_of(np.where(withheld, NAN, stars), genres=genres), cells
 
 
 @pytest.mark.parametrize("patience", [2, 7])
 def test_early_stopping_finds_how_long_to_train(patience: int) -> None:
     """A first training ends `patience` epochs after its best one; a second, on everything, takes as many as that."""
-    data, unseen = noise(25, 40, 12)
+    data, unseen = noisy(25, 40, 12)
     params = knobs(baseline="bias", patience=patience, batch_size=100_000, learning_rate=0.05)
     with steps_taken() as steps:  # one step is one epoch
         model = neural.fit(data, params, 0)
     kept = {array.shape: array for array in model.weights().values()}
     best, odd = divmod(len(steps) - patience, 2)
     assert odd == 0
-    assert 1 <= best < params.epochs - patience
+    assert 1 < best < params.epochs - patience
     assert all((steps[-1][shape] == kept[shape]).all() for shape in kept)
     held = torch.randperm(data.n_ratings, generator=torch.Generator().manual_seed(0))[
         : int(0.1 * data.n_ratings)
