@@ -68,7 +68,8 @@ def demo(
     from batch.telemetry import start_logging
 
     start_logging(verbose=False)
-    demonstrate(folder)
+    if demonstrate(folder).status == "rejected":
+        raise typer.Exit(REFUSED)
 
 
 @app.command()

@@ -12,7 +12,7 @@ from batch.config import ArtifactSettings, load_config, shipped_text
 from batch.database import open_database, prepare, run_lock
 from batch.ingest import ingest
 from batch.sample import write_sample
-from batch.show import ingest_reports, metrics_table, side_by_side
+from batch.show import ingest_reports, metrics_table, outcome_lines, side_by_side
 
 USERS = 5
 """Whose lists are shown."""
@@ -24,7 +24,7 @@ class NotOursError(RecbatchError):
     """The folder holds somebody's own files, which a demonstration must not touch."""
 
 
-def demonstrate(folder: Path) -> None:
+def demonstrate(folder: Path) -> nightly.Outcome:
     """Everything a first look needs; a second call works on what the first one left."""
     settings, files = folder / "config.yaml", [folder / name for name in SAMPLE]
     taken = [file.name for file in (settings, *files) if file.exists()]
@@ -46,6 +46,9 @@ def demonstrate(folder: Path) -> None:
     with run_lock(database):
         ingest_reports(ingest(database, config.ingest.paths, nightly.ingest_settings(config)))
     outcome = nightly.run(database, config, nightly.Order(datetime.now(UTC).date()))
+    if outcome.status == "rejected":  # by thresholds that somebody changed in the folder's settings
+        outcome_lines(outcome)
+        return outcome
     typer.echo(f"run {outcome.run_id} is {outcome.status}: {sum(outcome.rows.values()):,} rows\n")
     with database.reader.connect() as connection:
         models = query.models(connection)
@@ -54,3 +57,4 @@ def demonstrate(folder: Path) -> None:
             side_by_side([query.top(connection, user, model=model) for model in models])
     metrics_table(outcome.metrics)
     typer.echo(f"Every command works there: cd {folder} && recbatch top {shlex.quote(people[0])}")
+    return outcome

@@ -86,6 +86,16 @@ def test_a_second_demo_works_on_the_first(demo: tuple[Path, str]) -> None:
     assert (folder / "user_reviews.csv").stat().st_mtime_ns == before
 
 
+def test_a_demo_that_gates_refuse_says_so(tmp_path: Path) -> None:
+    """Where the folder's settings ask too much, `recbatch demo` names the gate and ends with 3, first night or not."""
+    assert recbatch(tmp_path, "sample-data", "demo", "--users", "60", "--films", "80").returncode == 0
+    (tmp_path / "demo" / "config.yaml").write_text("gate: {min_precision_of_popular: 1000}\n")
+    refused = recbatch(tmp_path, "demo")
+    assert refused.returncode == 3
+    assert "gate precision_of_popular_blend: " in refused.stdout
+    assert "nothing was published" in refused.stderr
+
+
 def test_an_unknown_user_gets_the_popular_list(demo: tuple[Path, str]) -> None:
     """`top` for someone unknown shows what is popular, and says that it does."""
     told = recbatch(demo[0], "top", "Nobody Here")
