@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from batch.metrics import Catalogue, Judged, gini, interval, measure
+from batch.metrics import Catalogue, Judged, gain, gini, interval, measure
 from batch.ratings import NOBODY
 
 
@@ -80,3 +80,60 @@ def test_nothing_to_say_leaves_no_figure() -> None:
     rated = sparse.csr_array((2, 3))
     empty = judged([[NOBODY], [NOBODY]], [set(), set()])
     assert measure(empty, Catalogue(rated, np.zeros((3, 0))), 0) == {"users": 0.0, "coverage@1": 0.0}
+
+
+def judged_of(hits: list[list[int]], errors: list[float] | None, relevant: tuple[int, ...] = (2, 3, 0)) -> Judged:
+    """Three users and two held-out ratings; None for a model that predicts no stars."""
+    off = np.zeros(2) if errors is None else np.array(errors)
+    return Judged(
+        listed=np.tile(np.arange(3), (3, 1)),
+        hits=np.array(hits, dtype=np.bool_),
+        relevant=np.array(relevant),
+        user=np.array([0, 1]),
+        truth=np.array([3.0, 4.0]),
+        predicted=np.array([3.0, 4.0]) + off,
+        unsaid=np.full(2, errors is None),
+    )
+
+
+NO_HIT = [0, 0, 0]
+OWN = judged_of([[1, 1, 0], [1, 0, 1], NO_HIT], [1.0, -1.0])
+PRECISE = judged_of([[0, 1, 1], [0, 0, 1], NO_HIT], [2.0, 2.0])  # the most hits of the others
+EARLY = judged_of([[1, 0, 0], [1, 0, 0], NO_HIT], [-1.5, 1.5])  # the best NDCG of the others, and the lowest RMSE
+SILENT = judged_of([NO_HIT] * 3, None)
+
+
+def test_gain_by_hand() -> None:
+    """Lists gain on the model that is best by the mean of that figure, user by user, and stars on the lowest RMSE."""
+    second = 1 / math.log2(3)  # what a hit in second place is worth; in third, 1/2
+    # precision 2/3 and 2/3 against PRECISE's 2/3 and 1/3: differences 0 and 1/3, of which two drawn with replacement
+    # are both the lower, or both the higher, a quarter of the time. NDCG against EARLY's first
+    # places, out of the two and three that were to be found.
+    ahead = (second / (1 + second), 1 / 2 / (1 + second + 1 / 2))
+    assert gain(OWN, [PRECISE, EARLY, SILENT], seed=0) == pytest.approx(
+        {
+            "precision_gain@3": 1 / 6,
+            "precision_gain_low@3": 0.0,
+            "precision_gain_high@3": 1 / 3,
+            "ndcg_gain@3": sum(ahead) / 2,
+            "ndcg_gain_low@3": min(ahead),
+            "ndcg_gain_high@3": max(ahead),
+            "rmse_gain": 0.5,
+        }
+    )
+
+
+def test_gain_can_be_a_loss() -> None:
+    """Behind the best of the others every gain is below 0."""
+    found = gain(SILENT, [OWN, PRECISE], seed=0)
+    assert found["precision_gain@3"] == pytest.approx(-2 / 3)
+    assert "rmse_gain" not in found  # it predicts no stars
+    assert gain(EARLY, [OWN, PRECISE], seed=0)["rmse_gain"] == pytest.approx(-0.5)
+
+
+def test_gain_on_nothing() -> None:
+    """Without others, relevant films or stars to compare, the figure is left out."""
+    assert gain(OWN, [], seed=0) == {}
+    assert "rmse_gain" not in gain(OWN, [SILENT], seed=0)
+    nobody = judged_of([NO_HIT] * 3, [1.0, 1.0], relevant=(0, 0, 0))
+    assert set(gain(nobody, [nobody], seed=0)) == {"rmse_gain"}
