@@ -356,7 +356,12 @@ def test_poisoned_nights_are_refused(sampled: Database, tmp_path: Path) -> None:
         (
             dict(zip(true, shuffled.tolist(), strict=True)),
             {},
-            {"churn_neural", *(f"rmse_of_published_{model}" for model in PUBLISHED)},
+            {
+                "churn_neural",
+                "films_share_neural",
+                "precision_of_published_blend",
+                *(f"rmse_of_published_{model}" for model in PUBLISHED),
+            },
         ),
         (half, {}, {f"{what}_share_{model}" for what in ("users", "rows") for model in PUBLISHED}),
         (true, wild, {"rmse_of_bias_neural", "rmse_of_published_neural", "churn_neural", "scores_not_finite"}),
