@@ -1,0 +1,153 @@
+"""A shape and a seed -> made-up ratings in MovieLens format: long tails of films and users, latent tastes.
+
+    python benchmarks/shapes.py 1m FOLDER      # ratings.csv and movies.csv; a few minutes for 25m
+
+Users belong to groups of taste. A group draws films by fame times exp(taste . film), each user every film at most once;
+stars are a mean, the effects of user and film, the user's own taste, and noise. Fame falls with rank as
+(rank + n_items / 200) ^ -1.7, so that the most rated film of `25m` has about 50,000 ratings and half of all films less
+than 33; the number of ratings of a user is lognormal above 20, with a median of 81. MovieLens 25M has 81,000, 6 and 71.
+"""
+
+import argparse
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+GENRES = [
+    "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy", "Film-Noir",
+    "Horror", "IMAX", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+]  # fmt: skip
+FACTORS, GROUPS = 8, 48
+LEAST_RATED = 20
+"""Ratings of a user, as in MovieLens."""
+SPREAD = 1.24
+"""Standard deviation of the logarithm of what users rate above that: their mean is twice their median."""
+BASE = 3.0
+"""Stars of an average film; what people choose to rate is better, 3.6 on average."""
+MOST_RATED = 0.5
+"""Share of all films that the most eager user rates."""
+USERS_A_BLOCK = 4000
+FIRST_DAY, A_DAY = 820_454_400, 86_400  # 1996-01-01, seconds
+
+
+@dataclass(frozen=True)
+class Shape:
+    n_users: int
+    n_items: int
+    n_ratings: int  # about
+
+
+SHAPES = {
+    "100k": Shape(610, 9_742, 100_000),
+    "300k": Shape(1_800, 6_000, 300_000),
+    "1m": Shape(6_040, 3_706, 1_000_000),
+    "3m": Shape(20_000, 8_000, 3_000_000),
+    "10m": Shape(69_878, 10_677, 10_000_000),
+    "25m": Shape(162_541, 59_047, 25_000_000),
+}
+"""The first, third, fifth and last are those of MovieLens latest-small, 1M, 10M and 25M."""
+
+
+@dataclass(frozen=True)
+class Films:
+    genres: npt.NDArray[np.bool_]  # (n_items, 19)
+    tastes: Floats  # (n_items, FACTORS)
+    effect: Floats  # (n_items,) stars
+    chances: Floats  # (GROUPS, n_items) cumulated chance of being the next film that a user of this group rates
+    group_tastes: Floats  # (GROUPS, FACTORS)
+
+
+def films(shape: Shape, seed: int) -> Films:
+    """Who is famous, how good they are, and which groups like them."""
+    random = np.random.default_rng([seed, 0])
+    n = shape.n_items
+    genres = random.random((n, len(GENRES))).argsort(axis=1) < random.integers(1, 4, n)[:, None]
+    tastes = genres @ random.normal(0, 0.5, (len(GENRES), FACTORS)) + random.normal(0, 0.35, (n, FACTORS))
+    fame = (random.permutation(n) + max(n / 200, 50)) ** -1.7
+    logarithm = np.log(fame)
+    effect = 0.15 * (logarithm - logarithm.mean()) / logarithm.std() + random.normal(0, 0.35, n)
+    group_tastes = random.normal(0, 0.45, (GROUPS, FACTORS))
+    chances = fame * np.exp(group_tastes @ tastes.T)
+    chances = np.cumsum(chances, axis=1)
+    return Films(genres, tastes, effect, chances / chances[:, -1:], group_tastes)
+
+
+def ratings(shape: Shape, seed: int) -> Iterator[tuple[Ints, Ints, Floats, Ints]]:
+    """User, film, stars and time of each rating, (n,) each, block by block of users."""
+    all_films = films(shape, seed)
+    for block, start in enumerate(range(0, shape.n_users, USERS_A_BLOCK)):
+        n_users = min(USERS_A_BLOCK, shape.n_users - start)
+        random = np.random.default_rng([seed, 1, block])
+        group = random.integers(0, GROUPS, n_users)  # (n_users,)
+        user, item = _rated(shape, all_films, group, random)
+        taste = all_films.group_tastes[group] + random.normal(0, 0.3, (n_users, FACTORS))
+        stars = BASE + random.normal(0, 0.4, n_users)[user] + all_films.effect[item]
+        stars += 0.6 * (taste[user] * all_films.tastes[item]).sum(axis=1) + random.normal(0, 0.75, len(user))
+        pauses = random.exponential(40, len(user)) * np.where(random.random(len(user)) < 0.03, 5000, 1)
+        times = np.cumsum(pauses)
+        first = np.searchsorted(user, np.arange(n_users))
+        times += (FIRST_DAY + random.random(n_users) * 8000 * A_DAY - times[np.minimum(first, len(user) - 1)])[user]
+        yield user + start, item, np.clip(np.round(stars * 2) / 2, 0.5, 5.0), times.astype(np.int64)
+
+
+def _rated(shape: Shape, all_films: Films, group: Ints, random: np.random.Generator) -> tuple[Ints, Ints]:
+    """Who rated which film, by user, in random order."""
+    n_users, n_items = len(group), shape.n_items
+    eagerness = np.exp(random.normal(0, SPREAD, n_users) - SPREAD**2 / 2)
+    wanted = LEAST_RATED + (max(shape.n_ratings / shape.n_users - LEAST_RATED, 1) * eagerness).astype(np.int64)
+    wanted = np.minimum(wanted, max(int(MOST_RATED * n_items), LEAST_RATED))
+    cells = np.empty(0, dtype=np.int64)  # user * n_items + item
+    missing = wanted
+    for _ in range(12):
+        drawn_by = np.repeat(np.arange(n_users), (missing * 1.5).astype(np.int64) + (missing > 0) * 4)
+        drawn = random.random(len(drawn_by))
+        items = np.empty(len(drawn_by), dtype=np.int64)
+        by_group = np.argsort(group[drawn_by], kind="stable")
+        ends = np.cumsum(np.bincount(group[drawn_by], minlength=GROUPS))
+        for which, mine in enumerate(np.split(by_group, ends[:-1])):
+            items[mine] = np.searchsorted(all_films.chances[which], drawn[mine])
+        cells = np.unique(np.concatenate([cells, drawn_by * n_items + items]))
+        missing = np.maximum(wanted - np.bincount(cells // n_items, minlength=n_users), 0)
+        if not missing.any():
+            break
+    user, order = cells // n_items, random.random(len(cells))
+    cells = cells[np.lexsort((order, user))]
+    user = cells // n_items
+    place = np.arange(len(user)) - np.searchsorted(user, np.arange(n_users))[user]
+    kept = place < wanted[user]
+    return user[kept], cells[kept] % n_items
+
+
+def write(shape: Shape, folder: Path, seed: int = 20261123) -> int:
+    """Write ratings.csv and movies.csv; returns how many ratings."""
+    folder.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with (folder / "ratings.csv").open("w", encoding="ascii") as out:
+        out.write("userId,movieId,rating,timestamp\n")
+        for user, item, stars, times in ratings(shape, seed):
+            lines = zip((user + 1).tolist(), (item + 1).tolist(), stars.tolist(), times.tolist(), strict=True)
+            out.writelines(f"{u},{i},{s},{t}\n" for u, i, s, t in lines)
+            count += len(user)
+    with (folder / "movies.csv").open("w", encoding="ascii", newline="") as out:
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["movieId", "title", "genres"])
+        for number, has in enumerate(films(shape, seed).genres, 1):
+            named = "|".join(name for name, is_one in zip(GENRES, has, strict=True) if is_one)
+            writer.writerow([number, f"Film {number} ({1930 + number % 90})", named])
+    return count
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shape", choices=SHAPES)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=20261123)
+    asked = parser.parse_args()
+    print(f"{write(SHAPES[asked.shape], asked.folder, asked.seed):,} ratings")
