@@ -11,7 +11,6 @@ from surprise import BaselineOnly, Dataset, KNNBaseline, KNNWithMeans, Reader
 from batch.models import Model, item_item, user_user
 from batch.models.baseline import fit_baseline
 from batch.models.similarity import profiles, sparse_similarities
-from batch.models.similarity import similarities as of_rows
 from batch.params import ItemNeighbourhood
 from batch.rank import best_unseen, tie_order
 from batch.ratings import Ratings, blocks
@@ -141,18 +140,38 @@ def test_baseline_cells(data: str, baseline: str) -> None:
 
 
 @pytest.mark.parametrize("neighbours", ["all", 3])
-@pytest.mark.parametrize("block", [1, 7, 1000])
-def test_similarities_in_blocks(block: int, neighbours: int | str) -> None:
-    """Made so many rows at a time or all at once, the similarities are the same, those of the formula pair by pair."""
+def test_similarities(neighbours: int | str) -> None:
+    """Similarities between all rows are those of the formula pair by pair."""
     ratings, (lines, _, off) = DATA["whole"], table("whole", "bias")
     params = params_of("adjusted_cosine", "bias").model_copy(update={"neighbours": neighbours, "overlap_shrinkage": 2})
     fast = profiles(ratings.matrix, fit_baseline("bias", ratings).deviations(ratings), params)
     slow = heard(*similarities("adjusted_cosine", lines, off), 2, neighbours)  # (n_users, n_users)
-    together = sparse_similarities(fast).toarray()
-    assert (
-        np.concatenate([of_rows(fast, rows) for rows in blocks(ratings.n_users, block)]).tolist() == together.tolist()
-    )
-    np.testing.assert_allclose(together, slow, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(sparse_similarities(fast).toarray(), slow, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("neighbours", ["all", 3])
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("block", [1, 7])
+def test_scores_in_blocks(block: int, name: str, neighbours: int | str) -> None:
+    """Scored so many users at a time or all at once, every byte is the same."""
+    ratings = DATA["whole"]
+    params = params_of("pearson", "bias").model_copy(update={"neighbours": neighbours, "overlap_shrinkage": 2})
+    model = MODELS[name].fit(ratings, params, 0)
+    in_blocks = [model.score(rows).rating for rows in blocks(ratings.n_users, block)]
+    assert np.concatenate(in_blocks).tobytes() == model.score(np.arange(ratings.n_users)).rating.tobytes()
+
+
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_single_precision(similarity: str, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sums that large data is given are the formula's to 1e-5, and silent where it is."""
+    ratings, params = DATA["whole"], params_of(similarity, "bias", variant)
+    exact = user_user.fit(ratings, params, 0)
+    monkeypatch.setattr(user_user, "SINGLE_FROM", 0)
+    found = user_user.fit(ratings, params, 0)
+    assert (exact.crowd.talk.values.dtype, found.crowd.talk.values.dtype) == (np.float64, np.float32)
+    for single, double in zip(everyone(found, ratings), everyone(exact, ratings), strict=True):
+        np.testing.assert_allclose(single, double, rtol=1e-5, atol=1e-5)
 
 
 def surprise_set(ratings: Ratings) -> Dataset:

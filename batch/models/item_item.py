@@ -33,7 +33,7 @@ class ItemItem:
     def score(self, users: Ints) -> Scores:
         """Score every item for these users, (b,)."""
         weighted, support = recalled(users, self.deviations, self.voices, len(self.baseline.item))  # (b, n_items)
-        scores = predict(self.baseline.rows(users), weighted, support, self.params)
+        scores = predict(self.baseline, users, weighted, support, self.params)
         if self.preference is None:
             return scores
         relevance = np.where(support > 0, self.preference.score(users), np.nan)

@@ -8,7 +8,7 @@ from scipy import sparse
 from batch.models import kernels
 from batch.models.kernels import ALL, COSINE, FULL_COSINE, PEARSON, Cells, Likeness, cells
 from batch.params import Neighbourhood
-from batch.ratings import Floats, Ints, Sparse
+from batch.ratings import Floats, Sparse
 
 KINDS = {"cosine": COSINE, "adjusted_cosine": COSINE, "pearson": PEARSON, "full_cosine": FULL_COSINE}
 
@@ -34,16 +34,11 @@ def profiles(ratings: Sparse, deviations: Sparse, params: Neighbourhood) -> Prof
     """
     values = deviations if params.similarity == "adjusted_cosine" else ratings
     m = values.shape[0]
-    row_of_cell = np.repeat(np.arange(m), np.diff(values.indptr))
+    row_of_cell = np.repeat(np.arange(m, dtype=np.int32), np.diff(values.indptr))
     squares = np.bincount(row_of_cell, weights=values.data**2, minlength=m).astype(np.float64)
     k = ALL if params.neighbours == "all" else params.neighbours
     like = Likeness(KINDS[params.similarity], float(params.overlap_shrinkage), k)
     return Profiles(cells(values), cells(values.T.tocsr()), squares, like)
-
-
-def similarities(profiles: Profiles, rows: Ints) -> Floats:
-    """s between these rows, (b,), and all rows: (b, m)."""
-    return kernels.similarities(profiles.rows, profiles.columns, profiles.squares, profiles.like, rows)
 
 
 def sparse_similarities(profiles: Profiles) -> Sparse:

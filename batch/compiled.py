@@ -13,8 +13,8 @@ inner = njit(error_model="numpy")
 """Compiled into whichever loop calls it. It must stand in the same file: the cache knows changes of that file only."""
 
 
-def compiled(*signature: Any) -> Callable[[Loop], Loop]:
-    """Compile for these argument types, when the module is imported; the loop runs without the interpreter's lock.
+def compiled(*signatures: tuple[Any, ...]) -> Callable[[Loop], Loop]:
+    """Compile for these types of arguments, when the module is imported; the loop runs without the interpreter's lock.
 
     The code is kept in NUMBA_CACHE_DIR, else beside the module, else under the home folder; where none of them can be
     written, it is compiled anew in each process.
@@ -22,9 +22,9 @@ def compiled(*signature: Any) -> Callable[[Loop], Loop]:
 
     def compile_now(loop: Loop) -> Loop:
         try:
-            return njit(signature, nogil=True, error_model="numpy", cache=_may_be_kept())(loop)
+            return njit(list(signatures), nogil=True, error_model="numpy", cache=_may_be_kept())(loop)
         except (RuntimeError, OSError):  # numba found no folder to write in; or the disk is full
-            return njit(signature, nogil=True, error_model="numpy")(loop)
+            return njit(list(signatures), nogil=True, error_model="numpy")(loop)
 
     return compile_now
 
