@@ -1,13 +1,13 @@
 """The models' scores and the signals -> one score: stars by ridge regression, relevance by logistic regression."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
-from batch.models import Scores
-from batch.ratings import NOBODY, Bools, Floats, Ints
+from batch.ratings import Bools, Floats, Ints
 
 SHRINKAGE, INVERSE_PENALTY = 100.0, 1.0
 """L2 of the ridge regression, in held-out ratings, and scikit-learn's C of the logistic one."""
@@ -15,24 +15,28 @@ LEAST_LIKED = 30
 """Held-out liked films among the candidates below which nothing is learnt: as many as there are features."""
 
 Features = Mapping[str, Floats]
+"""name -> (p,) of so many cells."""
 
 
-def features(scores: Mapping[str, Scores], expected: Mapping[str, Floats], signals: Features) -> dict[str, Floats]:
-    """name -> (b, n_items): the signals, and of each model how far it departs from its baseline, and on what evidence.
+class Said(NamedTuple):
+    """What one model says of some cells, and what it would say of anyone, (p,) each."""
 
-    `expected` is each model's own baseline, (b, n_items). A model that cannot say departs by 0 on evidence 0.
+    rating: Floats  # stars
+    support: Floats
+    expected: Floats  # stars, by the model's own baseline
+
+
+def features(signals: Features, models: Mapping[str, Said]) -> dict[str, Floats]:
+    """name -> (p,): the signals, and of each model how far it departs from its baseline, and on what evidence.
+
+    A model that cannot say departs by 0 on evidence 0.
     """
     found = dict(signals)
-    for name, said in scores.items():
-        departure = np.where(said.support > 0, said.rating - expected[name], 0.0)
+    for name, said in models.items():
+        departure = np.where(said.support > 0, said.rating - said.expected, 0.0)
         evidence = np.log1p(said.support)
         found |= {name: departure, f"{name}_evidence": evidence, f"{name}_sure": departure * evidence}
     return found
-
-
-def promise(found: Features) -> Floats:
-    """What candidates are chosen by, (b, n_items): the two learnt tastes alone, which need no blend."""
-    return found["preference"] + found["liking"]
 
 
 @dataclass(frozen=True)
@@ -125,55 +129,39 @@ class Blend:
     weights: Weights | None
     scale: Scale
 
-    def combine(
-        self, found: Features, baseline: Floats, candidates: Ints, support: Floats, models: Sequence[str]
-    ) -> Scores:
-        """Score every item of a block: `baseline` is mu + b_u + b_i, `support` the user's ratings, (b, n_items) each.
-
-        Relevance is the chance that a candidate is liked, 0 to 1; the other films come behind them, below 0.
-        """
-        relevance = expit(promise(found)) - 1.0  # (b, n_items)
-        listed = candidates != NOBODY  # (b, k)
-        rows, _ = np.nonzero(listed)
+    def stars(self, found: Features, expected: Floats, models: Sequence[str]) -> Floats:
+        """The rating of some cells, (p,), `expected` being mu + b_u + b_i."""
         if self.weights is None:
-            rating = baseline + sum((found[name] for name in models), np.zeros_like(baseline)) / max(len(models), 1)
-            relevance[rows, candidates[listed]] += 1.0
-        else:
-            rating = np.full(baseline.shape, self.weights.average)
-            for feature, name in enumerate(self.weights.names):
-                step = self.weights.stars[feature] / self.scale.spread[feature]  # stars per unit
-                rating += step * (found[name] - self.scale.mean[feature])
-            centred, _ = among_candidates(found, candidates)
-            odds = self.weights.odds + (centred / self.scale.spread_in_list) @ self.weights.relevance
-            relevance[rows, candidates[listed]] = expit(odds)
-        known = support > 0
-        return Scores(np.where(known, rating, np.nan), support, np.where(known, relevance, np.nan))
+            return expected + sum((found[name] for name in models), np.zeros_like(expected)) / max(len(models), 1)
+        rating = np.full(len(expected), self.weights.average)
+        for feature, name in enumerate(self.weights.names):
+            step = self.weights.stars[feature] / self.scale.spread[feature]  # stars per unit
+            rating += step * (found[name] - self.scale.mean[feature])
+        return rating
+
+    def chances(self, found: Features, rows: Ints, promised: Floats) -> Floats:
+        """How likely each candidate is to be liked, 0 to 1, (p,); `rows` tells whose it is, users in order.
+
+        Without weights the candidates keep the order of what they are promised, (p,).
+        """
+        if self.weights is None:
+            return expit(promised)
+        centred = less_own_mean(table(found), rows)
+        return expit(self.weights.odds + (centred / self.scale.spread_in_list) @ self.weights.relevance)
 
 
-def among_candidates(found: Features, candidates: Ints) -> tuple[Floats, Floats]:
-    """Features of the candidates, (n_listed, n_features): less the mean of the user's candidates, and as they are."""
-    listed = candidates != NOBODY  # (b, k)
-    count = np.maximum(listed.sum(axis=1), 1)[:, None]  # (b, 1)
-    centred, levels = [], []
-    for cells in _taken(found, np.maximum(candidates, 0)):
-        mean = np.where(listed, cells, 0.0).sum(axis=1, keepdims=True) / count
-        centred.append((cells - mean)[listed])
-        levels.append(cells[listed])
-    return np.stack(centred, axis=1), np.stack(levels, axis=1)
+def table(found: Features) -> Floats:
+    """(p, n_features)"""
+    return np.stack(list(found.values()), axis=1)
 
 
-def held_of(found: Features, candidates: Ints, liked: Bools, rows: Ints, columns: Ints, stars: Floats) -> Held:
-    """The evidence of a block: `liked` is (b, n_items), held-out pairs are given by row, column and stars."""
-    listed = candidates != NOBODY
-    centred, levels = among_candidates(found, candidates)
-    pairs = np.stack([values[rows, columns] for values in found.values()], axis=1)
-    return Held(centred, np.take_along_axis(liked, np.maximum(candidates, 0), axis=1)[listed], levels, pairs, stars)
-
-
-def _taken(found: Features, columns: Ints) -> Iterator[Floats]:
-    """Each feature at these columns, (b, k)."""
-    for values in found.values():
-        yield np.take_along_axis(values, columns, axis=1)
+def less_own_mean(levels: Floats, rows: Ints) -> Floats:
+    """Features of candidates, (p, n_features), less their mean over the same user's; users stand in order."""
+    if not len(rows):
+        return levels
+    firsts = np.flatnonzero(np.diff(rows, prepend=-1))  # where each user's begin
+    counts = np.diff(np.append(firsts, len(rows)))
+    return levels - np.repeat(np.add.reduceat(levels, firsts, axis=0) / counts[:, None], counts, axis=0)
 
 
 def _spread(values: Floats) -> Floats:

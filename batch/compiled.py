@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
+import numpy as np
 from numba import config, njit
 
 Loop: TypeAlias = Callable[..., Any]
@@ -43,6 +44,13 @@ def in_parts(work: Callable[[int, int], None], n: int, size: int) -> None:
     else:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, starts, stops))  # what a part raises is raised here
+
+
+def read_only(array: Any) -> Any:
+    """The same array under the one type that loops are compiled for: in rows, and not to be written to."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 def _may_be_kept() -> bool:

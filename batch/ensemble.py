@@ -1,16 +1,18 @@
-"""Fitted models -> all their scores of a block of users at once, the blend among them, learnt on held-out ratings."""
+"""Fitted models -> what all of them say to a block of users, the blend among them, learnt on held-out ratings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+from scipy.special import expit
 
-from batch.blend import Blend, Features, Scale, Weights, among_candidates, features, held_of, learn, promise
+from batch.blend import Blend, Features, Held, Said, Scale, Weights, features, learn, less_own_mean, table
 from batch.models import PERSONAL, Model, Scores
 from batch.models.baseline import Baseline
-from batch.models.signals import Signals, fit_signals
+from batch.models.signals import Signals, Tastes, fit_signals
 from batch.rank import best_unseen, tie_order
-from batch.ratings import Floats, Ints, Ratings, blocks
+from batch.ratings import NO_PAIRS, NOBODY, SCORE_DECIMALS, Bools, Floats, Ints, Pairs, Ratings, Sparse, blocks
 
 PUBLISHED = (*PERSONAL, "blend")
 """The names that lists are published under."""
@@ -25,6 +27,34 @@ SCALED_USERS = 300
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What one model says to a block of users: their lists, and its ratings of the cells it was asked about."""
+
+    listed: Ints  # (b, n) columns, best first, NOBODY where the list has ended
+    score: Floats  # (b, n) what orders the list; nan where it has ended, here and below
+    rating: Floats  # (b, n) stars
+    support: Floats  # (b, n) the evidence behind it
+    said: Floats  # (p,) stars of the cells asked about, nan where the model cannot say
+
+
+def answer(scores: Scores, seen: Sparse, order: Ints, n: int, asked: Pairs) -> Answer:
+    """Lists of n and the ratings asked for, out of a model's scores of every film; `seen` is CSR (b, n_items)."""
+    listed = best_unseen(scores.relevance, seen, order, n)
+    columns = scores.relevance, scores.rating, scores.support
+    score, rating, support = (_at(array, listed) for array in columns)
+    return Answer(listed, score, rating, support, scores.rating[asked])
+
+
+class Examined(NamedTuple):
+    """A block of users, their candidates, and the features of those and of the cells that were asked about."""
+
+    users: Ints
+    candidates: Pairs
+    found: Features  # of the candidates, (n_listed,)
+    asked: Features  # (p,)
+
+
+@dataclass(frozen=True)
 class Ensemble:
     """Every model of one fit; `blend` is None while its weights are being learnt."""
 
@@ -34,46 +64,108 @@ class Ensemble:
     order: Ints  # of tied films, (n_items,)
     blend: Blend | None
 
-    def score(self, users: Ints) -> dict[str, Scores]:
-        """Every model's scores of these users, (b,), and the blend's."""
-        scores = {name: model.score(users) for name, model in self.models.items()}
-        if self.blend is not None:
-            found = self._features(users, scores)
-            counts = self.ratings.user_counts()[users].astype(np.float64)
-            support = np.broadcast_to(counts[:, None], (len(users), self.ratings.n_items))
-            expected = self.signals.bias.rows(users)
-            scores["blend"] = self.blend.combine(found, expected, self._candidates(users, found), support, PERSONAL)
-        return scores
+    def answers(self, names: Sequence[str], users: Ints, n: int, asked: Pairs = NO_PAIRS) -> dict[str, Answer]:
+        """What the models of these names say to these users, (b,): lists of n, and ratings of the cells asked about.
+
+        One model at a time holds its scores of every film; the blend looks at its candidates only.
+        """
+        found: dict[str, Answer] = {}
+        seen = self.ratings.matrix[users]  # CSR (b, n_items)
+        blended = self.blend if "blend" in names else None
+        tastes = self.signals.tastes(users) if blended else None
+        pool = self._pool(users, seen, tastes, n) if tastes else None
+        cells = pool.cells.and_then(asked) if pool else NO_PAIRS
+        told: dict[str, Said] = {}
+        for name in [name for name in self.models if name in names or blended]:
+            scores = self.models[name].score(users)
+            if name in names:
+                found[name] = answer(scores, seen, self.order, n, asked)
+            if name in PERSONAL:
+                told[name] = self._said(name, scores, users, cells)
+        if blended and pool and tastes:
+            at_cells = features(self.signals.at(users, cells, tastes), told)
+            found["blend"] = self._blended(blended, pool, at_cells, users, cells, n)
+        return {name: found[name] for name in names if name in found}
 
     def baseline(self, name: str) -> Baseline:
         """What stands in where this model cannot say."""
         return self.signals.bias if name == "blend" else self.models[name].baseline
 
-    def _features(self, users: Ints, scores: Mapping[str, Scores]) -> dict[str, Floats]:
-        expected = {name: self.models[name].baseline.rows(users) for name in PERSONAL}
-        return features({name: scores[name] for name in PERSONAL}, expected, self.signals.score(users))
-
-    def _candidates(self, users: Ints, found: Features) -> Ints:
-        """(b, CANDIDATES) columns of films that some have rated, NOBODY where there are fewer."""
-        known = self.ratings.item_counts() >= LEAST_RATED  # (n_items,)
-        return best_unseen(np.where(known, promise(found), np.nan), self.ratings.matrix[users], self.order, CANDIDATES)
-
-    def examined(self, users: Ints, block: int) -> Iterator[tuple[Ints, Features, Ints]]:
-        """Users, their features and their candidates, block by block."""
+    def examined(self, users: Ints, block: int, held: Ratings | None = None) -> Iterator[Examined]:
+        """Features of users' candidates, and of their ratings in `held`, block by block."""
         for place in blocks(len(users), block):
             chosen = users[place]
-            found = self._features(chosen, {name: self.models[name].score(chosen) for name in PERSONAL})
-            yield chosen, found, self._candidates(chosen, found)
+            tastes = self.signals.tastes(chosen)
+            lists = best_unseen(tastes.promise(self._known()), self.ratings.matrix[chosen], self.order, CANDIDATES)
+            candidates = Pairs.listed(lists)
+            cells = candidates.and_then(Pairs.stored(held.matrix[chosen]) if held else NO_PAIRS)
+            told = {name: self._said(name, self.models[name].score(chosen), chosen, cells) for name in PERSONAL}
+            found, n = features(self.signals.at(chosen, cells, tastes), told), len(candidates.rows)
+            yield Examined(chosen, candidates, *({k: v[part] for k, v in found.items()} for part in _split(n)))
+
+    def _known(self) -> Bools:
+        """Films that can be candidates, (n_items,)."""
+        return self.ratings.item_counts() >= LEAST_RATED
+
+    def _said(self, name: str, scores: Scores, users: Ints, cells: Pairs) -> Said:
+        return Said(scores.rating[cells], scores.support[cells], self.models[name].baseline.at(users, cells))
+
+    def _pool(self, users: Ints, seen: Sparse, tastes: Tastes, n: int) -> "_Pool":
+        """Candidates, and, for users who have fewer than their list is long, the most promising of the other films."""
+        strangers = self.ratings.user_counts()[users] == 0  # to whom nothing can be said
+        promised = tastes.promise(self._known())
+        promised[strangers] = np.nan
+        candidates = best_unseen(promised, seen, self.order, CANDIDATES)
+        others = np.full((len(users), n), NOBODY)
+        short = np.flatnonzero(((candidates != NOBODY).sum(axis=1) < n) & ~strangers)
+        if len(short):
+            left = Tastes(*(taste[short] for taste in tastes)).promise(np.ones(self.ratings.n_items, dtype=np.bool_))
+            left[Pairs.listed(candidates[short])] = np.nan
+            others[short] = best_unseen(left, seen[short], self.order, n)
+        first, second = Pairs.listed(candidates), Pairs.listed(others)
+        cells = first.and_then(second)
+        return _Pool(cells, len(first.rows), tastes.promised(cells))
+
+    def _blended(self, blend: Blend, pool: "_Pool", found: Features, users: Ints, cells: Pairs, n: int) -> Answer:
+        """The blend's lists, out of the pool, and its ratings of the cells that follow it; (p,) features of both."""
+        rating = blend.stars(found, self.signals.bias.at(users, cells), PERSONAL)
+        counts = self.ratings.user_counts()[users].astype(np.float64)
+        among = pool.n_candidates
+        chances = blend.chances(
+            {name: values[:among] for name, values in found.items()}, pool.cells.rows[:among], pool.promised[:among]
+        )
+        score = np.concatenate([chances, expit(pool.promised[among:]) - 1.0])  # behind every candidate, below 0
+        rows, columns = pool.cells
+        places = np.argsort(self.order)[columns]
+        in_order = np.lexsort((places, -np.round(score, SCORE_DECIMALS), rows))
+        rank = np.arange(len(rows)) - np.searchsorted(rows[in_order], rows[in_order])
+        kept, rank = in_order[rank < n], rank[rank < n]
+        listed = np.full((len(users), n), NOBODY)
+        listed[rows[kept], rank] = columns[kept]
+        told = np.full((3, len(users), n), np.nan)
+        told[:, rows[kept], rank] = np.stack([score, rating[: len(rows)], counts[rows]])[:, kept]
+        asked = slice(len(rows), None)
+        said = np.where(counts[cells.rows[asked]] > 0, rating[asked], np.nan)
+        return Answer(listed, told[0], told[1], told[2], said)
+
+
+class _Pool(NamedTuple):
+    """The films that the blend's lists are made of, user by user: candidates first, then those that fill up."""
+
+    cells: Pairs
+    n_candidates: int
+    promised: Floats  # (p,)
 
 
 def assemble(ratings: Ratings, models: Mapping[str, Model], weights: Weights | None, seed: int, block: int) -> Ensemble:
     """Join the fitted models of PERSONAL and REFERENCE with a blend of these weights, on this fit's scale."""
     ensemble = unblended(ratings, models)
-    seen = list(ensemble.examined(_some(ratings, SCALED_USERS, seed), block)) if weights else []
-    parts = [among_candidates(found, candidates) for _, found, candidates in seen]
+    seen = list(ensemble.examined(ratings.some_users(SCALED_USERS, seed), block)) if weights else []
+    levels = [table(each.found) for each in seen]
+    centred = [less_own_mean(part, each.candidates.rows) for part, each in zip(levels, seen, strict=True)]
     empty = np.empty((0, len(weights.names) if weights else 0))
-    centred, levels = (np.concatenate([empty, *(part[side] for part in parts)]) for side in (0, 1))
-    return replace(ensemble, blend=Blend(weights, Scale.of(levels, centred)))
+    scale = Scale.of(np.concatenate([empty, *levels]), np.concatenate([empty, *centred]))
+    return replace(ensemble, blend=Blend(weights, scale))
 
 
 def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:
@@ -86,19 +178,23 @@ def learn_weights(ensemble: Ensemble, held: Ratings, relevant_from: float, seed:
     """Weights from ratings that none of these models was fitted on; `held` has the same users and items."""
     names: Sequence[str] = ()
     evidence = []
-    for users, found, candidates in ensemble.examined(_some(held, SAMPLED_USERS, seed), block):
-        truth = held.matrix[users]  # CSR (b, n_items)
-        rows = np.repeat(np.arange(len(users)), np.diff(truth.indptr))
+    for each in ensemble.examined(held.some_users(SAMPLED_USERS, seed), block, held):
+        truth = held.matrix[each.users]  # CSR (b, n_items)
         liked = np.zeros(truth.shape, dtype=np.bool_)
-        liked[rows, truth.indices] = truth.data >= relevant_from
-        names = tuple(found)
-        evidence.append(held_of(found, candidates, liked, rows, truth.indices, truth.data))
+        liked[Pairs.stored(truth)] = truth.data >= relevant_from
+        names, levels = tuple(each.found), table(each.found)
+        centred = less_own_mean(levels, each.candidates.rows)
+        evidence.append(Held(centred, liked[each.candidates], levels, table(each.asked), truth.data))
     return learn(names, evidence, seed)
 
 
-def _some(ratings: Ratings, limit: int, seed: int) -> Ints:
-    """Rows of users with ratings, all or a seeded sample, in order."""
-    able = np.flatnonzero(ratings.user_counts())
-    if len(able) <= limit:
-        return able
-    return np.sort(np.random.default_rng(seed).choice(able, limit, replace=False))
+def _at(array: Floats, listed: Ints) -> Floats:
+    """The values of listed films, (b, n); nan where a list has ended."""
+    if not array.shape[1]:
+        return np.full(listed.shape, np.nan)
+    return np.where(listed != NOBODY, np.take_along_axis(array, np.maximum(listed, 0), axis=1), np.nan)
+
+
+def _split(n: int) -> tuple[slice, slice]:
+    """The first n, and the rest."""
+    return slice(None, n), slice(n, None)

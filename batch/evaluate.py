@@ -1,19 +1,18 @@
 """Ratings -> how well each model predicts what it was not shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from batch.blend import Weights
-from batch.ensemble import PUBLISHED, assemble, learn_weights, unblended
+from batch.ensemble import PUBLISHED, SAMPLED_USERS, Answer, assemble, learn_weights, unblended
 from batch.metrics import Catalogue, Judged, Metrics, gain, measure
-from batch.models import PERSONAL, REFERENCE, Model, Scores, fit
+from batch.models import PERSONAL, REFERENCE, Model, fit
 from batch.models.baseline import Baseline
 from batch.params import Models
-from batch.rank import best_unseen
-from batch.ratings import NOBODY, Bools, Floats, Ints, Ratings, blocks
+from batch.ratings import NOBODY, Bools, Floats, Ints, Pairs, Ratings, blocks
 
 HELD_OUT = 0.2
 """Share of each user's ratings, rounded down, that is held out."""
@@ -68,20 +67,30 @@ class Evaluation:
     weights: Weights | None  # of the blend; None where there was too little to learn from
 
 
-def evaluate(ratings: Ratings, params: Models, *, seed: int, n: int, relevant_from: float, block: int) -> Evaluation:
+def evaluate(
+    ratings: Ratings, params: Models, *, seed: int, n: int, relevant_from: float, block: int, users: int
+) -> Evaluation:
     """Metrics of every model and baseline, fitted without the held-out part and measured on it.
 
-    RMSE and MAE are in stars, clipped to the scale, over held-out ratings; a pair the model cannot say is scored with
-    its own baseline, and `fallback_share` is how often. Metrics of lists are means over users with a relevant held-out
-    film (rated at or above `relevant_from`), all films unseen in training being candidates. Definitions:
-    docs/metrics.md. A metric that nothing speaks to is left out.
+    The held-out part is of a seeded sample of so many `users`, or of all there are. RMSE and MAE are in stars, clipped
+    to the scale, over held-out ratings; a pair the model cannot say is scored with its own baseline, and
+    `fallback_share` is how often. Metrics of lists are means over users with a relevant held-out film (rated at or
+    above `relevant_from`), all films unseen in training being candidates. Definitions: docs/metrics.md. A metric that
+    nothing speaks to is left out.
     """
-    test = hold_out(ratings, seed)
+    test = _of_some(ratings, users, seed, hold_out)
     train = ratings.keep(~test)
     judged, weights = held_against(
-        train, ratings.keep(test), params, seed=seed, n=n, relevant_from=relevant_from, block=block
+        train, ratings.keep(test), params, seed=seed, n=n, relevant_from=relevant_from, block=block, users=users
     )
     return Evaluation(figures(judged, train, weights, seed), weights)
+
+
+def _of_some(ratings: Ratings, users: int, seed: int, cut: Callable[[Ratings, int], Bools]) -> Bools:
+    """What a cut takes of the ratings of so many users, all or a seeded sample, (n_ratings,)."""
+    chosen = ratings.of(ratings.some_users(users, seed))
+    chosen[chosen] = cut(ratings.keep(chosen), seed)
+    return chosen
 
 
 def figures(judged: Mapping[str, Judged], train: Ratings, weights: Weights | None, seed: int) -> dict[str, Metrics]:
@@ -97,18 +106,25 @@ def figures(judged: Mapping[str, Judged], train: Ratings, weights: Weights | Non
 
 
 def held_against(
-    train: Ratings, held: Ratings, params: Models, *, seed: int, n: int, relevant_from: float, block: int
+    train: Ratings, held: Ratings, params: Models, *, seed: int, n: int, relevant_from: float, block: int, users: int
 ) -> tuple[dict[str, Judged], Weights | None]:
     """Every model and baseline fitted on `train` and held against `held`, which has the same users and items.
 
-    The blend's weights come from a cut of `train` of its own, which the measured models are then fitted on too.
+    Judged are all users, or, where there are more than `users`, those who have ratings in `held`. The blend's weights
+    come from a cut of `train` of its own, which the measured models are then fitted on too.
     """
-    inner = hold_out_mixed(train, seed)
-    inner_train = train.keep(~inner)
-    first = unblended(inner_train, fit_all(inner_train, params, seed))
-    weights = learn_weights(first, train.keep(inner), relevant_from, seed, block)
+    weights = _learnt(train, params, seed, relevant_from, block)
     ensemble = assemble(train, fit_all(train, params, seed), weights, seed, block)
-    return judge(ensemble, (*PUBLISHED, *REFERENCE), held, n, relevant_from, block), weights
+    everyone = np.arange(train.n_users)
+    whose = everyone if train.n_users <= users else held.some_users(train.n_users, seed)
+    return judge(ensemble, (*PUBLISHED, *REFERENCE), held, whose, n, relevant_from, block), weights
+
+
+def _learnt(train: Ratings, params: Models, seed: int, relevant_from: float, block: int) -> Weights | None:
+    """The blend's weights, from a cut of the ratings of some users."""
+    inner = _of_some(train, SAMPLED_USERS, seed, hold_out_mixed)
+    rest = train.keep(~inner)
+    return learn_weights(unblended(rest, fit_all(rest, params, seed)), train.keep(inner), relevant_from, seed, block)
 
 
 def fit_all(ratings: Ratings, params: Models, seed: int) -> dict[str, Model]:
@@ -117,54 +133,54 @@ def fit_all(ratings: Ratings, params: Models, seed: int) -> dict[str, Model]:
 
 
 class Scorer(Protocol):
-    """Models fitted on the same ratings, scored together, such as an `Ensemble`."""
+    """Models fitted on the same ratings and asked together, such as an `Ensemble`."""
 
     @property
     def ratings(self) -> Ratings:
         """What they were fitted on."""
 
-    @property
-    def order(self) -> Ints:
-        """Of tied films, (n_items,)."""
-
-    def score(self, users: Ints) -> Mapping[str, Scores]:
-        """Each model's scores of these users, (b,)."""
+    def answers(self, names: Sequence[str], users: Ints, n: int, asked: Pairs) -> Mapping[str, Answer]:
+        """Each model's lists of n for these users, (b,), and its ratings of the cells asked about."""
 
     def baseline(self, name: str) -> Baseline:
         """What stands in where this model cannot say."""
 
 
 def judge(
-    scorer: Scorer, names: Sequence[str], held: Ratings, n: int, relevant_from: float, block: int
+    scorer: Scorer, names: Sequence[str], held: Ratings, users: Ints, n: int, relevant_from: float, block: int
 ) -> dict[str, Judged]:
-    """Every model of these names against the held-out ratings, `block` users at a time."""
-    train, n_users = scorer.ratings, scorer.ratings.n_users
-    found = {name: _blank(held, n_users, n) for name in names}
-    for users in blocks(n_users, block):
-        truth = held.matrix[users]  # CSR (b, n_items)
-        rows = np.repeat(np.arange(len(users)), np.diff(truth.indptr))  # (pairs of the block,)
-        pairs = slice(held.matrix.indptr[users[0]], held.matrix.indptr[users[-1] + 1])
-        liked = np.zeros((len(users), train.n_items), dtype=np.bool_)
-        liked[rows, truth.indices] = truth.data >= relevant_from
-        for name, scores in scorer.score(users).items():
+    """Every model of these names against the held-out ratings of these users, (u,), `block` at a time.
+
+    `held` has ratings of no one else.
+    """
+    found = {name: _blank(held, users, n) for name in names}
+    begins = np.concatenate([[0], np.cumsum(held.user_counts()[users])])  # (u + 1,)
+    for places in blocks(len(users), block):
+        chosen = users[places]
+        truth = held.matrix[chosen]  # CSR (b, n_items)
+        asked = Pairs.stored(truth)
+        pairs = slice(begins[places[0]], begins[places[-1] + 1])
+        liked = np.zeros(truth.shape, dtype=np.bool_)
+        liked[asked] = truth.data >= relevant_from
+        for name, said in scorer.answers(names, chosen, n, asked).items():
             judged = found[name]
-            said = scores.rating[rows, truth.indices]
-            unsaid = np.isnan(said)
-            said = np.where(unsaid, scorer.baseline(name).rows(users)[rows, truth.indices], said)
-            judged.predicted[pairs], judged.unsaid[pairs] = np.clip(said, *train.scale), unsaid
-            listed = best_unseen(scores.relevance, train.matrix[users], scorer.order, n)
-            hits = listed != NOBODY
-            hits[hits] = liked[np.nonzero(hits)[0], listed[hits]]
-            judged.listed[users], judged.hits[users], judged.relevant[users] = listed, hits, liked.sum(axis=1)
+            unsaid = np.isnan(said.said)
+            stars = np.where(unsaid, scorer.baseline(name).at(chosen, asked), said.said)
+            judged.predicted[pairs], judged.unsaid[pairs] = np.clip(stars, *scorer.ratings.scale), unsaid
+            hits = said.listed != NOBODY
+            hits[hits] = liked[Pairs.listed(said.listed)]
+            judged.listed[places], judged.hits[places], judged.relevant[places] = said.listed, hits, liked.sum(axis=1)
     return found
 
 
-def _blank(held: Ratings, n_users: int, n: int) -> Judged:
+def _blank(held: Ratings, users: Ints, n: int) -> Judged:
+    counts = held.user_counts()[users]  # (u,)
     return Judged(
-        listed=np.full((n_users, n), NOBODY, dtype=np.int64),
-        hits=np.zeros((n_users, n), dtype=np.bool_),
-        relevant=np.zeros(n_users, dtype=np.int64),
-        user=held.user_of_rating(),
+        users=users,
+        listed=np.full((len(users), n), NOBODY, dtype=np.int64),
+        hits=np.zeros((len(users), n), dtype=np.bool_),
+        relevant=np.zeros(len(users), dtype=np.int64),
+        user=np.repeat(np.arange(len(users)), counts),
         truth=held.matrix.data,
         predicted=np.zeros(held.n_ratings),
         unsaid=np.zeros(held.n_ratings, dtype=np.bool_),

@@ -18,12 +18,13 @@ Metrics = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Judged:
-    """One model held against the held-out ratings, user by user."""
+    """One model held against the held-out ratings of u users, one by one."""
 
-    listed: Ints  # (n_users, n) columns, NOBODY where the list has ended
-    hits: Bools  # (n_users, n) the listed film was relevant
-    relevant: Ints  # (n_users,) relevant held-out films
-    user: Ints  # (n_pairs,) whose each held-out rating is
+    users: Ints  # (u,) their rows
+    listed: Ints  # (u, n) columns, NOBODY where the list has ended
+    hits: Bools  # (u, n) the listed film was relevant
+    relevant: Ints  # (u,) relevant held-out films
+    user: Ints  # (n_pairs,) whose each held-out rating is, counted among these users
     truth: Floats  # (n_pairs,) stars
     predicted: Floats  # (n_pairs,) stars, clipped to the scale; the model's baseline where it could not say
     unsaid: Bools  # (n_pairs,) the model could not say
@@ -49,7 +50,7 @@ def measure(judged: Judged, catalogue: Catalogue, seed: int) -> Metrics:
         for name in ("precision", "ndcg"):
             low, high = interval(by_user[name], np.ones_like(by_user[name]), seed)
             found |= {f"{name}_low@{n}": low, f"{name}_high@{n}": high}
-        light, heavy = _light_and_heavy(np.diff(catalogue.rated.indptr)[counted], by_user["precision"])
+        light, heavy = _light_and_heavy(np.diff(catalogue.rated.indptr)[judged.users[counted]], by_user["precision"])
         found |= {f"precision_light@{n}": light, f"precision_heavy@{n}": heavy}
     return found | {f"{name}@{n}": value for name, value in _lists(judged.listed, catalogue).items()}
 

@@ -29,7 +29,6 @@ from batch.load import Loaded, load
 from batch.metrics import Metrics
 from batch.models import PERSONAL, REFERENCE, Model, fit
 from batch.publish import CannotPublishError, RunKey
-from batch.rank import best_unseen
 from batch.ratings import Ratings, blocks
 from batch.telemetry import progress, run_id, say, step, warn
 
@@ -149,19 +148,16 @@ def _verdict(checks: list[Check], order: Order) -> Literal["published", "ready",
 
 def _write(database: Database, key: RunKey, ensemble: Ensemble, top_n: int) -> dict[str, int]:
     """Score, rank and write block by block, one pass for all models; returns the rows written of each."""
-    ratings, order = ensemble.ratings, ensemble.order
-    counts, rows = ratings.item_counts(), dict.fromkeys(PUBLISHED, 0)
+    ratings, counts = ensemble.ratings, ensemble.ratings.item_counts()
+    rows = dict.fromkeys(PUBLISHED, 0)
     with progress("scoring users", ratings.n_users) as advance:
         for users in blocks(ratings.n_users, block_size(ratings)):
-            said = ensemble.score(users)
+            said = ensemble.answers(PUBLISHED, users, top_n)
             with database.writer.begin() as connection:
-                for name in PUBLISHED:
-                    scores = said[name]
-                    listed = best_unseen(scores.relevance, ratings.matrix[users], order, top_n)
-                    values = (scores.relevance, scores.rating, scores.support)
-                    rows[name] += publish.write_lists(connection, key, name, ratings, users, listed, values)
+                for name, answer in said.items():
+                    rows[name] += publish.write_lists(connection, key, name, ratings, users, answer)
             advance(len(users))
-    popular = list(islice((item for item in order if counts[item]), top_n))
+    popular = list(islice((item for item in ensemble.order if counts[item]), top_n))
     with database.writer.begin() as connection:
         publish.write_popular(connection, key, ratings.movie_ids[popular].tolist(), counts[popular].tolist())
     return rows
@@ -203,6 +199,7 @@ class Measuring(TypedDict):
     n: int
     relevant_from: float
     block: int
+    users: int
 
 
 def measuring(ratings: Ratings, config: Config) -> Measuring:
@@ -213,6 +210,7 @@ def measuring(ratings: Ratings, config: Config) -> Measuring:
         "n": config.publish.top_n,
         "relevant_from": LIKED_SHARE * ratings.scale[1] if liked is None else liked,
         "block": block_size(ratings),
+        "users": config.evaluation.users,
     }
 
 

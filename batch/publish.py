@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, text, update
 
@@ -57,22 +57,39 @@ def finish(connection: Connection, run: RunKey, status: str, **columns: Any) -> 
     note(connection, run, status=status, finished_at=datetime.now(UTC), **columns)
 
 
-def write_lists(
-    connection: Connection, run: RunKey, model: str, ratings: Ratings, users: Ints, listed: Ints, values: "Values"
-) -> int:
-    """Write one block of lists, (b, n), NOBODY where a list has ended; returns the rows written."""
-    rows, ranks = (listed != NOBODY).nonzero()  # (cells,) each, row by row in order of rank
-    items = listed[rows, ranks]
+def write_lists(connection: Connection, run: RunKey, model: str, ratings: Ratings, users: Ints, lists: "Lists") -> int:
+    """Write one block of lists; returns the rows written."""
+    rows, ranks = (lists.listed != NOBODY).nonzero()  # (cells,) each, row by row in order of rank
+    items = lists.listed[rows, ranks]
+    values = lists.score, lists.rating, lists.support
     columns = ["run_id", "user_id", "model", "rank", "movie_id", "score", "predicted_rating", "support"]
     user_ids, movie_ids = ratings.user_ids[users[rows]].tolist(), ratings.movie_ids[items].tolist()
-    scores, predicted, support = (_stored(array[rows, items], most) for array, most in zip(values, MOST, strict=True))
+    scores, predicted, support = (_stored(array[rows, ranks], most) for array, most in zip(values, MOST, strict=True))
     cells = zip(user_ids, (ranks + 1).tolist(), movie_ids, scores, predicted, support, strict=True)
     lines = ((run.run_id, user, model, rank, movie, *numbers) for user, rank, movie, *numbers in cells)
     return bulk_insert(connection, schema.recommendations, columns, lines)
 
 
-Values = tuple[Floats, Floats, Floats]
-"""Score, predicted rating and support of a block, (b, n_items) each."""
+class Lists(Protocol):
+    """What one model tells a block of users, (b, n) each, best first: NOBODY, and nan, where a list has ended."""
+
+    @property
+    def listed(self) -> Ints:
+        """Columns."""
+
+    @property
+    def score(self) -> Floats:
+        """What orders the list."""
+
+    @property
+    def rating(self) -> Floats:
+        """Stars, nan where the model predicts none."""
+
+    @property
+    def support(self) -> Floats:
+        """The evidence behind each."""
+
+
 MOST = (schema.LARGEST, schema.LARGEST, schema.MOST_SUPPORT)
 """What their columns hold."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -64,15 +64,55 @@ class Ratings:
 
     def keep(self, chosen: Bools) -> "Ratings":
         """The same users and items with only the chosen ratings; `chosen` is (n_ratings,)."""
-        users, items = self.user_of_rating()[chosen], self.matrix.indices[chosen]
+        kept_before = np.concatenate([[0], np.cumsum(chosen)])  # (n_ratings + 1,)
+        starts = kept_before[self.matrix.indptr].astype(self.matrix.indptr.dtype)
+        kept = self.matrix.data[chosen], self.matrix.indices[chosen], starts
         return replace(
             self,
-            matrix=sparse.csr_array((self.matrix.data[chosen], (users, items)), shape=self.matrix.shape),
+            matrix=sparse.csr_array(kept, shape=self.matrix.shape),
             rated_at=None if self.rated_at is None else self.rated_at[chosen],
         )
 
+    def of(self, users: Ints) -> Bools:
+        """Which ratings are of these users, (n_ratings,)."""
+        chosen = np.zeros(self.n_users, dtype=np.bool_)
+        chosen[users] = True
+        return np.repeat(chosen, self.user_counts())
 
-def filled(matrix: Sparse, values: Floats) -> Sparse:
+    def some_users(self, limit: int, seed: int) -> Ints:
+        """Rows of users with ratings, in order: all of them, or a seeded sample of so many."""
+        able = np.flatnonzero(self.user_counts())
+        if len(able) <= limit:
+            return able
+        return np.sort(np.random.default_rng(seed).choice(able, limit, replace=False))
+
+
+class Pairs(NamedTuple):
+    """Cells of a block of users: which of its users, and which item; (p,) each."""
+
+    rows: Ints
+    columns: Ints
+
+    @staticmethod
+    def stored(block: Sparse) -> "Pairs":
+        """The cells that a block, CSR (b, n_items), has a value in, in order."""
+        return Pairs(np.repeat(np.arange(block.shape[0]), np.diff(block.indptr)), block.indices.astype(np.int64))
+
+    @staticmethod
+    def listed(lists: Ints) -> "Pairs":
+        """The cells that lists, (b, n), name, list by list."""
+        rows, places = np.nonzero(lists != NOBODY)
+        return Pairs(rows, lists[rows, places])
+
+    def and_then(self, others: "Pairs") -> "Pairs":
+        """These, followed by others."""
+        return Pairs(np.concatenate([self.rows, others.rows]), np.concatenate([self.columns, others.columns]))
+
+
+NO_PAIRS = Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+
+
+def filled(matrix: Sparse, values: npt.NDArray[Any]) -> Sparse:
     """The same cells with other values, (n_ratings,); a value of 0 stays a stored cell."""
     return sparse.csr_array((values, matrix.indices, matrix.indptr), shape=matrix.shape)
 

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import types
 
-from batch.compiled import compiled, in_parts
+from batch.compiled import compiled, in_parts, read_only
 from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Sparse
 
 USERS_A_PART = 8
@@ -18,17 +18,13 @@ def first_unseen(relevance: Floats, seen: Sparse, places: Ints, n: int) -> Ints:
 
     `relevance` is (b, n_items), nan where nothing can be said; `seen` CSR (b, n_items); `places` (n_items,).
     """
+    shown = relevance.view()  # as it lies: of everyone's one list, such as the most rated films, there is one line
+    shown.flags.writeable = False
     listed = np.full((len(relevance), n), NOBODY, dtype=np.int64)
     given = seen.indptr.astype(np.int64), seen.indices.astype(np.int32), places
-    rest = (*(_read_only(array) for array in (relevance, *given)), listed)
-    in_parts(lambda start, stop: _first_unseen(start, stop, *rest), len(listed), USERS_A_PART)
+    arrays = *(read_only(array) for array in given), listed
+    in_parts(lambda start, stop: _first_unseen(start, stop, shown, *arrays), len(listed), USERS_A_PART)
     return listed
-
-
-def _read_only(array):  # type: ignore[no-untyped-def]
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 @compiled((types.int64, types.int64, _READ, _INTS, _COLUMNS, _INTS, types.int64[:, ::1]))

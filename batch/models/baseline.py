@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from batch.ratings import Floats, Ints, Ratings, Sparse, filled
+from batch.ratings import Floats, Ints, Pairs, Ratings, Sparse, filled
 
 SWEEPS, ITEM_SHRINKAGE, USER_SHRINKAGE = 10, 15.0, 10.0
 """Alternating sweeps and the ratings' worth of prior evidence for no effect (Koren 2010, section 2.1, ALS form)."""
@@ -24,6 +24,10 @@ class Baseline:
     def rows(self, users: Ints) -> Floats:
         """b_ui for these users and every item, (b, n_items)."""
         return self.mu + self.user[users, None] + self.item[None, :]
+
+    def at(self, users: Ints, pairs: Pairs) -> Floats:
+        """b_ui of some cells of these users, (p,)."""
+        return self.mu + self.user[users[pairs.rows]] + self.item[pairs.columns]
 
     def deviations(self, ratings: Ratings) -> Sparse:
         """r - b on every rated cell, CSR (n_users, n_items)."""

@@ -1,11 +1,15 @@
 """Profiles of users -> learnt weights between items, all neighbours weighed at once instead of one by one."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import types
 from scipy import sparse
+from scipy.linalg import cho_factor, cho_solve, lapack
 
-from batch.ratings import Floats, Ints, Ratings, Sparse, filled
+from batch.compiled import compiled, in_parts, read_only
+from batch.ratings import Floats, Ints, Pairs, Ratings, Sparse, filled
 
 INDIFFERENT = 0.3
 """Share of the scale's maximum up to which a rating says nothing for a film: 1.5 of 5 stars."""
@@ -15,6 +19,14 @@ STARS = 5.0
 """Profiles are put on this scale, so that one ridge serves ratings to 5, 10 or 100."""
 MAX_CELLS = 50_000_000
 """Cells of the largest dense array, 400 MB: above, only the most rated films are weighed."""
+ROWS_A_PART, PAIRS_A_PART = 16, 4096
+"""How much a thread does before it asks for more."""
+
+_INTS, _COLUMNS, _FLOATS, _PLACES = (
+    types.Array(of, 1, "C", readonly=True) for of in (types.int64, types.int32, types.float64, types.int32)
+)
+_READ = types.Array(types.float64, 2, "C", readonly=True)
+_BLOCK = types.float64[:, ::1]
 
 
 @dataclass(frozen=True)
@@ -22,7 +34,7 @@ class ThroughUsers:
     """x -> x B, with P = (X'X + ridge I)^-1 never made: the system is as large as there are users (Woodbury)."""
 
     profiles: Sparse  # X, CSR (n_users, n_items)
-    solved: Floats  # (XX' + ridge I)^-1 X = X P, (n_users, n_items)
+    solved: Floats  # ((XX' + ridge I)^-1 X)' = (X P)', (n_items, n_users)
     diagonal: Floats  # of P, (n_items,)
     ridge: float
 
@@ -30,8 +42,17 @@ class ThroughUsers:
         """Score every item for these profiles, CSR (b, n_items)."""
         own = rows.toarray()  # (b, n_items)
         shared = (rows @ self.profiles.T).toarray()  # (b, n_users), hardly a zero: a dense product is faster
-        projected = (own - shared @ self.solved) / self.ridge  # x P
+        projected = (own - shared @ self.solved.T) / self.ridge  # x P
         return own - projected / self.diagonal
+
+    def at(self, rows: Sparse, pairs: Pairs) -> Floats:
+        """The same of some cells only, (p,)."""
+        own = rows.toarray()[pairs]
+        shared = (rows @ self.profiles.T).toarray()
+        products = np.empty(len(own))  # (p,)
+        given = *map(read_only, (shared, self.solved, *pairs)), products
+        in_parts(lambda start, stop: _products(start, stop, *given), len(own), PAIRS_A_PART)
+        return own - (own - products) / self.ridge / self.diagonal[pairs.columns]
 
 
 @dataclass(frozen=True)
@@ -39,12 +60,26 @@ class ThroughItems:
     """x -> x B over the films that are weighed; of the others nothing is said, which is 0."""
 
     kept: Ints  # (m,) columns
+    places: Ints  # (n_items,) int32: where each column is among them, -1 if it is not
     weights: Floats  # B, (m, m), 0 on the diagonal
 
     def score(self, rows: Sparse) -> Floats:
         """Score every item for these profiles, CSR (b, n_items)."""
         scores = np.zeros(rows.shape)  # (b, n_items)
-        scores[:, self.kept] = rows[:, self.kept] @ self.weights
+        given = *_arrays(rows), *map(read_only, (self.places, self.kept, self.weights)), scores
+        in_parts(lambda start, stop: _project(start, stop, *given), rows.shape[0], ROWS_A_PART)
+        return scores
+
+    def at(self, rows: Sparse, pairs: Pairs) -> Floats:
+        """The same of some cells only, (p,)."""
+        by_row = np.argsort(pairs.rows, kind="stable")
+        ends = np.concatenate([[0], np.cumsum(np.bincount(pairs.rows, minlength=rows.shape[0]))])  # (b + 1,)
+        columns = self.places[pairs.columns[by_row]]
+        found = np.zeros(len(columns))
+        given = *_arrays(rows), *map(read_only, (self.places, ends, columns, self.weights)), found
+        in_parts(lambda start, stop: _project_some(start, stop, *given), rows.shape[0], ROWS_A_PART)
+        scores = np.empty(len(found))
+        scores[by_row] = found
         return scores
 
 
@@ -56,16 +91,31 @@ def interpolate(profiles: Sparse, ridge: float) -> ThroughUsers | ThroughItems:
     n_users, n_items = profiles.shape
     if n_users <= n_items and n_users * n_items <= MAX_CELLS:
         gram = (profiles @ profiles.T).toarray() + ridge * np.eye(n_users)  # (n_users, n_users)
-        solved = np.linalg.solve(gram, profiles.toarray())
-        return ThroughUsers(profiles, solved, (1.0 - profiles.multiply(solved).sum(axis=0)) / ridge, ridge)
+        solved = np.ascontiguousarray(cho_solve(cho_factor(gram, overwrite_a=True), profiles.toarray()).T)
+        shares = profiles.multiply(solved.T).sum(axis=0)  # (n_items,)
+        return ThroughUsers(profiles, solved, (1.0 - shares) / ridge, ridge)
     most = int(np.sqrt(MAX_CELLS))
     rated = np.bincount(profiles.indices, minlength=n_items)
     kept = np.sort(np.lexsort((np.arange(n_items), -rated))[:most])  # ties by key
-    columns = profiles[:, kept]
-    inverse = np.linalg.inv((columns.T @ columns).toarray() + ridge * np.eye(len(kept)))  # (m, m)
-    weights = -inverse / np.diag(inverse)
-    np.fill_diagonal(weights, 0.0)
-    return ThroughItems(kept, weights)
+    places = np.full(n_items, -1, dtype=np.int32)
+    places[kept] = np.arange(len(kept))
+    return ThroughItems(kept, places, _weights(profiles[:, kept], ridge))
+
+
+def _weights(profiles: Sparse, ridge: float) -> Floats:
+    """B, (m, m), for profiles CSR (n_users, m): made where the one matrix lies that this takes."""
+    m = profiles.shape[1]
+    matrix = np.zeros((m, m))
+    given = *_arrays(profiles), *_arrays(profiles.T.tocsr()), matrix
+    in_parts(lambda start, stop: _gram(start, stop, *given), m, ROWS_A_PART)
+    matrix[np.diag_indices(m)] += ridge
+    # Lapack counts columns first: the lower triangle of its matrix is the upper one of ours.
+    factor, failed = lapack.dpotrf(matrix.T, lower=True, overwrite_a=True)
+    inverse, failed_too = lapack.dpotri(factor, lower=True, overwrite_c=True)
+    if failed or failed_too:
+        raise np.linalg.LinAlgError("the learnt weights cannot be solved; a larger learnt_ridge helps")
+    _to_weights(inverse.T, np.diag(inverse).copy())
+    return inverse.T
 
 
 @dataclass(frozen=True)
@@ -75,11 +125,14 @@ class Taste:
     profiles: Sparse  # CSR (n_users, n_items)
     learnt: ThroughUsers | ThroughItems
 
-    def score(self, users: Ints, fading: Floats | None = None) -> Floats:
-        """(b, n_items); about 0 to 1 times what the user would give. `fading` weighs each rating, (n_ratings,)."""
-        if fading is None:
-            return self.learnt.score(self.profiles[users])
-        return self.learnt.score(filled(self.profiles, self.profiles.data * fading)[users])
+    def score(self, users: Ints) -> Floats:
+        """(b, n_items); about 0 to 1 times what the user would give."""
+        return self.learnt.score(self.profiles[users])
+
+    def at(self, users: Ints, pairs: Pairs, fadings: Sequence[Floats]) -> list[Floats]:
+        """The same of some cells, (p,), for each way to weigh the ratings of these users, (their ratings,)."""
+        rows = self.profiles[users]
+        return [self.learnt.at(filled(rows, rows.data * fading), pairs) for fading in fadings]
 
 
 def preferring(ratings: Ratings, ridge: float) -> Taste:
@@ -96,3 +149,68 @@ def liking(ratings: Ratings, ridge: float) -> Taste:
 def _taste(ratings: Ratings, values: Floats, ridge: float) -> Taste:
     profiles = sparse.csr_array(filled(ratings.matrix, values))
     return Taste(profiles, interpolate(profiles, ridge))
+
+
+def _arrays(matrix: Sparse) -> tuple[Ints, Ints, Floats]:
+    """starts, columns and values of a CSR matrix, of fixed types."""
+    found = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False), matrix.data
+    return read_only(found[0]), read_only(found[1]), read_only(found[2])
+
+
+@compiled((types.int64, types.int64, _READ, _READ, _INTS, _INTS, types.float64[::1]))
+def _products(start, stop, shared, solved, rows, columns, products):  # type: ignore[no-untyped-def]
+    """The row of one matrix times the row of the other, pair by pair."""
+    for pair in range(start, stop):
+        total, one, other = 0.0, shared[rows[pair]], solved[columns[pair]]
+        for user in range(len(one)):
+            total += one[user] * other[user]
+        products[pair] = total
+
+
+@compiled((types.int64, types.int64, _INTS, _COLUMNS, _FLOATS, _PLACES, _INTS, _READ, _BLOCK))
+def _project(start, stop, starts, columns, values, places, kept, weights, scores):  # type: ignore[no-untyped-def]
+    total = np.empty(len(kept))
+    for row in range(start, stop):
+        total[:] = 0.0
+        for rated in range(starts[row], starts[row + 1]):
+            place = places[columns[rated]]
+            if place >= 0 and values[rated] != 0:
+                weight, line = values[rated], weights[place]
+                for target in range(len(total)):
+                    total[target] += weight * line[target]
+        for target in range(len(kept)):
+            scores[row, kept[target]] = total[target]
+
+
+@compiled((types.int64, types.int64, _INTS, _COLUMNS, _FLOATS, _PLACES, _INTS, _PLACES, _READ, types.float64[::1]))
+def _project_some(start, stop, starts, columns, values, places, ends, targets, weights, found):  # type: ignore[no-untyped-def]
+    for row in range(start, stop):
+        for rated in range(starts[row], starts[row + 1]):
+            place = places[columns[rated]]
+            if place >= 0 and values[rated] != 0:
+                weight, line = values[rated], weights[place]
+                for pair in range(ends[row], ends[row + 1]):
+                    if targets[pair] >= 0:
+                        found[pair] += weight * line[targets[pair]]
+
+
+@compiled((types.int64, types.int64, _INTS, _COLUMNS, _FLOATS, _INTS, _COLUMNS, _FLOATS, _BLOCK))
+def _gram(start, stop, starts, columns, values, item_starts, users, item_values, gram):  # type: ignore[no-untyped-def]
+    """X'X, a row at a time."""
+    for item in range(start, stop):
+        line = gram[item]
+        for rater in range(item_starts[item], item_starts[item + 1]):
+            weight, user = item_values[rater], users[rater]
+            if weight != 0:
+                for rated in range(starts[user], starts[user + 1]):
+                    line[columns[rated]] += weight * values[rated]
+
+
+@compiled((types.float64[:, ::1], types.float64[::1]))
+def _to_weights(inverse, diagonal):  # type: ignore[no-untyped-def]
+    """-P / diag(P) of a symmetric P whose upper triangle is filled, 0 on the diagonal, in its place."""
+    for row in range(len(diagonal)):
+        inverse[row, row] = 0.0
+        for column in range(row + 1, len(diagonal)):
+            both = -inverse[row, column]
+            inverse[row, column], inverse[column, row] = both / diagonal[column], both / diagonal[row]

@@ -13,7 +13,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from batch.compiled import compiled, in_parts, inner
+from batch.compiled import compiled, in_parts, inner, read_only
 from batch.ratings import Floats, Ints, Sparse
 
 TIE = 9
@@ -56,13 +56,7 @@ def cells(matrix: Sparse, single: bool = False) -> Cells:
 
 def _frozen(given: Cells) -> Cells:
     """The same cells under the one type that loops are compiled for, also where they come from another process."""
-    return Cells(*(_read_only(array) for array in given))
-
-
-def _read_only(array: Any) -> Any:
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    return Cells(*(read_only(array) for array in given))
 
 
 class Likeness(NamedTuple):
@@ -121,8 +115,8 @@ def heard(crowd: Crowd, like: Likeness, users: Ints) -> tuple[Floats, Floats]:
     """
     n_items = len(crowd.films)
     weighted, support = np.empty((len(users), n_items)), np.empty((len(users), n_items))
-    given = users.astype(np.int64), _read_only(crowd.seats), *map(_frozen, (crowd.rows, crowd.columns))
-    rest = _read_only(crowd.squares), like, _frozen(crowd.talk), _read_only(crowd.films), weighted, support
+    given = users.astype(np.int64), read_only(crowd.seats), *map(_frozen, (crowd.rows, crowd.columns))
+    rest = read_only(crowd.squares), like, _frozen(crowd.talk), read_only(crowd.films), weighted, support
     lanes = LANE_BYTES // crowd.talk.values.itemsize
     in_parts(lambda start, stop: _heard(start, stop, *given, *rest), len(users), lanes)
     return weighted, support
@@ -265,8 +259,8 @@ def _neighbours(start, stop, rows, columns, squares, like, starts, found, values
 
 
 @intrinsic
-def _speak(_context, voices, speaker, columns, values, start, stop, said):  # type: ignore[no-untyped-def]
-    """For each of the speaker's cells: said[column] += [value * voices[speaker], |voices[speaker]|].
+def _speak(_context, voices, _speaker, columns, values, _start, _stop, said):  # type: ignore[no-untyped-def]
+    """For each of the speaker's cells: said[column] += [value * voice, |voice|], voice being voices[speaker].
 
     `voices` is (m, lanes), `said` (n, 2 lanes). Written in the compiler's own terms because its loops do not see that
     the arrays are apart, and take three times as long.
@@ -277,14 +271,14 @@ def _speak(_context, voices, speaker, columns, values, start, stop, said):  # ty
     vector, index, short = ir.VectorType(number, lanes), ir.IntType(64), ir.IntType(32)
     kind = f"v{lanes}f{bits}"
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        def data(which):  # type: ignore[no-untyped-def]
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        def data(which: int) -> Any:
             return context.make_array(signature.args[which])(context, builder, arguments[which]).data
 
-        def at(base, place):  # type: ignore[no-untyped-def]
+        def at(base: Any, place: Any) -> Any:
             return builder.bitcast(builder.gep(base, [place]), vector.as_pointer())
 
-        def known(name, count):  # type: ignore[no-untyped-def]
+        def known(name: str, count: int) -> Any:
             return cgutils.get_or_insert_function(
                 builder.module, ir.FunctionType(vector, [vector] * count), f"llvm.{name}.{kind}"
             )

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import types
 
-from batch.compiled import compiled, in_parts
+from batch.compiled import compiled, in_parts, read_only
 from batch.models import Scores
 from batch.models.baseline import Baseline
 from batch.params import Neighbourhood
@@ -26,15 +26,9 @@ def predict(baseline: Baseline, users: Ints, weighted: Floats, support: Floats, 
     rating = np.empty_like(weighted)
     relevance = np.empty_like(weighted) if weight else rating
     effects = baseline.mu + baseline.user[users], baseline.item  # (b,), (n_items,)
-    given = *map(_read_only, effects), weighted, support, float(params.support_shrinkage), weight
+    given = *map(read_only, effects), weighted, support, float(params.support_shrinkage), weight
     in_parts(lambda start, stop: _predict(start, stop, *given, rating, relevance), len(users), ROWS_A_PART)
     return Scores(rating, support, relevance)
-
-
-def _read_only(effects: Floats) -> Floats:
-    view = effects.view()
-    view.flags.writeable = False
-    return view
 
 
 @compiled(

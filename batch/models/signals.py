@@ -1,12 +1,16 @@
 """Ratings -> what the blend hears beside the models: fame, effects, genres, learnt weights, what came last."""
 
+import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from numba import types
 
+from batch.compiled import compiled, in_parts, read_only
 from batch.models.baseline import Baseline, fit_baseline
 from batch.models.interpolation import Taste, liking, preferring
-from batch.ratings import Floats, Ints, Ratings, Sparse, filled
+from batch.ratings import Bools, Floats, Ints, Pairs, Ratings, Sparse, filled
 
 PREFERENCE_RIDGE, LIKING_RIDGE = 1000.0, 300.0
 """Of the learnt weights; chosen on the inner split of MovieLens latest-small, see docs/decisions.md."""
@@ -18,6 +22,26 @@ FLOOR = 0.02
 """Added to learnt scores before the logarithm, so that those around 0 are alike."""
 FAINT = -50.0
 """Exponent below which a faded rating counts the same: exp(-50) is nothing, and no underflow."""
+ROWS_A_PART = 8
+"""Users that a thread promises films before it asks for more."""
+
+
+class Tastes(NamedTuple):
+    """What the two learnt tastes of a block of users promise, (b, n_items) each."""
+
+    preference: Floats
+    liking: Floats
+
+    def promise(self, able: Bools) -> Floats:
+        """What candidates are chosen by, (b, n_items); nan for films that are not `able`, (n_items,)."""
+        found = np.empty_like(self.preference)
+        given = *map(read_only, (self.preference, self.liking)), able, found
+        in_parts(lambda start, stop: _promise(start, stop, *given), len(found), ROWS_A_PART)
+        return found
+
+    def promised(self, pairs: Pairs) -> Floats:
+        """The same of some cells, (p,)."""
+        return _logarithm(self.preference[pairs]) + _logarithm(self.liking[pairs])
 
 
 @dataclass(frozen=True)
@@ -31,33 +55,37 @@ class Signals:
     usual: Floats  # share of each genre in all ratings, (n_genres,)
     preference: Taste
     liking: Taste
-    place: Floats | None  # (n_ratings,) how many ratings of the same user came later; None: no times are known
+    place: Sparse | None  # on every rated cell how many of the same user's came later; None: no times are known
 
-    def score(self, users: Ints) -> dict[str, Floats]:
-        """name -> (b, n_items)"""
-        shape = (len(users), len(self.fame))
+    def tastes(self, users: Ints) -> Tastes:
+        """What every film promises these users."""
+        return Tastes(self.preference.score(users), self.liking.score(users))
+
+    def at(self, users: Ints, pairs: Pairs, tastes: Tastes) -> dict[str, Floats]:
+        """name -> (p,), of some cells of these users."""
+        rows, columns = pairs
         found = {
-            "user_effect": np.broadcast_to(self.bias.user[users, None], shape),
-            "item_effect": np.broadcast_to(self.bias.item, shape),
-            "fame": np.broadcast_to(self.fame, shape),
-            "affinity": self._affinity(users),
-            "preference": _logarithm(self.preference.score(users)),
-            "liking": _logarithm(self.liking.score(users)),
+            "user_effect": self.bias.user[users[rows]],
+            "item_effect": self.bias.item[columns],
+            "fame": self.fame[columns],
+            "affinity": np.einsum("pg,pg->p", self._lift(users)[rows], self.genres[columns]),
+            "preference": _logarithm(tastes.preference[pairs]),
+            "liking": _logarithm(tastes.liking[pairs]),
         }
         if self.place is not None:
-            for length in SESSIONS:
-                fading = np.exp(np.maximum(-self.place / length, FAINT))
-                found[f"session_{length}"] = _logarithm(self.preference.score(users, fading))
+            later = self.place[users].data  # (ratings of these users,)
+            fadings = [np.exp(np.maximum(-later / length, FAINT)) for length in SESSIONS]
+            for length, scores in zip(SESSIONS, self.preference.at(users, pairs, fadings), strict=True):
+                found[f"session_{length}"] = _logarithm(scores)
         return found
 
-    def _affinity(self, users: Ints) -> Floats:
-        """ln of how much more than usual a user rates each genre, summed over the film's genres."""
+    def _lift(self, users: Ints) -> Floats:
+        """ln of how much more than usual each user rates each genre, (b, n_genres)."""
         profile = self.rated[users] @ self.genres  # (b, n_genres)
-        counts = self.rated[users].sum(axis=1)[:, None]  # (b, 1)
+        counts = np.diff(self.rated.indptr)[users][:, None]  # (b, 1)
         known = self.usual > 0
         usual = np.where(known, self.usual, 1.0)
-        lift = np.where(known, np.log((profile + USUAL * usual) / ((counts + USUAL) * usual)), 0.0)
-        return np.asarray(lift @ self.genres.T)
+        return np.where(known, np.log((profile + USUAL * usual) / ((counts + USUAL) * usual)), 0.0)
 
 
 def fit_signals(ratings: Ratings, preference: Taste | None) -> Signals:
@@ -68,7 +96,7 @@ def fit_signals(ratings: Ratings, preference: Taste | None) -> Signals:
     return Signals(
         bias=fit_baseline("bias", ratings),
         fame=np.log1p(counts.astype(np.float64)),
-        rated=filled(ratings.matrix, np.ones(ratings.n_ratings)),
+        rated=filled(ratings.matrix, np.ones(ratings.n_ratings, dtype=np.int8)),
         genres=genres,
         usual=counts @ genres / max(ratings.n_ratings, 1),
         preference=preference or preferring(ratings, PREFERENCE_RIDGE),
@@ -77,16 +105,37 @@ def fit_signals(ratings: Ratings, preference: Taste | None) -> Signals:
     )
 
 
-def _place_from_last(ratings: Ratings) -> Floats | None:
+def _place_from_last(ratings: Ratings) -> Sparse | None:
     """0 for a user's last rating, 1 for the one before; 0 for all of a user with a rating whose time is not known."""
     if ratings.rated_at is None:
         return None
-    users, timeless = ratings.user_of_rating(), ratings.timeless_users()
-    by_time = np.lexsort((ratings.rated_at, users))
-    place = np.empty(ratings.n_ratings)
-    place[by_time] = ratings.matrix.indptr[users + 1] - 1 - np.arange(ratings.n_ratings)
-    return np.where(np.isin(users, timeless), 0.0, place)
+    timeless, starts = set(ratings.timeless_users().tolist()), ratings.matrix.indptr
+    place = np.zeros(ratings.n_ratings, dtype=np.int32)
+    for user in range(ratings.n_users):
+        if user not in timeless:
+            mine = slice(starts[user], starts[user + 1])
+            by_time = np.argsort(ratings.rated_at[mine], kind="stable")
+            place[mine][by_time] = np.arange(len(by_time) - 1, -1, -1)
+    return filled(ratings.matrix, place)
 
 
 def _logarithm(scores: Floats) -> Floats:
     return np.log(np.maximum(scores, 0.0) + FLOOR)
+
+
+_READ = types.Array(types.float64, 2, "C", readonly=True)
+
+
+@compiled((types.int64, types.int64, _READ, _READ, types.boolean[::1], types.float64[:, ::1]))
+def _promise(start, stop, preference, liking, able, found):  # type: ignore[no-untyped-def]
+    """The sum of both logarithms, as `_logarithm` takes them; the many films of which nothing is said cost none."""
+    silence = 2 * math.log(FLOOR)
+    for user in range(start, stop):
+        for item in range(len(able)):
+            one, other = max(preference[user, item], 0.0), max(liking[user, item], 0.0)
+            if not able[item]:
+                found[user, item] = math.nan
+            elif one + other == 0:
+                found[user, item] = silence
+            else:
+                found[user, item] = math.log(one + FLOOR) + math.log(other + FLOOR)
