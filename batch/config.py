@@ -125,6 +125,13 @@ class ArtifactSettings(Section):
     """Trained weights, one file a run."""
 
 
+class ResourceSettings(Section):
+    """What a run may take of the machine."""
+
+    memory_mb: int = Field(3500, ge=100)
+    """Memory, MB, as far as there is a choice: a tenth of it is for the users that are scored together."""
+
+
 class Config(Section):
     """Every setting. Relative paths are relative to the working directory."""
 
@@ -137,6 +144,7 @@ class Config(Section):
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: Gates = Gates()
     artifacts: ArtifactSettings = ArtifactSettings()
+    resources: ResourceSettings = ResourceSettings()
 
     @model_validator(mode="before")
     @classmethod

@@ -62,6 +62,7 @@ class Ensemble:
     models: Mapping[str, Model]
     signals: Signals
     order: Ints  # of tied films, (n_items,)
+    known: Bools  # films that can be candidates, (n_items,)
     blend: Blend | None
 
     def answers(self, names: Sequence[str], users: Ints, n: int, asked: Pairs = NO_PAIRS) -> dict[str, Answer]:
@@ -96,16 +97,12 @@ class Ensemble:
         for place in blocks(len(users), block):
             chosen = users[place]
             tastes = self.signals.tastes(chosen)
-            lists = best_unseen(tastes.promise(self._known()), self.ratings.matrix[chosen], self.order, CANDIDATES)
+            lists = best_unseen(tastes.promise(self.known), self.ratings.matrix[chosen], self.order, CANDIDATES)
             candidates = Pairs.listed(lists)
             cells = candidates.and_then(Pairs.stored(held.matrix[chosen]) if held else NO_PAIRS)
             told = {name: self._said(name, self.models[name].score(chosen), chosen, cells) for name in PERSONAL}
             found, n = features(self.signals.at(chosen, cells, tastes), told), len(candidates.rows)
             yield Examined(chosen, candidates, *({k: v[part] for k, v in found.items()} for part in _split(n)))
-
-    def _known(self) -> Bools:
-        """Films that can be candidates, (n_items,)."""
-        return self.ratings.item_counts() >= LEAST_RATED
 
     def _said(self, name: str, scores: Scores, users: Ints, cells: Pairs) -> Said:
         return Said(scores.rating[cells], scores.support[cells], self.models[name].baseline.at(users, cells))
@@ -113,7 +110,7 @@ class Ensemble:
     def _pool(self, users: Ints, seen: Sparse, tastes: Tastes, n: int) -> "_Pool":
         """Candidates, and, for users who have fewer than their list is long, the most promising of the other films."""
         strangers = self.ratings.user_counts()[users] == 0  # to whom nothing can be said
-        promised = tastes.promise(self._known())
+        promised = tastes.promise(self.known)
         promised[strangers] = np.nan
         candidates = best_unseen(promised, seen, self.order, CANDIDATES)
         others = np.full((len(users), n), NOBODY)
@@ -171,7 +168,8 @@ def assemble(ratings: Ratings, models: Mapping[str, Model], weights: Weights | N
 def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:
     """The fitted models without a blend."""
     signals = fit_signals(ratings, getattr(models["item_item"], "preference", None))
-    return Ensemble(ratings, models, signals, tie_order(ratings.item_counts()), None)
+    counts = ratings.item_counts()
+    return Ensemble(ratings, models, signals, tie_order(counts), counts >= LEAST_RATED, None)
 
 
 def learn_weights(ensemble: Ensemble, held: Ratings, relevant_from: float, seed: int, block: int) -> Weights | None:

@@ -59,6 +59,10 @@ def _from_end(ratings: Ratings, order: Floats) -> Floats:
     return place
 
 
+MEASURED = (*PUBLISHED, *REFERENCE)
+"""What metrics are of."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What a night learns before it publishes."""
@@ -79,10 +83,10 @@ def evaluate(
     nothing speaks to is left out.
     """
     test = _of_some(ratings, users, seed, hold_out)
-    train = ratings.keep(~test)
-    judged, weights = held_against(
-        train, ratings.keep(test), params, seed=seed, n=n, relevant_from=relevant_from, block=block, users=users
-    )
+    weights = _learnt(ratings, ~test, params, seed, relevant_from, block)  # before there is another copy of the ratings
+    train, held = ratings.keep(~test), ratings.keep(test)
+    ensemble = assemble(train, fit_all(train, params, seed), weights, seed, block)
+    judged = judge(ensemble, MEASURED, held, _judged(held, users, seed), n, relevant_from, block)
     return Evaluation(figures(judged, train, weights, seed), weights)
 
 
@@ -113,18 +117,24 @@ def held_against(
     Judged are all users, or, where there are more than `users`, those who have ratings in `held`. The blend's weights
     come from a cut of `train` of its own, which the measured models are then fitted on too.
     """
-    weights = _learnt(train, params, seed, relevant_from, block)
+    weights = _learnt(train, np.ones(train.n_ratings, dtype=np.bool_), params, seed, relevant_from, block)
     ensemble = assemble(train, fit_all(train, params, seed), weights, seed, block)
-    everyone = np.arange(train.n_users)
-    whose = everyone if train.n_users <= users else held.some_users(train.n_users, seed)
-    return judge(ensemble, (*PUBLISHED, *REFERENCE), held, whose, n, relevant_from, block), weights
+    return judge(ensemble, MEASURED, held, _judged(held, users, seed), n, relevant_from, block), weights
 
 
-def _learnt(train: Ratings, params: Models, seed: int, relevant_from: float, block: int) -> Weights | None:
-    """The blend's weights, from a cut of the ratings of some users."""
-    inner = _of_some(train, SAMPLED_USERS, seed, hold_out_mixed)
-    rest = train.keep(~inner)
-    return learn_weights(unblended(rest, fit_all(rest, params, seed)), train.keep(inner), relevant_from, seed, block)
+def _judged(held: Ratings, users: int, seed: int) -> Ints:
+    """Who is judged: everyone, or, of more than so many, those of whom something is held out."""
+    return np.arange(held.n_users) if held.n_users <= users else held.some_users(held.n_users, seed)
+
+
+def _learnt(
+    ratings: Ratings, known: Bools, params: Models, seed: int, relevant_from: float, block: int
+) -> Weights | None:
+    """The blend's weights, from a cut of the ratings of some users, among those `known`, (n_ratings,)."""
+    inner = np.zeros(ratings.n_ratings, dtype=np.bool_)
+    inner[known] = _of_some(ratings.keep(known), SAMPLED_USERS, seed, hold_out_mixed)
+    rest = ratings.keep(known & ~inner)
+    return learn_weights(unblended(rest, fit_all(rest, params, seed)), ratings.keep(inner), relevant_from, seed, block)
 
 
 def fit_all(ratings: Ratings, params: Models, seed: int) -> dict[str, Model]:

@@ -32,8 +32,12 @@ from batch.publish import CannotPublishError, RunKey
 from batch.ratings import Ratings, blocks
 from batch.telemetry import progress, run_id, say, step, warn
 
-BLOCK_CELLS = 1_000_000
-"""Cells of a block (b, n_items): 8 MB an array, and there are about forty while all models score and are blended."""
+BLOCK_SHARE = 0.1
+"""Of the memory, for the users that are scored together: more of them are no faster."""
+BLOCK_ARRAYS = 12
+"""Arrays (b, n_items) of doubles that there are at once while a block is scored."""
+MOST_A_BLOCK = 512
+"""Users: what is worth a transaction of its own, and keeps progress in sight."""
 LIKED_SHARE = 0.8
 """Of the scale's maximum: 4 of 5 stars, where the config does not say from where on a film counts as liked."""
 LAST_DAY = date(9000, 1, 1)
@@ -109,13 +113,14 @@ def _night(database: Database, config: Config, order: Order, key: RunKey, holder
         evaluation = measure(ratings, config)
         metrics = evaluation.metrics
     fitted: dict[str, Model] = {}
+    block = block_size(ratings, config.resources.memory_mb)
     for name in (*PERSONAL, *REFERENCE):
         with step("fit", model=name):
             fitted[name] = fit(name, ratings, getattr(config.models, name, None), config.evaluation.seed)
     with step("fit", model="blend"):
-        ensemble = assemble(ratings, fitted, evaluation.weights, config.evaluation.seed, block_size(ratings))
+        ensemble = assemble(ratings, fitted, evaluation.weights, config.evaluation.seed, block)
     with step("score") as told:
-        rows = _write(database, key, ensemble, config.publish.top_n)
+        rows = _write(database, key, ensemble, config.publish.top_n, block)
         told |= rows
     weights = {name: model.weights() for name, model in fitted.items()}
     kept = save_weights(config.artifacts.dir, f"{database.fingerprint}-run-{key.run_id}", weights)
@@ -146,12 +151,12 @@ def _verdict(checks: list[Check], order: Order) -> Literal["published", "ready",
     return "published" if order.publish else "ready"
 
 
-def _write(database: Database, key: RunKey, ensemble: Ensemble, top_n: int) -> dict[str, int]:
+def _write(database: Database, key: RunKey, ensemble: Ensemble, top_n: int, block: int) -> dict[str, int]:
     """Score, rank and write block by block, one pass for all models; returns the rows written of each."""
     ratings, counts = ensemble.ratings, ensemble.ratings.item_counts()
     rows = dict.fromkeys(PUBLISHED, 0)
     with progress("scoring users", ratings.n_users) as advance:
-        for users in blocks(ratings.n_users, block_size(ratings)):
+        for users in blocks(ratings.n_users, block):
             said = ensemble.answers(PUBLISHED, users, top_n)
             with database.writer.begin() as connection:
                 for name, answer in said.items():
@@ -163,9 +168,10 @@ def _write(database: Database, key: RunKey, ensemble: Ensemble, top_n: int) -> d
     return rows
 
 
-def block_size(ratings: Ratings) -> int:
-    """Users scored at a time."""
-    return max(1, BLOCK_CELLS // max(ratings.n_items, ratings.n_users, 1))
+def block_size(ratings: Ratings, memory_mb: int) -> int:
+    """Users scored at a time: what a share of the memory holds."""
+    bytes_a_user = BLOCK_ARRAYS * 8 * max(ratings.n_items, 1)
+    return min(MOST_A_BLOCK, max(1, int(BLOCK_SHARE * memory_mb * 1e6 / bytes_a_user)))
 
 
 def plan(database: Database, config: Config, order: Order) -> dict[str, object]:
@@ -183,7 +189,7 @@ def plan(database: Database, config: Config, order: Order) -> dict[str, object]:
         "ratings": ratings.n_ratings,
         "models": list(PUBLISHED),
         "rows_at_most": active * len(PUBLISHED) * config.publish.top_n,
-        "users_a_block": block_size(ratings),
+        "users_a_block": block_size(ratings, config.resources.memory_mb),
     }
 
 
@@ -209,7 +215,7 @@ def measuring(ratings: Ratings, config: Config) -> Measuring:
         "seed": config.evaluation.seed,
         "n": config.publish.top_n,
         "relevant_from": LIKED_SHARE * ratings.scale[1] if liked is None else liked,
-        "block": block_size(ratings),
+        "block": block_size(ratings, config.resources.memory_mb),
         "users": config.evaluation.users,
     }
 

@@ -19,7 +19,7 @@ NOBODY = -1
 """Stands in a list of columns where the list has ended."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ratings:
     """Ratings by row (user) and column (item), both ordered by key, so that no result depends on ingestion order.
 

@@ -1,6 +1,7 @@
 """What happens -> log lines that carry the run id, and progress: a bar on a terminal, a line now and then elsewhere."""
 
 import logging
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -61,10 +62,19 @@ def warn(event: str, /, **fields: Any) -> None:
 
 @contextmanager
 def step(name: str, /, **fields: Any) -> Iterator[dict[str, Any]]:
-    """Time a step and log it when it is done; the caller may add figures to the dict it gets."""
+    """Time a step and log it when it is done, with the most memory that was held so far.
+
+    The caller may add figures to the dict it gets.
+    """
     began = time.perf_counter()
     yield fields
-    say(name, **fields, seconds=time.perf_counter() - began)
+    say(name, **fields, seconds=time.perf_counter() - began, peak_mb=peak_mb())
+
+
+def peak_mb() -> int:
+    """The most memory, in MB, that this process has held so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6)  # bytes there, KiB elsewhere
 
 
 @contextmanager

@@ -144,7 +144,8 @@ def test_similarities(neighbours: int | str) -> None:
     """Similarities between all rows are those of the formula pair by pair."""
     ratings, (lines, _, off) = DATA["whole"], table("whole", "bias")
     params = params_of("adjusted_cosine", "bias").model_copy(update={"neighbours": neighbours, "overlap_shrinkage": 2})
-    fast = profiles(ratings.matrix, fit_baseline("bias", ratings).deviations(ratings), params)
+    compared = fit_baseline("bias", ratings).deviations(ratings)
+    fast = profiles(compared, compared.T.tocsr(), params)
     slow = heard(*similarities("adjusted_cosine", lines, off), 2, neighbours)  # (n_users, n_users)
     np.testing.assert_allclose(sparse_similarities(fast).toarray(), slow, rtol=1e-9, atol=1e-12)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -51,12 +52,20 @@ def fit_baseline(kind: Literal["user_mean", "bias", "none"], ratings: Ratings) -
 
 
 def _bias(ratings: Ratings, mu: float) -> Baseline:
+    known = _KNOWN.get(ratings)  # three models ask for it, and the blend
+    if known is not None:
+        return known
     users, items, excess = ratings.user_of_rating(), ratings.matrix.indices, ratings.matrix.data - mu  # (n_ratings,)
     user, item = np.zeros(ratings.n_users), np.zeros(ratings.n_items)
     for _ in range(SWEEPS):
         item = _means(items, excess - user[users], ratings.n_items, ITEM_SHRINKAGE)
         user = _means(users, excess - item[items], ratings.n_users, USER_SHRINKAGE)
-    return Baseline(mu, user, item)
+    found = _KNOWN[ratings] = Baseline(mu, user, item)
+    return found
+
+
+_KNOWN: WeakKeyDictionary[Ratings, Baseline] = WeakKeyDictionary()
+"""The bias baseline of ratings that are still in use."""
 
 
 def _means(groups: Ints, values: Floats, n_groups: int, shrinkage: float) -> Floats:

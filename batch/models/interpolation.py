@@ -1,11 +1,11 @@
 """Profiles of users -> learnt weights between items, all neighbours weighed at once instead of one by one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numba import types
-from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve, lapack
 
 from batch.compiled import compiled, in_parts, read_only
@@ -122,33 +122,45 @@ def _weights(profiles: Sparse, ridge: float) -> Floats:
 class Taste:
     """What the films that a user rated say of every other film."""
 
-    profiles: Sparse  # CSR (n_users, n_items)
+    ratings: Sparse  # stars, CSR (n_users, n_items)
+    worth: Callable[[Floats], Floats]  # of so many stars
     learnt: ThroughUsers | ThroughItems
+
+    def profiles(self, users: Ints) -> Sparse:
+        """What each rating of these users says for its film, CSR (b, n_items)."""
+        rows = self.ratings[users]
+        return filled(rows, self.worth(rows.data))
 
     def score(self, users: Ints) -> Floats:
         """(b, n_items); about 0 to 1 times what the user would give."""
-        return self.learnt.score(self.profiles[users])
+        return self.learnt.score(self.profiles(users))
 
     def at(self, users: Ints, pairs: Pairs, fadings: Sequence[Floats]) -> list[Floats]:
         """The same of some cells, (p,), for each way to weigh the ratings of these users, (their ratings,)."""
-        rows = self.profiles[users]
+        rows = self.profiles(users)
         return [self.learnt.at(filled(rows, rows.data * fading), pairs) for fading in fadings]
 
 
 def preferring(ratings: Ratings, ridge: float) -> Taste:
     """Profiles of how much each rating says for its film: the stars above indifference, none below."""
-    top = max(ratings.scale[1], 1e-9)
-    return _taste(ratings, np.maximum(ratings.matrix.data - INDIFFERENT * top, 0.0) * (STARS / top), ridge)
+    return _taste(ratings, partial(_above, max(ratings.scale[1], 1e-9)), ridge)
 
 
 def liking(ratings: Ratings, ridge: float) -> Taste:
     """Profiles of which films each user liked: 1 or 0."""
-    return _taste(ratings, (ratings.matrix.data >= LIKED * ratings.scale[1]).astype(np.float64), ridge)
+    return _taste(ratings, partial(_liked, LIKED * ratings.scale[1]), ridge)
 
 
-def _taste(ratings: Ratings, values: Floats, ridge: float) -> Taste:
-    profiles = sparse.csr_array(filled(ratings.matrix, values))
-    return Taste(profiles, interpolate(profiles, ridge))
+def _above(top: float, stars: Floats) -> Floats:
+    return np.maximum(stars - INDIFFERENT * top, 0.0) * (STARS / top)
+
+
+def _liked(enough: float, stars: Floats) -> Floats:
+    return (stars >= enough).astype(np.float64)
+
+
+def _taste(ratings: Ratings, worth: Callable[[Floats], Floats], ridge: float) -> Taste:
+    return Taste(ratings.matrix, worth, interpolate(filled(ratings.matrix, worth(ratings.matrix.data)), ridge))
 
 
 def _arrays(matrix: Sparse) -> tuple[Ints, Ints, Floats]:

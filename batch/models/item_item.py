@@ -48,8 +48,10 @@ def fit(ratings: Ratings, params: ItemNeighbourhood, seed: int) -> ItemItem:  # 
     """Fit the baseline and the similarities between items; with `neighbours: k` each target keeps its k strongest."""
     baseline = fit_baseline(params.baseline, ratings)
     deviations = baseline.deviations(ratings)
-    items = profiles(ratings.matrix.T.tocsr(), deviations.T.tocsr(), params)  # (n_items, n_users)
+    compared = deviations if params.similarity == "adjusted_cosine" else ratings.matrix  # (n_users, n_items)
+    items = profiles(compared.T.tocsr(), compared, params)
     by_target = sparse_similarities(items)  # row i: the neighbours of target i
     voices = by_target if params.neighbours == "all" else by_target.T.tocsr()  # s_ij = s_ji while all are kept
+    del items, by_target  # as large as the ratings, and more is to come
     preference = preferring(ratings, params.learnt_ridge) if params.learnt_ridge else None
     return ItemItem(baseline, cells(deviations), cells(voices), preference, params)

@@ -17,14 +17,16 @@ KINDS = {"cosine": COSINE, "adjusted_cosine": COSINE, "pearson": PEARSON, "full_
 class Profiles:
     """What similarities between m rows (users, or items) are computed from."""
 
-    rows: Cells  # (m, n) ratings, or deviations for adjusted_cosine
+    rows: Cells  # (m, n)
     columns: Cells  # (n, m) the same cells
     squares: Floats  # (m,) sum of squares of each row
     like: Likeness
 
 
-def profiles(ratings: Sparse, deviations: Sparse, params: Neighbourhood) -> Profiles:
-    """Rows to compare, CSR (m, n): adjusted_cosine looks at `deviations` (r - b), the others at `ratings`.
+def profiles(values: Sparse, by_column: Sparse, params: Neighbourhood) -> Profiles:
+    """Rows to compare, CSR (m, n), and the same cells by column, CSR (n, m).
+
+    They are deviations r - b for adjusted_cosine and ratings for the others.
 
     s between two rows is their similarity, shrunk by overlap; it is 0 to itself and without overlap. `cosine`:
     sim = (R R') / sqrt((R^2 M') * (M R^2')) with M = 1 where rated: sums over co-rated cells only. `adjusted_cosine`:
@@ -32,13 +34,12 @@ def profiles(ratings: Sparse, deviations: Sparse, params: Neighbourhood) -> Prof
     `full_cosine`: absent counts as 0. Then s = sim * n / (n + beta), significance weighting as in Koren 2010, eq. 3.
     With `neighbours: k` only the k highest s > 0 of each row stay; ties go to the lower column, the smaller key.
     """
-    values = deviations if params.similarity == "adjusted_cosine" else ratings
     m = values.shape[0]
     row_of_cell = np.repeat(np.arange(m, dtype=np.int32), np.diff(values.indptr))
     squares = np.bincount(row_of_cell, weights=values.data**2, minlength=m).astype(np.float64)
     k = ALL if params.neighbours == "all" else params.neighbours
     like = Likeness(KINDS[params.similarity], float(params.overlap_shrinkage), k)
-    return Profiles(cells(values), cells(values.T.tocsr()), squares, like)
+    return Profiles(cells(values), cells(by_column), squares, like)
 
 
 def sparse_similarities(profiles: Profiles) -> Sparse:

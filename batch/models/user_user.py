@@ -45,7 +45,7 @@ def fit(ratings: Ratings, params: Neighbourhood, seed: int) -> UserUser:  # noqa
     by_activity, by_fame = _order(ratings.user_counts()), _order(-ratings.item_counts())
     deviations = _seated(baseline.deviations(ratings), by_activity, by_fame)
     compared = deviations if params.similarity == "adjusted_cosine" else _seated(ratings.matrix, by_activity, by_fame)
-    found = profiles(compared, deviations, params)
+    found = profiles(compared, compared.T.tocsr(), params)
     single = ratings.n_users * ratings.n_ratings >= SINGLE_FROM
     talk = cells(deviations, single=True) if single else cells(deviations)
     crowd = Crowd(np.argsort(by_activity), found.rows, found.columns, found.squares, talk, by_fame)
