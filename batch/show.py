@@ -1,20 +1,24 @@
 """Answers, runs, metrics -> tables that people read, 80 columns wide where there is no terminal."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from __future__ import annotations
+
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from batch.ingest import Report
-from batch.metrics import Metrics
-from batch.nightly import Outcome
-from batch.operate import Run
-from batch.query import Answer
-from batch.schedule import Nights
+if TYPE_CHECKING:  # who only wants to see a list must not wait for what makes one
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from batch.ingest import Report
+    from batch.metrics import Metrics
+    from batch.nightly import Outcome
+    from batch.operate import Run
+    from batch.query import Answer
+    from batch.schedule import Nights
 
 SHOWN_REJECTS = 5
 """Rejected rows that are printed; all of them lie in ingest_rejects."""
