@@ -19,6 +19,7 @@ from batch.artifacts import save_weights
 from batch.audit import audit_integrity
 from batch.checks import ROWS, Check, record
 from batch.config import Config
+from batch.costs import NIGHT, estimate
 from batch.database import Database, run_lock
 from batch.ensemble import PUBLISHED, Ensemble, assemble
 from batch.evaluate import Evaluation, evaluate
@@ -30,7 +31,7 @@ from batch.metrics import Metrics
 from batch.models import PERSONAL, REFERENCE, Model, fit
 from batch.publish import CannotPublishError, RunKey
 from batch.ratings import Ratings, blocks
-from batch.telemetry import progress, run_id, say, step, warn
+from batch.telemetry import peak_mb, progress, run_id, say, step, warn
 
 BLOCK_SHARE = 0.1
 """Of the memory, for the users that are scored together: more of them are no faster."""
@@ -103,33 +104,37 @@ def run(database: Database, config: Config, order: Order) -> Outcome:
 
 
 def _night(database: Database, config: Config, order: Order, key: RunKey, holder: Connection) -> Outcome:
-    with step("load") as told, database.reader.connect() as connection:
+    seconds: dict[str, float] = {}  # by step
+    with step("load", into=seconds) as told, database.reader.connect() as connection:
         loaded = load(connection, scale=config.ingest.scale, known_until=_end_of(order.as_of, config))
         ratings = loaded.ratings
         told |= {"users": ratings.n_users, "films": ratings.n_items, "ratings": ratings.n_ratings}
     with database.writer.begin() as connection:
         publish.note(connection, key, **_facts(loaded, order, config))
-    with step("evaluate"):
+    with step("evaluate", into=seconds) as told:
         evaluation = measure(ratings, config)
         metrics = evaluation.metrics
+        told["users"] = round(max((measured.get("raters", 0) for measured in metrics.values()), default=0))
     fitted: dict[str, Model] = {}
     block = block_size(ratings, config.resources.memory_mb)
     for name in (*PERSONAL, *REFERENCE):
-        with step("fit", model=name):
+        with step("fit", into=seconds, model=name):
             fitted[name] = fit(name, ratings, getattr(config.models, name, None), config.evaluation.seed)
-    with step("fit", model="blend"):
+    with step("fit", into=seconds, model="blend"):
         ensemble = assemble(ratings, fitted, evaluation.weights, config.evaluation.seed, block)
-    with step("score") as told:
+    with step("score", into=seconds) as told:
         rows = _write(database, key, ensemble, config.publish.top_n, block)
         told |= rows
     weights = {name: model.weights() for name, model in fitted.items()}
     kept = save_weights(config.artifacts.dir, f"{database.fingerprint}-run-{key.run_id}", weights)
-    with step("audit"), database.writer.begin() as connection:
+    with step("audit", into=seconds) as told, database.writer.begin() as connection:
         publish.write_metrics(connection, key, metrics)
         publish.write_metrics(connection, key, {name: {ROWS: count} for name, count in rows.items()})
+        publish.write_metrics(connection, key, {NIGHT: {**seconds, "peak_mb": float(peak_mb())}})
         checks = audit_integrity(connection, key.run_id)
         checks += audit_gates(connection, key.run_id, config.gate)
         record(connection, key.run_id, checks)
+        told["checks"] = len(checks)
     final: dict[str, object] = {"rows_written": sum(rows.values()), "forced": int(order.force)}
     if kept:
         final |= {"artifact": str(kept[0]), "artifact_sha256": kept[1]}
@@ -178,6 +183,8 @@ def plan(database: Database, config: Config, order: Order) -> dict[str, object]:
     """What a run would work on, as the tables stand before `ingest.paths`; writes nothing."""
     with database.reader.connect() as connection:
         ratings = load(connection, scale=config.ingest.scale, known_until=_end_of(order.as_of, config)).ratings
+        block = block_size(ratings, config.resources.memory_mb)
+        expected = estimate(connection, ratings, config.models, block)
     active = int((ratings.user_counts() > 0).sum())
     return {
         "database": database.label,
@@ -189,7 +196,9 @@ def plan(database: Database, config: Config, order: Order) -> dict[str, object]:
         "ratings": ratings.n_ratings,
         "models": list(PUBLISHED),
         "rows_at_most": active * len(PUBLISHED) * config.publish.top_n,
-        "users_a_block": block_size(ratings, config.resources.memory_mb),
+        "users_a_block": block,
+        "seconds_expected": round(expected.seconds),
+        "expected_because": expected.grounds,
     }
 
 

@@ -61,14 +61,17 @@ def warn(event: str, /, **fields: Any) -> None:
 
 
 @contextmanager
-def step(name: str, /, **fields: Any) -> Iterator[dict[str, Any]]:
+def step(name: str, /, into: dict[str, float], **fields: Any) -> Iterator[dict[str, Any]]:
     """Time a step and log it when it is done, with the most memory that was held so far.
 
-    The caller may add figures to the dict it gets.
+    The caller may add figures to the dict it gets. The time goes `into` another as `seconds_NAME`, added up where a
+    step is taken several times.
     """
     began = time.perf_counter()
     yield fields
-    say(name, **fields, seconds=time.perf_counter() - began, peak_mb=peak_mb())
+    taken = time.perf_counter() - began
+    into[f"seconds_{name}"] = into.get(f"seconds_{name}", 0.0) + taken
+    say(name, **fields, seconds=taken, peak_mb=peak_mb())
 
 
 def peak_mb() -> int:

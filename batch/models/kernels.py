@@ -197,35 +197,23 @@ def _centre(sums):  # type: ignore[no-untyped-def]
 
 @inner
 def _keep_strongest(s, k, seats, rounded):  # type: ignore[no-untyped-def]
-    """Leave the k highest s > 0, the others 0; of equals the first in the order of `seats`, (m,). `rounded` is (m,)."""
+    """Leave the k highest s > 0, the others 0; of equals the first of `seats`. `rounded`, (m + 1,), is scratch."""
     able = 0
     for place in range(len(s)):
         rounded[able] = np.rint(s[place] * 10.0**TIE)
         able += rounded[able] > 0  # written first, then kept or not: a branch would be guessed wrong too often
-    low, high = 1, 2 * 10**TIE  # low is reached by k or by all there are, high by fewer than k, s being at most 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _reaching(rounded[:able], middle) >= k:
-            low = middle
-        else:
-            high = middle
-    room = k - _reaching(rounded[:able], high)  # for those that are at low: with those above it, no more than k
-    for place in range(len(s)):
-        seat = seats[place]
+    bar, room = 0.0, 0  # what is passed, and how many more there is room for that only reach it
+    if able > k:
+        bar = np.partition(rounded[:able], able - k)[able - k]
+        room = k
+        for place in range(able):
+            room -= rounded[place] > bar
+    for seat in seats:
         mark = np.rint(s[seat] * 10.0**TIE)
-        if mark == low and room > 0:
+        if mark == bar and room > 0:
             room -= 1
-        elif mark <= low:
+        elif mark <= bar:
             s[seat] = 0.0
-
-
-@inner
-def _reaching(values, bar):  # type: ignore[no-untyped-def]
-    """How many are at least as high."""
-    n = 0
-    for value in values:
-        n += value >= bar
-    return n
 
 
 @compiled((types.int64, types.int64, _CELLS, _CELLS, types.int64[::1]))
