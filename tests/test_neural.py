@@ -1,7 +1,8 @@
 """The network: its formula, when it stops, what it learns, and its original form on small data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from batch.models import flattened, neural
 from batch.models.baseline import fit_baseline
 from batch.models.flattened import TooLargeError
+from batch.models.neural import NoDeviceError
 from batch.params import PRESETS, Neural
 from batch.ratings import Ratings
 from reference import Floats, lines_of, random_stars, ratings_of
@@ -30,13 +32,23 @@ def steps_taken() -> Iterator[list[dict[tuple[int, ...], Floats]]]:
     """What each optimiser step left of the weights, by their shape, while this is open."""
     steps: list[dict[tuple[int, ...], Floats]] = []
 
-    def note(optimiser: torch.optim.Optimizer, *_: Any) -> None:
-        weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+    def note(weights: Iterable[torch.Tensor]) -> None:
         steps.append({tuple(weight.shape): weight.detach().double().numpy().copy() for weight in weights})
 
-    handle = register_optimizer_step_post_hook(note)
+    def of_original_form(optimiser: torch.optim.Optimizer, *_: Any) -> None:
+        note(weight for group in optimiser.param_groups for weight in group["params"])
+
+    step = neural._Adam.step
+
+    def noted(adam: neural._Adam, weights: dict[str, torch.Tensor], gradients: dict[str, torch.Tensor]) -> None:
+        step(adam, weights, gradients)
+        note(weights.values())
+
+    handle = register_optimizer_step_post_hook(of_original_form)
     try:
-        yield steps
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(neural._Adam, "step", noted)
+            yield steps
     finally:
         handle.remove()
 
@@ -195,6 +207,128 @@ def test_never_more_than_the_stated_epochs(epochs: int, batch_size: int) -> None
     with steps_taken() as steps:
         neural.fit(data, knobs(epochs=epochs, batch_size=batch_size, learning_rate=0.001), 0)
     assert len(steps) == epochs * (-(-fitting // batch_size) + -(-data.n_ratings // batch_size))
+
+
+@pytest.mark.parametrize("activation", ["none", "relu"])
+def test_a_step_is_adam_on_the_gradient(activation: str) -> None:
+    """One step over a part of the ratings moves every weight as torch's own Adam does, by torch's own gradient."""
+    data, _ = noisy(25, 40, 12)
+    params = knobs(activation=activation, weight_decay=3.0, learning_rate=0.02, hidden=5)
+    off = fit_baseline("bias", data).deviations(data).data
+    run = neural._Training(data, np.arange(25), off, params, 0, torch.device("cpu"))
+    weights = {name: weight.requires_grad_(True) for name, weight in run.start(torch.Generator()).items()}
+    ours = {name: weight.detach().clone() for name, weight in weights.items()}
+    optimiser = torch.optim.Adam(
+        [
+            {"params": [weights["W1"]], "lr": 0.002, "weight_decay": 0.5},
+            {"params": [weights["b1"]], "lr": 0.002},
+            {"params": [weights["W2"]], "lr": 0.02, "weight_decay": 0.5},
+            {"params": [weights["b2"]], "lr": 0.02},
+        ]
+    )
+    adam = neural._Adam(ours, params, 0.5)
+    for rows in torch.arange(300).split(60):
+        hidden = run.genres[run.items[rows]] @ weights["W1"].T + weights["b1"]
+        hidden = torch.relu(hidden) if activation == "relu" else hidden
+        said = (weights["W2"][run.users[rows]] * hidden).sum(1) + weights["b2"][run.users[rows]]
+        optimiser.zero_grad()
+        ((said - run.wanted[rows]) ** 2).mean().backward()
+        optimiser.step()
+        adam.step(ours, run.gradients(ours, rows))
+    for name, weight in weights.items():
+        np.testing.assert_allclose(ours[name].numpy(), weight.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def crowd() -> Ratings:
+    """60 users x 30 films of 5 genres; from 1 to 20 ratings a user, five users without any."""
+    random = np.random.default_rng(8)
+    stars = random.integers(1, 6, (60, 30)).astype(np.float64)
+    few = random.integers(1, 21, 60)  # (60,)
+    few[::12] = 0
+    stars[random.random(stars.shape).argsort(axis=1).argsort(axis=1) >= few[:, None]] = NAN
+    return ratings_of(stars, genres=(random.random((30, 5)) < 0.4).astype(np.float64))
+
+
+@pytest.mark.parametrize("cells", [1, 60, 100_000])
+@pytest.mark.parametrize("decay", [0.0, 2.5])
+def test_of_a_crowd_each_row_is_its_own_ridge_regression(
+    decay: float, cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many users each one's row minimises its own squared error plus the penalty, with a free level; by hand."""
+    monkeypatch.setattr(neural, "LEARNERS", 20)
+    monkeypatch.setattr(neural, "CELLS_A_SOLVE", cells)
+    data = crowd()
+    model = neural.fit(data, knobs(baseline="bias", weight_decay=decay, hidden=4), 0)
+    off = fit_baseline("bias", data).deviations(data)  # CSR (60, 30)
+    W2, b2 = model.weights()["W2"], model.weights()["b2"]
+    assert W2.shape == (60, 4)
+    for user in range(60):
+        items, targets = off[[user]].indices, off[[user]].data
+        if not len(items):
+            assert not W2[user].any()
+            assert b2[user] == 0
+            continue
+        h = model.hidden[items]  # (n, 4)
+        wide = np.column_stack([h, np.ones(len(items))])
+        penalty = np.diag([max(decay, 1e-6)] * 4 + [0.0])
+        slow = np.linalg.solve(wide.T @ wide + penalty, wide.T @ targets)
+        np.testing.assert_allclose(wide @ [*W2[user], b2[user]], wide @ slow, rtol=1e-4, atol=1e-5)
+        if decay:
+            np.testing.assert_allclose([*W2[user], b2[user]], slow, rtol=1e-6, atol=1e-8)
+
+
+def test_of_a_crowd_some_teach_the_shared_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many users a seeded sample teaches the shared layer: their ratings change it, and nobody else's do."""
+    monkeypatch.setattr(neural, "LEARNERS", 20)
+    data = crowd()
+    params = knobs(baseline="none", hidden=4)
+    learners = data.some_users(20, 3)
+    before = neural.fit(data, params, 3)
+    for user, taught in ((int(learners[4]), True), (int(np.setdiff1d(data.some_users(60, 0), learners)[4]), False)):
+        matrix = data.matrix.copy()
+        matrix.data[data.of(np.array([user]))] = 6 - matrix.data[data.of(np.array([user]))]
+        matrix.data[data.of(np.array([user]))] += np.linspace(0, 1, int(data.user_counts()[user]))
+        after = neural.fit(replace(data, matrix=matrix), params, 3)
+        assert (after.weights()["W1"].tobytes() != before.weights()["W1"].tobytes()) == taught
+        assert after.weights()["W2"][user].tobytes() != before.weights()["W2"][user].tobytes()
+
+
+@pytest.mark.parametrize("baseline", ["none", "bias"])
+def test_a_crowd_learns_the_genre_rule(baseline: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where most users did not teach the shared layer, what stars follow is found for all of them."""
+    monkeypatch.setattr(neural, "LEARNERS", 10)
+    data, withheld = genre_rule(30, 40)
+    network = neural.fit(data, knobs(baseline=baseline), 0)
+    mean = rmse(fit_baseline("user_mean", data).rows(np.arange(30)), withheld)
+    assert rmse(network.score(np.arange(30)).rating, withheld) < 0.25 * mean
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+def test_threads_change_no_digit(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many threads torch may use, the weights are the same to the last bit, of few users and of many."""
+    data, before = crowd(), torch.get_num_threads()
+    for learners in (2000, 20):
+        monkeypatch.setattr(neural, "LEARNERS", learners)
+        alone = neural.fit(data, knobs(), 0).weights()
+        try:
+            torch.set_num_threads(threads)
+            found = neural.fit(data, knobs(), 0).weights()
+        finally:
+            torch.set_num_threads(before)
+        assert {name: array.tobytes() for name, array in found.items()} == {
+            name: array.tobytes() for name, array in alone.items()
+        }
+
+
+def test_the_device_is_the_one_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """auto takes a GPU if torch finds one, cpu never, and cuda is refused by name where there is none."""
+    for found, chosen in ((True, {"auto": "cuda", "cpu": "cpu", "cuda": "cuda"}), (False, {"auto": "cpu"})):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda found=found: found)
+        assert {name: neural._device(knobs(device=name)).type for name in chosen} == chosen
+    with pytest.raises(
+        NoDeviceError, match=r"models\.neural\.device: cuda, but torch finds no GPU here; use auto or cpu"
+    ):
+        neural.fit(crowd(), knobs(device="cuda"), 0)
 
 
 FLATTENED = knobs(architecture="flattened")
