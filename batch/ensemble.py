@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -10,9 +10,11 @@ from scipy.special import expit
 from batch.blend import Blend, Features, Held, Said, Scale, Weights, features, learn, less_own_mean, table
 from batch.models import PERSONAL, Model, Scores
 from batch.models.baseline import Baseline
-from batch.models.signals import Signals, Tastes, fit_signals
 from batch.rank import best_unseen, tie_order
 from batch.ratings import NO_PAIRS, NOBODY, SCORE_DECIMALS, Bools, Floats, Ints, Pairs, Ratings, Sparse, blocks
+
+if TYPE_CHECKING:  # the compiler behind it loads only where something is fitted
+    from batch.models.signals import Signals, Tastes
 
 PUBLISHED = (*PERSONAL, "blend")
 """The names that lists are published under."""
@@ -60,7 +62,7 @@ class Ensemble:
 
     ratings: Ratings
     models: Mapping[str, Model]
-    signals: Signals
+    signals: "Signals"
     order: Ints  # of tied films, (n_items,)
     blend: Blend | None
 
@@ -110,7 +112,7 @@ class Ensemble:
     def _said(self, name: str, scores: Scores, users: Ints, cells: Pairs) -> Said:
         return Said(scores.rating[cells], scores.support[cells], self.models[name].baseline.at(users, cells))
 
-    def _pool(self, users: Ints, seen: Sparse, tastes: Tastes, n: int) -> "_Pool":
+    def _pool(self, users: Ints, seen: Sparse, tastes: "Tastes", n: int) -> "_Pool":
         """Candidates, and, for users who have fewer than their list is long, the most promising of the other films."""
         strangers = self.ratings.user_counts()[users] == 0  # to whom nothing can be said
         promised = tastes.promise(self._known())
@@ -119,7 +121,7 @@ class Ensemble:
         others = np.full((len(users), n), NOBODY)
         short = np.flatnonzero(((candidates != NOBODY).sum(axis=1) < n) & ~strangers)
         if len(short):
-            left = Tastes(*(taste[short] for taste in tastes)).promise(np.ones(self.ratings.n_items, dtype=np.bool_))
+            left = tastes.of(short).promise(np.ones(self.ratings.n_items, dtype=np.bool_))
             left[Pairs.listed(candidates[short])] = np.nan
             others[short] = best_unseen(left, seen[short], self.order, n)
         first, second = Pairs.listed(candidates), Pairs.listed(others)
@@ -170,6 +172,8 @@ def assemble(ratings: Ratings, models: Mapping[str, Model], weights: Weights | N
 
 def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:
     """The fitted models without a blend."""
+    from batch.models.signals import fit_signals
+
     signals = fit_signals(ratings, getattr(models["item_item"], "preference", None))
     return Ensemble(ratings, models, signals, tie_order(ratings.item_counts()), None)
 
