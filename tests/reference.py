@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from batch.ratings import Ratings
+from batch.ratings import Pairs, Ratings
 
 Number: TypeAlias = Fraction | float
 Line: TypeAlias = dict[int, Number]
@@ -56,6 +56,11 @@ def random_stars(
     stars[random.permutation(n_users)[:n_empty]] = np.nan
     stars[:, random.permutation(n_items)[:n_empty]] = np.nan
     return stars
+
+
+def every_cell(b: int, n_items: int) -> Pairs:
+    """All cells of a block, row by row, so that what is said of them can be reshaped to (b, n_items)."""
+    return Pairs(np.repeat(np.arange(b), n_items), np.tile(np.arange(n_items), b))
 
 
 def lines_of(ratings: Ratings) -> list[Line]:

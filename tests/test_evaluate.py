@@ -124,7 +124,7 @@ WHEN = [[1, 2, 3, 4, 9, 0, 0], [1, 2, 3, 9, 4, 0, 0], [1, 2, 3, 0, 0, 4, 9]]
 
 
 def evaluated(ratings: Ratings, params: Models = PLAIN, **changed: float) -> dict[str, Metrics]:
-    arguments = {"seed": 0, "n": 5, "relevant_from": 4.0, "block": 100} | changed
+    arguments = {"seed": 0, "n": 5, "relevant_from": 4.0, "block": 100, "users": 1000} | changed
     return evaluate(ratings, params, **arguments).metrics
 
 
