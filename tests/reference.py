@@ -206,14 +206,16 @@ def measured(
     n: int,
     relevant_from: float,
     genres: list[list[float]],
+    users: Sequence[int] | None = None,
 ) -> dict[str, float]:
-    """The metrics of one model from its predictions, user by user and film by film."""
+    """The metrics of one model from its predictions, user by user and film by film: of all users, or of these."""
     n_items = len(fallback[0])
     counts = [len(column) for column in turned(train, n_items)]
     errors, silent, everybody = [], 0, []
     precision, recall, ndcg, average_precision, hit = [], [], [], [], []
     activity, apart = [], []
-    for user, line in enumerate(held):
+    for user in range(len(held)) if users is None else users:
+        line = held[user]
         for item, truth in line.items():
             prediction = said[user][item]
             if prediction is None:

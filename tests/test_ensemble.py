@@ -363,6 +363,31 @@ def test_a_sample_of_many_users(night: Night, monkeypatch: pytest.MonkeyPatch) -
         assert sample == sorted(set(sample) & set(able))
 
 
+def test_only_the_sample_is_cut_from_the_inner_fit(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights come from a fifth of the ratings of so many users; the models they are learnt on hear all others."""
+    monkeypatch.setattr(evaluate, "SAMPLED_USERS", 25)
+    other = watched(SMALL)
+    train = SMALL.keep(~hold_out(SMALL, 0))
+    assert (other.measured.ratings.matrix != train.matrix).nnz == 0
+    chosen = np.flatnonzero(other.learnt_from.user_counts())
+    counts = train.user_counts()
+    assert len(chosen) == 25
+    assert other.learnt_from.user_counts()[chosen].tolist() == (counts[chosen] // 5).tolist()
+    assert ((other.learnt_on.ratings.matrix + other.learnt_from.matrix) != train.matrix).nnz == 0
+    assert other.learnt_on.ratings.n_ratings + other.learnt_from.n_ratings == train.n_ratings
+    assert train.rated_at is not None
+    for user in chosen:
+        when = train.rated_at[train.matrix.indptr[user] : train.matrix.indptr[user + 1]]
+        films = train.matrix[[user]].indices[np.argsort(when, kind="stable")].tolist()
+        late = films[len(films) - -(-3 * (len(films) // 5) // 4) :]
+        assert set(late) <= set(other.learnt_from.matrix[[user]].indices.tolist())
+    assert other.weights is not None
+    assert night.weights is not None
+    assert other.weights.n_pairs == other.learnt_from.n_ratings < night.weights.n_pairs
+    again = watched(SMALL).learnt_from
+    assert again.user_counts().tolist() == other.learnt_from.user_counts().tolist()
+
+
 @pytest.mark.parametrize("block", [1, 2, 100])
 def test_examined_are_those_asked_for(block: int, night: Night) -> None:
     """Users are examined block by block in the order asked for, each with features and candidates of their own."""
