@@ -29,18 +29,19 @@ import numpy as np
 
 from batch.config import Config
 from batch.database import open_database, prepare, run_lock
+from batch.ensemble import Answer, answer
 from batch.evaluate import held_against, hold_out, judge
 from batch.ingest import ingest
 from batch.load import load
 from batch.metrics import Catalogue, Judged, Metrics, measure
-from batch.models import Scores
+from batch.models import Model
 from batch.models.baseline import Baseline
 from batch.nightly import ingest_settings
 from batch.params import PRESETS
 from batch.rank import tie_order
-from batch.ratings import Ints, Ratings
+from batch.ratings import Ints, Pairs, Ratings
 from batch.sample import write_sample
-from peers import PEERS, Peer, Table
+from peers import PEERS, Peer
 
 FOLDS = 5
 """Parts the random split is cut into."""
@@ -62,20 +63,17 @@ DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "ml-latest-smal
 
 @dataclass(frozen=True)
 class Alone:
-    """One peer, as the judge holds it."""
+    """One model, a peer or ours, as the judge holds it."""
 
     name: str
-    model: Table
+    model: Model
     ratings: Ratings
 
-    @property
-    def order(self) -> Ints:
-        """Of tied films, (n_items,)."""
-        return tie_order(self.ratings.item_counts())
-
-    def score(self, users: Ints) -> dict[str, Scores]:
-        """Its scores of these users, (b,)."""
-        return {self.name: self.model.score(users)}
+    def answers(self, names: Sequence[str], users: Ints, n: int, asked: Pairs) -> dict[str, Answer]:
+        """Its lists for these users, (b,), and its ratings of the cells asked about."""
+        order = tie_order(self.ratings.item_counts())
+        scores, seen = self.model.score(users), self.ratings.matrix[users]
+        return {name: answer(scores, seen, order, n, asked) for name in names if name == self.name}
 
     def baseline(self, _name: str) -> Baseline:
         """mu + b_u + b_i."""
@@ -188,18 +186,22 @@ def tried(parts: Iterable[tuple[Ratings, Ratings]], peers: Sequence[Peer], seed:
 
 
 def _judged(train: Ratings, held: Ratings, peers: Sequence[Peer], seed: int) -> Iterator[tuple[str, str, Judged]]:
-    ours, _ = held_against(train, held, PRESETS["tuned"], seed=seed, n=N, relevant_from=RELEVANT_FROM, block=BLOCK)
+    ours, _ = held_against(
+        train, held, PRESETS["tuned"], seed=seed, n=N, relevant_from=RELEVANT_FROM, block=BLOCK, users=train.n_users
+    )
     for name, judged in ours.items():
         yield name, "", judged
     for peer in peers:
         for setting in peer.settings:
             model = peer.fit(train, seed, **setting)
             text = ", ".join(f"{key} {value}" for key, value in setting.items()) or "defaults"
-            yield (
-                peer.name,
-                text,
-                judge(Alone(peer.name, model, train), [peer.name], held, N, RELEVANT_FROM, BLOCK)[peer.name],
-            )
+            yield peer.name, text, alone(peer.name, model, train, held)
+
+
+def alone(name: str, model: Model, train: Ratings, held: Ratings) -> Judged:
+    """One model against the held-out part of everyone."""
+    scorer, everyone = Alone(name, model, train), np.arange(train.n_users)
+    return judge(scorer, [name], held, everyone, N, RELEVANT_FROM, BLOCK)[name]
 
 
 def at_best(found: Sequence[Tried]) -> dict[str, Row]:

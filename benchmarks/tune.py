@@ -30,12 +30,12 @@ from typing import Any
 import numpy as np
 import optuna
 
-from batch.evaluate import hold_out, judge
+from batch.evaluate import hold_out
 from batch.metrics import Catalogue, Metrics, measure
 from batch.models import PERSONAL, fit
 from batch.params import PRESETS, Knobs
 from batch.ratings import Ints, Ratings
-from quality import BLOCK, DATA, RELEVANT_FROM, Alone, N, _markdown, _say, folds, read
+from quality import DATA, N, _markdown, _say, alone, folds, read
 
 Setting = Mapping[str, Any]
 Space = Mapping[str, tuple[Any, ...]]
@@ -190,8 +190,7 @@ def measured(name: str, params: Knobs | None, part: Part, seeds: Sequence[int]) 
     """Figures of one model on one part, means over fits with these seeds."""
     train, each = part.train, []
     for seed in seeds:
-        scorer = Alone(name, fit(name, train, params, seed), train)
-        judged = judge(scorer, [name], part.held, N, RELEVANT_FROM, BLOCK)[name]
+        judged = alone(name, fit(name, train, params, seed), train, part.held)
         each.append(measure(judged, Catalogue(train.matrix, train.genres), seed))
     return {metric: float(np.mean([one[metric] for one in each])) for metric in each[0]}
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from batch.ratings import Ratings
+from batch.ratings import Pairs, Ratings
 
 Number: TypeAlias = Fraction | float
 Line: TypeAlias = dict[int, Number]
@@ -56,6 +56,11 @@ def random_stars(
     stars[random.permutation(n_users)[:n_empty]] = np.nan
     stars[:, random.permutation(n_items)[:n_empty]] = np.nan
     return stars
+
+
+def every_cell(b: int, n_items: int) -> Pairs:
+    """All cells of a block, row by row, so that what is said of them can be reshaped to (b, n_items)."""
+    return Pairs(np.repeat(np.arange(b), n_items), np.tile(np.arange(n_items), b))
 
 
 def lines_of(ratings: Ratings) -> list[Line]:
@@ -201,14 +206,16 @@ def measured(
     n: int,
     relevant_from: float,
     genres: list[list[float]],
+    users: Sequence[int] | None = None,
 ) -> dict[str, float]:
-    """The metrics of one model from its predictions, user by user and film by film."""
+    """The metrics of one model from its predictions, user by user and film by film: of all users, or of these."""
     n_items = len(fallback[0])
     counts = [len(column) for column in turned(train, n_items)]
     errors, silent, everybody = [], 0, []
     precision, recall, ndcg, average_precision, hit = [], [], [], [], []
     activity, apart = [], []
-    for user, line in enumerate(held):
+    for user in range(len(held)) if users is None else users:
+        line = held[user]
         for item, truth in line.items():
             prediction = said[user][item]
             if prediction is None:

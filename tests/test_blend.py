@@ -11,28 +11,28 @@ from batch.blend import (
     LEAST_LIKED,
     Blend,
     Held,
+    Said,
     Scale,
     Weights,
-    among_candidates,
     features,
-    held_of,
     learn,
-    promise,
+    less_own_mean,
+    table,
 )
-from batch.models import Scores
-from reference import Floats
+from batch.ratings import Pairs
+from reference import Floats, every_cell
 
 NAN = np.nan
 
-# Two users with ratings and one without, five films, three of them candidates of user 0, two of user 1.
-CANDIDATES = np.array([[3, 0, 4], [2, 1, -1], [-1, -1, -1]])  # (3, 3)
+# Three users and five films, three of them candidates of user 0, two of user 2; user 1 has none.
+CANDIDATES = Pairs(np.array([0, 0, 0, 2, 2]), np.array([3, 0, 4, 2, 1]))
 FOUND = {
-    "preference": np.array([[1.0, -1.0, -2.0, 0.5, 0.0], [0.0, 1.0, -1.0, 2.0, 3.0], [0.0] * 5]),
-    "liking": np.array([[0.0, 0.0, 1.0, 0.0, -3.0], [-1.0, 0.0, 0.0, -4.0, -1.0], [0.0] * 5]),
-    "model": np.array([[2.0, -1.0, 0.0, 4.0, 6.0], [1.0, 3.0, 5.0, 0.0, 0.0], [0.0] * 5]),
+    "preference": np.array([[1.0, -1.0, -2.0, 0.5, 0.0], [0.0] * 5, [0.0, 1.0, -1.0, 2.0, 3.0]]),
+    "liking": np.array([[0.0, 0.0, 1.0, 0.0, -3.0], [0.0] * 5, [-1.0, 0.0, 0.0, -4.0, -1.0]]),
+    "model": np.array([[2.0, -1.0, 0.0, 4.0, 6.0], [0.0] * 5, [1.0, 3.0, 5.0, 0.0, 0.0]]),
 }
-BASELINE = np.array([[3.0, 3.5, 4.0, 2.0, 1.0], [2.0, 2.5, 3.0, 1.0, 0.0], [3.0] * 5])
-SUPPORT = np.array([[12.0] * 5, [3.0] * 5, [0.0] * 5])
+BASELINE = np.array([[3.0, 3.5, 4.0, 2.0, 1.0], [3.0] * 5, [2.0, 2.5, 3.0, 1.0, 0.0]])
+PROMISED = (FOUND["preference"] + FOUND["liking"])[CANDIDATES]
 SCALE = Scale(np.array([0.5, -1.0, 2.0]), np.array([2.0, 4.0, 0.5]), np.array([1.0, 2.0, 4.0]))
 WEIGHTS = Weights(
     names=("preference", "liking", "model"),
@@ -45,8 +45,27 @@ WEIGHTS = Weights(
 )
 
 
-def combined(blend: Blend, found: Mapping[str, Floats] = FOUND, models: tuple[str, ...] = ("model",)) -> Scores:
-    return blend.combine(found, BASELINE, CANDIDATES, SUPPORT, models)
+def at(cells: Pairs, found: Mapping[str, Floats] = FOUND) -> dict[str, Floats]:
+    """Features of these cells, (p,)."""
+    return {name: values[cells] for name, values in found.items()}
+
+
+def stars_of(blend: Blend, found: Mapping[str, Floats] = FOUND, models: tuple[str, ...] = ("model",)) -> Floats:
+    """Of every cell, (3, 5)."""
+    return blend.stars(at(every_cell(3, 5), found), BASELINE.ravel(), models).reshape(3, 5)
+
+
+def chances_of(blend: Blend, found: Mapping[str, Floats] = FOUND) -> Floats:
+    """Of every candidate, (3, 5); nan for the other films."""
+    chances = np.full((3, 5), NAN)
+    chances[CANDIDATES] = blend.chances(at(CANDIDATES, found), CANDIDATES.rows, PROMISED)
+    return chances
+
+
+def among_candidates(found: Mapping[str, Floats]) -> tuple[Floats, Floats]:
+    """Features of the candidates, (5, n_features): less the mean of the user's candidates, and as they are."""
+    levels = table(at(CANDIDATES, found))
+    return less_own_mean(levels, CANDIDATES.rows), levels
 
 
 def chance(odds: float) -> float:
@@ -55,11 +74,11 @@ def chance(odds: float) -> float:
 
 def test_stars_by_hand() -> None:
     """Stars are the average plus, of each feature, its weight times how many standard deviations it lies off."""
-    rating = combined(Blend(WEIGHTS, SCALE)).rating
+    rating = stars_of(Blend(WEIGHTS, SCALE))
     # preference 1, liking 0, model 2: 3.25 + 0.2 (1 - 0.5) / 2 - 0.4 (0 + 1) / 4 + 0.1 (2 - 2) / 0.5
     assert rating[0, 0] == pytest.approx(3.25 + 0.05 - 0.1 + 0.0)
-    assert rating[1, 2] == pytest.approx(3.25 + 0.2 * -1.5 / 2 - 0.4 * 1 / 4 + 0.1 * 3 / 0.5)
-    for user in (0, 1):
+    assert rating[2, 2] == pytest.approx(3.25 + 0.2 * -1.5 / 2 - 0.4 * 1 / 4 + 0.1 * 3 / 0.5)
+    for user in (0, 1, 2):
         for film in range(5):
             stars = 3.25
             for feature, name in enumerate(FOUND):
@@ -70,99 +89,81 @@ def test_stars_by_hand() -> None:
 
 def test_relevance_by_hand() -> None:
     """A candidate's relevance is the logistic chance from features less the mean of the same user's candidates."""
-    relevance = combined(Blend(WEIGHTS, SCALE)).relevance
-    # user 1, candidates 2 and 1: preference -1 and 1, liking 0 and 0, model 5 and 3; means 0, 0 and 4
-    assert relevance[1, 2] == pytest.approx(chance(-1.5 + 0.5 * -1 / 1 + 0 + 2.0 * 1 / 4), rel=1e-12)
-    assert relevance[1, 1] == pytest.approx(chance(-1.5 + 0.5 * 1 / 1 + 0 + 2.0 * -1 / 4), rel=1e-12)
+    relevance = chances_of(Blend(WEIGHTS, SCALE))
+    # user 2, candidates 2 and 1: preference -1 and 1, liking 0 and 0, model 5 and 3; means 0, 0 and 4
+    assert relevance[2, 2] == pytest.approx(chance(-1.5 + 0.5 * -1 / 1 + 0 + 2.0 * 1 / 4), rel=1e-12)
+    assert relevance[2, 1] == pytest.approx(chance(-1.5 + 0.5 * 1 / 1 + 0 + 2.0 * -1 / 4), rel=1e-12)
     # user 0, candidates 3, 0 and 4: preference 0.5, 1 and 0, liking 0, 0 and -3, model 4, 2 and 6; means 0.5, -1, 4
     assert relevance[0, 3] == pytest.approx(chance(-1.5 + 0.0 + 1.0 * 1 / 2 + 0.0), rel=1e-12)
     assert relevance[0, 0] == pytest.approx(chance(-1.5 + 0.5 * 0.5 + 1.0 * 1 / 2 + 2.0 * -2 / 4), rel=1e-12)
     assert relevance[0, 4] == pytest.approx(chance(-1.5 + 0.5 * -0.5 + 1.0 * -2 / 2 + 2.0 * 2 / 4), rel=1e-12)
 
 
-@pytest.mark.parametrize("weights", [WEIGHTS, None])
-def test_other_films_come_behind(weights: Weights | None) -> None:
-    """Films that are no candidates come behind all that are, below 0, in the order of what both tastes promise."""
-    relevance = combined(Blend(weights, SCALE)).relevance
-    assert (relevance[0, [3, 0, 4]] > 0).all()
-    assert (relevance[1, [2, 1]] > 0).all()
-    for user, films in ((0, [1, 2]), (1, [0, 3, 4])):
-        for film in films:
-            promised = FOUND["preference"][user, film] + FOUND["liking"][user, film]
-            assert relevance[user, film] == pytest.approx(chance(promised) - 1, rel=1e-12)
-            assert relevance[user, film] < 0
-    assert relevance[1, 4] > relevance[1, 0] > relevance[1, 3]  # 2, -1 and -2
-
-
-@pytest.mark.parametrize("weights", [WEIGHTS, None])
-def test_nothing_is_said_to_a_user_without_ratings(weights: Weights | None) -> None:
-    """Where a user has no ratings there are neither stars nor relevance, on support 0; elsewhere there are both."""
-    scores = combined(Blend(weights, SCALE))
-    assert scores.support.tolist() == SUPPORT.tolist()
-    assert np.isnan(scores.rating).tolist() == np.isnan(scores.relevance).tolist() == (SUPPORT == 0).tolist()
-
-
 def test_without_weights_the_mean_of_the_models() -> None:
     """Without weights stars are the baseline plus the models' mean departure, and candidates keep their own order."""
-    scores = combined(Blend(None, SCALE), {**FOUND, "other": np.full((3, 5), 1.0)}, ("model", "other"))
-    for user in (0, 1):
+    blend = Blend(None, SCALE)
+    rating = stars_of(blend, {**FOUND, "other": np.full((3, 5), 1.0)}, ("model", "other"))
+    for user in (0, 1, 2):
         for film in range(5):
             stars = BASELINE[user, film] + (FOUND["model"][user, film] + 1.0) / 2
-            assert scores.rating[user, film] == pytest.approx(stars, rel=1e-12)
-    for user, films in ((0, [3, 0, 4]), (1, [2, 1])):
+            assert rating[user, film] == pytest.approx(stars, rel=1e-12)
+    for user, films in ((0, [3, 0, 4]), (2, [2, 1])):
         promised = [FOUND["preference"][user, film] + FOUND["liking"][user, film] for film in films]
-        assert scores.relevance[user, films].tolist() == pytest.approx([chance(each) for each in promised], rel=1e-12)
-    assert combined(Blend(None, SCALE), models=()).rating[:2].tolist() == BASELINE[:2].tolist()
+        chances = chances_of(blend)[user, films].tolist()
+        assert chances == pytest.approx([chance(each) for each in promised], rel=1e-12)
+    assert stars_of(blend, models=()).tolist() == BASELINE.tolist()
+
+
+@pytest.mark.parametrize("weights", [WEIGHTS, None])
+def test_nothing_is_asked(weights: Weights | None) -> None:
+    """Of no cells there are no stars, and of no candidates no chances."""
+    nothing = {name: np.empty(0) for name in FOUND}
+    blend = Blend(weights, SCALE)
+    assert blend.stars(nothing, np.empty(0), ("model",)).tolist() == []
+    assert blend.chances(nothing, np.empty(0, dtype=np.int64), np.empty(0)).tolist() == []
 
 
 @pytest.mark.parametrize("weights", [WEIGHTS, None])
 def test_combining_changes_no_input(weights: Weights | None) -> None:
-    """Features, baseline, candidates and support are left as they were."""
-    watched = [*FOUND.values(), BASELINE, CANDIDATES, SUPPORT]
+    """Features, baseline, candidates and what they are promised are left as they were."""
+    found = at(CANDIDATES)
+    expected = BASELINE[CANDIDATES]
+    watched = [*found.values(), expected, *CANDIDATES, PROMISED]
     before = [array.tobytes() for array in watched]
-    combined(Blend(weights, SCALE))
+    Blend(weights, SCALE).stars(found, expected, ("model",))
+    Blend(weights, SCALE).chances(found, CANDIDATES.rows, PROMISED)
+    less_own_mean(table(found), CANDIDATES.rows)
     assert [array.tobytes() for array in watched] == before
 
 
 def test_features_by_hand() -> None:
     """Of a model the blend hears how far it departs from its baseline, ln(1 + support), and the product of both."""
-    said = Scores(np.array([[4.0, NAN], [1.0, 3.0]]), np.array([[math.e - 1, 0.0], [3.0, 0.5]]), np.full((2, 2), NAN))
-    signal = np.array([[7.0, 8.0], [9.0, 10.0]])
-    found = features({"m": said}, {"m": np.array([[3.0, 3.0], [2.5, 3.0]])}, {"signal": signal})
+    support = np.array([math.e - 1, 0.0, 3.0, 0.5])
+    said = Said(np.array([4.0, NAN, 1.0, 3.0]), support, np.array([3.0, 3.0, 2.5, 3.0]))
+    signal = np.array([7.0, 8.0, 9.0, 10.0])
+    found = features({"signal": signal}, {"m": said})
     assert list(found) == ["signal", "m", "m_evidence", "m_sure"]
     assert found["signal"].tolist() == signal.tolist()
-    assert found["m"].tolist() == [[1.0, 0.0], [-1.5, 0.0]]
-    np.testing.assert_allclose(found["m_evidence"], [[1.0, 0.0], [math.log(4), math.log(1.5)]], rtol=1e-12)
-    np.testing.assert_allclose(found["m_sure"], [[1.0, 0.0], [-1.5 * math.log(4), 0.0]], rtol=1e-12)
+    assert found["m"].tolist() == [1.0, 0.0, -1.5, 0.0]
+    np.testing.assert_allclose(found["m_evidence"], [1.0, 0.0, math.log(4), math.log(1.5)], rtol=1e-12)
+    np.testing.assert_allclose(found["m_sure"], [1.0, 0.0, -1.5 * math.log(4), 0.0], rtol=1e-12)
 
 
 def test_a_model_without_a_word_is_silent() -> None:
     """A model that can say nothing departs by 0 on evidence 0, and no signal is lost or changed by it."""
-    silent = Scores(np.full((2, 2), NAN), np.zeros((2, 2)), np.full((2, 2), NAN))
-    signals = {"signal": np.ones((2, 2))}
-    found = features({"m": silent}, {"m": np.full((2, 2), 3.0)}, signals)
+    silent = Said(np.full(4, NAN), np.zeros(4), np.full(4, 3.0))
+    signals = {"signal": np.ones(4)}
+    found = features(signals, {"m": silent})
+    assert found["signal"].tolist() == [1.0] * 4
     assert not any(found[name].any() for name in ("m", "m_evidence", "m_sure"))
     assert list(signals) == ["signal"]
 
 
 def test_candidates_by_hand() -> None:
     """Features of the candidates, user by user in their order: as they are, and less each user's mean."""
-    centred, levels = among_candidates({"model": FOUND["model"], "liking": FOUND["liking"]}, CANDIDATES)
+    centred, levels = among_candidates({"model": FOUND["model"], "liking": FOUND["liking"]})
     assert levels.tolist() == [[4, 0], [2, 0], [6, -3], [5, 0], [3, 0]]
     assert centred.tolist() == [[0, 1], [-2, 1], [2, -2], [1, 0], [-1, 0]]
-
-
-def test_held_by_hand() -> None:
-    """Evidence is which candidates were liked, and what every held-out pair was, candidate or not."""
-    liked = np.zeros((3, 5), dtype=np.bool_)
-    liked[0, [0, 1]] = liked[1, 2] = True  # film 1 of user 0 is no candidate
-    rows, columns, stars = np.array([0, 0, 1, 2]), np.array([0, 1, 2, 4]), np.array([5.0, 4.0, 4.5, 1.0])
-    held = held_of({"model": FOUND["model"], "liking": FOUND["liking"]}, CANDIDATES, liked, rows, columns, stars)
-    assert held.liked.tolist() == [False, True, False, True, False]
-    assert held.pairs.tolist() == [[2, 0], [-1, 0], [5, 0], [0, 0]]
-    assert held.stars.tolist() == stars.tolist()
-    assert held.levels.tolist() == [[4, 0], [2, 0], [6, -3], [5, 0], [3, 0]]
-    assert held.candidates.tolist() == [[0, 1], [-2, 1], [2, -2], [1, 0], [-1, 0]]
 
 
 def test_scale_by_hand() -> None:
@@ -244,10 +245,10 @@ def test_the_unit_of_a_feature_does_not_matter(factor: float) -> None:
     scores = []
     for times in (1.0, factor):
         found = {**FOUND, "model": FOUND["model"] * times}
-        blend = Blend(WEIGHTS, Scale.of(*among_candidates(found, CANDIDATES)[::-1]))
-        scores.append(combined(blend, found))
-    np.testing.assert_allclose(scores[1].rating, scores[0].rating, rtol=1e-9)
-    np.testing.assert_allclose(scores[1].relevance, scores[0].relevance, rtol=1e-9)
+        blend = Blend(WEIGHTS, Scale.of(*among_candidates(found)[::-1]))
+        scores.append((stars_of(blend, found), chances_of(blend, found)))
+    np.testing.assert_allclose(scores[1][0], scores[0][0], rtol=1e-9)
+    np.testing.assert_allclose(scores[1][1], scores[0][1], rtol=1e-9)
 
 
 def liking(held: Held, n_liked: int) -> Held:
@@ -295,8 +296,3 @@ def test_figures_name_every_weight() -> None:
         "list_weight_liking": 1.0,
         "list_weight_model": 2.0,
     }
-
-
-def test_promise_needs_no_blend() -> None:
-    """What candidates are chosen by is the two learnt tastes added up, whatever the models say."""
-    assert promise(FOUND).tolist() == (FOUND["preference"] + FOUND["liking"]).tolist()

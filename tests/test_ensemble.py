@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from batch import ensemble, evaluate
-from batch.blend import Weights
+from batch.blend import Held, Weights
 from batch.ensemble import Ensemble, assemble, learn_weights, unblended
 from batch.evaluate import fit_all, held_against, hold_out, hold_out_mixed, judge
 from batch.metrics import Catalogue, Judged, gain, measure
 from batch.models import PERSONAL, REFERENCE, Scores
 from batch.models.baseline import Baseline, fit_baseline
 from batch.params import PRESETS
-from batch.ratings import Bools, Ratings
-from reference import Floats, random_stars, ratings_of
+from batch.ratings import NOBODY, Bools, Ints, Pairs, Ratings
+from reference import Floats, best, every_cell, filled_up, random_stars, ratings_of
 
 NAN = np.nan
 MODELS = (*PERSONAL, *REFERENCE)
@@ -52,7 +52,7 @@ class Night:
     weights: Weights | None
 
 
-def watched(ratings: Ratings, block: int = 100, seed: int = 0) -> Night:
+def watched(ratings: Ratings, block: int = 100, seed: int = 0, users: int = 1000) -> Night:
     """An evaluation, and what went on inside."""
     seen: dict[str, Any] = {}
 
@@ -67,16 +67,44 @@ def watched(ratings: Ratings, block: int = 100, seed: int = 0) -> Night:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "learn_weights", learning)
         patch.setattr(evaluate, "judge", judging)
-        found = evaluate.evaluate(ratings, QUICK, seed=seed, n=5, relevant_from=4.0, block=block)
+        found = evaluate.evaluate(ratings, QUICK, seed=seed, n=5, relevant_from=4.0, block=block, users=users)
     return Night(**seen, weights=found.weights)
+
+
+def everyone(ratings: Ratings) -> Ints:
+    """All rows."""
+    return np.arange(ratings.n_users)
+
+
+def blended(scorer: Ensemble, users: Ints) -> Scores:
+    """What the blend says of every film, and what it would list it by, (b, n_items) each; nan where it lists none."""
+    shape = len(users), scorer.ratings.n_items
+    found = scorer.answers(["blend"], users, shape[1], every_cell(*shape))["blend"]
+    support, relevance = np.full(shape, NAN), np.full(shape, NAN)
+    listed = found.listed != NOBODY
+    cells = Pairs.listed(found.listed)
+    support[cells], relevance[cells] = found.support[listed], found.score[listed]
+    rating = found.said.reshape(shape)
+    assert found.rating[listed].tobytes() == rating[cells].tobytes()
+    return Scores(rating, support, relevance)
+
+
+def of_every_film(scorer: Ensemble, users: Ints) -> dict[str, Floats]:
+    """The features of every film, seen or not, name -> (b, n_items)."""
+    shape = len(users), scorer.ratings.n_items
+    asked = ratings_of(np.ones(scorer.ratings.matrix.shape))
+    ((_, _, _, found),) = scorer.examined(users, len(users), asked)
+    return {name: values.reshape(shape) for name, values in found.items()}
 
 
 def bytes_of(night: Night) -> list[bytes]:
     """Every weight, every score of every model, and every list and prediction."""
     assert night.weights is not None
+    users = everyone(night.measured.ratings)
     found = [night.weights.stars, night.weights.relevance, np.array([night.weights.average, night.weights.odds])]
-    for name, scores in night.measured.score(np.arange(night.measured.ratings.n_users)).items():
-        found += [scores.rating, scores.support, scores.relevance]
+    scores = {name: model.score(users) for name, model in night.measured.models.items()}
+    for name, said in {**scores, "blend": blended(night.measured, users)}.items():
+        found += [said.rating, said.support, said.relevance]
         found += [night.judged[name].listed, night.judged[name].predicted]
     return [array.tobytes() for array in found]
 
@@ -208,9 +236,7 @@ def test_training_ratings_change_everything(night: Night) -> None:
         changed = watched(held_to(SMALL, np.arange(SMALL.n_ratings) == cell, -2.0))
         assert changed.weights is not None
         assert changed.weights.stars.tobytes() != night.weights.stars.tobytes()
-        assert changed.measured.score(users)["blend"].rating.tobytes() != (
-            night.measured.score(users)["blend"].rating.tobytes()
-        )
+        assert blended(changed.measured, users).rating.tobytes() != blended(night.measured, users).rating.tobytes()
 
 
 def test_what_is_learnt_on_is_not_heard(night: Night) -> None:
@@ -219,31 +245,63 @@ def test_what_is_learnt_on_is_not_heard(night: Night) -> None:
     inner = hold_out_mixed(train, 0)
     spoilt = held_to(train, inner, 100.0)
     again = unblended(spoilt.keep(~inner), fit_all(spoilt.keep(~inner), QUICK, 0))
-    users = np.arange(SMALL.n_users)
-    pairs = zip(again.examined(users, 100), night.learnt_on.examined(users, 100), strict=True)
-    for (_, one, one_candidates), (_, other, other_candidates) in pairs:
-        assert {name: values.tobytes() for name, values in one.items()} == {
-            name: values.tobytes() for name, values in other.items()
-        }
-        assert one_candidates.tobytes() == other_candidates.tobytes()
+    users, everything = np.arange(SMALL.n_users), ratings_of(np.ones((60, 80)))
+    pairs = zip(*(each.examined(users, 100, everything) for each in (again, night.learnt_on)), strict=True)
+    for one, other in pairs:
+        for part in ("found", "asked"):
+            assert {name: values.tobytes() for name, values in getattr(one, part).items()} == {
+                name: values.tobytes() for name, values in getattr(other, part).items()
+            }
+        assert [array.tobytes() for array in one.candidates] == [array.tobytes() for array in other.candidates]
+        assert len(one.candidates.rows) > 1000
 
 
 # The ensemble
 
 
-def test_every_model_and_the_blend(night: Night) -> None:
-    """An ensemble scores every model and baseline as it stands, and the blend on the user's number of ratings."""
-    users = np.array([5, 0, 17])
-    scores = night.measured.score(users)
-    assert set(scores) == {*MODELS, "blend"}
+@pytest.mark.parametrize("n", [1, 5, 80])
+def test_every_model_and_the_blend(n: int, night: Night) -> None:
+    """An ensemble says what every model and baseline says as it stands, and the blend by the user's ratings."""
+    users, counts = np.array([5, 0, 17]), night.measured.ratings.item_counts()
+    cells = every_cell(3, 80)
+    found = night.measured.answers([*MODELS, "blend"], users, n, cells)
+    assert list(found) == [*MODELS, "blend"]
+    seen = [set(night.measured.ratings.matrix[[user]].indices.tolist()) for user in users]
     for name in MODELS:
-        assert scores[name].rating.tobytes() == night.measured.models[name].score(users).rating.tobytes()
+        scores, said = night.measured.models[name].score(users), found[name]
+        assert said.said.tobytes() == scores.rating.tobytes()
+        lists = [best(row.tolist(), own, counts.tolist(), n) for row, own in zip(scores.relevance, seen, strict=True)]
+        assert said.listed.tolist() == [filled_up(films, n) for films in lists]
+        for told, whole in (
+            (said.score, scores.relevance),
+            (said.rating, scores.rating),
+            (said.support, scores.support),
+        ):
+            slow = [[*row[films], *[NAN] * (n - len(films))] for row, films in zip(whole, lists, strict=True)]
+            assert told.tobytes() == np.array(slow).tobytes()
         assert night.measured.baseline(name) is night.measured.models[name].baseline
-    counts = np.diff(night.measured.ratings.matrix.indptr)[users]
-    assert scores["blend"].support.tolist() == [[float(count)] * 80 for count in counts]
+    rated = np.diff(night.measured.ratings.matrix.indptr)[users]
+    listed = found["blend"].listed != NOBODY
+    slow = np.where(listed, rated[:, None], NAN)
+    assert listed[:, 0].all()
+    np.testing.assert_array_equal(found["blend"].support, slow)
     bias = fit_baseline("bias", night.measured.ratings)
     np.testing.assert_array_equal(night.measured.baseline("blend").rows(users), bias.rows(users))
-    assert set(unblended(night.measured.ratings, night.measured.models).score(users)) == set(MODELS)
+    alone = unblended(night.measured.ratings, night.measured.models)
+    assert list(alone.answers([*MODELS, "blend"], users, n, cells)) == [*MODELS]
+
+
+@pytest.mark.parametrize("names", [["blend"], ["neural"], ["bias", "blend", "item_item"], []])
+def test_those_who_are_asked_answer(names: list[str], night: Night) -> None:
+    """Models that are asked, alone or with others and in any order, answer as they do among all, to the last bit."""
+    users, cells = np.array([40, 3, 17, 3]), Pairs(np.array([2, 0, 2, 1]), np.array([7, 79, 0, 7]))
+    whole = night.measured.answers([*MODELS, "blend"], users, 5, cells)
+    found = night.measured.answers(names, users, 5, cells)
+    assert list(found) == names
+    for name in names:
+        for part, values in vars(found[name]).items():
+            assert values.tobytes() == getattr(whole[name], part).tobytes(), (name, part)
+        assert vars(found[name])["said"].shape == (4,)
 
 
 @pytest.mark.parametrize("n", [1, 7, 100])
@@ -251,8 +309,8 @@ def test_candidates_are_the_most_promised(n: int, night: Night, monkeypatch: pyt
     """Candidates are the unseen films, rated by five or more, that both tastes promise most; only they are above 0."""
     monkeypatch.setattr(ensemble, "CANDIDATES", n)
     users = np.array([3, 40])
-    signals = night.measured.signals.score(users)
-    relevance = night.measured.score(users)["blend"].relevance
+    signals = of_every_film(night.measured, users)
+    relevance = blended(night.measured, users).relevance
     for row, user in enumerate(users):
         promised = np.round(signals["preference"][row] + signals["liking"][row], 6)
         seen = set(night.measured.ratings.matrix[[user]].indices.tolist())
@@ -270,7 +328,7 @@ def test_scale_is_of_the_measured_fit(night: Night) -> None:
     assert blend.weights is not None
     users = np.flatnonzero(measured.ratings.user_counts())
     no_candidate = (measured.ratings.matrix.toarray() > 0) | (measured.ratings.item_counts() < 5)
-    ((_, found, _),) = measured.examined(users, 1000)
+    found = of_every_film(measured, users)
     assert tuple(found) == blend.weights.names
     for feature, values in enumerate(found.values()):
         lines = [values[row][~no_candidate[user]] for row, user in enumerate(users)]  # fewer than a hundred
@@ -285,7 +343,7 @@ def test_a_sample_of_many_users(night: Night, monkeypatch: pytest.MonkeyPatch) -
     """Of more users than are needed a seeded sample with ratings teaches; of fewer, all of them."""
     asked: list[list[int]] = []
 
-    def examined(self: Ensemble, users: Any, block: int) -> Any:
+    def examined(self: Ensemble, users: Any, block: int, held: Ratings) -> Any:
         asked.append(users.tolist())
         return iter(())
 
@@ -305,19 +363,184 @@ def test_a_sample_of_many_users(night: Night, monkeypatch: pytest.MonkeyPatch) -
         assert sample == sorted(set(sample) & set(able))
 
 
+def test_only_the_sample_is_cut_from_the_inner_fit(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights come from a fifth of the ratings of so many users; the models they are learnt on hear all others."""
+    monkeypatch.setattr(evaluate, "SAMPLED_USERS", 25)
+    other = watched(SMALL)
+    train = SMALL.keep(~hold_out(SMALL, 0))
+    assert (other.measured.ratings.matrix != train.matrix).nnz == 0
+    chosen = np.flatnonzero(other.learnt_from.user_counts())
+    counts = train.user_counts()
+    assert len(chosen) == 25
+    assert other.learnt_from.user_counts()[chosen].tolist() == (counts[chosen] // 5).tolist()
+    assert ((other.learnt_on.ratings.matrix + other.learnt_from.matrix) != train.matrix).nnz == 0
+    assert other.learnt_on.ratings.n_ratings + other.learnt_from.n_ratings == train.n_ratings
+    assert train.rated_at is not None
+    for user in chosen:
+        when = train.rated_at[train.matrix.indptr[user] : train.matrix.indptr[user + 1]]
+        films = train.matrix[[user]].indices[np.argsort(when, kind="stable")].tolist()
+        late = films[len(films) - -(-3 * (len(films) // 5) // 4) :]
+        assert set(late) <= set(other.learnt_from.matrix[[user]].indices.tolist())
+    assert other.weights is not None
+    assert night.weights is not None
+    assert other.weights.n_pairs == other.learnt_from.n_ratings < night.weights.n_pairs
+    again = watched(SMALL).learnt_from
+    assert again.user_counts().tolist() == other.learnt_from.user_counts().tolist()
+
+
 @pytest.mark.parametrize("block", [1, 2, 100])
 def test_examined_are_those_asked_for(block: int, night: Night) -> None:
     """Users are examined block by block in the order asked for, each with features and candidates of their own."""
-    asked = np.array([40, 3, 17])
-    ((_, whole, candidates),) = night.measured.examined(np.arange(SMALL.n_users), 1000)
+    asked, held = np.array([40, 3, 17]), night.learnt_from
+    whole = of_every_film(night.measured, np.arange(SMALL.n_users))
+    ((_, candidates, _, _),) = night.measured.examined(np.arange(SMALL.n_users), 1000)
     rows = 0
-    for users, found, chosen in night.measured.examined(asked, block):
+    for users, chosen, found, of_held in night.measured.examined(asked, block, held):
         assert users.tolist() == asked[rows : rows + block].tolist()
-        for name, values in found.items():
-            np.testing.assert_allclose(values, whole[name][users], rtol=1e-9, atol=1e-9)
-        assert chosen.tolist() == candidates[users].tolist()
+        cells = [(row, film) for row, user in enumerate(users) for film in candidates.columns[candidates.rows == user]]
+        assert list(zip(*chosen, strict=True)) == cells
+        rated = [(row, film) for row, user in enumerate(users) for film in held.matrix[[user]].indices]
+        for name, values in whole.items():
+            for features, places in ((found, cells), (of_held, rated)):
+                slow = [values[users[row], film] for row, film in places]
+                np.testing.assert_allclose(features[name], slow, rtol=1e-9, atol=1e-9)
+        assert set(whole) == set(found) == set(of_held)
         rows += len(users)
     assert rows == 3
+
+
+def test_evidence_cell_by_cell(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evidence is which candidates were liked, and what every held-out pair was, candidate or not."""
+    given: list[Held] = []
+    monkeypatch.setattr(ensemble, "learn", lambda _names, evidence, _seed: given.extend(evidence))
+    held, learnt_on = night.learnt_from, night.learnt_on
+    learn_weights(learnt_on, held, 4.0, 0, 25)
+    users = np.flatnonzero(held.user_counts())
+    found, counts = of_every_film(learnt_on, users), learnt_on.ratings.item_counts()
+    rows = 0
+    for each in given:
+        block = users[rows : rows + 25]
+        cells, pairs, stars, liked = [], [], [], []
+        for row, user in enumerate(block):
+            promised = found["preference"][rows + row] + found["liking"][rows + row]
+            seen = {*learnt_on.ratings.matrix[[user]].indices.tolist(), *np.flatnonzero(counts < 5).tolist()}
+            films = best(promised.tolist(), seen, counts.tolist(), 100)
+            truth = dict(zip(held.matrix[[user]].indices.tolist(), held.matrix[[user]].data.tolist(), strict=True))
+            cells += [(rows + row, film) for film in films]
+            liked += [truth.get(film, 0.0) >= 4.0 for film in films]
+            pairs += [(rows + row, film) for film in truth]
+            stars += truth.values()
+        assert each.liked.tolist() == liked
+        assert each.stars.tolist() == stars
+        levels = [[values[cell] for values in found.values()] for cell in cells]
+        np.testing.assert_allclose(each.levels, levels, rtol=1e-9, atol=1e-9)
+        slow = [[values[cell] for values in found.values()] for cell in pairs]
+        np.testing.assert_allclose(each.pairs, slow, rtol=1e-9, atol=1e-9)
+        whose = np.array([row for row, _ in cells])
+        for row in set(whose.tolist()):
+            own = np.array(levels)[whose == row]
+            np.testing.assert_allclose(each.candidates[whose == row], own - own.mean(axis=0), rtol=1e-9, atol=1e-9)
+        rows += len(block)
+    assert rows == len(users) > 50
+    assert not set(pairs) <= set(cells)
+
+
+# The blend's lists
+
+
+def slow_relevance(scorer: Ensemble, users: Ints, n_candidates: int) -> Floats:
+    """What the blend lists every unseen film by, (b, n_items): the formulas on dense arrays, a user at a time."""
+    found, counts = of_every_film(scorer, users), scorer.ratings.item_counts()
+    relevance = np.full((len(users), scorer.ratings.n_items), NAN)
+    blend = scorer.blend
+    assert blend is not None
+    for row, user in enumerate(users):
+        seen = set(scorer.ratings.matrix[[user]].indices.tolist())
+        if not seen:
+            continue
+        promised = found["preference"][row] + found["liking"][row]  # (n_items,)
+        films = best(promised.tolist(), {*seen, *np.flatnonzero(counts < 5)}, counts.tolist(), n_candidates)
+        relevance[row] = 1 / (1 + np.exp(-promised)) - 1
+        relevance[row, sorted(seen)] = NAN
+        if blend.weights is None:
+            relevance[row, films] += 1
+        elif films:
+            own = np.stack([found[name][row, films] for name in blend.weights.names], axis=1)
+            steps = (own - own.mean(axis=0)) / blend.scale.spread_in_list
+            relevance[row, films] = 1 / (1 + np.exp(-(blend.weights.odds + steps @ blend.weights.relevance)))
+    return relevance
+
+
+@pytest.mark.parametrize("learnt", [True, False])
+@pytest.mark.parametrize("n_candidates", [1, 3, 12, 100])
+@pytest.mark.parametrize("n", [1, 5, 12, 30, 100])
+def test_other_films_come_behind(
+    n: int, n_candidates: int, learnt: bool, night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind all candidates come the other films, below 0, in the order of what both tastes promise, none twice."""
+    monkeypatch.setattr(ensemble, "CANDIDATES", n_candidates)
+    measured = night.measured
+    blend = measured.blend
+    assert blend is not None
+    if not learnt:
+        measured = replace(measured, blend=replace(blend, weights=None))
+    users, counts = np.arange(60)[::-1], measured.ratings.item_counts()
+    found = measured.answers(["blend"], users, n)["blend"]
+    slow = slow_relevance(measured, users, n_candidates)
+    n_behind = 0
+    for row, user in enumerate(users):
+        seen = set(measured.ratings.matrix[[user]].indices.tolist())
+        films = best(slow[row].tolist(), seen, counts.tolist(), n)
+        assert found.listed[row].tolist() == filled_up(films, n)
+        assert len(films) == min(n, 80 - len(seen)) == len(set(films) - seen)
+        np.testing.assert_allclose(found.score[row, : len(films)], slow[row, films], rtol=1e-9, atol=1e-9)
+        assert np.isnan(np.stack([found.score, found.rating, found.support])[:, row, len(films) :]).all()
+        able = set(np.flatnonzero(counts >= 5).tolist()) - seen
+        n_first = min(n, n_candidates, len(able))
+        assert (found.score[row, :n_first] > 0).all()
+        assert (found.score[row, n_first : len(films)] < 0).all()
+        assert set(films[:n_first]) <= able
+        n_behind += len(films) - n_first
+    assert (n_behind > 0) == (n > min(n_candidates, 30))
+    assert found.score.shape == (60, n)
+
+
+def test_films_that_few_have_rated_come_last(night: Night) -> None:
+    """A list longer than there are films that five have rated ends in those that fewer have, by what is promised."""
+    counts, users = night.measured.ratings.item_counts(), np.array([11, 30])
+    found = night.measured.answers(["blend"], users, 80)["blend"]
+    promised = of_every_film(night.measured, users)
+    for row, user in enumerate(users):
+        unseen = sorted(set(range(80)) - set(night.measured.ratings.matrix[[user]].indices.tolist()))
+        few = [film for film in unseen if counts[film] < 5]
+        assert 0 < len(few) < len(unseen)
+        worth = [NAN if film not in few else promised["preference"][row, film] + promised["liking"][row, film]
+                 for film in range(80)]  # fmt: skip
+        ending = best(worth, set(), counts.tolist(), 80)
+        assert found.listed[row].tolist() == filled_up([*found.listed[row, : len(unseen) - len(few)], *ending], 80)
+
+
+@pytest.mark.parametrize("learnt", [True, False])
+def test_nothing_is_said_to_a_user_without_ratings(learnt: bool, night: Night) -> None:
+    """Where a user has no ratings the blend has neither list nor stars; beside them the others have both."""
+    stars = SMALL.matrix.toarray()
+    stars[stars == 0] = NAN
+    stars[[3, 40]] = NAN
+    ratings = ratings_of(stars)
+    weights = watched(ratings).weights if learnt else None
+    assert (weights is not None) == learnt
+    joined = assemble(ratings, fit_all(ratings, QUICK, 0), weights, 0, 100)
+    users = np.array([40, 8, 3, 0])
+    found = joined.answers(["blend"], users, 80, every_cell(4, 80))["blend"]
+    silent = np.isin(users, [3, 40])
+    assert (found.listed[silent] == NOBODY).all()
+    assert (found.listed[~silent, :40] != NOBODY).all()
+    for told in (found.score, found.rating, found.support, found.said.reshape(4, 80)):
+        assert np.isnan(told).all(axis=1).tolist() == silent.tolist()
+    assert np.isfinite(found.said.reshape(4, 80)[~silent]).all()
+    alone = joined.answers(["blend"], users[[1, 3]], 80, every_cell(2, 80))["blend"]
+    np.testing.assert_array_equal(found.listed[[1, 3]], alone.listed)
+    np.testing.assert_allclose(found.score[[1, 3]], alone.score, rtol=1e-9)
 
 
 @pytest.mark.parametrize("block", [1, 7])
@@ -380,7 +603,7 @@ def knowing(told: dict[str, Floats], train: Ratings, held: Ratings) -> tuple[dic
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "fit_all", told_all)
-        return held_against(train, held, QUICK, seed=0, n=5, relevant_from=4.0, block=16)
+        return held_against(train, held, QUICK, seed=0, n=5, relevant_from=4.0, block=16, users=1000)
 
 
 def halves(seed: int = 0) -> tuple[Floats, Ratings, Ratings]:
@@ -399,7 +622,7 @@ def test_each_model_departs_from_its_own_baseline() -> None:
     baselines = {name: fit_baseline(kind, train) for name, kind in kinds.items()}
     joined = unblended(train, {name: Knowing(baseline, stars) for name, baseline in baselines.items()})
     users = np.array([9, 4])
-    ((_, found, _),) = joined.examined(users, 100)
+    found = of_every_film(joined, users)
     for name in PERSONAL:
         np.testing.assert_allclose(found[name], stars[users] - baselines[name].rows(users), rtol=1e-9, atol=1e-12)
     for name, stands_in in {**kinds, "blend": "bias"}.items():
@@ -460,7 +683,7 @@ def test_nobody_knows() -> None:
     assert np.isfinite(judged["blend"].predicted).all()
     mute = {name: Knowing(fit_baseline("bias", train), np.full(train.matrix.shape, NAN)) for name in MODELS}
     users = np.array([2, 7])
-    scores = assemble(train, mute, None, 0, 16).score(users)["blend"]
+    scores = blended(assemble(train, mute, None, 0, 16), users)
     np.testing.assert_allclose(scores.rating, fit_baseline("bias", train).rows(users), rtol=1e-12)
 
 
@@ -476,7 +699,7 @@ def test_films_without_genres() -> None:
 
 def test_blend_of_real_models() -> None:
     """On users of three tastes the blend's stars are closer than any model's, and its lists beat the most popular."""
-    found = evaluate.evaluate(tastes(3, 150, 200), TUNED, seed=0, n=5, relevant_from=4.0, block=64).metrics
+    found = evaluate.evaluate(tastes(3, 150, 200), TUNED, seed=0, n=5, relevant_from=4.0, block=64, users=1000).metrics
     for name in (*PERSONAL, "bias"):
         assert found["blend"]["rmse"] < found[name]["rmse"] - 0.05
     for name in ("popular", "bias", "user_user", "neural"):
@@ -485,6 +708,3 @@ def test_blend_of_real_models() -> None:
     assert found["blend"]["rmse_gain"] == pytest.approx(
         min(found[name]["rmse"] for name in PERSONAL) - found["blend"]["rmse"], rel=1e-12
     )
-
-
-# The gain

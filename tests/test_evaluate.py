@@ -1,11 +1,13 @@
 """What is held out, and what the metrics say of a model that was not shown it."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 
-from batch.evaluate import evaluate, hold_out
+from batch import evaluate as evaluating
+from batch.evaluate import evaluate, held_against, hold_out
 from batch.metrics import Metrics
 from batch.models import PERSONAL, REFERENCE, fit
 from batch.params import PRESETS, Models
@@ -123,8 +125,8 @@ TINY = [
 WHEN = [[1, 2, 3, 4, 9, 0, 0], [1, 2, 3, 9, 4, 0, 0], [1, 2, 3, 0, 0, 4, 9]]
 
 
-def evaluated(ratings: Ratings, params: Models = PLAIN, **changed: float) -> dict[str, Metrics]:
-    arguments = {"seed": 0, "n": 5, "relevant_from": 4.0, "block": 100} | changed
+def evaluated(ratings: Ratings, params: Models = PLAIN, **changed: Any) -> dict[str, Metrics]:
+    arguments = {"seed": 0, "n": 5, "relevant_from": 4.0, "block": 100, "users": 1000} | changed
     return evaluate(ratings, params, **arguments).metrics
 
 
@@ -290,3 +292,104 @@ def test_held_out_values_change_no_prediction(preset: str) -> None:
         assert above[name]["mae"] + below[name]["mae"] == pytest.approx(200, rel=1e-12)
         squares = above[name]["rmse"] ** 2 + below[name]["rmse"] ** 2
         assert squares == pytest.approx(2 * true[name]["rmse"] ** 2 + 2e4, rel=1e-12)
+
+
+# A sample of users
+
+
+def many_users(seed: int) -> tuple[Floats, Floats, Floats]:
+    """Half stars (60, 50), times with many ties (60, 50), genres (50, 4); two users and two films without ratings."""
+    random = np.random.default_rng(seed)
+    stars = random_stars(seed, 60, 50, [0.5 * step for step in range(1, 11)], 0.4, n_empty=2)
+    return stars, random.integers(0, 20, stars.shape).astype(np.float64), (random.random((50, 4)) < 0.4).astype(float)
+
+
+def parts_of(ratings: Ratings, users: int, seed: int = 0, **changed: Any) -> tuple[Ratings, Ratings, Any]:
+    """What an evaluation on so many users trains on, and holds out, and its metrics."""
+    seen: list[tuple[Ratings, Ratings]] = []
+
+    def watching(train: Ratings, held: Ratings, *rest: Any, **named: Any) -> Any:
+        seen.append((train, held))
+        return held_against(train, held, *rest, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluating, "held_against", watching)
+        metrics = evaluated(ratings, **{"users": users, "seed": seed, **changed})
+    return *seen.pop(), metrics
+
+
+@pytest.mark.parametrize("timed", [True, False])
+def test_the_sample_is_held_out_and_all_else_trained_on(timed: bool) -> None:
+    """Of ten users the fifth that `hold_out` takes is held out; every other rating, theirs or not, is trained on."""
+    stars, times, _ = many_users(0)
+    ratings = ratings_of(stars, times=times if timed else None)
+    train, held, metrics = parts_of(ratings, 10)
+    chosen = np.flatnonzero(held.user_counts())
+    counts = (~np.isnan(stars)).sum(axis=1)  # (60,)
+    assert len(chosen) == 10
+    assert held.user_counts()[chosen].tolist() == (counts[chosen] // 5).tolist()
+    if timed:
+        cut = slow_cut(stars, times)
+        assert [held.matrix[[user]].indices.tolist() for user in chosen] == [cut[user] for user in chosen]
+    shown = [{**of_train, **of_held} for of_train, of_held in zip(lines_of(train), lines_of(held), strict=True)]
+    assert shown == lines_of(ratings)
+    assert train.n_ratings + held.n_ratings == ratings.n_ratings
+    assert {metrics[name]["raters"] for name in (*PERSONAL, "bias", "blend")} == {10}
+    assert {found["users"] for found in metrics.values()} == {
+        sum(any(truth >= 4.0 for truth in line.values()) for line in lines_of(held))
+    }
+
+
+@pytest.mark.parametrize("block", [3, 100])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_metrics_of_a_sample(preset: str, block: int) -> None:
+    """Every metric of every model on a sample is what counting over exactly its users gives, all being heard."""
+    stars, times, genres = many_users(1)
+    ratings, params = ratings_of(stars, genres=genres, times=times, scale=SCALE), PRESETS[preset]
+    train, held, found = parts_of(ratings, 10, params=params, block=block)
+    chosen = np.flatnonzero(held.user_counts()).tolist()
+    assert len(chosen) == 10
+    shown = lines_of(train)
+    for name in MODELS:
+        knobs = getattr(params, name, None)
+        scores = fit(name, train, knobs, 0).score(np.arange(60))
+        slow = measured(
+            sayable(scores.rating),
+            expected("bias" if getattr(knobs, "baseline", name) == "bias" else "user_mean", shown, 50),
+            sayable(scores.relevance),
+            shown,
+            lines_of(held),
+            scale=SCALE,
+            n=5,
+            relevant_from=4.0,
+            genres=genres.tolist(),
+            users=chosen,
+        )
+        assert pointwise(found[name]) == pytest.approx(slow, rel=1e-9, abs=1e-12), name
+
+
+def test_same_seed_same_sample() -> None:
+    """The seed decides who is in the sample, and with it every metric; another draws others."""
+    stars, times, _ = many_users(2)
+    ratings = ratings_of(stars, times=times)
+    (_, held, found), (_, again, repeated), (_, other, _) = (parts_of(ratings, 10, seed) for seed in (1, 1, 2))
+    assert again.matrix.indices.tobytes() == held.matrix.indices.tobytes()
+    assert again.user_counts().tolist() == held.user_counts().tolist()
+    assert repeated == found
+    samples = [np.flatnonzero(each.user_counts()).tolist() for each in (held, other)]
+    assert samples[0] != samples[1]
+    stars[stars > 0] = 3.0  # who is drawn does not hang on what was said
+    assert parts_of(ratings_of(stars, times=times), 10, 1)[1].user_counts().tolist() == held.user_counts().tolist()
+
+
+def test_a_sample_of_everyone() -> None:
+    """With as many users as there are, or more, everyone's last fifth is held out, and the metrics are everyone's."""
+    stars, times, genres = many_users(3)
+    ratings = ratings_of(stars, genres=genres, times=times)
+    train, held, metrics = parts_of(ratings, 60)
+    for users in (61, 10**9):
+        more_train, more, more_metrics = parts_of(ratings, users)
+        assert more_metrics == metrics
+        assert (more.matrix != held.matrix).nnz == (more_train.matrix != train.matrix).nnz == 0
+    assert [held.matrix[[user]].indices.tolist() for user in range(60)] == slow_cut(stars, times)
+    assert parts_of(ratings, 57)[2] != metrics

@@ -5,8 +5,8 @@ import pytest
 
 from batch.models import interpolation
 from batch.models.interpolation import Taste, ThroughItems, ThroughUsers, interpolate, liking, preferring
-from batch.ratings import Ratings, Sparse
-from reference import Floats, random_stars, ratings_of
+from batch.ratings import NO_PAIRS, Pairs, Ratings, Sparse
+from reference import Floats, every_cell, random_stars, ratings_of
 
 NAN = np.nan
 HALF_STARS = [0.5 * step for step in range(1, 11)]
@@ -53,6 +53,46 @@ def test_scores_are_those_of_the_closed_form(seed: int, shape: tuple[int, int], 
     assert scores.shape == shape
     np.testing.assert_allclose(scores, dense @ closed_form(dense, ridge), rtol=1e-9, atol=1e-9)
     np.testing.assert_allclose(scores, dense @ one_film_at_a_time(dense, ridge), rtol=1e-9, atol=1e-9)
+
+
+def some_pairs(seed: int, b: int, n_items: int) -> Pairs:
+    """Cells in no order, some of them twice, of all rows but the last; and one of the first again."""
+    random = np.random.default_rng(seed)
+    pairs = Pairs(random.integers(0, b - 1, 3 * b), random.integers(0, n_items, 3 * b))
+    return pairs.and_then(Pairs(pairs.rows[:1], pairs.columns[:1]))
+
+
+@pytest.mark.parametrize(
+    ("shape", "cells", "kind"),
+    [
+        ((12, 20), None, ThroughUsers),
+        ((30, 18), None, ThroughItems),
+        ((12, 20), 12 * 20 - 1, ThroughItems),  # fifteen films are weighed
+        ((12, 20), 25, ThroughItems),  # five are
+        ((30, 18), 16, ThroughItems),
+    ],
+)
+def test_some_cells_are_those_of_the_closed_form(
+    shape: tuple[int, int], cells: int | None, kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells asked for in any order, and twice, are told x B of the weighed films, 0 of the others, as `score` does."""
+    if cells:
+        monkeypatch.setattr(interpolation, "MAX_CELLS", cells)
+    x, strangers = some_profiles(8, *shape), some_profiles(9, 7, shape[1])
+    learnt = interpolate(x, 10.0)
+    assert isinstance(learnt, kind)
+    kept = learnt.kept if isinstance(learnt, ThroughItems) else np.arange(shape[1])
+    assert len(kept) == min(shape[1], int(np.sqrt(cells or shape[1] ** 2)))
+    weights = np.zeros((shape[1], shape[1]))
+    weights[np.ix_(kept, kept)] = closed_form(x.toarray()[:, kept], 10.0)
+    for rows in (x, strangers, strangers[[3, 0]]):
+        slow = rows.toarray() @ weights  # (b, n_items)
+        pairs = some_pairs(1, *rows.shape)
+        assert len(set(zip(*map(tuple, pairs), strict=True))) < len(pairs.rows)
+        np.testing.assert_allclose(learnt.at(rows, pairs), slow[pairs], rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(learnt.at(rows, every_cell(*rows.shape)), slow.ravel(), rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(learnt.score(rows), slow, rtol=1e-9, atol=1e-9)
+        assert learnt.at(rows, NO_PAIRS).tolist() == []
 
 
 @pytest.mark.parametrize("shape", [(12, 20), (30, 18)])
@@ -159,13 +199,19 @@ def test_fading_weighs_each_rating() -> None:
     """A rating with a fading of 0.5 counts half, one with 0 not at all, and the learnt weights stay as they are."""
     ratings = taste_data()
     taste = preferring(ratings, 10.0)
-    fading = np.random.default_rng(7).choice([0.0, 0.5, 1.0], ratings.n_ratings)  # (n_ratings,)
-    x, faded = taste.profiles.toarray(), taste.profiles.toarray()  # (12, 20) each
-    for user, item, share in zip(ratings.user_of_rating(), ratings.matrix.indices, fading, strict=True):
-        faded[user, item] *= share
-    users = np.array([11, 2, 5, 2])
-    np.testing.assert_allclose(taste.score(users, fading), faded[users] @ closed_form(x, 10.0), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(taste.score(users, np.ones(ratings.n_ratings)), taste.score(users), rtol=1e-12)
+    users, random = np.array([11, 2, 5, 2]), np.random.default_rng(7)
+    block = ratings.matrix[users]  # CSR (4, 20)
+    x = taste.profiles.toarray()  # (12, 20)
+    fadings = [random.choice([0.0, 0.5, 1.0], block.nnz), random.random(block.nnz), np.ones(block.nnz)]
+    pairs = some_pairs(7, 4, 20).and_then(every_cell(4, 20))
+    found = taste.at(users, pairs, fadings)
+    assert len(found) == 3
+    for values, fading in zip(found, fadings, strict=True):
+        faded = x[users]  # (4, 20)
+        for row, item, share in zip(Pairs.stored(block).rows, block.indices, fading, strict=True):
+            faded[row, item] *= share
+        np.testing.assert_allclose(values, (faded @ closed_form(x, 10.0))[pairs], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found[2], taste.score(users)[pairs], rtol=1e-12)
 
 
 def test_a_follower_is_found() -> None:
@@ -181,13 +227,13 @@ def test_a_follower_is_found() -> None:
 def test_input_is_untouched_and_the_taste_its_own() -> None:
     """Learning and scoring, faded or not, leave ratings, fading and profiles as they were."""
     ratings = taste_data()
-    fading = np.linspace(0.0, 1.0, ratings.n_ratings)
+    fading, pairs = np.linspace(0.0, 1.0, ratings.n_ratings), every_cell(12, 20)
     taste = preferring(ratings, 10.0)
-    watched = [ratings.matrix.data, ratings.matrix.indices, ratings.matrix.indptr, fading, taste.profiles.data]
+    watched = [ratings.matrix.data, ratings.matrix.indices, ratings.matrix.indptr, fading, *pairs, taste.profiles.data]
     before = [array.tobytes() for array in watched]
     preferring(ratings, 10.0)
     liking(ratings, 10.0)
-    taste.score(np.arange(12), fading)
+    taste.at(np.arange(12), pairs, [fading])
     taste.score(np.arange(12))
     assert [array.tobytes() for array in watched] == before
 
@@ -199,3 +245,5 @@ def test_nothing_to_learn_from(shape: tuple[int, int]) -> None:
         for learn in (preferring, liking):
             taste: Taste = learn(ratings_of(np.full(shape, NAN)), 10.0)
             assert taste.score(np.arange(shape[0])).tolist() == np.zeros(shape).tolist()
+            (found,) = taste.at(np.arange(shape[0]), every_cell(*shape), [np.empty(0)])
+            assert found.tolist() == [0.0] * (shape[0] * shape[1])

@@ -21,11 +21,20 @@ import sys
 from hashlib import sha256
 import numpy as np
 from batch.models import fit
+from batch.models.signals import fit_signals
 from batch.params import PRESETS
-from reference import random_stars, ratings_of
+from batch.rank import best_unseen
+from reference import every_cell, random_stars, ratings_of
 
 ratings = ratings_of(random_stars(0, 90, 250, [0.5, 2, 3.5, 5], 0.2, n_empty=2))
 digest = sha256()
+for shape in ((90, 250), (250, 90)):
+    stars = random_stars(0, *shape, [0.5, 2, 3.5, 5], 0.2, n_empty=2)
+    signals, users = fit_signals(ratings_of(stars, times=np.arange(22500.0).reshape(shape)), None), np.arange(shape[0])
+    tastes = signals.tastes(users)
+    promised = tastes.promise(np.ones(shape[1], dtype=np.bool_))
+    digest.update(promised.tobytes() + best_unseen(promised, signals.rated, np.arange(shape[1]), 7).tobytes())
+    digest.update(b"".join(values.tobytes() for values in signals.at(users, every_cell(*shape), tastes).values()))
 for similarity in ("adjusted_cosine", "pearson"):
     for neighbours in ("all", 7):
         changed = {"similarity": similarity, "neighbours": neighbours}
@@ -35,12 +44,16 @@ for similarity in ("adjusted_cosine", "pearson"):
             digest.update(scores.rating.tobytes() + scores.support.tobytes() + scores.relevance.tobytes())
 print(digest.hexdigest())
 """
-"""Both models on data of several parts for each of four threads; prints what every byte of their scores adds up to."""
+"""Models and signals on data of several parts for each of four threads; prints what every byte of theirs adds up to."""
 
 STATS = """
+from batch.models.interpolation import _gram, _products, _project, _project_some, _to_weights
 from batch.models.kernels import _count, _heard, _neighbours, _recalled
 from batch.models.neighbourhood import _predict
-kept = [loop.stats for loop in (_count, _heard, _neighbours, _predict, _recalled)]
+from batch.models.signals import _promise
+from batch.unseen import _first_unseen
+loops = [_count, _first_unseen, _gram, _heard, _neighbours, _predict, _products, _project, _project_some, _promise]
+kept = [loop.stats for loop in (*loops, _recalled, _to_weights)]
 print(sum(sum(stats.cache_hits.values()) for stats in kept), sum(sum(stats.cache_misses.values()) for stats in kept))
 """
 """Prints how many loops came from the disk, and how many were compiled and kept."""
@@ -88,7 +101,7 @@ def test_a_model_can_be_asked_by_several_at_once(name: str) -> None:
 def test_loops_are_compiled_once(tmp_path: Path) -> None:
     """The first process keeps its machine code where NUMBA_CACHE_DIR says, and the second compiles nothing."""
     kept = str(tmp_path / "kept")
-    assert [run(STATS, tmp_path, NUMBA_CACHE_DIR=kept) for _ in range(2)] == [["0 6"], ["6 0"]]
+    assert [run(STATS, tmp_path, NUMBA_CACHE_DIR=kept) for _ in range(2)] == [["0 13"], ["13 0"]]
 
 
 NOWHERE = "/proc/nowhere"
@@ -104,7 +117,8 @@ def test_where_nothing_can_be_kept(surroundings: str, scored: list[str], tmp_pat
     """Where no machine code can be written it is compiled in memory, with the same result, and nothing is left."""
     package, folder = tmp_path / "package", tmp_path / "folder"
     shutil.copytree(ROOT / "batch", package / "batch", ignore=shutil.ignore_patterns("__pycache__"))
-    (package / "batch" / "models" / "__pycache__").touch()  # a file, which root cannot write into either
+    for room in (package / "batch", package / "batch" / "models"):
+        (room / "__pycache__").touch()  # a file, which root cannot write into either
     folder.mkdir()
     prelude, environ = SURROUNDINGS[surroundings]
     asked = "import batch.models; print(batch.models.__file__)"

@@ -62,7 +62,7 @@ def judged(ratings: Ratings, preset: str, monkeypatch: pytest.MonkeyPatch) -> di
     """What `evaluate` holds against the held-out part, before it is counted."""
     seen: dict[str, Judged] = {}
     monkeypatch.setattr("batch.evaluate.figures", lambda found, *_: seen.update(found))
-    evaluate(ratings, PRESETS[preset], seed=SEED, n=5, relevant_from=4.0, block=7)
+    evaluate(ratings, PRESETS[preset], seed=SEED, n=5, relevant_from=4.0, block=7, users=1000)
     return seen
 
 

@@ -45,7 +45,8 @@ def judged(listed: list[list[int]], relevant: list[set[int]]) -> Judged:
     films = np.array(listed)
     hits = np.array([[film in liked for film in row] for row, liked in zip(listed, relevant, strict=True)])
     sizes = np.array([len(liked) for liked in relevant])
-    return Judged(films, hits, sizes, np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0, np.bool_))
+    users = np.arange(len(listed))
+    return Judged(users, films, hits, sizes, np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0, np.bool_))
 
 
 def test_figures_of_lists_by_hand() -> None:
@@ -86,6 +87,7 @@ def judged_of(hits: list[list[int]], errors: list[float] | None, relevant: tuple
     """Three users and two held-out ratings; None for a model that predicts no stars."""
     off = np.zeros(2) if errors is None else np.array(errors)
     return Judged(
+        users=np.arange(3),
         listed=np.tile(np.arange(3), (3, 1)),
         hits=np.array(hits, dtype=np.bool_),
         relevant=np.array(relevant),

@@ -247,6 +247,6 @@ def test_degenerate_data_can_be_evaluated(data: str, preset: str) -> None:
     """Whatever little there is, every metric is a finite number, or left out where nothing speaks to it."""
     params: Models = PRESETS.get(preset, PRESETS["plain"].model_copy(update={"neural": FLATTENED}))
     with no_numeric_surprises():
-        metrics = evaluate(DEGENERATE[data](), params, seed=0, n=5, relevant_from=4.0, block=2).metrics
+        metrics = evaluate(DEGENERATE[data](), params, seed=0, n=5, relevant_from=4.0, block=2, users=1000).metrics
     assert {*PERSONAL, *REFERENCE} <= metrics.keys()
     assert all(np.isfinite(value) for of_model in metrics.values() for value in of_model.values())

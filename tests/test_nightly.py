@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from scipy.sparse import csr_array
 from sqlalchemy import text
 
-from batch import nightly, publish, query
+from batch import ensemble, nightly, publish, query
 from batch.database import Database, LockedError, run_lock
 from batch.ensemble import PUBLISHED
 from batch.models import Scores
@@ -186,9 +186,9 @@ def test_files_that_cannot_be_tidied_do_not_fail_the_night(database: Database, t
 def test_integrity_cannot_be_forced(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list that names a rated film is not published, not even by force."""
     fill(database, tmp_path)
-    seen_too = nightly.best_unseen
+    seen_too = ensemble.best_unseen
     monkeypatch.setattr(
-        nightly, "best_unseen", lambda score, seen, order, n: seen_too(score, csr_array(seen.shape), order, n)
+        ensemble, "best_unseen", lambda score, seen, order, n: seen_too(score, csr_array(seen.shape), order, n)
     )
     outcome = night(database, tmp_path, Order(TODAY, force=True))
     assert outcome.status == "rejected"

@@ -14,10 +14,11 @@ from batch.models.signals import (
     SESSIONS,
     USUAL,
     Signals,
+    Tastes,
     fit_signals,
 )
-from batch.ratings import Ratings
-from reference import Floats, expected, lines_of, random_stars, ratings_of, turned
+from batch.ratings import NO_PAIRS, Ints, Pairs, Ratings
+from reference import Floats, every_cell, expected, lines_of, random_stars, ratings_of, turned
 
 NAN = np.nan
 STARS = random_stars(1, 15, 20, [0.5 * step for step in range(1, 11)], 0.4, n_empty=2)  # (15, 20)
@@ -33,8 +34,15 @@ def some_ratings(times: Floats | None = TIMES) -> Ratings:
     return ratings_of(STARS, genres=GENRES, times=times, scale=(0.5, 5.0))
 
 
+def of_every_film(signals: Signals, users: Ints) -> dict[str, Floats]:
+    """name -> (b, n_items)."""
+    shape = len(users), len(signals.fame)
+    found = signals.at(users, every_cell(*shape), signals.tastes(users))
+    return {name: values.reshape(shape) for name, values in found.items()}
+
+
 def heard(ratings: Ratings) -> dict[str, Floats]:
-    return fit_signals(ratings, None).score(np.arange(ratings.n_users))
+    return of_every_film(fit_signals(ratings, None), np.arange(ratings.n_users))
 
 
 def learnt(x: Floats, ridge: float) -> Floats:
@@ -59,7 +67,7 @@ def logarithm(scores: Floats) -> Floats:
 def test_all_by_name() -> None:
     """Every signal has a name and a value for every film; those of sessions need times."""
     for times, names in ((TIMES, (*UNTIMED, *SESSION)), (None, UNTIMED)):
-        found = fit_signals(some_ratings(times), None).score(np.array([4, 0, 9]))
+        found = of_every_film(fit_signals(some_ratings(times), None), np.array([4, 0, 9]))
         assert tuple(found) == names
         assert {values.shape for values in found.values()} == {(3, 20)}
         assert all(np.isfinite(values).all() for values in found.values())
@@ -68,11 +76,54 @@ def test_all_by_name() -> None:
 def test_a_block_is_its_users() -> None:
     """Users in any order get what each gets alone."""
     signals = fit_signals(some_ratings(), None)
-    whole, users = signals.score(np.arange(15)), np.array([9, 3, 14, 3])
-    for name, values in signals.score(users).items():
+    whole, users = of_every_film(signals, np.arange(15)), np.array([9, 3, 14, 3])
+    alone = [of_every_film(signals, np.array([user])) for user in users]
+    for name, values in of_every_film(signals, users).items():
         np.testing.assert_allclose(values, whole[name][users], rtol=1e-12, atol=1e-12)
-        for row, user in enumerate(users):
-            np.testing.assert_allclose(signals.score(np.array([user]))[name][0], values[row], rtol=1e-12, atol=1e-12)
+        for row in range(4):
+            np.testing.assert_allclose(alone[row][name][0], values[row], rtol=1e-12, atol=1e-12)
+
+
+def test_some_cells_are_as_of_all() -> None:
+    """Cells in any order, some of them twice and some users without any, are told what each is told among all."""
+    signals, users = fit_signals(some_ratings(), None), np.array([9, 3, 14, 3, 0])
+    random = np.random.default_rng(4)
+    pairs = Pairs(random.choice([0, 1, 3], 40), random.integers(0, 20, 40))
+    whole = of_every_film(signals, users)
+    found = signals.at(users, pairs, signals.tastes(users))
+    assert list(found) == list(whole)
+    for name, values in found.items():
+        slow = [whole[name][row, column] for row, column in zip(*pairs, strict=True)]
+        np.testing.assert_allclose(values, slow, rtol=1e-12, atol=1e-12)
+    of_nothing = signals.at(users, NO_PAIRS, signals.tastes(users))
+    assert {name: values.tolist() for name, values in of_nothing.items()} == {name: [] for name in whole}
+
+
+def test_what_is_promised_by_hand() -> None:
+    """A film is promised the logarithms of both tastes added up, what is below 0 being 0; those not able, nothing."""
+    preference, liked = [[0.5, 0.0, -1.0, 2.0], [0.0, 0.0, 0.25, 0.0]], [[0.1, 0.0, 3.0, -2.0], [0.0, 1.0, 0.5, 0.0]]
+    tastes = Tastes(np.array(preference), np.array(liked))
+    slow = [
+        [sum(math.log(max(each, 0.0) + FLOOR) for each in cell) for cell in zip(*lines, strict=True)]
+        for lines in zip(preference, liked, strict=True)
+    ]
+    found = tastes.promise(np.array([True, True, True, False]))
+    np.testing.assert_allclose(found, [[*line[:3], NAN] for line in slow], rtol=1e-12)
+    assert np.isnan(tastes.promise(np.zeros(4, dtype=np.bool_))).all()
+    cells = Pairs(np.array([1, 0, 1, 1]), np.array([2, 3, 0, 2]))
+    np.testing.assert_allclose(tastes.promised(cells), [slow[row][column] for row, column in zip(*cells, strict=True)])
+    np.testing.assert_allclose(
+        tastes.of(np.array([1, 0, 1])).promised(every_cell(3, 4)).reshape(3, 4), [slow[1], *slow]
+    )
+
+
+def test_the_promise_is_of_both_tastes() -> None:
+    """Of every user and film the promise is `preference` and `liking` added up."""
+    signals, users = fit_signals(some_ratings(), None), np.array([9, 3, 14, 3])
+    tastes, found = signals.tastes(users), of_every_film(signals, users)
+    promised = tastes.promise(np.ones(20, dtype=np.bool_))
+    np.testing.assert_allclose(promised, found["preference"] + found["liking"], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(tastes.promised(every_cell(4, 20)), promised.ravel(), rtol=1e-12, atol=1e-12)
 
 
 def test_effects_and_fame_cell_by_cell() -> None:
@@ -129,7 +180,9 @@ def test_learnt_tastes() -> None:
     other = preferring(some_ratings(), 5.0)
     given = fit_signals(some_ratings(), other)
     assert given.preference is other
-    np.testing.assert_allclose(given.score(np.arange(15))["preference"], logarithm(x @ learnt(x, 5.0)), rtol=1e-9)
+    np.testing.assert_allclose(
+        of_every_film(given, np.arange(15))["preference"], logarithm(x @ learnt(x, 5.0)), rtol=1e-9
+    )
 
 
 def slow_place(stars: Floats, times: Floats) -> Floats:
@@ -185,9 +238,9 @@ def test_a_long_history_fades_without_underflow() -> None:
     stars, times = np.full((1, 4000), 5.0), np.arange(4000.0)[None]
     with np.errstate(all="raise"):
         signals = fit_signals(ratings_of(stars, times=times), None)
-        found = signals.score(np.array([0]))
+        found = of_every_film(signals, np.array([0]))
     assert signals.place is not None
-    assert signals.place.tolist() == list(range(3999, -1, -1))
+    assert signals.place.toarray()[0].tolist() == list(range(3999, -1, -1))
     assert all(np.isfinite(values).all() for values in found.values())
 
 
@@ -206,13 +259,18 @@ def test_input_is_untouched() -> None:
     watched = [matrix.data, matrix.indices, matrix.indptr, ratings.genres, ratings.rated_at, *arrays_of(signals)]
     before = [array.tobytes() for array in watched if array is not None]
     fit_signals(ratings, None)
-    signals.score(np.arange(15))
+    tastes = signals.tastes(np.arange(15))
+    watched += tastes
+    before += [array.tobytes() for array in tastes]
+    tastes.promise(np.ones(20, dtype=np.bool_))
+    tastes.promised(every_cell(15, 20))
+    signals.at(np.arange(15), every_cell(15, 20), tastes)
     assert [array.tobytes() for array in watched if array is not None] == before
 
 
 def arrays_of(signals: Signals) -> list[Floats]:
     assert signals.place is not None
-    return [signals.fame, signals.genres, signals.usual, signals.place, signals.bias.user, signals.bias.item]
+    return [signals.fame, signals.genres, signals.usual, signals.place.data, signals.bias.user, signals.bias.item]
 
 
 @pytest.mark.parametrize("timed", [True, False])

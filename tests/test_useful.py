@@ -24,7 +24,7 @@ def test_tuned_models_beat_the_baselines(seed: int, tmp_path: Path) -> None:
         ingest(database, [tmp_path / "in"], ingest_settings(settings(tmp_path)))
     with database.reader.connect() as connection:
         ratings = load(connection).ratings
-    found = evaluate(ratings, PRESETS["tuned"], seed=seed, n=5, relevant_from=4.0, block=500).metrics
+    found = evaluate(ratings, PRESETS["tuned"], seed=seed, n=5, relevant_from=4.0, block=500, users=1000).metrics
     for name in ("blend", "neural"):
         assert found[name]["rmse_high"] < found["bias"]["rmse_low"], name
     for name in ("blend", "item_item"):

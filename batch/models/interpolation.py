@@ -106,6 +106,8 @@ def _weights(profiles: Sparse, ridge: float) -> Floats:
     """B, (m, m), for profiles CSR (n_users, m): made where the one matrix lies that this takes."""
     m = profiles.shape[1]
     matrix = np.zeros((m, m))
+    if not m:
+        return matrix
     given = *_arrays(profiles), *_arrays(profiles.T.tocsr()), matrix
     in_parts(lambda start, stop: _gram(start, stop, *given), m, ROWS_A_PART)
     matrix[np.diag_indices(m)] += ridge

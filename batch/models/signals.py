@@ -32,6 +32,10 @@ class Tastes(NamedTuple):
     preference: Floats
     liking: Floats
 
+    def of(self, rows: Ints) -> "Tastes":
+        """The same of some users of the block."""
+        return Tastes(self.preference[rows], self.liking[rows])
+
     def promise(self, able: Bools) -> Floats:
         """What candidates are chosen by, (b, n_items); nan for films that are not `able`, (n_items,)."""
         found = np.empty_like(self.preference)
