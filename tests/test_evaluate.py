@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from batch import evaluate as evaluating
-from batch.evaluate import evaluate, held_against, hold_out
+from batch.evaluate import evaluate, hold_out, judge
 from batch.metrics import Metrics
 from batch.models import PERSONAL, REFERENCE, fit
 from batch.params import PRESETS, Models
@@ -308,12 +308,12 @@ def parts_of(ratings: Ratings, users: int, seed: int = 0, **changed: Any) -> tup
     """What an evaluation on so many users trains on, and holds out, and its metrics."""
     seen: list[tuple[Ratings, Ratings]] = []
 
-    def watching(train: Ratings, held: Ratings, *rest: Any, **named: Any) -> Any:
-        seen.append((train, held))
-        return held_against(train, held, *rest, **named)
+    def watching(scorer: Any, names: Any, held: Ratings, *rest: Any) -> Any:
+        seen.append((scorer.ratings, held))
+        return judge(scorer, names, held, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluating, "held_against", watching)
+        patch.setattr(evaluating, "judge", watching)
         metrics = evaluated(ratings, **{"users": users, "seed": seed, **changed})
     return *seen.pop(), metrics
 

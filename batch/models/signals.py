@@ -43,10 +43,6 @@ class Tastes(NamedTuple):
         in_parts(lambda start, stop: _promise(start, stop, *given), len(found), ROWS_A_PART)
         return found
 
-    def of(self, rows: Ints) -> "Tastes":
-        """Those of some users of the block."""
-        return Tastes(self.preference[rows], self.liking[rows])
-
     def promised(self, pairs: Pairs) -> Floats:
         """The same of some cells, (p,)."""
         return _logarithm(self.preference[pairs]) + _logarithm(self.liking[pairs])
