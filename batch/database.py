@@ -264,19 +264,52 @@ def _file_lock(path: Path) -> Iterator[None]:
 
 
 def bulk_insert(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
-    """Insert many rows the fast way, COPY on Postgres, and return how many; values go to the driver as they are."""
+    """Insert many rows the fast way, COPY on Postgres, and return how many; values go to the driver as they are.
+
+    Raises WriteError where the database refuses them.
+    """
+    with _written(connection, table, columns) as (driver, target):
+        if connection.dialect.name == "postgresql":
+            return _copy(driver, target, rows)
+        return _insert_many(driver, target, len(columns), rows)
+
+
+def bulk_copy(connection: Connection, table: Table, columns: Sequence[str], parts: Iterable[bytes], count: int) -> int:
+    """Send `count` rows to Postgres that are in its binary form already, and return `count`.
+
+    Raises WriteError where the database refuses them.
+    """
+    with (
+        _written(connection, table, columns) as (driver, target),
+        driver.cursor() as cursor,
+        cursor.copy(f"COPY {target} FROM STDIN (FORMAT BINARY)") as copy,
+    ):
+        copy.write(BINARY_HEAD)
+        for part in parts:
+            copy.write(part)
+        copy.write(BINARY_END)
+    return count
+
+
+BINARY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+"""How a COPY in binary form begins: signature, no flags, nothing more."""
+BINARY_END = b"\xff\xff"
+"""A row of -1 fields, which is none."""
+
+
+@contextmanager
+def _written(connection: Connection, table: Table, columns: Sequence[str]) -> Iterator[tuple[Any, str]]:
+    """The driver's connection, and the table with its columns as SQL; what goes wrong is told without quoting rows."""
     quote = connection.dialect.identifier_preparer
     target = f"{quote.format_table(table)} ({', '.join(quote.quote(column) for column in columns)})"
-    driver: Any = connection.connection.dbapi_connection
-    write = _copy if connection.dialect.name == "postgresql" else _insert_many
     try:
-        return write(driver, target, len(columns), rows)
+        yield connection.connection.dbapi_connection, target
     except connection.dialect.loaded_dbapi.Error as error:
         told = str(error).partition("\n")[0]  # the lines after the first quote rows, which are people's
         raise WriteError(f"{table.name} could not be written: {told}") from error
 
 
-def _copy(driver: Any, target: str, _width: int, rows: Iterable[Sequence[Any]]) -> int:
+def _copy(driver: Any, target: str, rows: Iterable[Sequence[Any]]) -> int:
     count = 0
     with driver.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:
         for row in rows:

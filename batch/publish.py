@@ -9,9 +9,11 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, text, update
 
 from batch import RecbatchError, schema
+from batch.columns import insert_columns
 from batch.database import Database, bulk_insert, next_id
 from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Ratings
 from batch.telemetry import warn
@@ -60,14 +62,15 @@ def finish(connection: Connection, run: RunKey, status: str, **columns: Any) -> 
 def write_lists(connection: Connection, run: RunKey, model: str, ratings: Ratings, users: Ints, lists: "Lists") -> int:
     """Write one block of lists; returns the rows written."""
     rows, ranks = (lists.listed != NOBODY).nonzero()  # (cells,) each, row by row in order of rank
-    items = lists.listed[rows, ranks]
     values = lists.score, lists.rating, lists.support
-    columns = ["run_id", "user_id", "model", "rank", "movie_id", "score", "predicted_rating", "support"]
-    user_ids, movie_ids = ratings.user_ids[users[rows]].tolist(), ratings.movie_ids[items].tolist()
-    scores, predicted, support = (_stored(array[rows, ranks], most) for array, most in zip(values, MOST, strict=True))
-    cells = zip(user_ids, (ranks + 1).tolist(), movie_ids, scores, predicted, support, strict=True)
-    lines = ((run.run_id, user, model, rank, movie, *numbers) for user, rank, movie, *numbers in cells)
-    return bulk_insert(connection, schema.recommendations, columns, lines)
+    stored = (_stored(array[rows, ranks], most) for array, most in zip(values, MOST, strict=True))
+    columns = {
+        "user_id": ratings.user_ids[users[rows]],
+        "rank": ranks + 1,
+        "movie_id": ratings.movie_ids[lists.listed[rows, ranks]],
+        **dict(zip(("score", "predicted_rating", "support"), stored, strict=True)),
+    }
+    return insert_columns(connection, schema.recommendations, {"run_id": run.run_id, "model": model}, columns)
 
 
 class Lists(Protocol):
@@ -94,13 +97,12 @@ MOST = (schema.LARGEST, schema.LARGEST, schema.MOST_SUPPORT)
 """What their columns hold."""
 
 
-def _stored(values: Floats, most: float) -> list[float | None]:
-    """As the database keeps them: rounded where ties are decided, so that noise is never published; nan is NULL.
+def _stored(values: Floats, most: float) -> Floats:
+    """As the database keeps them: rounded where ties are decided, so that noise is never published.
 
     A model run wild is cut to what the column holds: the audit then refuses the run, whose lists stay as evidence.
     """
-    kept = values.round(SCORE_DECIMALS).clip(-most, most)
-    return [None if value != value else value for value in kept.tolist()]
+    return values.astype(np.float64).round(SCORE_DECIMALS).clip(-most, most)
 
 
 def write_popular(connection: Connection, run: RunKey, movie_ids: Sequence[int], counts: Sequence[float]) -> None:
