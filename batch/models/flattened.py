@@ -1,17 +1,13 @@
 """Ratings and genres -> the network in its original form: every film's genres in one row in, all ratings out."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import torch
 
 from batch import RecbatchError
-from batch.models import Scores
-from batch.models.baseline import Baseline, fit_baseline
+from batch.models.baseline import fit_baseline
+from batch.models.trained import Flattened
 from batch.params import Neural
-from batch.ratings import Floats, Ints, Ratings
+from batch.ratings import Ratings
 
 HIDDEN, LEARNING_RATE, WEIGHT_DECAY, EPOCHS = 32, 0.05, 0.001, 5000
 """The form as first described; the knobs of `per_movie` do not touch it."""
@@ -21,27 +17,6 @@ STOP = 0.1
 
 class TooLargeError(RecbatchError):
     """The weights would not fit the limit; the message says how large they are and what to do."""
-
-
-@dataclass(frozen=True)
-class Flattened:
-    """y = W2 (W1 x + b1) + b2, one output per user and film, times the highest rating."""
-
-    baseline: Baseline  # stands in where the network cannot say
-    output: Floats  # (n_users, n_items) stars; small by the limit on the weights
-    counts: Floats  # (n_users,)
-    trained: Mapping[str, Floats]  # W1 (32, n_items * n_genres), b1 (32,), W2 (n_users * n_items, 32), b2
-    final_error: float  # summed squared error of the targets where training ended
-
-    def score(self, users: Ints) -> Scores:
-        """Score every item for these users, (b,); an output that no rating trained is what chance left there."""
-        support = np.broadcast_to(self.counts[users, None], (len(users), self.output.shape[1]))
-        rating = np.where(support > 0, self.output[users], np.nan)
-        return Scores(rating, support, rating)
-
-    def weights(self) -> Mapping[str, Any]:
-        """The trained weights by name."""
-        return self.trained
 
 
 def fit(ratings: Ratings, params: Neural, seed: int) -> Flattened:

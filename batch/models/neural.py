@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,9 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from batch import RecbatchError
-from batch.models import Scores, flattened
-from batch.models.baseline import Baseline, fit_baseline
+from batch.models import flattened
+from batch.models.baseline import fit_baseline
+from batch.models.trained import Flattened, PerMovie
 from batch.params import Neural
 from batch.ratings import Floats, Ints, Ratings
 
@@ -32,33 +32,7 @@ class NoDeviceError(RecbatchError):
     """The device asked for is not there; the message says what is."""
 
 
-@dataclass(frozen=True)
-class PerMovie:
-    """y_ui = b_ui + W2[u] . h_i + b2[u], with h_i = f(W1 x_i + b1) and x_i the film's genres."""
-
-    baseline: Baseline  # b_ui where `baseline: bias` adds it; else it only stands in where the network cannot say
-    added: bool
-    hidden: Floats  # (n_items, hidden) h
-    counts: Floats  # (n_users,) ratings of each user: the support of whatever is said to them
-    trained: Mapping[str, Floats]  # W1 (hidden, n_genres), b1 (hidden,), W2 (n_users, hidden), b2 (n_users,)
-
-    def score(self, users: Ints) -> Scores:
-        """Score every item for these users, (b,); nothing can be said to a user without ratings."""
-        levels = self.trained["b2"][users]
-        if self.added:
-            levels = levels + self.baseline.mu + self.baseline.user[users]
-        rating = self.trained["W2"][users] @ self.hidden.T  # (b, n_items)
-        rating += np.where(self.counts[users] > 0, levels, np.nan)[:, None]
-        if self.added:
-            rating += self.baseline.item
-        return Scores(rating, np.broadcast_to(self.counts[users, None], rating.shape), rating)
-
-    def weights(self) -> Mapping[str, Any]:
-        """The trained weights by name."""
-        return self.trained
-
-
-def fit(ratings: Ratings, params: Neural, seed: int) -> "PerMovie | flattened.Flattened":
+def fit(ratings: Ratings, params: Neural, seed: int) -> PerMovie | Flattened:
     """Fit the chosen architecture; raises `flattened.TooLargeError` where that form would not fit its limit.
 
     Raises NoDeviceError where `device` names one that this machine has not.
