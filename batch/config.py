@@ -132,6 +132,15 @@ class ResourceSettings(Section):
     """Memory, MB, as far as there is a choice: a tenth of it is for the users that are scored together."""
 
 
+class DaskSettings(Section):
+    """Where `engine: dask` scores users."""
+
+    scheduler: str | None = Field(None, pattern=r"^(tcp|tls)://[^/\s]+:\d+$")
+    """A scheduler that is running, `tcp://HOST:PORT`. None: a cluster on this machine, for the run only."""
+    workers: int = Field(2, ge=1, le=1024)
+    """Processes of that cluster on this machine, a core each; every one holds a copy of the fitted models."""
+
+
 class Config(Section):
     """Every setting. Relative paths are relative to the working directory."""
 
@@ -145,6 +154,9 @@ class Config(Section):
     gate: Gates = Gates()
     artifacts: ArtifactSettings = ArtifactSettings()
     resources: ResourceSettings = ResourceSettings()
+    engine: Literal["local", "dask"] = "local"
+    """Where blocks of users are scored: in this process, on all its cores, or on the workers of a Dask cluster."""
+    dask: DaskSettings = DaskSettings()
 
     @model_validator(mode="before")
     @classmethod
@@ -161,8 +173,8 @@ class Config(Section):
         return {**value, "preset": preset, "models": _merged(PRESETS[preset].model_dump(), given)}
 
     def sha256(self) -> str:
-        """A fingerprint of every setting but where the database lies."""
-        return hashlib.sha256(self.model_dump_json(exclude={"database"}).encode()).hexdigest()
+        """A fingerprint of every setting but where the database lies and where users are scored: rows know neither."""
+        return hashlib.sha256(self.model_dump_json(exclude={"database", "engine", "dask"}).encode()).hexdigest()
 
 
 def load_config(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:

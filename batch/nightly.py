@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
-from batch import publish
+from batch import engines, publish
 from batch.artifacts import save_weights
 from batch.audit import audit_integrity
 from batch.checks import ROWS, Check, record
@@ -104,6 +104,7 @@ def run(database: Database, config: Config, order: Order) -> Outcome:
 
 
 def _night(database: Database, config: Config, order: Order, key: RunKey, holder: Connection) -> Outcome:
+    engines.check(config)
     seconds: dict[str, float] = {}  # by step
     with step("load", into=seconds) as told, database.reader.connect() as connection:
         loaded = load(connection, scale=config.ingest.scale, known_until=_end_of(order.as_of, config))
@@ -123,7 +124,7 @@ def _night(database: Database, config: Config, order: Order, key: RunKey, holder
     with step("fit", into=seconds, model="blend"):
         ensemble = assemble(ratings, fitted, evaluation.weights, config.evaluation.seed, block)
     with step("score", into=seconds) as told:
-        rows = _write(database, key, ensemble, config.publish.top_n, block)
+        rows = _write(database, config, key, ensemble, block)
         told |= rows
     weights = {name: model.weights() for name, model in fitted.items()}
     kept = save_weights(config.artifacts.dir, f"{database.fingerprint}-run-{key.run_id}", weights)
@@ -156,13 +157,12 @@ def _verdict(checks: list[Check], order: Order) -> Literal["published", "ready",
     return "published" if order.publish else "ready"
 
 
-def _write(database: Database, key: RunKey, ensemble: Ensemble, top_n: int, block: int) -> dict[str, int]:
+def _write(database: Database, config: Config, key: RunKey, ensemble: Ensemble, block: int) -> dict[str, int]:
     """Score, rank and write block by block, one pass for all models; returns the rows written of each."""
-    ratings, counts = ensemble.ratings, ensemble.ratings.item_counts()
+    ratings, counts, top_n = ensemble.ratings, ensemble.ratings.item_counts(), config.publish.top_n
     rows = dict.fromkeys(PUBLISHED, 0)
-    with progress("scoring users", ratings.n_users) as advance:
-        for users in blocks(ratings.n_users, block):
-            said = ensemble.answers(PUBLISHED, users, top_n)
+    with engines.opened(config) as answers, progress("scoring users", ratings.n_users) as advance:
+        for users, said in answers(ensemble, PUBLISHED, top_n, blocks(ratings.n_users, block)):
             with database.writer.begin() as connection:
                 for name, answer in said.items():
                     rows[name] += publish.write_lists(connection, key, name, ratings, users, answer)

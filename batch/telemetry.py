@@ -42,12 +42,26 @@ def _quoted(value: Any) -> str:
 
 def start_logging(*, verbose: bool) -> None:
     """Log to stderr: warnings on their own, everything with `verbose`."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_KeyValue())
+    handler = _handler()
     for logger, level in ((log, logging.INFO if verbose else logging.WARNING), (scheduler_log, logging.ERROR)):
         logger.handlers[:] = [handler]
         logger.propagate = False
         logger.setLevel(level)
+
+
+def hear_warnings(*names: str) -> None:
+    """Let the warnings of a library's loggers come out as lines like this program's, where it logs at all."""
+    if log.handlers:
+        for logger in map(logging.getLogger, names):
+            logger.handlers[:] = [_handler()]  # their own: Dask changes the level of those it finds
+            logger.propagate = False
+            logger.setLevel(logging.WARNING)
+
+
+def _handler() -> logging.Handler:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_KeyValue())
+    return handler
 
 
 def say(event: str, /, **fields: Any) -> None:
