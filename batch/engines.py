@@ -184,7 +184,7 @@ def _share(client: Client, direct: bool | None, ensemble: Ensemble) -> Any:
         held = client.scatter(ensemble, broadcast=True, direct=direct, hash=False, timeout=WORKERLESS_SECONDS)
         threads = client.nthreads()
     except OSError as error:  # of which a time that ran out is one
-        raise ClusterError(f"dask: {client.scheduler.address} has no workers: {_line(error)}") from error
+        raise ClusterError(f"dask: no workers at {client.scheduler.address}: {_line(error)}") from error
     say("cluster", scheduler=client.scheduler.address, workers=len(threads), threads=sum(threads.values()))
     return held
 
