@@ -257,6 +257,7 @@ def test_of_a_crowd_each_row_is_its_own_ridge_regression(
     """Of many users each one's row minimises its own squared error plus the penalty, with a free level; by hand."""
     monkeypatch.setattr(neural, "LEARNERS", 20)
     monkeypatch.setattr(neural, "CELLS_A_SOLVE", cells)
+    monkeypatch.setattr(neural, "MORE_DECAY", (0.0,))
     data = crowd()
     model = neural.fit(data, knobs(baseline="bias", weight_decay=decay, hidden=4), 0)
     off = fit_baseline("bias", data).deviations(data)  # CSR (60, 30)
@@ -275,6 +276,29 @@ def test_of_a_crowd_each_row_is_its_own_ridge_regression(
         np.testing.assert_allclose(wide @ [*W2[user], b2[user]], wide @ slow, rtol=1e-4, atol=1e-5)
         if decay:
             np.testing.assert_allclose([*W2[user], b2[user]], slow, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(("decay", "expected"), [(0.0, 10.0), (25.0, 25.0)])
+def test_of_a_crowd_the_penalty_is_what_predicts_best(decay: float, expected: float) -> None:
+    """The penalty of rows is the weight decay plus the one that predicts best a tenth of the ratings held back."""
+    data, _ = noisy(60, 60, 12)
+    off = fit_baseline("bias", data).deviations(data).data
+    params, hidden = knobs(weight_decay=decay), data.genres
+    found = neural._penalty(data, off, hidden, params, 0, torch.device("cpu"))
+    held = torch.randperm(data.n_ratings, generator=torch.Generator().manual_seed(0))[: data.n_ratings // 10].numpy()
+    rest = np.setdiff1d(np.arange(data.n_ratings), held)
+    users, errors = data.user_of_rating(), {}
+    for more in (0, 3, 10, 30, 100):
+        missed = 0.0
+        for user in range(60):
+            seen, asked = rest[users[rest] == user], held[users[held] == user]
+            wide = np.column_stack([hidden[data.matrix.indices[seen]], np.ones(len(seen))])
+            ridge = np.diag([max(decay + more, 1e-6)] * hidden.shape[1] + [0.0])
+            row = np.linalg.solve(wide.T @ wide + ridge, wide.T @ off[seen])
+            said = np.column_stack([hidden[data.matrix.indices[asked]], np.ones(len(asked))]) @ row
+            missed += float(((said - off[asked]) ** 2).sum())
+        errors[decay + more] = missed
+    assert found == min(errors, key=lambda penalty: errors[penalty]) == expected
 
 
 def test_of_a_crowd_some_teach_the_shared_layer(monkeypatch: pytest.MonkeyPatch) -> None:

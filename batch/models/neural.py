@@ -25,6 +25,8 @@ CELLS_A_SOLVE = 100_000
 """Ratings, with what fills up shorter rows, that are solved together: 25 MB of hidden values."""
 LEAST_DECAY = 1e-6
 """Penalty below which a user with few ratings has no one answer."""
+MORE_DECAY = (0.0, 3.0, 10.0, 30.0, 100.0)
+"""Ratings' worth of penalty tried on top of `weight_decay` where rows are solved: it stands for stopping early."""
 
 
 class NoDeviceError(RecbatchError):
@@ -42,10 +44,15 @@ def fit(ratings: Ratings, params: Neural, seed: int) -> PerMovie | Flattened:
     added = params.baseline == "bias"
     baseline = fit_baseline("bias" if added else "user_mean", ratings)
     targets = baseline.deviations(ratings).data  # (n_ratings,) what is left to learn
-    trained = _train(ratings, targets, params, seed, device)
+    crowd = ratings.n_users > LEARNERS
+    learners = ratings.some_users(LEARNERS, seed) if crowd else np.arange(ratings.n_users)
+    taught = ratings.of(learners)
+    heard, wanted = (ratings.keep(taught), targets[taught]) if crowd else (ratings, targets)
+    trained = _train(_Training(heard, learners, wanted, params, seed, device))
     hidden = _hidden(trained, ratings.genres, params)
-    if ratings.n_users > LEARNERS:
-        trained |= _own_rows(ratings, targets, hidden, params, device)
+    if crowd:
+        penalty = _penalty(heard, wanted, hidden, params, seed, device)
+        trained |= _own_rows(ratings, targets, hidden, penalty, device)
     if not added:  # the network alone predicts: its b2 carries the mean that training started from
         trained["b2"] = trained["b2"] + baseline.mu + baseline.user
     return PerMovie(baseline, added, hidden, ratings.user_counts().astype(np.float64), trained)
@@ -63,26 +70,25 @@ def _hidden(trained: Mapping[str, Floats], genres: Floats, params: Neural) -> Fl
     return np.maximum(hidden, 0.0) if params.activation == "relu" else hidden
 
 
-def _train(ratings: Ratings, targets: Floats, params: Neural, seed: int, device: torch.device) -> dict[str, Floats]:
+def _train(run: "_Training") -> dict[str, Floats]:
     """Adam on sum (target - y)^2 + weight_decay (|W1|^2 + |W2|^2), twice: to learn for how long, then on everything.
 
     y = W2 f(W1 x + b1) + b2. The first training holds a tenth back and ends `patience` epochs after the best one; the
     second runs that best number of epochs over all ratings. The penalty is spread over the steps of an epoch, so that
-    its strength in ratings' worth is the same for a hundred ratings as for a million. Of more than LEARNERS users the
-    network is that of a seeded sample.
+    its strength in ratings' worth is the same for a hundred ratings as for a million.
     """
-    learners = np.arange(ratings.n_users)
-    if ratings.n_users > LEARNERS:
-        learners = ratings.some_users(LEARNERS, seed)
-        taught = ratings.of(learners)
-        ratings, targets = ratings.keep(taught), targets[taught]
-    run = _Training(ratings, learners, targets, params, seed, device)
-    shuffled = torch.randperm(ratings.n_ratings, generator=torch.Generator().manual_seed(seed)).to(device)
-    n_held = int(HELD_BACK * ratings.n_ratings)
+    shuffled, n_held = _shuffled(len(run.wanted), run.seed)
+    shuffled = shuffled.to(run.wanted.device)
     with _one_thread(), torch.no_grad():
-        _, best = run.train(shuffled[n_held:], shuffled[:n_held] if n_held else shuffled, params.epochs)
+        _, best = run.train(shuffled[n_held:], shuffled[:n_held] if n_held else shuffled, run.params.epochs)
         trained, _ = run.train(shuffled, None, best)
     return {name: weight.double().cpu().numpy() for name, weight in trained.items()}
+
+
+def _shuffled(n_ratings: int, seed: int) -> tuple[Tensor, int]:
+    """The ratings in random order, (n_ratings,), and how many of the first are held back."""
+    order = torch.randperm(n_ratings, generator=torch.Generator().manual_seed(seed))
+    return order, int(HELD_BACK * n_ratings)
 
 
 @contextmanager
@@ -187,20 +193,37 @@ class _Adam:
             )  # fmt: skip
 
 
+def _penalty(
+    ratings: Ratings, targets: Floats, hidden: Floats, params: Neural, seed: int, device: torch.device
+) -> float:
+    """What a row's square costs: the weight decay, and as much more as predicts best what is held back."""
+    shuffled, n_held = _shuffled(ratings.n_ratings, seed)
+    held = np.zeros(ratings.n_ratings, dtype=np.bool_)
+    held[shuffled[:n_held].numpy()] = True
+    users, items = ratings.user_of_rating()[held], ratings.matrix.indices[held]
+    rest, wanted = ratings.keep(~held), targets[~held]
+    errors: dict[float, float] = {}
+    for more in MORE_DECAY:
+        rows = _own_rows(rest, wanted, hidden, params.weight_decay + more, device)
+        said = (rows["W2"][users] * hidden[items]).sum(axis=1) + rows["b2"][users]
+        errors[params.weight_decay + more] = float(((said - targets[held]) ** 2).sum())
+    return min(errors, key=lambda penalty: errors[penalty])
+
+
 def _own_rows(
-    ratings: Ratings, targets: Floats, hidden: Floats, params: Neural, device: torch.device
+    ratings: Ratings, targets: Floats, hidden: Floats, penalty: float, device: torch.device
 ) -> dict[str, Floats]:
     """W2 and b2 of every user, (n_users, hidden) and (n_users,), with the shared layer as it is.
 
-    Each row minimises its own sum of (target - y)^2 + weight_decay |row|^2, which is where training it would end: a
-    ridge regression, with a free b2. Solved for users of about as many ratings together.
+    Each row minimises its own sum of (target - y)^2 + penalty |row|^2, which is where training it would end: a ridge
+    regression, with a free b2. Solved for users of about as many ratings together.
     """
     n_users, width = ratings.n_users, hidden.shape[1]
     rows, levels = np.zeros((n_users, width)), np.zeros(n_users)
     starts, counts = torch.from_numpy(ratings.matrix.indptr.astype(np.int64)), torch.from_numpy(ratings.user_counts())
     items, wanted = ratings.matrix.indices, torch.from_numpy(targets)
     films = torch.from_numpy(hidden).to(device)
-    penalty = max(params.weight_decay, LEAST_DECAY) * torch.eye(width, dtype=torch.float64, device=device)
+    ridge = max(penalty, LEAST_DECAY) * torch.eye(width, dtype=torch.float64, device=device)
     for users in _together(ratings.user_counts()):
         widest = int(counts[users].max())
         places = torch.arange(widest)  # (widest,)
@@ -211,7 +234,7 @@ def _own_rows(
         middle = (h * share[:, :, None]).sum(1, keepdim=True)  # (b, 1, hidden)
         off = (h - middle) * there[:, :, None]
         want = wanted[cells].to(device)
-        row = torch.linalg.solve(off.mT @ off + penalty, (off * want[:, :, None]).sum(1))  # (b, hidden)
+        row = torch.linalg.solve(off.mT @ off + ridge, (off * want[:, :, None]).sum(1))  # (b, hidden)
         rows[users] = row.cpu().numpy()
         levels[users] = ((want * share).sum(1) - (row * middle[:, 0]).sum(1)).cpu().numpy()
     return {"W2": rows, "b2": levels}
