@@ -1,11 +1,12 @@
 """Files -> `users`, `movies`, `ratings`: told apart by content, one transaction per group of files."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from sqlalchemy import Connection
 
@@ -14,6 +15,7 @@ from batch.database import Database
 from batch.ingest.batches import File, Report, Settings, close_batch, merged_before, open_batch, record_refusal
 from batch.ingest.formats import FAMILIES, recognise
 from batch.ingest.merge import Batch, merge_movies, merge_ratings
+from batch.ingest.regular import read_ratings
 from batch.ingest.rows import RatingRow, Reading, RefusedError, Reject
 from batch.ingest.sources import UTF8, Source, find, members, shown
 from batch.telemetry import progress
@@ -187,15 +189,29 @@ def _ingest_group(database: Database, files: list[File], settings: Settings, dry
 def _merge(connection: Connection, done: _Done, settings: Settings) -> None:
     file = done.file
     reading = _reading(file, settings)
-    encoding = file.source.legacy_encoding() if file.format.legacy else UTF8
     bar = progress(f"reading {file.source.base_name}", file.size)
-    with bar as advance, file.source.lines(encoding) as lines:
-        rows = file.format.read(_counted(lines, advance), reading)
+    with bar as advance, _rows(file, reading, advance) as rows:
         if file.format.kind == "movies":
             merge_movies(connection, rows, done.batch, settings.limits)
         else:
             merge_ratings(connection, rows, reading, done.batch, settings.limits)
     done.warnings = reading.warnings
+
+
+@contextmanager
+def _rows(file: File, reading: Reading, advance: Callable[[int], None]) -> Iterator[Iterator[Any]]:
+    """What a file says, by blocks as far as that goes."""
+
+    def careful(lines: Iterable[str]) -> Iterator[Any]:
+        return file.format.read(_counted(lines, advance), reading)
+
+    if file.format.plain is not None:
+        with file.source.open() as binary:
+            yield read_ratings(binary, file.format.plain, careful, reading, advance)
+        return
+    encoding = file.source.legacy_encoding() if file.format.legacy else UTF8
+    with file.source.lines(encoding) as lines:
+        yield careful(lines)
 
 
 def _counted(lines: Iterable[str], advance: Callable[[int], None]) -> Iterator[str]:

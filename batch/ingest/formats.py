@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 from batch.ingest import long, movielens, movielens_100k, movielens_dat, wide
+from batch.ingest.regular import Plain
 from batch.ingest.rows import Reader, RefusedError
 from batch.ingest.sources import Source
 
@@ -24,15 +25,24 @@ class Format:
     limits: Scale | None = None  # what a rating must lie within
     scale: Scale | None = None  # what the format fixes; None: what is seen
     legacy: bool = False  # may be latin-1
+    plain: Plain | None = None  # how it looks where it can be read by blocks
 
 
 WIDE = Format("wide ratings matrix", "wide", "ratings", wide.read_ratings)
 WIDE_GENRES = Format("wide genre matrix", "wide", "movies", wide.read_movies)
-MOVIELENS = Format("MovieLens ratings.csv", "movielens", "ratings", movielens.read_ratings, (0.5, 5.0), (0.5, 5.0))
+MOVIELENS = Format(
+    "MovieLens ratings.csv", "movielens", "ratings", movielens.read_ratings, (0.5, 5.0), (0.5, 5.0),
+    plain=Plain(b",", ",".join(movielens.RATINGS).encode()),
+)  # fmt: skip
 MOVIELENS_MOVIES = Format("MovieLens movies.csv", "movielens", "movies", movielens.read_movies)
-DAT = Format("MovieLens ratings.dat", "movielens-dat", "ratings", movielens_dat.read_ratings, (0.5, 5.0))
+DAT = Format(
+    "MovieLens ratings.dat", "movielens-dat", "ratings", movielens_dat.read_ratings, (0.5, 5.0), plain=Plain(b"::")
+)
 DAT_MOVIES = Format("MovieLens movies.dat", "movielens-dat", "movies", movielens_dat.read_movies, legacy=True)
-U_DATA = Format("MovieLens u.data", "movielens-100k", "ratings", movielens_100k.read_ratings, (1.0, 5.0), (1.0, 5.0))
+U_DATA = Format(
+    "MovieLens u.data", "movielens-100k", "ratings", movielens_100k.read_ratings, (1.0, 5.0), (1.0, 5.0),
+    plain=Plain(b"\t"),
+)  # fmt: skip
 U_ITEM = Format("MovieLens u.item", "movielens-100k", "movies", movielens_100k.read_movies, legacy=True)
 LONG = Format("long CSV", "long", "ratings", long.read_ratings)
 

@@ -2,13 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import groupby
+from typing import Any, cast
 
-from sqlalchemy import Column, Connection, MetaData, Table, bindparam, delete, insert, select, text, update
+import numpy as np
+from sqlalchemy import Column, Connection, MetaData, Table, TextClause, bindparam, delete, insert, select, text, update
 
 from batch import schema
+from batch.columns import insert_columns
 from batch.database import bulk_insert, next_id
+from batch.ingest.regular import Block
 from batch.ingest.rows import MovieRow, RatingRow, Reading, RefusedError, Reject
+from batch.ratings import Ints
 
 ALWAYS_TOLERATED = 10
 """Rejected rows that never refuse a file: a share of few rows says little."""
@@ -22,23 +27,35 @@ _stage = Table(
     Column("rated_at", schema.Id),
     prefixes=["TEMPORARY"],
 )
+_STAGED = [column.name for column in _stage.columns]
 
 # Of two ratings of a pair the later wins, then the higher, then the one with a time of its own: a rule that forgets in
 # which order files came. A rating without a time is as old as the file that brought it.
-_MERGE = text("""
-    INSERT INTO ratings (user_id, movie_id, rating, rated_at, batch_id)
-    SELECT user_id, movie_id, rating, rated_at, :batch_id FROM (
+_BEST = """(
+    SELECT * FROM (
         SELECT s.*, ROW_NUMBER() OVER (
             PARTITION BY user_id, movie_id
             ORDER BY COALESCE(rated_at, :snapshot_at) DESC, rating DESC, COALESCE(rated_at, -1) DESC) AS place
-        FROM ratings_stage s) staged
-    WHERE place = 1
-    ON CONFLICT (user_id, movie_id) DO UPDATE
-    SET rating = excluded.rating, rated_at = excluded.rated_at, batch_id = excluded.batch_id
-    WHERE (COALESCE(excluded.rated_at, :snapshot_at), excluded.rating, COALESCE(excluded.rated_at, -1)) > (
-        COALESCE(ratings.rated_at, (SELECT b.snapshot_at FROM ingest_batches b WHERE b.batch_id = ratings.batch_id)),
-        ratings.rating, COALESCE(ratings.rated_at, -1))
-""").bindparams(bindparam("snapshot_at", type_=schema.Id), bindparam("batch_id", type_=schema.Id))
+        FROM ratings_stage s) ranked
+    WHERE place = 1)"""
+
+
+def _merge_from(staged: str) -> TextClause:
+    # WHERE TRUE tells SQLite that the ON which follows belongs to no join.
+    return text(f"""
+        INSERT INTO ratings (user_id, movie_id, rating, rated_at, batch_id)
+        SELECT user_id, movie_id, rating, rated_at, :batch_id FROM {staged} staged WHERE TRUE
+        ON CONFLICT (user_id, movie_id) DO UPDATE
+        SET rating = excluded.rating, rated_at = excluded.rated_at, batch_id = excluded.batch_id
+        WHERE (COALESCE(excluded.rated_at, :snapshot_at), excluded.rating, COALESCE(excluded.rated_at, -1)) > (
+            COALESCE(
+                ratings.rated_at, (SELECT b.snapshot_at FROM ingest_batches b WHERE b.batch_id = ratings.batch_id)),
+            ratings.rating, COALESCE(ratings.rated_at, -1))
+    """).bindparams(bindparam("snapshot_at", type_=schema.Id), bindparam("batch_id", type_=schema.Id))  # noqa: S608
+
+
+_MERGE, _MERGE_DISTINCT = _merge_from(_BEST), _merge_from("ratings_stage")
+"""Whatever is staged; and pairs that are staged once each and in order, which need not be sorted for that."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +76,12 @@ class Counts:
     lowest: float | None = None  # stars, of the ratings read
     highest: float | None = None
     all_timed: bool = False  # each rating has its own time
+
+    def saw(self, low: float, high: float, all_timed: bool = True) -> None:
+        """Take note of some more ratings: the lowest, the highest, and whether each has its own time."""
+        self.all_timed = all_timed and (self.all_timed or self.lowest is None)
+        self.lowest = min(low, low if self.lowest is None else self.lowest)
+        self.highest = max(high, high if self.highest is None else self.highest)
 
     @property
     def duplicate(self) -> int:
@@ -93,6 +116,14 @@ class Keys:
             self.fresh.append(key)
         return known
 
+    def ids_of(self, numbers: Ints) -> Ints:
+        """The ids of keys that are numbers as text, (k,); new ones in order of appearance."""
+        keys, first, place = np.unique(numbers, return_index=True, return_inverse=True)
+        ids = np.empty(len(keys), dtype=np.int64)
+        for each in np.argsort(first).tolist():
+            ids[each] = self.id_of(str(keys[each]))
+        return ids[place]
+
 
 def known_keys(connection: Connection, table: Table) -> Keys:
     """All keys of `users` or `movies`."""
@@ -105,8 +136,7 @@ def merge_ratings(connection: Connection, rows: Iterable[Any], reading: Reading,
     """Stage, judge and merge the ratings of one file. Raises RefusedError, having written what a rollback undoes."""
     users, movies, counts = known_keys(connection, schema.users), known_keys(connection, schema.movies), into.counts
     _stage.create(connection)
-    staged = _staged(_judged(rows, counts, limits), users, movies, counts)
-    bulk_insert(connection, _stage, ["user_id", "movie_id", "rating", "rated_at"], staged)
+    distinct = _fill_stage(connection, _judged(rows, counts, limits), users, movies, counts)
     judge(counts, limits)
     names, titles = reading.names, reading.titles
     _write_names(connection, names)
@@ -126,7 +156,9 @@ def merge_ratings(connection: Connection, rows: Iterable[Any], reading: Reading,
         ["movie_id", "movie_key", "title"],
         ((movies.ids[key], key, titles.get(key, key)) for key in movies.fresh),
     )
-    merged = connection.execute(_MERGE, {"batch_id": into.batch_id, "snapshot_at": into.snapshot_at})
+    merged = connection.execute(
+        _MERGE_DISTINCT if distinct else _MERGE, {"batch_id": into.batch_id, "snapshot_at": into.snapshot_at}
+    )
     counts.accepted = merged.rowcount
     _stage.drop(connection)
 
@@ -155,13 +187,36 @@ def _write_titles(connection: Connection, titles: dict[str, str]) -> None:
 def _judged(rows: Iterable[Any], counts: Counts, limits: Limits) -> Iterator[Any]:
     """The rows that are not rejects; stops early where there are too many of those."""
     for row in rows:
-        counts.read += 1
+        counts.read += len(row.stars) if isinstance(row, Block) else 1
         if isinstance(row, Reject):
             counts.rejects.append(row)
             if len(counts.rejects) > max(limits.max_rejects, ALWAYS_TOLERATED):
                 raise _too_many(counts)
         else:
             yield row
+
+
+def _fill_stage(
+    connection: Connection, rows: Iterator[Block | RatingRow], users: Keys, movies: Keys, counts: Counts
+) -> bool:
+    """Stage blocks and rows; returns whether it is known that no pair comes twice, and that they are in order."""
+    distinct, last = True, (0, 0)
+    for by_block, some in groupby(rows, lambda row: isinstance(row, Block)):
+        if not by_block:
+            distinct = False
+            bulk_insert(connection, _stage, _STAGED, _staged(cast("Iterator[RatingRow]", some), users, movies, counts))
+            continue
+        for block in cast("Iterator[Block]", some):
+            user_ids, movie_ids = users.ids_of(block.users), movies.ids_of(block.movies)
+            order = np.lexsort((movie_ids, user_ids))
+            user_ids, movie_ids = user_ids[order], movie_ids[order]
+            same, step = np.diff(user_ids) == 0, np.diff(movie_ids)
+            distinct = distinct and last < (user_ids[0], movie_ids[0]) and not (same & (step == 0)).any()
+            last = (user_ids[-1], movie_ids[-1])
+            counts.saw(float(block.stars.min()), float(block.stars.max()))
+            columns = (user_ids, movie_ids, block.stars[order], block.times[order])
+            insert_columns(connection, _stage, {}, dict(zip(_STAGED, columns, strict=True)))
+    return distinct
 
 
 def _staged(rows: Iterator[RatingRow], users: Keys, movies: Keys, counts: Counts) -> Iterator[tuple[Any, ...]]:
@@ -175,7 +230,7 @@ def _staged(rows: Iterator[RatingRow], users: Keys, movies: Keys, counts: Counts
             all_timed = False
         yield users.id_of(user_key), movies.id_of(movie_key), rating, rated_at
     if low <= high:
-        counts.lowest, counts.highest, counts.all_timed = low, high, all_timed
+        counts.saw(low, high, all_timed)
 
 
 def judge(counts: Counts, limits: Limits) -> None:
