@@ -157,8 +157,6 @@ def table(found: Features) -> Floats:
 
 def less_own_mean(levels: Floats, rows: Ints) -> Floats:
     """Features of candidates, (p, n_features), less their mean over the same user's; users stand in order."""
-    if not len(rows):
-        return levels
     firsts = np.flatnonzero(np.diff(rows, prepend=-1))  # where each user's begin
     counts = np.diff(np.append(firsts, len(rows)))
     return levels - np.repeat(np.add.reduceat(levels, firsts, axis=0) / counts[:, None], counts, axis=0)

@@ -75,17 +75,17 @@ class Ensemble:
         found: dict[str, Answer] = {}
         seen = self.ratings.matrix[users]  # CSR (b, n_items)
         blended = self.blend if "blend" in names else None
-        tastes = self.signals.tastes(users) if blended else None
-        pool = self._pool(users, seen, tastes, n) if tastes else None
-        cells = pool.cells.and_then(asked) if pool else NO_PAIRS
+        tastes = None if blended is None else self.signals.tastes(users)
+        pool = None if tastes is None else self._pool(users, seen, tastes, n)
+        cells = NO_PAIRS if pool is None else pool.cells.and_then(asked)
         told: dict[str, Said] = {}
-        for name in [name for name in self.models if name in names or blended]:
+        for name in [name for name in self.models if name in names or blended is not None]:
             scores = self.models[name].score(users)
             if name in names:
                 found[name] = answer(scores, seen, self.order, n, asked)
             if name in PERSONAL:
                 told[name] = self._said(name, scores, users, cells)
-        if blended and pool and tastes:
+        if blended is not None and pool is not None and tastes is not None:
             at_cells = features(self.signals.at(users, cells, tastes), told)
             found["blend"] = self._blended(blended, pool, at_cells, users, cells, n)
         return {name: found[name] for name in names if name in found}
