@@ -17,8 +17,8 @@ LIKED = 0.8
 """Share of the scale's maximum from which a rating counts as liked: 4 of 5 stars."""
 STARS = 5.0
 """Profiles are put on this scale, so that one ridge serves ratings to 5, 10 or 100."""
-MAX_CELLS = 50_000_000
-"""Cells of the largest dense array, 400 MB: above, only the most rated films are weighed."""
+MAX_CELLS = 25_000_000
+"""Cells of the largest dense array, 200 MB: above, only the most rated films are weighed."""
 ROWS_A_PART, PAIRS_A_PART = 16, 4096
 """How much a thread does before it asks for more."""
 
@@ -99,7 +99,9 @@ def interpolate(profiles: Sparse, ridge: float) -> ThroughUsers | ThroughItems:
     kept = np.sort(np.lexsort((np.arange(n_items), -rated))[:most])  # ties by key
     places = np.full(n_items, -1, dtype=np.int32)
     places[kept] = np.arange(len(kept))
-    return ThroughItems(kept, places, _weights(profiles[:, kept], ridge))
+    columns = profiles[:, kept]
+    del profiles  # as large as the ratings, and there are two more copies to come
+    return ThroughItems(kept, places, _weights(columns, ridge))
 
 
 def _weights(profiles: Sparse, ridge: float) -> Floats:
@@ -210,14 +212,16 @@ def _project_some(start, stop, starts, columns, values, places, ends, targets, w
 
 @compiled((types.int64, types.int64, _INTS, _COLUMNS, _FLOATS, _INTS, _COLUMNS, _FLOATS, _BLOCK))
 def _gram(start, stop, starts, columns, values, item_starts, users, item_values, gram):  # type: ignore[no-untyped-def]
-    """X'X, a row at a time."""
+    """The upper triangle of X'X, a row at a time: of each user only the films from this one on."""
     for item in range(start, stop):
         line = gram[item]
         for rater in range(item_starts[item], item_starts[item + 1]):
-            weight, user = item_values[rater], users[rater]
+            weight, rated = item_values[rater], starts[users[rater] + 1] - 1
             if weight != 0:
-                for rated in range(starts[user], starts[user + 1]):
+                while columns[rated] > item:
                     line[columns[rated]] += weight * values[rated]
+                    rated -= 1
+                line[item] += weight * weight
 
 
 @compiled((types.float64[:, ::1], types.float64[::1]))
