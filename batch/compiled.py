@@ -1,14 +1,18 @@
 """Python loops -> machine code: compiled once, kept on disk where that can be, run on every core."""
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeAlias
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numba import config, njit
 
 Loop: TypeAlias = Callable[..., Any]
+Given = TypeVar("Given")
+Found = TypeVar("Found")
 
 inner = njit(error_model="numpy")
 """Compiled into whichever loop calls it. It must stand in the same file: the cache knows changes of that file only."""
@@ -38,12 +42,39 @@ def in_parts(work: Callable[[int, int], None], n: int, size: int) -> None:
     """
     starts = range(0, n, size)
     stops = [min(start + size, n) for start in starts]
-    threads = min(config.NUMBA_NUM_THREADS, len(starts))
+    threads = 1 if getattr(_thread, "is_one_of_many", False) else min(config.NUMBA_NUM_THREADS, len(starts))
     if threads <= 1:
         list(map(work, starts, stops))
     else:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(work, starts, stops))  # what a part raises is raised here
+
+
+def side_by_side(work: Callable[[Given], Found], given: Iterable[Given]) -> Iterator[Found]:
+    """work(each), in order, as many of them at once as there are threads; each does its own parts one by one.
+
+    So that what is not compiled, too, keeps every core busy. Little more than is being worked on is held.
+    """
+    threads = config.NUMBA_NUM_THREADS
+    if threads <= 1:
+        yield from map(work, given)
+        return
+
+    def alone(each: Given) -> Found:
+        _thread.is_one_of_many = True
+        return work(each)
+
+    waiting: deque[Future[Found]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for each in given:
+            waiting.append(pool.submit(alone, each))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()  # what it raises is raised here
+        while waiting:
+            yield waiting.popleft().result()
+
+
+_thread = threading.local()
 
 
 def read_only(array: Any) -> Any:

@@ -129,7 +129,7 @@ class ResourceSettings(Section):
     """What a run may take of the machine."""
 
     memory_mb: int = Field(3500, ge=100)
-    """Memory, MB, as far as there is a choice: a tenth of it is for the users that are scored together."""
+    """Memory, MB, as far as there is a choice: a twentieth of it is for the users that a core scores together."""
 
 
 class DaskSettings(Section):

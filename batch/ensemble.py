@@ -96,15 +96,18 @@ class Ensemble:
 
     def examined(self, users: Ints, block: int, held: Ratings | None = None) -> Iterator[Examined]:
         """Features of users' candidates, and of their ratings in `held`, block by block."""
-        for place in blocks(len(users), block):
-            chosen = users[place]
-            tastes = self.signals.tastes(chosen)
-            lists = best_unseen(tastes.promise(self.known), self.ratings.matrix[chosen], self.order, CANDIDATES)
-            candidates = Pairs.listed(lists)
-            cells = candidates.and_then(Pairs.stored(held.matrix[chosen]) if held else NO_PAIRS)
-            told = {name: self._said(name, self.models[name].score(chosen), chosen, cells) for name in PERSONAL}
-            found, n = features(self.signals.at(chosen, cells, tastes), told), len(candidates.rows)
-            yield Examined(chosen, candidates, *({k: v[part] for k, v in found.items()} for part in _split(n)))
+        from batch.compiled import side_by_side
+
+        return side_by_side(lambda places: self._examined(users[places], held), blocks(len(users), block))
+
+    def _examined(self, users: Ints, held: Ratings | None) -> Examined:
+        tastes = self.signals.tastes(users)
+        lists = best_unseen(tastes.promise(self.known), self.ratings.matrix[users], self.order, CANDIDATES)
+        candidates = Pairs.listed(lists)
+        cells = candidates.and_then(NO_PAIRS if held is None else Pairs.stored(held.matrix[users]))
+        told = {name: self._said(name, self.models[name].score(users), users, cells) for name in PERSONAL}
+        found, n = features(self.signals.at(users, cells, tastes), told), len(candidates.rows)
+        return Examined(users, candidates, *({k: v[part] for k, v in found.items()} for part in _split(n)))
 
     def _said(self, name: str, scores: Scores, users: Ints, cells: Pairs) -> Said:
         return Said(scores.rating[cells], scores.support[cells], self.models[name].baseline.at(users, cells))

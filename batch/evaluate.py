@@ -164,15 +164,20 @@ def judge(
     `held` has ratings of no one else.
     """
     found = {name: _blank(held, users, n) for name in names}
+    from batch.compiled import side_by_side
+
+    def answers(places: Ints) -> tuple[Ints, Mapping[str, Answer]]:
+        return places, scorer.answers(names, users[places], n, Pairs.stored(held.matrix[users[places]]))
+
     begins = np.concatenate([[0], np.cumsum(held.user_counts()[users])])  # (u + 1,)
-    for places in blocks(len(users), block):
+    for places, told in side_by_side(answers, blocks(len(users), block)):
         chosen = users[places]
         truth = held.matrix[chosen]  # CSR (b, n_items)
         asked = Pairs.stored(truth)
         pairs = slice(begins[places[0]], begins[places[-1] + 1])
         liked = np.zeros(truth.shape, dtype=np.bool_)
         liked[asked] = truth.data >= relevant_from
-        for name, said in scorer.answers(names, chosen, n, asked).items():
+        for name, said in told.items():
             judged = found[name]
             unsaid = np.isnan(said.said)
             stars = np.where(unsaid, scorer.baseline(name).at(chosen, asked), said.said)

@@ -33,12 +33,12 @@ from batch.publish import CannotPublishError, RunKey
 from batch.ratings import Ratings, blocks
 from batch.telemetry import peak_mb, progress, run_id, say, step, warn
 
-BLOCK_SHARE = 0.1
-"""Of the memory, for the users that are scored together: more of them are no faster."""
+BLOCK_SHARE = 0.05
+"""Of the memory, for the users that are scored together, and each core has such a block: larger ones are no faster."""
 BLOCK_ARRAYS = 12
 """Arrays (b, n_items) of doubles that there are at once while a block is scored."""
-MOST_A_BLOCK = 512
-"""Users: what is worth a transaction of its own, and keeps progress in sight."""
+MOST_A_BLOCK = 128
+"""Users: enough blocks for every core also where users are few. Rows must not depend on how many cores there are."""
 LIKED_SHARE = 0.8
 """Of the scale's maximum: 4 of 5 stars, where the config does not say from where on a film counts as liked."""
 LAST_DAY = date(9000, 1, 1)

@@ -6,10 +6,13 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import get_ident
+from time import sleep
 
 import numpy as np
 import pytest
 
+from batch import compiled
 from batch.models import fit
 from batch.params import PRESETS
 from reference import random_stars, ratings_of
@@ -143,3 +146,50 @@ fit("user_user", ratings, PRESETS["plain"].user_user, 0)
 print("numba" in sys.modules)
 """
     assert run(program, tmp_path) == ["False", "True"]
+
+
+def test_side_by_side_is_in_order_and_within_bounds() -> None:
+    """Results come in the order given though later ones are done first, and little more than is at work is begun."""
+    begun: list[int] = []
+
+    def work(each: int) -> int:
+        begun.append(each)
+        sleep(0.02 if each % 2 == 0 else 0)
+        return each * each
+
+    with pytest.MonkeyPatch.context() as patch:
+        for threads in (1, 2, 4):
+            patch.setattr(compiled.config, "NUMBA_NUM_THREADS", threads)
+            begun.clear()
+            found = compiled.side_by_side(work, range(40))
+            assert [next(found) for _ in range(5)] == [0, 1, 4, 9, 16]
+            assert len(begun) <= 5 + threads
+            assert list(found) == [each * each for each in range(5, 40)]
+            assert sorted(begun) == list(range(40))
+
+
+def test_what_fails_side_by_side_is_raised() -> None:
+    """An error in one of many is raised where its result is due, and nothing hangs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled.config, "NUMBA_NUM_THREADS", 2)
+        found = compiled.side_by_side(lambda each: 1 // (3 - each), range(9))
+        assert [next(found) for _ in range(3)] == [0, 0, 1]
+        with pytest.raises(ZeroDivisionError):
+            next(found)
+
+
+def test_one_of_many_works_alone() -> None:
+    """Work that is done beside other work takes one thread for its parts; work by itself takes all."""
+    threads: list[set[int]] = []
+
+    def work(_each: int) -> None:
+        mine: set[int] = set()
+        compiled.in_parts(lambda *_: (mine.add(get_ident()), sleep(0.01)), 8, 1)
+        threads.append(mine)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled.config, "NUMBA_NUM_THREADS", 4)
+        list(compiled.side_by_side(work, range(3)))
+        assert [len(mine) for mine in threads] == [1, 1, 1]
+        work(0)
+        assert len(threads[-1]) > 1
