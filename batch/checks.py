@@ -6,7 +6,7 @@ from typing import Literal
 from sqlalchemy import Connection
 
 from batch import schema
-from batch.database import bulk_insert
+from batch.bulk import bulk_insert
 
 ROWS = "rows"
 """The metric of each published model that says how many rows were written for it."""

@@ -113,7 +113,7 @@ class EvaluationSettings(Section):
     relevant_from: float | None = None
     """A held-out rating this high counts as liked, stars. None: 80 % of the scale's maximum, 4 of 5."""
     users: int = Field(5000, ge=1)
-    """Users, drawn by the seed, whose ratings are held out; all, if there are fewer: 5,000 tell precision to 0.005."""
+    """Users, drawn by the seed, whose ratings are held out; all, if there are fewer: 5,000 tell precision to 0.01."""
     seed: int = Field(20261123, ge=0, lt=2**63)
     """All randomness of a run starts here: the same data and settings give the same rows."""
 

@@ -1,12 +1,11 @@
-"""A URL -> engines, transactions, bulk rows, and the lock that lets one job at a time work on a database."""
+"""A URL -> engines, transactions, and the lock that lets one job at a time work on a database."""
 
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from sqlalchemy import (
     Connection,
     Engine,
     NullPool,
-    Table,
     create_engine,
     event,
     func,
@@ -30,8 +28,6 @@ from batch import RecbatchError, schema
 
 LOCK_CLASS = 1297237315
 """First key of the advisory lock, "MREC" as a number; the second is the hash of the schema's name."""
-CHUNK = 10_000
-"""Rows handed to the driver at a time."""
 
 
 class DatabaseUrlError(RecbatchError):
@@ -40,10 +36,6 @@ class DatabaseUrlError(RecbatchError):
 
 class NotReadyError(RecbatchError):
     """The database has no tables yet, or tables of another version; the message says what to run."""
-
-
-class WriteError(RecbatchError):
-    """The database refused rows: its disk is full, the connection was lost, or a value broke a rule."""
 
 
 class LockedError(RecbatchError):
@@ -262,69 +254,6 @@ def _file_lock(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-def bulk_insert(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
-    """Insert many rows the fast way, COPY on Postgres, and return how many; values go to the driver as they are.
-
-    Raises WriteError where the database refuses them.
-    """
-    with _written(connection, table, columns) as (driver, target):
-        if connection.dialect.name == "postgresql":
-            return _copy(driver, target, rows)
-        return _insert_many(driver, target, len(columns), rows)
-
-
-def bulk_copy(connection: Connection, table: Table, columns: Sequence[str], parts: Iterable[bytes], count: int) -> int:
-    """Send `count` rows to Postgres that are in its binary form already, and return `count`.
-
-    Raises WriteError where the database refuses them.
-    """
-    with (
-        _written(connection, table, columns) as (driver, target),
-        driver.cursor() as cursor,
-        cursor.copy(f"COPY {target} FROM STDIN (FORMAT BINARY)") as copy,
-    ):
-        copy.write(BINARY_HEAD)
-        for part in parts:
-            copy.write(part)
-        copy.write(BINARY_END)
-    return count
-
-
-BINARY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-"""How a COPY in binary form begins: signature, no flags, nothing more."""
-BINARY_END = b"\xff\xff"
-"""A row of -1 fields, which is none."""
-
-
-@contextmanager
-def _written(connection: Connection, table: Table, columns: Sequence[str]) -> Iterator[tuple[Any, str]]:
-    """The driver's connection, and the table with its columns as SQL; what goes wrong is told without quoting rows."""
-    quote = connection.dialect.identifier_preparer
-    target = f"{quote.format_table(table)} ({', '.join(quote.quote(column) for column in columns)})"
-    try:
-        yield connection.connection.dbapi_connection, target
-    except connection.dialect.loaded_dbapi.Error as error:
-        told = str(error).partition("\n")[0]  # the lines after the first quote rows, which are people's
-        raise WriteError(f"{table.name} could not be written: {told}") from error
-
-
-def _copy(driver: Any, target: str, rows: Iterable[Sequence[Any]]) -> int:
-    count = 0
-    with driver.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)
-            count += 1
-    return count
-
-
-def _insert_many(driver: Any, target: str, width: int, rows: Iterable[Sequence[Any]]) -> int:
-    count, remaining, marks = 0, iter(rows), ", ".join("?" * width)
-    while chunk := list(islice(remaining, CHUNK)):
-        driver.executemany(f"INSERT INTO {target} VALUES ({marks})", chunk)  # noqa: S608  names from the schema only
-        count += len(chunk)
-    return count
 
 
 def next_id(connection: Connection, column: Any) -> int:

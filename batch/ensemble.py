@@ -22,8 +22,6 @@ CANDIDATES = 100
 """Films of each user that the blend puts in order. Fewer miss some that are liked, more teach nothing."""
 LEAST_RATED = 5
 """Ratings of a film below which it is no candidate: what two or three people say is chance, however promising."""
-SAMPLED_USERS = 2000
-"""Users at most whose held-out ratings the blend is learnt from: 400,000 candidates settle thirty weights."""
 SCALED_USERS = 300
 """Users whose candidates give the features' scale."""
 
@@ -79,11 +77,14 @@ class Ensemble:
         pool = None if tastes is None else self._pool(users, seen, tastes, n)
         cells = NO_PAIRS if pool is None else pool.cells.and_then(asked)
         told: dict[str, Said] = {}
-        for name in [name for name in self.models if name in names or blended is not None]:
-            scores = self.models[name].score(users)
+        for name, model in self.models.items():
+            heard = name in PERSONAL and blended is not None
+            if name not in names and not heard:
+                continue
+            scores = model.score(users)
             if name in names:
                 found[name] = answer(scores, seen, self.order, n, asked)
-            if name in PERSONAL:
+            if heard:
                 told[name] = self._said(name, scores, users, cells)
         if blended is not None and pool is not None and tastes is not None:
             at_cells = features(self.signals.at(users, cells, tastes), told)
@@ -183,7 +184,7 @@ def learn_weights(ensemble: Ensemble, held: Ratings, relevant_from: float, seed:
     """Weights from ratings that none of these models was fitted on; `held` has the same users and items."""
     names: Sequence[str] = ()
     evidence = []
-    for each in ensemble.examined(held.some_users(SAMPLED_USERS, seed), block, held):
+    for each in ensemble.examined(np.flatnonzero(held.user_counts()), block, held):
         truth = held.matrix[each.users]  # CSR (b, n_items)
         liked = np.zeros(truth.shape, dtype=np.bool_)
         liked[Pairs.stored(truth)] = truth.data >= relevant_from

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from batch.blend import Weights
-from batch.ensemble import PUBLISHED, SAMPLED_USERS, Answer, assemble, learn_weights, unblended
+from batch.ensemble import PUBLISHED, Answer, assemble, learn_weights, unblended
 from batch.metrics import Catalogue, Judged, Metrics, gain, measure
 from batch.models import PERSONAL, REFERENCE, Model, fit
 from batch.models.baseline import Baseline
@@ -59,6 +59,8 @@ def _from_end(ratings: Ratings, order: Floats) -> Floats:
     return place
 
 
+SAMPLED_USERS = 2000
+"""Users at most whose held-out ratings the blend is learnt from: 400,000 candidates settle thirty weights."""
 MEASURED = (*PUBLISHED, *REFERENCE)
 """What metrics are of."""
 
@@ -86,7 +88,7 @@ def evaluate(
     weights = _learnt(ratings, ~test, params, seed, relevant_from, block)  # before there is another copy of the ratings
     train, held = ratings.keep(~test), ratings.keep(test)
     ensemble = assemble(train, fit_all(train, params, seed), weights, seed, block)
-    judged = judge(ensemble, MEASURED, held, _judged(held, users, seed), n, relevant_from, block)
+    judged = judge(ensemble, MEASURED, held, _whose(held, users), n, relevant_from, block)
     return Evaluation(figures(judged, train, weights, seed), weights)
 
 
@@ -119,12 +121,12 @@ def held_against(
     """
     weights = _learnt(train, np.ones(train.n_ratings, dtype=np.bool_), params, seed, relevant_from, block)
     ensemble = assemble(train, fit_all(train, params, seed), weights, seed, block)
-    return judge(ensemble, MEASURED, held, _judged(held, users, seed), n, relevant_from, block), weights
+    return judge(ensemble, MEASURED, held, _whose(held, users), n, relevant_from, block), weights
 
 
-def _judged(held: Ratings, users: int, seed: int) -> Ints:
+def _whose(held: Ratings, users: int) -> Ints:
     """Who is judged: everyone, or, of more than so many, those of whom something is held out."""
-    return np.arange(held.n_users) if held.n_users <= users else held.some_users(held.n_users, seed)
+    return np.arange(held.n_users) if held.n_users <= users else np.flatnonzero(held.user_counts())
 
 
 def _learnt(

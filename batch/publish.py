@@ -13,8 +13,8 @@ import numpy as np
 from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, text, update
 
 from batch import RecbatchError, schema
-from batch.columns import insert_columns
-from batch.database import Database, bulk_insert, next_id
+from batch.bulk import bulk_insert, insert_columns
+from batch.database import Database, next_id
 from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Ratings
 from batch.telemetry import warn
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy import sparse
 
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from batch.ratings import Floats, Ints, Ratings
 
 GENRES = [
     "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy", "Film-Noir",
@@ -95,6 +95,24 @@ def ratings(shape: Shape, seed: int) -> Iterator[tuple[Ints, Ints, Floats, Ints]
         first = np.searchsorted(user, np.arange(n_users))
         times += (FIRST_DAY + random.random(n_users) * 8000 * A_DAY - times[np.minimum(first, len(user) - 1)])[user]
         yield user + start, item, np.clip(np.round(stars * 2) / 2, 0.5, 5.0), times.astype(np.int64)
+
+
+def in_memory(shape: Shape, seed: int) -> Ratings:
+    """The same ratings as the program holds them, with nothing on disk."""
+    users, items, stars, times = (np.concatenate(parts) for parts in zip(*ratings(shape, seed), strict=True))
+    order = np.lexsort((items, users))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=shape.n_users))]).astype(np.int32)
+    matrix = sparse.csr_array(
+        (stars[order], items[order].astype(np.int32), starts), shape=(shape.n_users, shape.n_items)
+    )
+    return Ratings(
+        matrix=matrix,
+        user_ids=np.arange(shape.n_users),
+        movie_ids=np.arange(shape.n_items),
+        genres=films(shape, seed).genres.astype(np.float64),
+        scale=(0.5, 5.0),
+        rated_at=times[order].astype(np.float64),
+    )
 
 
 def _rated(shape: Shape, all_films: Films, group: Ints, random: np.random.Generator) -> tuple[Ints, Ints]:

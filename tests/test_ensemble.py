@@ -340,7 +340,7 @@ def test_scale_is_of_the_measured_fit(night: Night) -> None:
 
 
 def test_a_sample_of_many_users(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of more users than are needed a seeded sample with ratings teaches; of fewer, all of them."""
+    """Everyone of whom something was held out teaches; of more users than are needed only a seeded sample is cut."""
     asked: list[list[int]] = []
 
     def examined(self: Ensemble, users: Any, block: int, held: Ratings) -> Any:
@@ -351,16 +351,55 @@ def test_a_sample_of_many_users(night: Night, monkeypatch: pytest.MonkeyPatch) -
     stars = np.where(np.arange(60)[:, None] % 3 == 0, NAN, 4.0) * np.ones((60, 80))
     held = ratings_of(stars)
     able = [user for user in range(60) if user % 3]
-    monkeypatch.setattr(ensemble, "SAMPLED_USERS", 40)
     learn_weights(night.learnt_on, held, 4.0, 0, 100)
     assert asked.pop() == able
-    monkeypatch.setattr(ensemble, "SAMPLED_USERS", 30)
+    assert evaluate._of_some(held, 40, 0, hold_out_mixed).tolist() == hold_out_mixed(held, 0).tolist()
     for seed in (0, 0, 1):
-        learn_weights(night.learnt_on, held, 4.0, seed, 100)
+        cut = evaluate._of_some(held, 30, seed, hold_out_mixed)
+        learn_weights(night.learnt_on, held.keep(cut), 4.0, seed, 100)
     assert asked[0] == asked[1] != asked[2]
     for sample in asked:
         assert len(sample) == 30
         assert sample == sorted(set(sample) & set(able))
+
+
+def test_only_who_is_asked_or_heard_is_scored(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the published lists no baseline is scored, and for one model's no other."""
+    asked: list[str] = []
+    models = {name: Noted(name, model, asked) for name, model in night.measured.models.items()}
+    noted = replace(night.measured, models=models)
+    for names, scored in (
+        (ensemble.PUBLISHED, list(PERSONAL)),
+        (("blend",), list(PERSONAL)),
+        (("neural",), ["neural"]),
+        ((*ensemble.PUBLISHED, "bias"), [*PERSONAL, "bias"]),
+    ):
+        asked.clear()
+        assert list(noted.answers(names, np.arange(3), 5)) == list(names)
+        assert asked == scored
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A model that says when it is asked."""
+
+    name: str
+    model: Any
+    asked: list[str]
+
+    @property
+    def baseline(self) -> Baseline:
+        """The model's."""
+        return self.model.baseline  # type: ignore[no-any-return]
+
+    def score(self, users: Any) -> Scores:
+        """The model's."""
+        self.asked.append(self.name)
+        return self.model.score(users)  # type: ignore[no-any-return]
+
+    def weights(self) -> Any:
+        """The model's."""
+        return self.model.weights()
 
 
 def test_only_the_sample_is_cut_from_the_inner_fit(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:

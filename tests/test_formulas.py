@@ -170,7 +170,7 @@ def test_single_precision(similarity: str, variant: str, monkeypatch: pytest.Mon
     exact = user_user.fit(ratings, params, 0)
     monkeypatch.setattr(user_user, "SINGLE_FROM", 0)
     found = user_user.fit(ratings, params, 0)
-    assert [type(model.crowd.talk.values[0]) for model in (exact, found)] == [np.float64, np.float32]  # noqa: PD011
+    assert [type(model.talk.values[0]) for model in (exact, found)] == [np.float64, np.float32]  # noqa: PD011
     for single, double in zip(everyone(found, ratings), everyone(exact, ratings), strict=True):
         np.testing.assert_allclose(single, double, rtol=1e-5, atol=1e-5)
 

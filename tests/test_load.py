@@ -14,7 +14,8 @@ from sqlalchemy import text
 
 from batch import load as loading
 from batch import schema
-from batch.database import Database, bulk_insert
+from batch.bulk import bulk_insert
+from batch.database import Database
 from batch.load import Loaded, load
 from tables import rows, with_tables
 

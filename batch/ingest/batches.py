@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, insert, or_, select, update
 
 from batch import schema
-from batch.database import bulk_insert, next_id
+from batch.bulk import bulk_insert
+from batch.database import next_id
 from batch.ingest.formats import Format
 from batch.ingest.merge import Counts, Limits
 from batch.ingest.rows import Reject

@@ -9,8 +9,8 @@ import numpy as np
 from sqlalchemy import Column, Connection, MetaData, Table, TextClause, bindparam, delete, insert, select, text, update
 
 from batch import schema
-from batch.columns import insert_columns
-from batch.database import bulk_insert, next_id
+from batch.bulk import bulk_insert, insert_columns
+from batch.database import next_id
 from batch.ingest.regular import Block
 from batch.ingest.rows import MovieRow, RatingRow, Reading, RefusedError, Reject
 from batch.ratings import Ints

@@ -93,32 +93,19 @@ def neighbours(rows: Cells, columns: Cells, squares: Floats, like: Likeness) -> 
     return found
 
 
-class Crowd(NamedTuple):
-    """Everyone, in seats by how much they rated, and films in places by how often: what is used most lies together.
-
-    Sums that few cells of the machine's memory hold are ready at hand: it halves the time at 25 million ratings.
-    """
-
-    seats: Ints  # (n_users,) where each user sits
-    rows: Cells  # (n_users, n_items) what similarities are made from, seat by place
-    columns: Cells  # (n_items, n_users) the same cells
-    squares: Floats  # (n_users,) sum of squares of each row
-    talk: Cells  # (n_users, n_items) deviations r - b, seat by place
-    films: Ints  # (n_items,) the item at each place
-
-
-def heard(crowd: Crowd, like: Likeness, users: Ints) -> tuple[Floats, Floats]:
+def heard(
+    rows: Cells, columns: Cells, squares: Floats, like: Likeness, talk: Cells, users: Ints, n_items: int
+) -> tuple[Floats, Floats]:
     """sum over v of s_uv d_vi, and of |s_uv|, for these users, (b,): both (b, n_items).
 
-    With `like.k` the k highest s > 0 of each user speak; of equals the first users. Similarities are made for a few
-    users at a time and forgotten: all of them would be n_users^2 numbers.
+    The first four are as for `neighbours`, of users; `talk` are the deviations d, in doubles or singles. With `like.k`
+    the k highest s > 0 of each user speak; of equals the first users. Similarities are made for a few users at a time
+    and forgotten: all of them would be n_users^2 numbers.
     """
-    n_items = len(crowd.films)
     weighted, support = np.empty((len(users), n_items)), np.empty((len(users), n_items))
-    given = users.astype(np.int64), read_only(crowd.seats), *map(_frozen, (crowd.rows, crowd.columns))
-    rest = read_only(crowd.squares), like, _frozen(crowd.talk), read_only(crowd.films), weighted, support
-    lanes = LANE_BYTES // crowd.talk.values.itemsize
-    in_parts(lambda start, stop: _heard(start, stop, *given, *rest), len(users), lanes)
+    given = users.astype(np.int64), *map(_frozen, (rows, columns)), read_only(squares), like, _frozen(talk)
+    lanes = LANE_BYTES // talk.values.itemsize
+    in_parts(lambda start, stop: _heard(start, stop, *given, weighted, support), len(users), lanes)
     return weighted, support
 
 
@@ -196,8 +183,8 @@ def _centre(sums):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _keep_strongest(s, k, seats, rounded):  # type: ignore[no-untyped-def]
-    """Leave the k highest s > 0, the others 0; of equals the first of `seats`. `rounded`, (m + 1,), is scratch."""
+def _keep_strongest(s, k, rounded):  # type: ignore[no-untyped-def]
+    """Leave the k highest s > 0, the others 0; of equals the first. `rounded`, (m + 1,), is scratch."""
     able = 0
     for place in range(len(s)):
         rounded[able] = np.rint(s[place] * 10.0**TIE)
@@ -208,12 +195,12 @@ def _keep_strongest(s, k, seats, rounded):  # type: ignore[no-untyped-def]
         room = k
         for place in range(able):
             room -= rounded[place] > bar
-    for seat in seats:
-        mark = np.rint(s[seat] * 10.0**TIE)
+    for place in range(len(s)):
+        mark = np.rint(s[place] * 10.0**TIE)
         if mark == bar and room > 0:
             room -= 1
         elif mark <= bar:
-            s[seat] = 0.0
+            s[place] = 0.0
 
 
 @compiled((types.int64, types.int64, _CELLS, _CELLS, types.int64[::1]))
@@ -233,11 +220,11 @@ def _count(start, stop, rows, columns, counts):  # type: ignore[no-untyped-def]
 @compiled((types.int64, types.int64, _CELLS, _CELLS, _FLOATS, _LIKENESS, _INTS, types.int32[::1], types.float64[::1]))
 def _neighbours(start, stop, rows, columns, squares, like, starts, found, values):  # type: ignore[no-untyped-def]
     m = len(squares)
-    sums, s, rounded, in_order = np.zeros((m, like.kind)), np.empty(m), np.empty(m + 1), np.arange(m)
+    sums, s, rounded = np.zeros((m, like.kind)), np.empty(m), np.empty(m + 1)
     for row in range(start, stop):
         _compare(row, rows, columns, squares, like, sums, s)
         if like.k != ALL:
-            _keep_strongest(s, like.k, in_order, rounded)
+            _keep_strongest(s, like.k, rounded)
         place = starts[row]
         for other in range(m):
             if s[other] != 0:
@@ -290,35 +277,31 @@ def _speak(_context, voices, _speaker, columns, values, _start, _stop, said):  #
 
 @compiled(
     *(
-        (types.int64, types.int64, _INTS, _INTS, _CELLS, _CELLS, _FLOATS, _LIKENESS, talk, _INTS, _BLOCK, _BLOCK)
+        (types.int64, types.int64, _INTS, _CELLS, _CELLS, _FLOATS, _LIKENESS, talk, _BLOCK, _BLOCK)
         for talk in (_CELLS, _SINGLE_CELLS)
     )
 )
-def _heard(start, stop, users, seats, rows, columns, squares, like, talk, films, weighted, support):  # type: ignore[no-untyped-def]
-    m, n_items = len(squares), len(films)
-    lanes = LANE_BYTES // talk.values.itemsize
+def _heard(start, stop, users, rows, columns, squares, like, talk, weighted, support):  # type: ignore[no-untyped-def]
+    """For one group of users, as many as there are lanes or fewer."""
+    m, n_items, lanes = len(squares), weighted.shape[1], LANE_BYTES // talk.values.itemsize
     sums, s, rounded = np.zeros((m, like.kind)), np.empty(m), np.empty(m + 1)
     voices, said = np.zeros((m, lanes), talk.values.dtype), np.zeros((n_items, 2 * lanes), talk.values.dtype)
-    for first in range(start, stop, lanes):
-        n = min(lanes, stop - first)
-        for lane in range(n):
-            _compare(seats[users[first + lane]], rows, columns, squares, like, sums, s)
-            if like.k != ALL:
-                _keep_strongest(s, like.k, seats, rounded)
-            for other in range(m):
-                voices[other, lane] = s[other]
-        voices[:, n:] = 0.0
+    for lane in range(stop - start):
+        _compare(users[start + lane], rows, columns, squares, like, sums, s)
+        if like.k != ALL:
+            _keep_strongest(s, like.k, rounded)
         for other in range(m):
-            loudest = 0.0
-            for lane in range(lanes):
-                loudest = max(loudest, abs(voices[other, lane]))
-            if loudest > 0:
-                _speak(voices, other, talk.columns, talk.values, talk.starts[other], talk.starts[other + 1], said)
-        for place in range(n_items):
-            for lane in range(n):
-                weighted[first + lane, films[place]] = said[place, lane]
-                support[first + lane, films[place]] = said[place, lanes + lane]
-        said[:] = 0.0
+            voices[other, lane] = s[other]
+    for other in range(m):
+        loudest = 0.0
+        for lane in range(lanes):
+            loudest = max(loudest, abs(voices[other, lane]))
+        if loudest > 0:
+            _speak(voices, other, talk.columns, talk.values, talk.starts[other], talk.starts[other + 1], said)
+    for item in range(n_items):
+        for lane in range(stop - start):
+            weighted[start + lane, item] = said[item, lane]
+            support[start + lane, item] = said[item, lanes + lane]
 
 
 @compiled((types.int64, types.int64, _INTS, _CELLS, _CELLS, _BLOCK, _BLOCK))

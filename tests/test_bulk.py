@@ -5,8 +5,8 @@ import pytest
 from sqlalchemy import select
 
 from batch import schema
-from batch.columns import insert_columns
-from batch.database import Database, WriteError
+from batch.bulk import WriteError, insert_columns
+from batch.database import Database
 
 SCORES = np.array([1 / 3, -1e6, 5e-324, 0.0, 4.5, 1e6])
 PREDICTED = np.array([np.nan, 2 / 3, np.nan, 0.0, 1e-7, np.nan])
