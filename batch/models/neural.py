@@ -158,7 +158,7 @@ class _Training:
         return (own * hidden).sum(1) + weights["b2"][users] - self.wanted[rows], x, hidden, own
 
     def gradients(self, weights: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
-        """Of the mean squared error over these ratings; by hand, because to have torch find them costs more than they do."""
+        """Of the mean squared error over these ratings; by hand, as finding them costs torch more than they do."""
         off, x, hidden, own = self.missed(weights, rows)
         slope = off * (2 / len(rows))  # (rows,)
         users, below = self.users[rows], slope[:, None] * own  # (rows,), (rows, hidden)
