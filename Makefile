@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint quality clean
+.PHONY: demo test lint quality bench clean
 .DELETE_ON_ERROR:
 
 demo: .venv/runtime
@@ -21,6 +21,11 @@ lint: .venv/test
 # This project's models beside their peers on real ratings; DATA=sample for made-up ones.
 quality: .venv/bench
 	$(BIN)/python benchmarks/quality.py $(if $(DATA),--data $(DATA))
+
+# What a night of a million ratings costs here, and whether models are exact at that size; docs/scaling.md has more.
+bench: .venv/bench
+	$(BIN)/python benchmarks/scale.py --shapes 1m --no-peers --again
+	$(BIN)/python benchmarks/exact.py
 
 # A stamp file per set of packages: installing again happens only when the pins or the packaging change.
 .venv/python:

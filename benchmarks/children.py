@@ -3,12 +3,8 @@
 import json
 import os
 import re
-import resource
-import signal
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -17,6 +13,7 @@ Figures: TypeAlias = dict[str, Any]
 """What was measured, by name, as JSON holds it."""
 
 ROOT = Path(__file__).resolve().parents[1]
+LAUNCH = Path(__file__).with_name("launch.py")
 TOLD = re.compile(r"(\w+)=(\"(?:[^\"\\]|\\.)*\"|\S+)")
 """A field of a log line."""
 
@@ -30,42 +27,29 @@ def measured(
     seconds: float | None = None,
     megabytes: float | None = None,
 ) -> Figures:
-    """Run a command in a folder until it ends, its stderr appended to a log and its stdout returned as `said`.
+    """Run a command in a folder until it ends; its stdout is `said`, its stderr, appended to a log, is `told`.
 
     `seconds` and `megabytes` (of address space) are what it may take; who takes longer is killed. The command sees no
     RECBATCH_ variables but those in `environ`, and this project's sources before all others.
     """
     known = {name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")}
     known |= {"PYTHONPATH": str(ROOT)} | dict(environ or {})
+    told, tell = os.pipe()
+    launch = [sys.executable, "-I", "-S", str(LAUNCH), str(tell), str(seconds or 0), str(megabytes or 0), *command]
     with log.open("a", encoding="utf-8") as err:
         err.write(f"$ {' '.join(command)}\n")
         err.flush()
-        told_from, began = err.tell(), time.perf_counter()
-        process = subprocess.Popen(  # noqa: S603  our own commands
-            command, cwd=folder, env=known, stdout=subprocess.PIPE, stderr=err, text=True, preexec_fn=_limit(megabytes)
+        start = err.tell()
+        ended = subprocess.run(  # noqa: S603  our own commands
+            launch, cwd=folder, env=known, stdout=subprocess.PIPE, stderr=err, text=True, pass_fds=[tell], check=True
         )
-        late = threading.Event()
-        clock = threading.Timer(seconds, _end, (process.pid, late)) if seconds else None
-        if clock:
-            clock.start()
-        said = process.stdout.read() if process.stdout else ""
-        _, status, used = os.wait4(process.pid, 0)
-        if clock:
-            clock.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)  # or it would wait for the process again
+    os.close(tell)
+    with os.fdopen(told, encoding="ascii") as counted:
+        found: Figures = json.load(counted)
     with log.open(encoding="utf-8") as lines:
-        lines.seek(told_from)
-        told = lines.read()
-    return {
-        "seconds": time.perf_counter() - began,
-        "cpu_seconds": used.ru_utime + used.ru_stime,
-        "peak_mb": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6,
-        "exit_code": process.returncode,
-        "too_late": late.is_set(),
-        "steps": steps(told),
-        "said": said,
-        "told": told,
-    }
+        lines.seek(start)
+        logged = lines.read()
+    return found | {"steps": steps(logged), "said": ended.stdout, "told": logged}
 
 
 def python(script: str, *arguments: str) -> list[str]:
@@ -94,16 +78,3 @@ def steps(told: str) -> list[Figures]:
             name = " ".join(filter(None, [fields.pop("event"), fields.pop("model", None)]))
             found.append({"step": name} | {field: float(value) for field, value in fields.items() if field != "level"})
     return found
-
-
-def _limit(megabytes: float | None) -> Any:
-    """What the child does before it starts: nothing, or bound itself."""
-    if megabytes is None:
-        return None
-    most = int(megabytes * 1e6)
-    return lambda: resource.setrlimit(resource.RLIMIT_AS, (most, most))
-
-
-def _end(pid: int, late: threading.Event) -> None:
-    late.set()
-    os.kill(pid, signal.SIGKILL)

@@ -177,8 +177,10 @@ def peer(bench: Bench, name: str, cells: str, asked: argparse.Namespace) -> Figu
     )
     if found["too_late"]:
         return {"gave_up": f"more than {asked.peer_seconds:.0f} s", "peak_mb": found["peak_mb"]}
-    if found["exit_code"] != 0 and any(sign in found["told"] for sign in ("MemoryError", "bad_alloc", "allocate")):
-        return {"gave_up": f"more than {asked.peer_mb / 1e3:.0f} GB", "peak_mb": found["peak_mb"]}
+    if found["exit_code"] != 0:
+        no_room = any(sign in found["told"] for sign in ("MemoryError", "bad_alloc", "allocate"))
+        why = f"more than {asked.peer_mb / 1e3:.0f} GB" if no_room else f"exit code {found['exit_code']}, see its log"
+        return {"gave_up": why, "peak_mb": found["peak_mb"]}
     return answer(found)
 
 

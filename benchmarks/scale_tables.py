@@ -51,10 +51,8 @@ def machine(known: Mapping[str, Figures]) -> str:
     """What the last shape was measured on."""
     last = [*known.values()][-1]
     about = last["machine"]
-    servers = {
-        "Postgres": shape["postgres"]["server"] for shape in known.values() if "server" in shape.get("postgres", {})
-    }
-    versions = ", ".join(f"{name} {number}" for name, number in (about["versions"] | servers).items())
+    server = {"Postgres": last["postgres"]["server"]} if "server" in last.get("postgres", {}) else {}
+    versions = ", ".join(f"{name} {number}" for name, number in (about["versions"] | server).items())
     return (
         f"Measured {last['measured_at']} on {about['processor']}, {about['cores']} cores, {about['threads']} threads "
         f"({about['caches']}), {about['memory_gb']:.0f} GB, {about['system']}; {versions}."
