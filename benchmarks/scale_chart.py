@@ -15,7 +15,7 @@ from scale_tables import counts, megabytes, of_peer, seconds, total
 from shapes import SHAPES
 
 INK, PAPER, FAINT = "#24292f", "#ffffff", "#d0d7de"
-OURS, STEP = "#0550ae", "#6ea8e6"
+OURS, STEP = "#0a3069", "#2f7dd6"
 THEIRS = ("#9a3412", "#d97706", "#57606a", "#7c3aed")
 """One a peer, in their order."""
 LABEL_HEIGHT = 0.045
@@ -95,13 +95,15 @@ def _panel(axes: Any, title: str, lines: list[Line]) -> None:
         }
         axes.plot(line.sizes, line.values, marker="o", markersize=3.5, **look)
     smallest, largest = min(min(line.sizes) for line in lines), max(max(line.sizes) for line in lines)
-    room = max(largest / smallest, 10) ** 0.55  # to the right of the last point, for labels
+    room = max(largest / smallest, 10) ** 0.6  # to the right of the last point, for labels
     axes.set_xlim(smallest / 1.3, largest * room)
     axes.grid(color=FAINT, linewidth=0.6)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(numticks=12))
         axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         axis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(LogLocator(numticks=12))
+    axes.set_xticks([size for size in 10.0 ** np.arange(3, 10) if smallest / 1.3 <= size <= largest])
+    axes.set_xticks([], minor=True)
     axes.tick_params(colors=INK, which="both")
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(INK)
@@ -121,7 +123,7 @@ def _label(axes: Any, lines: list[Line], largest: float) -> None:
     for height, (_, size, value, line) in zip(heights, ends, strict=True):
         at = axes.transData.inverted().transform(axes.transAxes.transform((0, height)))[1]
         axes.annotate(
-            line.label, (size, value), (largest * 1.25, at), color=line.color, va="center",
+            line.label, (size, value), (largest * 1.6, at), color=line.color, va="center",
             fontweight="bold" if line.bold else "normal",
             arrowprops={"arrowstyle": "-", "color": line.color, "linewidth": 0.5, "shrinkA": 0, "shrinkB": 2},
         )  # fmt: skip

@@ -165,6 +165,9 @@ def floors(known: Mapping[str, Figures]) -> str:
             for (alone, _), spent in zip(columns, taken, strict=True)
         ),
         "**least / taken**": (f"**{each.seconds / spent:.2f}**" for each, spent in zip(least, taken, strict=True)),
+        "similarities, times the operations of the sums": (
+            _number(each.alike_operations / each.operations) for each in least
+        ),
         "ratings streamed, GB/s": (
             _number(each.streamed_bytes / spent / 1e9) for each, spent in zip(least, taken, strict=True)
         ),
