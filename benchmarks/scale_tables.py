@@ -35,9 +35,10 @@ def tables(found: Figures) -> str:
     parts = [machine(known), times(known), memory(known)]
     if any("postgres" in shape for shape in known.values()):
         parts.append(databases(known))
-    if any("peers" in shape for shape in known.values()):
-        parts += [peer_times(known), peer_memory(known)]
-    return "\n\n".join([*parts, floors(known)])
+    whole = {name: shape for name, shape in known.items() if "alone" in shape}
+    if any("peers" in shape for shape in whole.values()):
+        parts += [peer_times(whole), peer_memory(whole)]
+    return "\n\n".join([*parts, *([floors(whole)] if whole else [])])
 
 
 def into_page(found: Figures, page: Path) -> None:
@@ -85,6 +86,8 @@ def times(known: Mapping[str, Figures]) -> str:
     rows = [
         _row(title, [seconds(shape).get(row) for shape in known.values()], known, SHORT) for row, title in ROWS.items()
     ]
+    alone = [shape["alone"]["user_user"]["score_seconds"] if "alone" in shape else None for shape in known.values()]
+    rows.append(_row("`user_user` alone, scoring everyone", alone, known, SHORT))
     rows.append(_row("`run`, processor time", [seconds(shape)[PROCESSOR] for shape in known.values()], known, SHORT))
     return _table(["seconds", *known, *EXPONENTS], head + rows)
 
