@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 from sqlalchemy import ColumnElement, Connection, Table, func, literal_column, or_, select, true
 
-from batch import schema
+from batch import RecbatchError, schema
 from batch.ratings import Floats, Ints, Ratings, blocks
 from batch.telemetry import progress
 
@@ -28,6 +28,10 @@ DEFAULT_SCALE = (1.0, 5.0)
 """Where there are no ratings to tell."""
 
 
+class OrphansError(RecbatchError):
+    """A rating is of a user or film that is in no table: someone deleted from the tables by hand."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """Ratings, and what a run records to tell which they were."""
@@ -43,7 +47,7 @@ def load(connection: Connection, *, scale: tuple[float, float] | None = None, kn
     """Read everything in the caller's one snapshot.
 
     `known_until`, seconds since 1970 UTC, leaves out ratings from then on; those without a time count as known.
-    `scale` overrides what the ingested files were on.
+    `scale` overrides what the ingested files were on. Raises OrphansError.
     """
     user_ids, user_keys = _by_key(connection, schema.users)
     movie_ids, movie_keys = _by_key(connection, schema.movies)
@@ -97,7 +101,7 @@ def _genres(connection: Connection, movie_ids: Ints) -> tuple[Floats, list[str]]
     pairs = connection.execute(select(schema.movie_genres.c.movie_id, schema.movie_genres.c.genre_id)).all()
     if pairs:
         pair = np.array(pairs, dtype=np.int64)  # (n_pairs, 2)
-        matrix[_places(movie_ids)(pair[:, 0]), _places(genre_ids)(pair[:, 1])] = 1.0
+        matrix[_places(schema.movies, movie_ids)(pair[:, 0]), _places(schema.genres, genre_ids)(pair[:, 1])] = 1.0
     return matrix, names
 
 
@@ -124,7 +128,7 @@ def _cells(
     """
     r = schema.ratings.c
     known = true() if known_until is None else or_(r.rated_at.is_(None), r.rated_at < known_until)
-    user_of, item_of = _places(user_ids), _places(movie_ids)
+    user_of, item_of = _places(schema.users, user_ids), _places(schema.movies, movie_ids)
     counted = connection.execute(select(r.user_id, func.count()).where(known).group_by(r.user_id)).all()
     counts = np.zeros(len(user_ids), dtype=np.int64)  # (n_users,)
     if counted:
@@ -186,11 +190,20 @@ def _unpacked(connection: Connection, owners: list[int], parts: list[bytes]) -> 
     return users, films, stars, times
 
 
-def _places(ids: Ints) -> Places:
-    """Finds the positions of wanted ids in `ids`, which are distinct and in any order."""
+def _places(table: Table, ids: Ints) -> Places:
+    """Finds the positions of wanted ids in `ids`, which are all that the table has, in any order."""
     by_id = np.argsort(ids, kind="stable")
-    in_order = ids[by_id]
-    return lambda wanted: by_id[np.searchsorted(in_order, wanted)]
+    in_order = np.append(ids[by_id], 0)  # so that there is something behind the last
+
+    def found(wanted: Ints) -> Ints:
+        place = np.searchsorted(in_order[:-1], wanted)
+        orphans = (place == len(ids)) | (in_order[place] != wanted)
+        if orphans.any():
+            row = f"{next(iter(table.columns)).name} = {wanted[orphans][0]}"
+            raise OrphansError(f"ratings have {row}, which is no row of {table.name}; put it back, or delete them")
+        return by_id[place]
+
+    return found
 
 
 def _seen_scale(connection: Connection) -> tuple[float, float]:

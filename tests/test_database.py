@@ -8,11 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, inspect, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from batch import schema
 from batch.database import (
@@ -41,6 +43,40 @@ def test_migrations_make_what_the_program_expects(database: Database) -> None:
             assert {check["name"] for check in found.get_check_constraints(table.name)} == named, table.name
         assert set(found.get_view_names()) == set(schema.VIEWS)
         assert revision(connection) == schema.HEAD
+
+
+def test_ratings_outlive_the_loss_of_their_foreign_keys(url: str) -> None:
+    """A database of version 0001 is upgraded with every rating it has."""
+    database = open_database(url)
+    config = Config()
+    config.set_main_option("script_location", str(migrations()))
+    with database.writer.begin() as connection:
+        if database.file is None:
+            connection.execute(text("CREATE SCHEMA recbatch"))
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+    with database.writer.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO ingest_batches (batch_id, file, settings_sha256, snapshot_at, ingested_at, status,"
+                " rows_read, rows_accepted, rows_rejected, rows_duplicate, all_timed)"
+                " VALUES (1, 'x', '', 0, '2026-01-01T00:00:00+00:00', 'merged', 2, 2, 0, 0, 0)"
+            )
+        )
+        for number in (1, 2):
+            connection.execute(text(f"INSERT INTO users (user_id, user_key) VALUES ({number}, 'u{number}')"))
+            connection.execute(
+                text(f"INSERT INTO movies (movie_id, movie_key, title) VALUES ({number}, 'm{number}', 't')")
+            )
+        connection.execute(text("INSERT INTO ratings VALUES (2, 1, 4.5, 1700000000, 1), (1, 2, 0.5, NULL, 1)"))
+        with pytest.raises(IntegrityError), connection.begin_nested():
+            connection.execute(text("INSERT INTO ratings VALUES (3, 1, 4.5, NULL, 1)"))
+    upgrade(database)
+    require_tables(database)
+    with database.writer.begin() as connection:
+        kept = connection.execute(text("SELECT * FROM ratings ORDER BY user_id")).all()
+        assert [tuple(row) for row in kept] == [(1, 2, 0.5, None, 1), (2, 1, 4.5, 1700000000, 1)]
+        connection.execute(text("INSERT INTO ratings VALUES (3, 1, 4.5, NULL, 1)"))
 
 
 def test_the_newest_migration_is_the_one_that_is_asked_for() -> None:

@@ -16,7 +16,7 @@ from batch import load as loading
 from batch import schema
 from batch.bulk import bulk_insert
 from batch.database import Database
-from batch.load import Loaded, load
+from batch.load import Loaded, OrphansError, load
 from tables import rows, with_tables
 
 Cell = tuple[int, int, float, int | None]  # user_id, movie_id, stars, seconds since 1970
@@ -165,3 +165,18 @@ def test_memory_for_loading(table: Database, monkeypatch: pytest.MonkeyPatch) ->
     )
     assert kept == 200_000 * 20
     assert peak < kept + 3_500_000
+
+
+@pytest.mark.parametrize("table", ["users", "movies"])
+def test_ratings_of_nobody_are_refused(database: Database, table: str) -> None:
+    """A user or film that was deleted by hand stops the load, which names it, wherever its id stood in order."""
+    column = f"{table[:-1]}_id"
+    for gone in (1, 2, 3):
+        store(database, [(each, each, 3.0, None) for each in (1, 2, 3)])
+        with database.writer.begin() as connection:
+            connection.execute(text(f"DELETE FROM {table} WHERE {column} IN (7, {gone})"))
+        with (
+            database.reader.connect() as connection,
+            pytest.raises(OrphansError, match=f"ratings have {column} = {gone}, which is no row of {table}; put it"),
+        ):
+            load(connection)

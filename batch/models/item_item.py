@@ -25,14 +25,14 @@ class ItemItem:
     """
 
     baseline: Baseline
-    deviations: Cells  # r - b, (n_users, n_items)
+    ratings: Cells  # stars, (n_users, n_items)
     voices: Cells  # s_ij by rated item j and target i, (n_items, n_items)
     preference: Taste | None  # learnt weights that order the list, with `learnt_ridge`
     params: ItemNeighbourhood
 
     def score(self, users: Ints) -> Scores:
         """Score every item for these users, (b,)."""
-        weighted, support = recalled(users, self.deviations, self.voices, len(self.baseline.item))  # (b, n_items)
+        weighted, support = recalled(users, self.ratings, self.baseline, self.voices)  # (b, n_items) each
         scores = predict(self.baseline, users, weighted, support, self.params)
         if self.preference is None:
             return scores
@@ -47,11 +47,10 @@ class ItemItem:
 def fit(ratings: Ratings, params: ItemNeighbourhood, seed: int) -> ItemItem:  # noqa: ARG001  nothing here is random
     """Fit the baseline and the similarities between items; with `neighbours: k` each target keeps its k strongest."""
     baseline = fit_baseline(params.baseline, ratings)
-    deviations = baseline.deviations(ratings)
-    compared = deviations if params.similarity == "adjusted_cosine" else ratings.matrix  # (n_users, n_items)
+    compared = baseline.deviations(ratings) if params.similarity == "adjusted_cosine" else ratings.matrix
     items = profiles(compared.T.tocsr(), compared, params)
     by_target = sparse_similarities(items)  # row i: the neighbours of target i
     voices = by_target if params.neighbours == "all" else by_target.T.tocsr()  # s_ij = s_ji while all are kept
-    del items, by_target  # as large as the ratings, and more is to come
+    del compared, items, by_target  # as large as the ratings, and more is to come
     preference = preferring(ratings, params.learnt_ridge) if params.learnt_ridge else None
-    return ItemItem(baseline, cells(deviations), cells(voices), preference, params)
+    return ItemItem(baseline, cells(ratings.matrix), cells(voices), preference, params)

@@ -14,6 +14,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from batch.compiled import compiled, in_parts, inner, read_only
+from batch.models.baseline import NOISE as NO_DEVIATION
+from batch.models.baseline import Baseline
 from batch.ratings import Floats, Ints, Sparse
 
 TIE = 9
@@ -109,10 +111,12 @@ def heard(
     return weighted, support
 
 
-def recalled(users: Ints, deviations: Cells, voices: Cells, n_items: int) -> tuple[Floats, Floats]:
-    """sum over j that u rated of d_uj s_ji, and of |s_ji|, for these users: both (b, n_items)."""
-    weighted, support = np.zeros((len(users), n_items)), np.zeros((len(users), n_items))
-    given = users.astype(np.int64), _frozen(deviations), _frozen(voices)
+def recalled(users: Ints, ratings: Cells, baseline: Baseline, voices: Cells) -> tuple[Floats, Floats]:
+    """sum over j that u rated of (r_uj - b_uj) s_ji, and of |s_ji|, for these users: both (b, n_items)."""
+    shape = len(users), len(baseline.item)
+    weighted, support = np.zeros(shape), np.zeros(shape)
+    expected = read_only(baseline.mu + baseline.user), read_only(baseline.item), NO_DEVIATION
+    given = users.astype(np.int64), _frozen(ratings), *expected, _frozen(voices)
     in_parts(lambda start, stop: _recalled(start, stop, *given, weighted, support), len(users), ROWS_A_PART)
     return weighted, support
 
@@ -304,11 +308,15 @@ def _heard(start, stop, users, rows, columns, squares, like, talk, weighted, sup
             support[start + lane, item] = said[item, lanes + lane]
 
 
-@compiled((types.int64, types.int64, _INTS, _CELLS, _CELLS, _BLOCK, _BLOCK))
-def _recalled(start, stop, users, deviations, voices, weighted, support):  # type: ignore[no-untyped-def]
+@compiled((types.int64, types.int64, _INTS, _CELLS, _FLOATS, _FLOATS, types.float64, _CELLS, _BLOCK, _BLOCK))
+def _recalled(start, stop, users, ratings, levels, items, noise, voices, weighted, support):  # type: ignore[no-untyped-def]
     for place in range(start, stop):
-        for rated in range(deviations.starts[users[place]], deviations.starts[users[place] + 1]):
-            item, deviation = deviations.columns[rated], deviations.values[rated]
+        user = users[place]
+        for rated in range(ratings.starts[user], ratings.starts[user + 1]):
+            item = ratings.columns[rated]
+            deviation = ratings.values[rated] - (levels[user] + items[item])
+            if abs(deviation) < noise:
+                deviation = 0.0
             for here in range(voices.starts[item], voices.starts[item + 1]):
                 target, alike = voices.columns[here], voices.values[here]
                 weighted[place, target] += deviation * alike
