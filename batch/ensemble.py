@@ -10,7 +10,7 @@ from scipy.special import expit
 from batch.blend import Blend, Features, Held, Said, Scale, Weights, features, learn, less_own_mean, table
 from batch.models import PERSONAL, Model, Scores
 from batch.models.baseline import Baseline
-from batch.rank import best_unseen, tie_order
+from batch.rank import best_unseen, tie_places
 from batch.ratings import NO_PAIRS, NOBODY, SCORE_DECIMALS, Bools, Floats, Ints, Pairs, Ratings, Sparse, blocks
 
 if TYPE_CHECKING:  # the compiler behind it loads only where something is fitted
@@ -37,9 +37,9 @@ class Answer:
     said: Floats  # (p,) stars of the cells asked about, nan where the model cannot say
 
 
-def answer(scores: Scores, seen: Sparse, order: Ints, n: int, asked: Pairs) -> Answer:
+def answer(scores: Scores, seen: Sparse, places: Ints, n: int, asked: Pairs) -> Answer:
     """Lists of n and the ratings asked for, out of a model's scores of every film; `seen` is CSR (b, n_items)."""
-    listed = best_unseen(scores.relevance, seen, order, n)
+    listed = best_unseen(scores.relevance, seen, places, n)
     columns = scores.relevance, scores.rating, scores.support
     score, rating, support = (_at(array, listed) for array in columns)
     return Answer(listed, score, rating, support, scores.rating[asked])
@@ -61,7 +61,7 @@ class Ensemble:
     ratings: Ratings
     models: Mapping[str, Model]
     signals: "Signals"
-    order: Ints  # of tied films, (n_items,)
+    places: Ints  # of tied films, (n_items,)
     known: Bools  # films that can be candidates, (n_items,)
     blend: Blend | None
 
@@ -83,7 +83,7 @@ class Ensemble:
                 continue
             scores = model.score(users)
             if name in names:
-                found[name] = answer(scores, seen, self.order, n, asked)
+                found[name] = answer(scores, seen, self.places, n, asked)
             if heard:
                 told[name] = self._said(name, scores, users, cells)
         if blended is not None and pool is not None and tastes is not None:
@@ -103,7 +103,7 @@ class Ensemble:
 
     def _examined(self, users: Ints, held: Ratings | None) -> Examined:
         tastes = self.signals.tastes(users)
-        lists = best_unseen(tastes.promise(self.known), self.ratings.matrix[users], self.order, CANDIDATES)
+        lists = best_unseen(tastes.promise(self.known), self.ratings.matrix[users], self.places, CANDIDATES)
         candidates = Pairs.listed(lists)
         cells = candidates.and_then(NO_PAIRS if held is None else Pairs.stored(held.matrix[users]))
         told = {name: self._said(name, self.models[name].score(users), users, cells) for name in PERSONAL}
@@ -118,13 +118,13 @@ class Ensemble:
         strangers = self.ratings.user_counts()[users] == 0  # to whom nothing can be said
         promised = tastes.promise(self.known)
         promised[strangers] = np.nan
-        candidates = best_unseen(promised, seen, self.order, CANDIDATES)
+        candidates = best_unseen(promised, seen, self.places, CANDIDATES)
         others = np.full((len(users), n), NOBODY)
         short = np.flatnonzero(((candidates != NOBODY).sum(axis=1) < n) & ~strangers)
         if len(short):
             left = tastes.of(short).promise(np.ones(self.ratings.n_items, dtype=np.bool_))
             left[Pairs.listed(candidates[short])] = np.nan
-            others[short] = best_unseen(left, seen[short], self.order, n)
+            others[short] = best_unseen(left, seen[short], self.places, n)
         first, second = Pairs.listed(candidates), Pairs.listed(others)
         cells = first.and_then(second)
         return _Pool(cells, len(first.rows), tastes.promised(cells))
@@ -139,8 +139,7 @@ class Ensemble:
         )
         score = np.concatenate([chances, expit(pool.promised[among:]) - 1.0])  # behind every candidate, below 0
         rows, columns = pool.cells
-        places = np.argsort(self.order)[columns]
-        in_order = np.lexsort((places, -np.round(score, SCORE_DECIMALS), rows))
+        in_order = np.lexsort((self.places[columns], -np.round(score, SCORE_DECIMALS), rows))
         rank = np.arange(len(rows)) - np.searchsorted(rows[in_order], rows[in_order])
         kept, rank = in_order[rank < n], rank[rank < n]
         listed = np.full((len(users), n), NOBODY)
@@ -177,7 +176,7 @@ def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:
 
     signals = fit_signals(ratings, getattr(models["item_item"], "preference", None))
     counts = ratings.item_counts()
-    return Ensemble(ratings, models, signals, tie_order(counts), counts >= LEAST_RATED, None)
+    return Ensemble(ratings, models, signals, tie_places(counts), counts >= LEAST_RATED, None)
 
 
 def learn_weights(ensemble: Ensemble, held: Ratings, relevant_from: float, seed: int, block: int) -> Weights | None:

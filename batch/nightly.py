@@ -33,7 +33,7 @@ from batch.publish import CannotPublishError, RunKey
 from batch.ratings import Ratings, blocks
 from batch.telemetry import peak_mb, progress, run_id, say, step, warn
 
-BLOCK_SHARE = 0.05
+BLOCK_SHARE = 0.055
 """Of the memory, for the users that are scored together, and each core has such a block: larger ones are no faster."""
 BLOCK_ARRAYS = 12
 """Arrays (b, n_items) of doubles that there are at once while a block is scored."""
@@ -167,7 +167,7 @@ def _write(database: Database, config: Config, key: RunKey, ensemble: Ensemble, 
                 for name, answer in said.items():
                     rows[name] += publish.write_lists(connection, key, name, ratings, users, answer)
             advance(len(users))
-    popular = list(islice((item for item in ensemble.order if counts[item]), top_n))
+    popular = list(islice((item for item in ensemble.places.argsort() if counts[item]), top_n))
     with database.writer.begin() as connection:
         publish.write_popular(connection, key, ratings.movie_ids[popular].tolist(), counts[popular].tolist())
     return rows

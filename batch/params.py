@@ -58,7 +58,7 @@ class Neural(Knobs):
     epochs: Count
     """At most this many passes over the ratings."""
     patience: Count
-    """per_movie stops after this many epochs without a better validation error."""
+    """per_movie stops after this many epochs without a better validation error; sooner where the best came early."""
     batch_size: Count
     """Ratings per step of per_movie."""
     device: Literal["auto", "cpu", "cuda"]

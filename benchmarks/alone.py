@@ -19,7 +19,7 @@ from batch.database import open_database
 from batch.load import load
 from batch.models import Model, item_item, user_user
 from batch.params import PRESETS
-from batch.rank import best_unseen, tie_order
+from batch.rank import best_unseen, tie_places
 from batch.ratings import Ints, Ratings
 
 MODELS: dict[str, Any] = {"user_user": user_user, "item_item": item_item}
@@ -69,19 +69,19 @@ def alone(name: str, ratings: Ratings) -> dict[str, float]:
     began = time.perf_counter()
     model: Model = MODELS[name].fit(ratings, getattr(PRESETS["tuned"], name), SEED)
     fitted = time.perf_counter() - began
-    order = tie_order(ratings.item_counts())
+    places = tie_places(ratings.item_counts())
     spent = {"score": 0.0, "rank": 0.0}
-    done = for_some(lambda users: _lists(model, ratings, users, order, spent), ratings.n_users, BLOCK, BUDGET, SEED)
+    done = for_some(lambda users: _lists(model, ratings, users, places, spent), ratings.n_users, BLOCK, BUDGET, SEED)
     share = done["scored"] / ratings.n_users
     scaled = {f"{step}_seconds": seconds / share for step, seconds in spent.items()}
     return {"fit_seconds": fitted, **scaled, **done}
 
 
-def _lists(model: Model, ratings: Ratings, users: Ints, order: Ints, spent: dict[str, float]) -> None:
+def _lists(model: Model, ratings: Ratings, users: Ints, places: Ints, spent: dict[str, float]) -> None:
     began = time.perf_counter()
     relevance = model.score(users).relevance  # (b, n_items)
     scored = time.perf_counter()
-    best_unseen(relevance, ratings.matrix[users], order, N)
+    best_unseen(relevance, ratings.matrix[users], places, N)
     spent["score"] += scored - began
     spent["rank"] += time.perf_counter() - scored
 

@@ -3,7 +3,8 @@
     python benchmarks/loops.py 10m    # 1m: seconds; 25m: five minutes to make the ratings
 
 The sums for one group of users, as many as fill a register, on two threads: in the compiler's own terms against a plain
-loop, and in singles against doubles. Each is the median of several rounds in which both take turns.
+loop, films by fame against films by key, and singles against doubles. Each is the median of several rounds in which
+both take turns.
 """
 
 import argparse
@@ -14,9 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numba import njit
 
-from batch.models import user_user
-from batch.models.kernels import LANE_BYTES, Cells, _frozen, _speak
-from batch.params import PRESETS
+from batch.models.baseline import fit_baseline
+from batch.models.kernels import LANE_BYTES, Cells, _frozen, _lined_up, _speak, cells, talk_of
 from shapes import SHAPES, in_memory
 
 SEED, ROUNDS, THREADS = 20261123, 7, 2
@@ -27,7 +27,7 @@ Work = Callable[[], object]
 def in_lanes(voices, talk, said):  # type: ignore[no-untyped-def]
     """What `kernels._heard` does once it has the similarities."""
     for speaker in range(len(voices)):
-        _speak(voices, speaker, talk.columns, talk.values, talk.starts[speaker], talk.starts[speaker + 1], said)
+        _speak(voices[speaker], talk.columns, talk.values, talk.starts[speaker], talk.starts[speaker + 1], said)
 
 
 @njit(nogil=True, error_model="numpy")
@@ -46,7 +46,7 @@ def for_a_group(loop: Callable[..., None], talk: Cells, n_users: int, n_items: i
     """The sums of one group of users on each thread, and how many users that are."""
     lanes = LANE_BYTES // talk.values.itemsize
     voices = np.random.default_rng(SEED).random((n_users, lanes)).astype(talk.values.dtype)
-    said = [np.zeros((n_items, 2 * lanes), talk.values.dtype) for _ in range(THREADS)]
+    said = [_lined_up(n_items, 2 * lanes, talk.values.dtype) for _ in range(THREADS)]
 
     def work() -> object:
         with ThreadPoolExecutor(THREADS) as pool:
@@ -75,15 +75,14 @@ def main() -> None:
     parser.add_argument("shape", choices=SHAPES, nargs="?", default="1m")
     shape = SHAPES[parser.parse_args().shape]
     ratings = in_memory(shape, SEED)
-    model = user_user.fit(ratings, PRESETS["tuned"].user_user, SEED)
-    talk = model.talk
-    singles, doubles = (
-        _frozen(Cells(talk.starts, talk.columns, talk.values.astype(kind))) for kind in (np.float32, np.float64)
-    )
+    off = fit_baseline("bias", ratings).deviations(ratings)
+    singles, doubles = (_frozen(talk_of(off, single=single).deviations) for single in (True, False))
+    by_key = _frozen(cells(off.astype(np.float32)))
     size = shape.n_users, shape.n_items
     best = for_a_group(in_lanes, singles, *size)
-    print(f"{ratings.n_ratings:,} ratings, {THREADS} threads; times as long as in lanes and singles:")
+    print(f"{ratings.n_ratings:,} ratings, {THREADS} threads; times as long as in lanes, by fame, in singles:")
     print(f"a plain loop: {ratio(best, for_a_group(plain, singles, *size)):.1f}")
+    print(f"films by key, not by fame: {ratio(best, for_a_group(in_lanes, by_key, *size)):.1f}")
     print(f"in doubles: {ratio(best, for_a_group(in_lanes, doubles, *size)):.1f}")
 
 

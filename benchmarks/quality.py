@@ -38,7 +38,7 @@ from batch.models import Model
 from batch.models.baseline import Baseline
 from batch.nightly import ingest_settings
 from batch.params import PRESETS
-from batch.rank import tie_order
+from batch.rank import tie_places
 from batch.ratings import Ints, Pairs, Ratings
 from batch.sample import write_sample
 from peers import PEERS, Peer
@@ -71,9 +71,9 @@ class Alone:
 
     def answers(self, names: Sequence[str], users: Ints, n: int, asked: Pairs) -> dict[str, Answer]:
         """Its lists for these users, (b,), and its ratings of the cells asked about."""
-        order = tie_order(self.ratings.item_counts())
+        places = tie_places(self.ratings.item_counts())
         scores, seen = self.model.score(users), self.ratings.matrix[users]
-        return {name: answer(scores, seen, order, n, asked) for name in names if name == self.name}
+        return {name: answer(scores, seen, places, n, asked) for name in names if name == self.name}
 
     def baseline(self, _name: str) -> Baseline:
         """mu + b_u + b_i."""

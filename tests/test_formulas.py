@@ -12,7 +12,7 @@ from batch.models import Model, item_item, user_user
 from batch.models.baseline import fit_baseline
 from batch.models.similarity import profiles, sparse_similarities
 from batch.params import ItemNeighbourhood
-from batch.rank import best_unseen, tie_order
+from batch.rank import best_unseen, tie_places
 from batch.ratings import Ratings, blocks
 from reference import (
     Floats,
@@ -126,7 +126,7 @@ def test_every_cell_and_every_list(data: str, name: str, similarity: str, baseli
     counts = [len(column) for column in turned(lines, ratings.n_items)]
     relevance = rating + weight * np.log(1 + support)
     lists = [filled_up(best(relevance[user], lines[user], counts, N), N) for user in range(ratings.n_users)]
-    listed = best_unseen(found_relevance, ratings.matrix, tie_order(ratings.item_counts()), N)
+    listed = best_unseen(found_relevance, ratings.matrix, tie_places(ratings.item_counts()), N)
     assert listed.tolist() == lists
 
 
@@ -170,7 +170,7 @@ def test_single_precision(similarity: str, variant: str, monkeypatch: pytest.Mon
     exact = user_user.fit(ratings, params, 0)
     monkeypatch.setattr(user_user, "SINGLE_FROM", 0)
     found = user_user.fit(ratings, params, 0)
-    assert [type(model.talk.values[0]) for model in (exact, found)] == [np.float64, np.float32]  # noqa: PD011
+    assert [type(model.talk.deviations.values[0]) for model in (exact, found)] == [np.float64, np.float32]  # noqa: PD011
     for single, double in zip(everyone(found, ratings), everyone(exact, ratings), strict=True):
         np.testing.assert_allclose(single, double, rtol=1e-5, atol=1e-5)
 

@@ -12,7 +12,7 @@ from batch.evaluate import evaluate
 from batch.models import PERSONAL, REFERENCE, Model, fit
 from batch.models.interpolation import preferring
 from batch.params import PRESETS, Models
-from batch.rank import best_unseen, tie_order
+from batch.rank import best_unseen, tie_places
 from batch.ratings import Ratings
 from reference import Floats, random_stars, ratings_of
 
@@ -140,7 +140,7 @@ def test_popular_predicts_no_stars(ratings: Ratings) -> None:
 def test_seen_films_are_never_listed(case: str, n: int, ratings: Ratings) -> None:
     """No list holds a film that its user rated, names one twice, or leaves out one that can be said."""
     scores = fitted(case, ratings).score(np.arange(ratings.n_users))
-    listed = best_unseen(scores.relevance, ratings.matrix, tie_order(ratings.item_counts()), n)
+    listed = best_unseen(scores.relevance, ratings.matrix, tie_places(ratings.item_counts()), n)
     seen = ratings.matrix.toarray() > 0  # (n_users, n_items)
     for user, columns in enumerate(listed.tolist()):
         films = [column for column in columns if column >= 0]
@@ -178,7 +178,7 @@ def test_two_tastes_are_told_apart(name: str, preset: str, n: int) -> None:
     """Where users have one of two tastes, each is recommended the unseen film of their own before the other's."""
     ratings, withheld = two_tastes(n)
     scores = fit(name, ratings, getattr(PRESETS[preset], name), 0).score(np.arange(2 * n))
-    listed = best_unseen(scores.relevance, ratings.matrix, tie_order(ratings.item_counts()), 2)
+    listed = best_unseen(scores.relevance, ratings.matrix, tie_places(ratings.item_counts()), 2)
     liked_first = [[user, (user + n) % (2 * n)] for user in range(2 * n)]  # film k of the own taste, then of the other
     assert withheld[np.arange(2 * n)[:, None], liked_first].all()
     assert listed.tolist() == liked_first
@@ -232,7 +232,7 @@ def test_degenerate_data(data: str, case: str) -> None:
     with no_numeric_surprises():
         model = fitted(case, ratings)
         scores = model.score(np.arange(ratings.n_users))
-        listed = best_unseen(scores.relevance, ratings.matrix, tie_order(ratings.item_counts()), 5)
+        listed = best_unseen(scores.relevance, ratings.matrix, tie_places(ratings.item_counts()), 5)
     for field in dataclasses.fields(scores):
         assert getattr(scores, field.name).shape == ratings.matrix.shape
         assert not np.isinf(getattr(scores, field.name)).any()

@@ -188,7 +188,7 @@ def test_integrity_cannot_be_forced(database: Database, tmp_path: Path, monkeypa
     fill(database, tmp_path)
     seen_too = ensemble.best_unseen
     monkeypatch.setattr(
-        ensemble, "best_unseen", lambda score, seen, order, n: seen_too(score, csr_array(seen.shape), order, n)
+        ensemble, "best_unseen", lambda score, seen, places, n: seen_too(score, csr_array(seen.shape), places, n)
     )
     outcome = night(database, tmp_path, Order(TODAY, force=True))
     assert outcome.status == "rejected"

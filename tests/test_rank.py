@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch.rank import best_unseen, tie_order
+from batch.rank import best_unseen, tie_places
 from batch.ratings import Floats, Ratings
 from reference import best, filled_up, lines_of, ratings_of
 
@@ -20,7 +20,7 @@ def lists(relevance: list[list[float]], counts: list[int], n: int, ratings: Rati
     """The lists of users who have seen what they rated; nothing, unless ratings are given."""
     scores = np.array(relevance, dtype=np.float64).reshape(len(relevance), len(counts))  # (b, n_items)
     seen = (ratings or nobody_rated(*scores.shape)).matrix
-    found: list[list[int]] = best_unseen(scores, seen, tie_order(np.array(counts, dtype=np.int64)), n).tolist()
+    found: list[list[int]] = best_unseen(scores, seen, tie_places(np.array(counts, dtype=np.int64)), n).tolist()
     return found
 
 
@@ -29,9 +29,9 @@ def test_highest_first() -> None:
     assert lists([[1.0, 3.0, 2.0], [-1.0, -3.0, -2.0]], [0, 0, 0], 3) == [[1, 2, 0], [0, 2, 1]]
 
 
-def test_tie_order() -> None:
+def test_tie_places() -> None:
     """Tied films are listed by rating count, most first, then by key."""
-    assert tie_order(np.array([2, 5, 0, 5, 2, 0])).tolist() == [1, 3, 0, 4, 2, 5]
+    assert tie_places(np.array([2, 5, 0, 5, 2, 0])).tolist() == [2, 0, 4, 1, 3, 5]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_length_of_a_list(n: int) -> None:
 @pytest.mark.parametrize(("b", "n_items"), [(0, 4), (3, 0), (0, 0)])
 def test_nobody_and_nothing(b: int, n_items: int) -> None:
     """No users give no lists, and no films give lists of empty places."""
-    found = best_unseen(np.zeros((b, n_items)), nobody_rated(b, n_items).matrix, tie_order(np.zeros(n_items, int)), 5)
+    found = best_unseen(np.zeros((b, n_items)), nobody_rated(b, n_items).matrix, tie_places(np.zeros(n_items, int)), 5)
     assert found.shape == (b, 5)
     assert found.tolist() == [[-1] * 5] * b
 
@@ -85,7 +85,7 @@ def test_input_is_untouched() -> None:
     """Ranking changes neither the scores nor the ratings."""
     scores, seen = np.array([[3.0, 1.0, NAN]]), ratings_of([[NAN, 5.0, NAN]])  # (1, 3) both
     before = scores.tobytes(), seen.matrix.data.tobytes(), seen.matrix.indices.tobytes()
-    best_unseen(scores, seen.matrix, tie_order(seen.item_counts()), 2)
+    best_unseen(scores, seen.matrix, tie_places(seen.item_counts()), 2)
     assert (scores.tobytes(), seen.matrix.data.tobytes(), seen.matrix.indices.tobytes()) == before
 
 
@@ -109,7 +109,7 @@ def cases(draw: st.DrawFn) -> tuple[Floats, Ratings, list[int], int]:
 def test_any_list_is_the_slow_one(case: tuple[Floats, Ratings, list[int], int]) -> None:
     """Whatever the scores, counts, seen films and length, the list is that of sorting all unseen films."""
     scores, seen, counts, n = case
-    found = best_unseen(scores, seen.matrix, tie_order(np.array(counts, dtype=np.int64)), n)
+    found = best_unseen(scores, seen.matrix, tie_places(np.array(counts, dtype=np.int64)), n)
     slow = [filled_up(best(row, line, counts, n), n) for row, line in zip(scores, lines_of(seen), strict=True)]
     assert found.shape == (len(scores), n)
     assert found.tolist() == slow

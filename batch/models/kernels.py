@@ -12,6 +12,7 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from scipy import sparse
 
 from batch.compiled import compiled, in_parts, inner, read_only
 from batch.models.baseline import NOISE as NO_DEVIATION
@@ -45,13 +46,13 @@ class Cells(NamedTuple):
     values: Floats  # (n_cells,)
 
 
-def cells(matrix: Sparse, single: bool = False) -> Cells:
-    """The cells of a CSR matrix. They cannot be written to: the model that holds them is frozen."""
+def cells(matrix: Sparse) -> Cells:
+    """The cells of a CSR matrix, in singles if it has those. They cannot be written to: models are frozen."""
     return _frozen(
         Cells(
             matrix.indptr.astype(np.int64, copy=False),
             matrix.indices.astype(np.int32, copy=False),
-            matrix.data.astype(np.float32 if single else np.float64, copy=False),
+            matrix.data if matrix.dtype == np.float32 else matrix.data.astype(np.float64, copy=False),
         )
     )
 
@@ -59,6 +60,25 @@ def cells(matrix: Sparse, single: bool = False) -> Cells:
 def _frozen(given: Cells) -> Cells:
     """The same cells under the one type that loops are compiled for, also where they come from another process."""
     return Cells(*(read_only(array) for array in given))
+
+
+class Talk(NamedTuple):
+    """What every user has to say, films by fame: the sums that most is added to lie together, and stay in the cache."""
+
+    deviations: Cells  # d = r - b, in doubles or singles, (n_users, n_items)
+    places: Ints  # (n_items,) the column of each film in it
+
+
+def talk_of(deviations: Sparse, *, single: bool) -> Talk:
+    """Of deviations, CSR (n_users, n_items), films in order of key."""
+    by_fame = np.argsort(-np.bincount(deviations.indices, minlength=deviations.shape[1]), kind="stable")
+    places = np.empty_like(by_fame)
+    places[by_fame] = np.arange(len(by_fame))
+    columns = places.astype(deviations.indices.dtype)[deviations.indices]
+    values = deviations.data.astype(np.float32 if single else np.float64)
+    moved = sparse.csr_array((values, columns, deviations.indptr), shape=deviations.shape)
+    moved.sort_indices()
+    return Talk(cells(moved), places)
 
 
 class Likeness(NamedTuple):
@@ -76,6 +96,7 @@ _CELLS = types.NamedTuple([_INTS, _COLUMNS, _FLOATS], Cells)
 _SINGLE_CELLS = types.NamedTuple([_INTS, _COLUMNS, _SINGLES], Cells)
 _LIKENESS = types.NamedTuple([types.int64, types.float64, types.int64], Likeness)
 _BLOCK = types.float64[:, ::1]
+_ALIKE = _INTS, _CELLS, _CELLS, _FLOATS, _LIKENESS
 
 
 def neighbours(rows: Cells, columns: Cells, squares: Floats, like: Likeness) -> Cells:
@@ -96,18 +117,25 @@ def neighbours(rows: Cells, columns: Cells, squares: Floats, like: Likeness) -> 
 
 
 def heard(
-    rows: Cells, columns: Cells, squares: Floats, like: Likeness, talk: Cells, users: Ints, n_items: int
+    rows: Cells, columns: Cells, squares: Floats, like: Likeness, talk: Talk, users: Ints
 ) -> tuple[Floats, Floats]:
     """sum over v of s_uv d_vi, and of |s_uv|, for these users, (b,): both (b, n_items).
 
-    The first four are as for `neighbours`, of users; `talk` are the deviations d, in doubles or singles. With `like.k`
-    the k highest s > 0 of each user speak; of equals the first users. Similarities are made for a few users at a time
-    and forgotten: all of them would be n_users^2 numbers.
+    The first four are as for `neighbours`, of users. With `like.k` the k highest s > 0 of each user speak; of equals
+    the first users. Similarities are made for a few users at a time and forgotten: all would be n_users^2 numbers.
     """
+    n_users, n_items = len(squares), len(talk.places)
     weighted, support = np.empty((len(users), n_items)), np.empty((len(users), n_items))
-    given = users.astype(np.int64), *map(_frozen, (rows, columns)), read_only(squares), like, _frozen(talk)
-    lanes = LANE_BYTES // talk.values.itemsize
-    in_parts(lambda start, stop: _heard(start, stop, *given, weighted, support), len(users), lanes)
+    said = _frozen(talk.deviations)
+    given = users.astype(np.int64), *map(_frozen, (rows, columns)), read_only(squares), like
+    precision = said.values.dtype
+    lanes = LANE_BYTES // precision.itemsize
+
+    def listen(start: int, stop: int) -> None:
+        scratch = np.empty((lanes, n_users), precision), _lined_up(n_items, 2 * lanes, precision)
+        _heard(start, stop, *given, said, read_only(talk.places), *scratch, weighted, support)
+
+    in_parts(listen, len(users), lanes)
     return weighted, support
 
 
@@ -119,6 +147,14 @@ def recalled(users: Ints, ratings: Cells, baseline: Baseline, voices: Cells) -> 
     given = users.astype(np.int64), _frozen(ratings), *expected, _frozen(voices)
     in_parts(lambda start, stop: _recalled(start, stop, *given, weighted, support), len(users), ROWS_A_PART)
     return weighted, support
+
+
+def _lined_up(n_rows: int, n_columns: int, precision: Any) -> Any:
+    """Zeros whose first byte is the first of a line of the cache: no row of a register lies in two lines."""
+    row_bytes = n_columns * precision.itemsize
+    raw = np.zeros(n_rows * row_bytes + LANE_BYTES, dtype=np.uint8)
+    first = -raw.ctypes.data % LANE_BYTES
+    return raw[first : first + n_rows * row_bytes].view(precision).reshape(n_rows, n_columns)
 
 
 @inner
@@ -238,14 +274,14 @@ def _neighbours(start, stop, rows, columns, squares, like, starts, found, values
 
 
 @intrinsic
-def _speak(_context, voices, _speaker, columns, values, _start, _stop, said):  # type: ignore[no-untyped-def]
-    """For each of the speaker's cells: said[column] += [value * voice, |voice|], voice being voices[speaker].
+def _speak(_context, voice, columns, values, _start, _stop, said):  # type: ignore[no-untyped-def]
+    """For each of one speaker's cells: said[column] += [value * voice, |voice|].
 
-    `voices` is (m, lanes), `said` (n, 2 lanes). Written in the compiler's own terms because its loops do not see that
+    `voice` is (lanes,), `said` (n, 2 lanes). Written in the compiler's own terms because its loops do not see that
     the arrays are apart, and take three times as long.
     """
-    number = ir.DoubleType() if voices.dtype == types.float64 else ir.FloatType()
-    bits = voices.dtype.bitwidth
+    number = ir.DoubleType() if voice.dtype == types.float64 else ir.FloatType()
+    bits = voice.dtype.bitwidth
     lanes = 8 * LANE_BYTES // bits
     vector, index, short = ir.VectorType(number, lanes), ir.IntType(64), ir.IntType(32)
     kind = f"v{lanes}f{bits}"
@@ -263,49 +299,50 @@ def _speak(_context, voices, _speaker, columns, values, _start, _stop, said):  #
             )
 
         align, blank = bits // 8, ir.Constant(vector, ir.Undefined)
-        voice = builder.load(at(data(0), builder.mul(arguments[1], index(lanes))), align=align)
+        voice = builder.load(at(data(0), index(0)), align=align)
         loudness = builder.call(known("fabs", 1), [voice])
-        with cgutils.for_range_slice(builder, arguments[4], arguments[5], index(1), intp=index) as (here, _):
-            column = builder.zext(builder.load(builder.gep(data(2), [here])), index)
-            value = builder.insert_element(blank, builder.load(builder.gep(data(3), [here])), short(0))
+        with cgutils.for_range_slice(builder, arguments[3], arguments[4], index(1), intp=index) as (here, _):
+            column = builder.zext(builder.load(builder.gep(data(1), [here])), index)
+            value = builder.insert_element(blank, builder.load(builder.gep(data(2), [here])), short(0))
             spread = builder.shuffle_vector(value, blank, ir.Constant(ir.VectorType(short, lanes), [0] * lanes))
-            weighted = at(data(6), builder.mul(column, index(2 * lanes)))
-            support = at(data(6), builder.add(builder.mul(column, index(2 * lanes)), index(lanes)))
+            weighted = at(data(5), builder.mul(column, index(2 * lanes)))
+            support = at(data(5), builder.add(builder.mul(column, index(2 * lanes)), index(lanes)))
             before = builder.load(weighted, align=align)
             builder.store(builder.call(known("fmuladd", 3), [spread, voice, before]), weighted, align=align)
             builder.store(builder.fadd(builder.load(support, align=align), loudness), support, align=align)
         return context.get_dummy_value()
 
-    return types.void(voices, types.int64, columns, values, types.int64, types.int64, said), generate
+    return types.void(voice, columns, values, types.int64, types.int64, said), generate
 
 
 @compiled(
     *(
-        (types.int64, types.int64, _INTS, _CELLS, _CELLS, _FLOATS, _LIKENESS, talk, _BLOCK, _BLOCK)
-        for talk in (_CELLS, _SINGLE_CELLS)
+        (types.int64, types.int64, *_ALIKE, talk, _INTS, number[:, ::1], number[:, ::1], _BLOCK, _BLOCK)
+        for talk, number in ((_CELLS, types.float64), (_SINGLE_CELLS, types.float32))
     )
 )
-def _heard(start, stop, users, rows, columns, squares, like, talk, weighted, support):  # type: ignore[no-untyped-def]
-    """For one group of users, as many as there are lanes or fewer."""
-    m, n_items, lanes = len(squares), weighted.shape[1], LANE_BYTES // talk.values.itemsize
+def _heard(start, stop, users, rows, columns, squares, like, talk, places, alike, said, weighted, support):  # type: ignore[no-untyped-def]
+    """For one group of users, as many as there are lanes or fewer. `alike` is (lanes, m); `said` is 0 before."""
+    lanes, m = alike.shape
     sums, s, rounded = np.zeros((m, like.kind)), np.empty(m), np.empty(m + 1)
-    voices, said = np.zeros((m, lanes), talk.values.dtype), np.zeros((n_items, 2 * lanes), talk.values.dtype)
     for lane in range(stop - start):
         _compare(users[start + lane], rows, columns, squares, like, sums, s)
         if like.k != ALL:
             _keep_strongest(s, like.k, rounded)
         for other in range(m):
-            voices[other, lane] = s[other]
+            alike[lane, other] = s[other]
+    voice = np.zeros(lanes, talk.values.dtype)
     for other in range(m):
         loudest = 0.0
-        for lane in range(lanes):
-            loudest = max(loudest, abs(voices[other, lane]))
-        if loudest > 0:
-            _speak(voices, other, talk.columns, talk.values, talk.starts[other], talk.starts[other + 1], said)
-    for item in range(n_items):
         for lane in range(stop - start):
-            weighted[start + lane, item] = said[item, lane]
-            support[start + lane, item] = said[item, lanes + lane]
+            voice[lane] = alike[lane, other]
+            loudest = max(loudest, abs(alike[lane, other]))
+        if loudest > 0:
+            _speak(voice, talk.columns, talk.values, talk.starts[other], talk.starts[other + 1], said)
+    for item in range(len(places)):
+        for lane in range(stop - start):
+            weighted[start + lane, item] = said[places[item], lane]
+            support[start + lane, item] = said[places[item], lanes + lane]
 
 
 @compiled((types.int64, types.int64, _INTS, _CELLS, _FLOATS, _FLOATS, types.float64, _CELLS, _BLOCK, _BLOCK))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from batch.ratings import Floats, Ints, Ratings
 
 HELD_BACK = 0.1
 """Share of the fitting ratings kept aside to know when to stop."""
+AT_LEAST = 5
+"""Epochs that a training waits for a better one. Where the best came early it waits no longer than that took."""
 SHARED = 0.1
 """Of the learning rate, for the layer that all users share: as fast as a user's own, it overfits in two epochs."""
 LEARNERS = 2000
@@ -77,12 +80,14 @@ def _train(run: "_Training") -> dict[str, Floats]:
     second runs that best number of epochs over all ratings. The penalty is spread over the steps of an epoch, so that
     its strength in ratings' worth is the same for a hundred ratings as for a million.
     """
-    shuffled, n_held = _shuffled(len(run.wanted), run.seed)
-    shuffled = shuffled.to(run.wanted.device)
+    order, n_held = _shuffled(len(run.ratings.wanted), run.seed)
+    shuffled = run.ratings.at(order)
     with _one_thread(), torch.no_grad():
-        _, best = run.train(shuffled[n_held:], shuffled[:n_held] if n_held else shuffled, run.params.epochs)
-        trained, _ = run.train(shuffled, None, best)
-    return {name: weight.double().cpu().numpy() for name, weight in trained.items()}
+        held = shuffled.at(slice(n_held)) if n_held else shuffled
+        _, best = run.train(shuffled.at(slice(n_held, None)), held, run.params.epochs)
+        layers, _ = run.train(shuffled, None, best)
+    shared, own = (layer.double().cpu().numpy() for layer in layers)
+    return {"W1": shared[:, :-1], "b1": shared[:, -1], "W2": own[:, :-1], "b2": own[:, -1]}
 
 
 def _shuffled(n_ratings: int, seed: int) -> tuple[Tensor, int]:
@@ -102,94 +107,109 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class _Cells(NamedTuple):
+    """Ratings, (k,) each: whose, of what, and what is to be learnt of them."""
+
+    users: Tensor
+    items: Tensor
+    wanted: Tensor
+
+    def at(self, places: Tensor | slice) -> "_Cells":
+        """Some of them, in that order."""
+        return _Cells(*(column[places] for column in self))
+
+    def parts(self, size: int) -> Iterator["_Cells"]:
+        """All of them, so many at a time."""
+        return map(_Cells._make, zip(*(column.split(size) for column in self), strict=True))  # type: ignore[no-untyped-call]
+
+
+class _Layers(NamedTuple):
+    """The weights, with the level that is added to each output as the last column."""
+
+    shared: Tensor  # W1 and b1, (hidden, n_genres + 1)
+    own: Tensor  # W2 and b2, (n_users, hidden + 1)
+
+
 class _Training:
     """The ratings as tensors, and where training starts, for one training after another."""
 
     def __init__(
         self, ratings: Ratings, learners: Ints, targets: Floats, params: Neural, seed: int, device: torch.device
     ) -> None:
-        self.genres = torch.from_numpy(ratings.genres).float().to(device)  # (n_items, n_genres)
+        levelled = np.hstack([ratings.genres, np.ones((ratings.n_items, 1))])
+        self.genres = torch.from_numpy(levelled).float().to(device)  # (n_items, n_genres + 1)
         rows = np.repeat(np.arange(len(learners)), ratings.user_counts()[learners])  # (n_ratings,)
-        self.users = torch.from_numpy(rows).to(device)
-        self.items = torch.from_numpy(ratings.matrix.indices.astype(np.int64)).to(device)
-        self.wanted = torch.from_numpy(targets).float().to(device)
+        columns = rows, ratings.matrix.indices.astype(np.int64), targets.astype(np.float32)
+        self.ratings = _Cells(*(torch.from_numpy(column).to(device) for column in columns))
         self.n_users, self.params, self.seed = len(learners), params, seed
 
-    def start(self, random: torch.Generator) -> dict[str, Tensor]:
+    def start(self, random: torch.Generator) -> _Layers:
         """W1 with orthonormal columns (or rows), so that at first no genre is louder than another; little else."""
-        n_genres, hidden = self.genres.shape[1], self.params.hidden
+        n_genres, hidden = self.genres.shape[1] - 1, self.params.hidden
         tall = torch.randn(max(hidden, n_genres), min(hidden, n_genres), generator=random)
         axes, _ = torch.linalg.qr(tall)
-        weights = {
-            "W1": (axes if hidden >= n_genres else axes.T).contiguous(),  # (hidden, n_genres)
-            "b1": torch.zeros(hidden),
-            "W2": torch.randn(self.n_users, hidden, generator=random) * 0.01,
-            "b2": torch.zeros(self.n_users),
-        }
-        return {name: weight.to(self.genres.device) for name, weight in weights.items()}
+        shared = torch.hstack([axes if hidden >= n_genres else axes.T, torch.zeros(hidden, 1)])
+        own = torch.randn(self.n_users, hidden, generator=random) * 0.01
+        own = torch.hstack([own, torch.zeros(self.n_users, 1)])
+        return _Layers(shared.to(self.genres.device), own.to(self.genres.device))
 
-    def train(self, fitting: Tensor, judged: Tensor | None, epochs: int) -> tuple[dict[str, Tensor], int]:
+    def train(self, fitting: _Cells, judged: _Cells | None, epochs: int) -> tuple[_Layers, int]:
         """Weights after training on these ratings, and the epoch, from 1, after which `judged` were predicted best."""
-        random = torch.Generator().manual_seed(self.seed)
-        weights = self.start(random)
-        adam = _Adam(weights, self.params, 2 * self.params.weight_decay / max(len(fitting), 1))
+        random, n_ratings = torch.Generator().manual_seed(self.seed), len(fitting.wanted)
+        layers = self.start(random)
+        adam = _Adam(layers, self.params, 2 * self.params.weight_decay / max(n_ratings, 1))
         best, best_error = 1, float("inf")
-        for epoch in range(1, epochs + 1 if len(fitting) else 1):
-            order = torch.randperm(len(fitting), generator=random).to(fitting.device)
-            for rows in fitting[order].split(self.params.batch_size):  # type: ignore[no-untyped-call]
-                adam.step(weights, self.gradients(weights, rows))
+        for epoch in range(1, epochs + 1 if n_ratings else 1):
+            order = torch.randperm(n_ratings, generator=random).to(fitting.wanted.device)
+            for cells in fitting.at(order).parts(self.params.batch_size):
+                adam.step(layers, self.gradients(layers, cells))
             if judged is None:
                 continue
-            error = float((self.missed(weights, judged)[0] ** 2).mean())
+            error = float((self.missed(layers, judged)[0] ** 2).mean())
             if error < best_error:
                 best, best_error = epoch, error
-            elif epoch - best >= self.params.patience:
+            elif epoch - best >= min(self.params.patience, max(best, AT_LEAST)):
                 break
-        return weights, best
+        return layers, best
 
-    def missed(self, weights: Mapping[str, Tensor], rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """How far the network is off these ratings, (rows,), and, of each, x, h and the user's row of W2."""
-        x = self.genres[self.items[rows]]  # (rows, n_genres)
-        hidden = torch.addmm(weights["b1"], x, weights["W1"].T)  # (rows, hidden)
+    def missed(self, layers: _Layers, cells: _Cells) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """How far the network is off these ratings, (k,), and, of each, x, h and the user's row."""
+        x = self.genres[cells.items]  # (k, n_genres + 1)
+        hidden = x @ layers.shared.T  # (k, hidden)
         if self.params.activation == "relu":
             hidden = torch.relu(hidden)
-        users = self.users[rows]
-        own = weights["W2"][users]  # (rows, hidden)
-        return (own * hidden).sum(1) + weights["b2"][users] - self.wanted[rows], x, hidden, own
+        own = layers.own[cells.users]  # (k, hidden + 1)
+        return (own[:, :-1] * hidden).sum(1) + own[:, -1] - cells.wanted, x, hidden, own
 
-    def gradients(self, weights: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+    def gradients(self, layers: _Layers, cells: _Cells) -> _Layers:
         """Of the mean squared error over these ratings; by hand, as finding them costs torch more than they do."""
-        off, x, hidden, own = self.missed(weights, rows)
-        slope = off * (2 / len(rows))  # (rows,)
-        users, below = self.users[rows], slope[:, None] * own  # (rows,), (rows, hidden)
+        off, x, hidden, own = self.missed(layers, cells)
+        slope = (off * (2 / len(off)))[:, None]  # (k, 1)
+        below = slope * own[:, :-1]  # (k, hidden)
         if self.params.activation == "relu":
             below = below * (hidden > 0)
-        return {
-            "W1": below.T @ x,
-            "b1": below.sum(0),
-            "W2": torch.zeros_like(weights["W2"]).index_add_(0, users, slope[:, None] * hidden),
-            "b2": torch.zeros_like(weights["b2"]).index_add_(0, users, slope),
-        }
+        above = torch.hstack([slope * hidden, slope])  # (k, hidden + 1)
+        return _Layers(below.T @ x, torch.zeros_like(layers.own).index_add_(0, cells.users, above))
 
 
 class _Adam:
     """Adam's memory of one training. Torch's optimiser classes load a compiler, which takes longer than a training."""
 
-    def __init__(self, weights: Mapping[str, Tensor], params: Neural, decay: float) -> None:
-        self.rates = {"W1": SHARED, "b1": SHARED, "W2": 1.0, "b2": 1.0}
-        self.decays = {"W1": decay, "b1": 0.0, "W2": decay, "b2": 0.0}
-        self.rate = params.learning_rate
-        self.means = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        self.squares = {name: torch.zeros_like(weight) for name, weight in weights.items()}
-        self.steps = {name: torch.zeros((), device=weight.device) for name, weight in weights.items()}
+    def __init__(self, layers: _Layers, params: Neural, decay: float) -> None:
+        self.rates = SHARED * params.learning_rate, params.learning_rate
+        # (hidden or n_genres, + 1) each; levels are free
+        self.decays = [torch.tensor([decay] * (layer.shape[1] - 1) + [0.0], device=layer.device) for layer in layers]
+        self.means, self.squares = ([torch.zeros_like(layer) for layer in layers] for _ in range(2))
+        self.steps = [torch.zeros((), device=layer.device) for layer in layers]
 
-    def step(self, weights: Mapping[str, Tensor], gradients: Mapping[str, Tensor]) -> None:
+    def step(self, layers: _Layers, gradients: _Layers) -> None:
         """Move the weights, in place."""
-        for name, weight in weights.items():
+        for place, (layer, gradient) in enumerate(zip(layers, gradients, strict=True)):
+            gradient.addcmul_(layer, self.decays[place])
             adam(
-                [weight], [gradients[name]], [self.means[name]], [self.squares[name]], [], [self.steps[name]],
-                fused=True, amsgrad=False, beta1=0.9, beta2=0.999, lr=self.rates[name] * self.rate,
-                weight_decay=self.decays[name], eps=1e-8, maximize=False,
+                [layer], [gradient], [self.means[place]], [self.squares[place]], [], [self.steps[place]],
+                fused=True, amsgrad=False, beta1=0.9, beta2=0.999, lr=self.rates[place],
+                weight_decay=0.0, eps=1e-8, maximize=False,
             )  # fmt: skip
 
 

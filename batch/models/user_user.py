@@ -6,7 +6,7 @@ from typing import Any
 
 from batch.models import Scores
 from batch.models.baseline import Baseline, fit_baseline
-from batch.models.kernels import Cells, cells, heard
+from batch.models.kernels import Talk, heard, talk_of
 from batch.models.neighbourhood import predict
 from batch.models.similarity import Profiles, profiles
 from batch.params import Neighbourhood
@@ -23,14 +23,14 @@ class UserUser:
 
     baseline: Baseline
     users: Profiles  # (n_users, n_items)
-    talk: Cells  # deviations r - b, (n_users, n_items)
+    talk: Talk
     params: Neighbourhood
 
     def score(self, users: Ints) -> Scores:
         """Score every item for these users, (b,); similarities are made for a few of them and forgotten."""
         known = self.users
         weighted, support = heard(
-            known.rows, known.columns, known.squares, known.like, self.talk, users, len(self.baseline.item)
+            known.rows, known.columns, known.squares, known.like, self.talk, users
         )  # (b, n_items) each
         return predict(self.baseline, users, weighted, support, self.params)
 
@@ -45,5 +45,5 @@ def fit(ratings: Ratings, params: Neighbourhood, seed: int) -> UserUser:  # noqa
     deviations = baseline.deviations(ratings)
     compared = deviations if params.similarity == "adjusted_cosine" else ratings.matrix
     single = ratings.n_users * ratings.n_ratings >= SINGLE_FROM
-    talk = cells(deviations, single=single)
+    talk = talk_of(deviations, single=single)
     return UserUser(baseline, profiles(compared, compared.T.tocsr(), params), talk, params)
