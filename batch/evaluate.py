@@ -1,6 +1,7 @@
 """Ratings -> how well each model predicts what it was not shown."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -140,8 +141,17 @@ def _learnt(
 
 
 def fit_all(ratings: Ratings, params: Models, seed: int) -> dict[str, Model]:
-    """Every model and baseline, fitted."""
-    return {name: fit(name, ratings, getattr(params, name, None), seed) for name in (*PERSONAL, *REFERENCE)}
+    """Every model and baseline, fitted: the network, which keeps one core busy at most, beside the others."""
+
+    def one(name: str) -> Model:
+        return fit(name, ratings, getattr(params, name, None), seed)
+
+    names = (*PERSONAL, *REFERENCE)
+    with ThreadPoolExecutor(1) as beside:
+        network = beside.submit(one, "neural")
+        found = {name: one(name) for name in names if name != "neural"}
+        found["neural"] = network.result()  # what it raises is raised here
+    return {name: found[name] for name in names}
 
 
 class Scorer(Protocol):

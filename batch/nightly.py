@@ -37,6 +37,8 @@ BLOCK_SHARE = 0.055
 """Of the memory, for the users that are scored together, and each core has such a block: larger ones are no faster."""
 BLOCK_ARRAYS = 12
 """Arrays (b, n_items) of doubles that there are at once while a block is scored."""
+TOGETHER = 16
+"""Users at most that a model listens for in one pass over all ratings: one more would be a pass of its own."""
 MOST_A_BLOCK = 128
 """Users: enough blocks for every core also where users are few. Rows must not depend on how many cores there are."""
 LIKED_SHARE = 0.8
@@ -176,7 +178,8 @@ def _write(database: Database, config: Config, key: RunKey, ensemble: Ensemble, 
 def block_size(ratings: Ratings, memory_mb: int) -> int:
     """Users scored at a time: what a share of the memory holds."""
     bytes_a_user = BLOCK_ARRAYS * 8 * max(ratings.n_items, 1)
-    return min(MOST_A_BLOCK, max(1, int(BLOCK_SHARE * memory_mb * 1e6 / bytes_a_user)))
+    held = min(MOST_A_BLOCK, max(1, int(BLOCK_SHARE * memory_mb * 1e6 / bytes_a_user)))
+    return held - held % TOGETHER if held > TOGETHER else held
 
 
 def plan(database: Database, config: Config, order: Order) -> dict[str, object]:

@@ -1,0 +1,76 @@
+"""A million made-up ratings -> what `neighbours: k` saves, and what it costs or gains in accuracy, against all of them.
+
+    python benchmarks/neighbours.py        # shape 1m; ten minutes. 100k: half a minute
+
+`user_user` and `item_item` as shipped but for `neighbours`, fitted without a fifth of every user's ratings, the last by
+time, and judged on those of all users: seconds to fit and to score everyone, and how far off and how useful they are.
+Learnt weights are left out, so that the list of `item_item` is ordered by its neighbours.
+"""
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from batch.ensemble import Answer, answer
+from batch.evaluate import hold_out, judge
+from batch.metrics import Catalogue, measure
+from batch.models import Model, item_item, user_user
+from batch.models.baseline import Baseline
+from batch.params import PRESETS
+from batch.rank import tie_places
+from batch.ratings import Ints, Pairs, Ratings
+from shapes import SHAPES, in_memory
+
+SEED, N, BLOCK, RELEVANT_FROM = 20261123, 5, 128, 4.0
+TRIED = (20, 80, 320, "all")
+
+
+@dataclass(frozen=True)
+class Alone:
+    """One model, as the judge holds it."""
+
+    model: Model
+    ratings: Ratings
+    places: Ints
+
+    def answers(self, names: Sequence[str], users: Ints, n: int, asked: Pairs) -> Mapping[str, Answer]:
+        """Its lists for these users, (b,), and its ratings of the cells asked about."""
+        told = answer(self.model.score(users), self.ratings.matrix[users], self.places, n, asked)
+        return dict.fromkeys(names, told)
+
+    def baseline(self, _name: str) -> Baseline:
+        """What stands in where it cannot say."""
+        return self.model.baseline
+
+
+def main() -> None:
+    """Print a table of Markdown."""
+    parser = argparse.ArgumentParser(description="What `neighbours: k` saves and costs.")
+    parser.add_argument("shape", choices=SHAPES, nargs="?", default="1m")
+    ratings = in_memory(SHAPES[parser.parse_args().shape], SEED)
+    test = hold_out(ratings, SEED)
+    train, held = ratings.keep(~test), ratings.keep(test)
+    print("| model | neighbours | fit, s | score everyone, s | RMSE | precision@5 | NDCG@5 |")
+    print("|---|---:|---:|---:|---:|---:|---:|", flush=True)
+    for name, model in (("user_user", user_user), ("item_item", item_item)):
+        for k in TRIED:
+            params = getattr(PRESETS["tuned"], name).model_copy(update={"neighbours": k})
+            if name == "item_item":
+                params = params.model_copy(update={"learnt_ridge": 0.0})
+            began = time.perf_counter()
+            fitted = model.fit(train, params, SEED)
+            seconds = time.perf_counter() - began
+            alone = Alone(fitted, train, tie_places(train.item_counts()))
+            began = time.perf_counter()
+            judged = judge(alone, [name], held, np.arange(held.n_users), N, RELEVANT_FROM, BLOCK)[name]
+            scored = time.perf_counter() - began
+            found = measure(judged, Catalogue(train.matrix, train.genres), SEED)
+            figures = " | ".join(f"{found[metric]:.4f}" for metric in ("rmse", f"precision@{N}", f"ndcg@{N}"))
+            print(f"| `{name}` | {k} | {seconds:.1f} | {scored:.1f} | {figures} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
