@@ -59,7 +59,9 @@ def test_without_ratings(database: Database, tmp_path: Path) -> None:
     assert (told["seconds_expected"], told["expected_because"]) == (0, "there are no ratings")
 
 
-@pytest.mark.parametrize(("memory_mb", "n_items", "expected"), [(960, 1000, 128), (960, 10_000, 48), (960, 100_000, 5), (100, 10**7, 1)])
+@pytest.mark.parametrize(
+    ("memory_mb", "n_items", "expected"), [(960, 1000, 128), (960, 10_000, 48), (960, 100_000, 5), (100, 10**7, 1)]
+)
 def test_memory_decides_the_block(memory_mb: int, n_items: int, expected: int) -> None:
     """A share of the memory holds twelve arrays of doubles of as many users as a block has; one at least.
 
