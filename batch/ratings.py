@@ -64,12 +64,9 @@ class Ratings:
 
     def keep(self, chosen: Bools) -> "Ratings":
         """The same users and items with only the chosen ratings; `chosen` is (n_ratings,)."""
-        kept_before = np.concatenate([[0], np.cumsum(chosen)])  # (n_ratings + 1,)
-        starts = kept_before[self.matrix.indptr].astype(self.matrix.indptr.dtype)
-        kept = self.matrix.data[chosen], self.matrix.indices[chosen], starts
         return replace(
             self,
-            matrix=sparse.csr_array(kept, shape=self.matrix.shape),
+            matrix=only(self.matrix, chosen),
             rated_at=None if self.rated_at is None else self.rated_at[chosen],
         )
 
@@ -110,6 +107,14 @@ class Pairs(NamedTuple):
 
 
 NO_PAIRS = Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+
+
+def only(matrix: Sparse, chosen: Bools) -> Sparse:
+    """A CSR matrix with only the chosen of its stored cells, (n_ratings,)."""
+    kept_before = np.zeros(len(chosen) + 1, matrix.indptr.dtype)
+    np.cumsum(chosen, out=kept_before[1:])
+    kept = matrix.data[chosen], matrix.indices[chosen], kept_before[matrix.indptr]
+    return sparse.csr_array(kept, shape=matrix.shape)
 
 
 def filled(matrix: Sparse, values: npt.NDArray[Any]) -> Sparse:

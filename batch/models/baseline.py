@@ -32,9 +32,11 @@ class Baseline:
 
     def deviations(self, ratings: Ratings) -> Sparse:
         """r - b on every rated cell, CSR (n_users, n_items)."""
-        expected = self.mu + self.user[ratings.user_of_rating()] + self.item[ratings.matrix.indices]
-        off = ratings.matrix.data - expected  # (n_ratings,)
-        return filled(ratings.matrix, np.where(np.abs(off) < NOISE, 0.0, off))
+        off = np.repeat(self.mu + self.user, ratings.user_counts())  # (n_ratings,), and little beside it
+        off += self.item[ratings.matrix.indices]
+        np.subtract(ratings.matrix.data, off, out=off)
+        off[np.abs(off) < NOISE] = 0.0
+        return filled(ratings.matrix, off)
 
 
 def fit_baseline(kind: Literal["user_mean", "bias", "none"], ratings: Ratings) -> Baseline:

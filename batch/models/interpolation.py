@@ -6,10 +6,11 @@ from functools import partial
 
 import numpy as np
 from numba import types
+from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve, lapack
 
 from batch.compiled import compiled, in_parts, read_only
-from batch.ratings import Floats, Ints, Pairs, Ratings, Sparse, filled
+from batch.ratings import Floats, Ints, Pairs, Ratings, Sparse, filled, only
 
 INDIFFERENT = 0.3
 """Share of the scale's maximum up to which a rating says nothing for a film: 1.5 of 5 stars."""
@@ -99,8 +100,9 @@ def interpolate(profiles: Sparse, ridge: float) -> ThroughUsers | ThroughItems:
     kept = np.sort(np.lexsort((np.arange(n_items), -rated))[:most])  # ties by key
     places = np.full(n_items, -1, dtype=np.int32)
     places[kept] = np.arange(len(kept))
-    columns = profiles[:, kept]
+    said = only(profiles, (places[profiles.indices] >= 0) & (profiles.data != 0))
     del profiles  # as large as the ratings, and there are two more copies to come
+    columns = sparse.csr_array((said.data, places[said.indices], said.indptr), shape=(n_users, len(kept)))
     return ThroughItems(kept, places, _weights(columns, ridge))
 
 
@@ -217,11 +219,10 @@ def _gram(start, stop, starts, columns, values, item_starts, users, item_values,
         line = gram[item]
         for rater in range(item_starts[item], item_starts[item + 1]):
             weight, rated = item_values[rater], starts[users[rater] + 1] - 1
-            if weight != 0:
-                while columns[rated] > item:
-                    line[columns[rated]] += weight * values[rated]
-                    rated -= 1
-                line[item] += weight * weight
+            while columns[rated] > item:
+                line[columns[rated]] += weight * values[rated]
+                rated -= 1
+            line[item] += weight * weight
 
 
 @compiled((types.float64[:, ::1], types.float64[::1]))
