@@ -3,6 +3,7 @@
     pip install --constraint constraints.txt --editable '.[bench,postgres,test]'
     python benchmarks/scale.py --databases sqlite postgres          # 100k to 25m: hours, 20 GB of disk
     python benchmarks/scale.py --shapes 100k 1m --no-peers          # minutes
+    python benchmarks/scale.py --shapes 25m --databases postgres --ingest   # minutes, and no night after it
     python benchmarks/scale.py --draw build/scale/scale.json        # tables and chart into docs/, measuring nothing
 
 Each part is a process of its own, measured by the system. Figures are kept as soon as they are there: a shape that was
@@ -87,6 +88,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peer-seconds", type=float, default=600, help="after which a peer is given up")
     parser.add_argument("--peer-mb", type=float, default=memory_mb() - SPARED_MB, help="of address space for a peer")
     parser.add_argument("--json", type=Path, metavar="FILE", help="of figures; default scale.json in the folder")
+    parser.add_argument("--ingest", action="store_true", help="measure ingest, and nothing after it")
     parser.add_argument("--again", action="store_true", help="measure these shapes anew")
     parser.add_argument("--draw", type=Path, metavar="JSON", help="draw figures that are there, and measure nothing")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where scaling.svg and scaling.md are")
@@ -117,8 +119,10 @@ def measure(asked: argparse.Namespace, file: Path, found: Figures) -> None:
             # every shape has its own rates: a machine that is shared does not stay the same for hours
             bench.once("machine", partial(child, bench, "machine.py"))
             for database, place in places.items():
-                night(bench, database, place)
-            if "sqlite" in places:
+                ingested(bench, database, place)
+                if not asked.ingest:
+                    night(bench, database, place)
+            if "sqlite" in places and not asked.ingest:
                 beside(bench, places["sqlite"].url(shape), asked)
 
 
@@ -129,27 +133,33 @@ def made(bench: Bench) -> None:
         write(SHAPES[bench.name], bench.folder / "data")
 
 
-def night(bench: Bench, database: str, place: "Place") -> None:
-    """Ingest into an empty database, run a night, ask for one list."""
+def recbatch(bench: Bench, place: "Place", *words: str) -> Figures:
+    """One command of the program, on the shape's database."""
+    environ = {
+        "RECBATCH_DATABASE__URL": place.url(bench.name),
+        "RECBATCH_ARTIFACTS__DIR": str(bench.folder / "artifacts"),
+    }
+    found = measured([sys.executable, "-m", "batch", *words], bench.log, folder=bench.folder, environ=environ)
+    expect(found)
+    return {name: found[name] for name in ("seconds", "cpu_seconds", "peak_mb", "steps")}
 
-    def recbatch(*words: str) -> Figures:
-        environ = {
-            "RECBATCH_DATABASE__URL": place.url(bench.name),
-            "RECBATCH_ARTIFACTS__DIR": str(bench.folder / "artifacts"),
-        }
-        found = measured([sys.executable, "-m", "batch", *words], bench.log, folder=bench.folder, environ=environ)
-        expect(found)
-        return {name: found[name] for name in ("seconds", "cpu_seconds", "peak_mb", "steps")}
+
+def ingested(bench: Bench, database: str, place: "Place") -> None:
+    """Ingest into an empty database."""
 
     def ingest() -> Figures:
         place.empty(bench.name)
-        recbatch("db", "upgrade")
-        return recbatch("ingest", "data")
+        recbatch(bench, place, "db", "upgrade")
+        return recbatch(bench, place, "ingest", "data")
 
     bench.once(f"{database}/server", lambda: place.server)
     bench.once(f"{database}/ingest", ingest)
-    bench.once(f"{database}/run", lambda: recbatch("run", "--force"))
-    bench.once(f"{database}/top", lambda: recbatch("top", "1"))
+
+
+def night(bench: Bench, database: str, place: "Place") -> None:
+    """Run a night, and ask for one list."""
+    bench.once(f"{database}/run", lambda: recbatch(bench, place, "run", "--force"))
+    bench.once(f"{database}/top", lambda: recbatch(bench, place, "top", "1"))
 
 
 def beside(bench: Bench, url: str, asked: argparse.Namespace) -> None:

@@ -69,9 +69,11 @@ def counts(shape: Figures) -> dict[str, float]:
 def seconds(shape: Figures, database: str = "sqlite") -> Times:
     """Time of each row."""
     measured = shape[database]
-    found = {step["step"]: step["seconds"] for step in measured["run"]["steps"]}
     whole = {name: measured[name]["seconds"] for name in ("ingest", "run", "top") if name in measured}
-    return found | whole | {PROCESSOR: measured["run"]["cpu_seconds"]}
+    if "run" not in measured:
+        return whole
+    steps = {step["step"]: step["seconds"] for step in measured["run"]["steps"]}
+    return steps | whole | {PROCESSOR: measured["run"]["cpu_seconds"]}
 
 
 def megabytes(shape: Figures) -> Times:
@@ -106,7 +108,7 @@ def databases(known: Mapping[str, Figures]) -> str:
     """Postgres, and how many times as long as SQLite it takes."""
 
     def cell(shape: Figures, row: str) -> str:
-        if "run" not in shape.get("postgres", {}) or row not in seconds(shape, "postgres"):
+        if "postgres" not in shape or row not in seconds(shape, "postgres"):
             return "-"
         on_postgres = seconds(shape, "postgres")[row]
         return f"{_number(on_postgres)} ({on_postgres / seconds(shape)[row]:.1f}x)"

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from batch import evaluate as evaluating
-from batch.evaluate import evaluate, hold_out, judge
+from batch.evaluate import evaluate, fit_all, hold_out, judge
 from batch.metrics import Metrics
 from batch.models import PERSONAL, REFERENCE, fit
+from batch.models.flattened import TooLargeError
 from batch.params import PRESETS, Models
 from batch.ratings import Ratings
 from reference import Floats, Grid, expected, lines_of, measured, random_stars, ratings_of
@@ -393,3 +394,12 @@ def test_a_sample_of_everyone() -> None:
         assert (more.matrix != held.matrix).nnz == (more_train.matrix != train.matrix).nnz == 0
     assert [held.matrix[[user]].indices.tolist() for user in range(60)] == slow_cut(stars, times)
     assert parts_of(ratings, 57)[2] != metrics
+
+
+def test_what_the_network_refuses_is_heard() -> None:
+    """The network is fitted beside the others, all of them come in their order, and its errors are raised."""
+    ratings = ratings_of(random_stars(0, 12, 9, [1, 2, 3, 4, 5], 0.5), genres=np.eye(9))
+    assert tuple(fit_all(ratings, PLAIN, 0)) == MODELS
+    too_small = PLAIN.neural.model_copy(update={"architecture": "flattened", "max_weights_mb": 1e-6})
+    with pytest.raises(TooLargeError):
+        fit_all(ratings, PLAIN.model_copy(update={"neural": too_small}), 0)
