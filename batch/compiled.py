@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numba import config, njit
+from threadpoolctl import threadpool_limits
 
 Loop: TypeAlias = Callable[..., Any]
 Given = TypeVar("Given")
@@ -53,7 +54,8 @@ def in_parts(work: Callable[[int, int], None], n: int, size: int) -> None:
 def side_by_side(work: Callable[[Given], Found], given: Iterable[Given]) -> Iterator[Found]:
     """work(each), in order, as many of them at once as there are threads; each does its own parts one by one.
 
-    So that what is not compiled, too, keeps every core busy. Little more than is being worked on is held.
+    So that what is not compiled, too, keeps every core busy. Little more than is being worked on is held. Products of
+    matrices stay on their own thread: OpenBLAS would have others wait for work in a loop, on cores that are needed.
     """
     threads = config.NUMBA_NUM_THREADS
     if threads <= 1:
@@ -65,7 +67,7 @@ def side_by_side(work: Callable[[Given], Found], given: Iterable[Given]) -> Iter
         return work(each)
 
     waiting: deque[Future[Found]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
         for each in given:
             waiting.append(pool.submit(alone, each))
             if len(waiting) > threads:

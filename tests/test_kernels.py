@@ -11,6 +11,7 @@ from time import sleep
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from batch import compiled
 from batch.models import fit
@@ -193,3 +194,15 @@ def test_one_of_many_works_alone() -> None:
         assert [len(mine) for mine in threads] == [1, 1, 1]
         work(0)
         assert len(threads[-1]) > 1
+
+
+def test_products_of_matrices_beside_other_work_keep_to_their_thread() -> None:
+    """Side by side, linear algebra starts no threads of its own; afterwards it may again."""
+
+    def blas(_: int = 0) -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+    with pytest.MonkeyPatch.context() as patch, threadpool_limits(3, user_api="blas"):
+        patch.setattr(compiled.config, "NUMBA_NUM_THREADS", 2)
+        assert list(compiled.side_by_side(blas, range(3))) == [{1}, {1}, {1}]
+        assert blas() == {3}

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from numba import types
 from scipy import sparse
-from scipy.linalg import cho_factor, cho_solve, lapack
+from scipy.linalg import lapack
 
 from batch.compiled import compiled, in_parts, read_only
 from batch.ratings import Floats, Ints, Pairs, Ratings, Sparse, filled, only
@@ -34,26 +34,28 @@ _BLOCK = types.float64[:, ::1]
 class ThroughUsers:
     """x -> x B, with P = (X'X + ridge I)^-1 never made: the system is as large as there are users (Woodbury)."""
 
-    profiles: Sparse  # X, CSR (n_users, n_items)
-    solved: Floats  # ((XX' + ridge I)^-1 X)' = (X P)', (n_items, n_users)
+    raters: Sparse  # X', CSR (n_items, n_users)
+    inverse: Floats  # (XX' + ridge I)^-1, (n_users, n_users)
     diagonal: Floats  # of P, (n_items,)
     ridge: float
 
     def score(self, rows: Sparse) -> Floats:
         """Score every item for these profiles, CSR (b, n_items)."""
         own = rows.toarray()  # (b, n_items)
-        shared = (rows @ self.profiles.T).toarray()  # (b, n_users), hardly a zero: a dense product is faster
-        projected = (own - shared @ self.solved.T) / self.ridge  # x P
-        return own - projected / self.diagonal
+        return own - (own - (self.raters @ self._through(rows).T).T) / self.ridge / self.diagonal
 
     def at(self, rows: Sparse, pairs: Pairs) -> Floats:
         """The same of some cells only, (p,)."""
         own = rows.toarray()[pairs]
-        shared = (rows @ self.profiles.T).toarray()
         products = np.empty(len(own))  # (p,)
-        given = *map(read_only, (shared, self.solved, *pairs)), products
+        given = read_only(self._through(rows)), *_arrays(self.raters), *map(read_only, pairs), products
         in_parts(lambda start, stop: _products(start, stop, *given), len(own), PAIRS_A_PART)
         return own - (own - products) / self.ridge / self.diagonal[pairs.columns]
+
+    def _through(self, rows: Sparse) -> Floats:
+        """x X' (XX' + ridge I)^-1, (b, n_users): x P = (x - this X) / ridge."""
+        shared: Floats = (rows @ self.raters).toarray() @ self.inverse  # hardly a zero: a dense product is faster
+        return shared
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,10 @@ def interpolate(profiles: Sparse, ridge: float) -> ThroughUsers | ThroughItems:
     """
     n_users, n_items = profiles.shape
     if n_users <= n_items and n_users * n_items <= MAX_CELLS:
-        gram = (profiles @ profiles.T).toarray() + ridge * np.eye(n_users)  # (n_users, n_users)
-        solved = np.ascontiguousarray(cho_solve(cho_factor(gram, overwrite_a=True), profiles.toarray()).T)
-        shares = profiles.multiply(solved.T).sum(axis=0)  # (n_items,)
-        return ThroughUsers(profiles, solved, (1.0 - shares) / ridge, ridge)
+        raters = profiles.T.tocsr()
+        inverse = np.linalg.inv((profiles @ raters).toarray() + ridge * np.eye(n_users))  # (n_users, n_users)
+        shares = raters.multiply(raters @ inverse).sum(axis=1)  # (n_items,)
+        return ThroughUsers(raters, inverse, (1.0 - shares) / ridge, ridge)
     most = int(np.sqrt(MAX_CELLS))
     rated = np.bincount(profiles.indices, minlength=n_items)
     kept = np.sort(np.lexsort((np.arange(n_items), -rated))[:most])  # ties by key
@@ -175,13 +177,13 @@ def _arrays(matrix: Sparse) -> tuple[Ints, Ints, Floats]:
     return read_only(found[0]), read_only(found[1]), read_only(found[2])
 
 
-@compiled((types.int64, types.int64, _READ, _READ, _INTS, _INTS, types.float64[::1]))
-def _products(start, stop, shared, solved, rows, columns, products):  # type: ignore[no-untyped-def]
-    """The row of one matrix times the row of the other, pair by pair."""
+@compiled((types.int64, types.int64, _READ, _INTS, _COLUMNS, _FLOATS, _INTS, _INTS, types.float64[::1]))
+def _products(start, stop, through, starts, raters, values, rows, columns, products):  # type: ignore[no-untyped-def]
+    """The row of one matrix times the column of the other, pair by pair."""
     for pair in range(start, stop):
-        total, one, other = 0.0, shared[rows[pair]], solved[columns[pair]]
-        for user in range(len(one)):
-            total += one[user] * other[user]
+        total, one, item = 0.0, through[rows[pair]], columns[pair]
+        for rater in range(starts[item], starts[item + 1]):
+            total += one[raters[rater]] * values[rater]
         products[pair] = total
 
 

@@ -132,7 +132,7 @@ def heard(
     lanes = LANE_BYTES // precision.itemsize
 
     def listen(start: int, stop: int) -> None:
-        scratch = np.empty((lanes, n_users), precision), _lined_up(n_items, 2 * lanes, precision)
+        scratch = np.zeros((lanes, n_users), precision), _lined_up(n_items, 2 * lanes, precision)
         _heard(start, stop, *given, said, read_only(talk.places), *scratch, weighted, support)
 
     in_parts(listen, len(users), lanes)
@@ -188,35 +188,43 @@ def _meet(row, rows, columns, kind, sums):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _compare(row, rows, columns, squares, like, sums, s):  # type: ignore[no-untyped-def]
-    """s between this row and each, (m,), before the strongest are chosen. `sums` is 0 before and after."""
+def _compare(row, rows, columns, squares, like, sums, others, s):  # type: ignore[no-untyped-def]
+    """Whom this row shares a cell with, in order, and s between them, before the strongest are chosen: how many.
+
+    Both, (m + 1,), are filled from the front. `sums` is 0 before and after.
+    """
     _meet(row, rows, columns, like.kind, sums)
+    sums[row] = 0.0  # nobody is their own neighbour
+    met = 0
+    for other in range(len(sums)):
+        others[met] = other
+        met += sums[other, COUNT] > 0  # written first, then kept or not: a branch would be guessed wrong too often
     if like.kind == PEARSON:
-        _centre(sums)
-    elif like.kind == FULL_COSINE:
-        for other in range(len(s)):
-            s[other] = _similarity(sums[other, PRODUCT], squares[row] * squares[other], sums[other, COUNT], like.beta)
-    if like.kind != FULL_COSINE:
-        for other in range(len(s)):
+        _centre(others[:met], sums)
+    for place in range(met):
+        other = others[place]
+        norm = squares[row] * squares[other]
+        if like.kind != FULL_COSINE:
             norm = sums[other, OWN_SQUARE] * sums[other, OTHER_SQUARE]
-            s[other] = _similarity(sums[other, PRODUCT], norm, sums[other, COUNT], like.beta)
-    s[row] = 0.0  # nobody is their own neighbour
-    sums[:] = 0.0
+        s[place] = _similarity(sums[other, PRODUCT], norm, sums[other, COUNT], like.beta)
+    for place in range(met):
+        sums[others[place]] = 0.0
+    return met
 
 
 @inner
 def _similarity(product, norm, n, beta):  # type: ignore[no-untyped-def]
     """sim * n / (n + beta), 0 where either row is 0; without a branch, so that eight are made at once."""
     sim = product / math.sqrt(norm if norm > 0 else 1.0)
-    kept = (norm > 0) & (n > 0) & (abs(sim) >= NOISE)
+    kept = (norm > 0) & (abs(sim) >= NOISE)
     return sim * (n / (n + beta)) if kept else 0.0
 
 
 @inner
-def _centre(sums):  # type: ignore[no-untyped-def]
-    """Turn the sums of each pair, (m, 6), into those of values less their means."""
-    for other in range(len(sums)):
-        n, own, total = max(sums[other, COUNT], 1.0), sums[other, OWN], sums[other, OTHER]
+def _centre(others, sums):  # type: ignore[no-untyped-def]
+    """Turn the sums of each pair that met, in (m, 6), into those of values less their means."""
+    for other in others:
+        n, own, total = sums[other, COUNT], sums[other, OWN], sums[other, OTHER]
         sums[other, PRODUCT] -= own * total / n
         sums[other, OWN_SQUARE] = _centred(sums[other, OWN_SQUARE], own, n)
         sums[other, OTHER_SQUARE] = _centred(sums[other, OTHER_SQUARE], total, n)
@@ -224,11 +232,11 @@ def _centre(sums):  # type: ignore[no-untyped-def]
 
 @inner
 def _keep_strongest(s, k, rounded):  # type: ignore[no-untyped-def]
-    """Leave the k highest s > 0, the others 0; of equals the first. `rounded`, (m + 1,), is scratch."""
+    """Leave the k highest s > 0, the others 0; of equals the first. `rounded`, longer by one, is scratch."""
     able = 0
     for place in range(len(s)):
         rounded[able] = np.rint(s[place] * 10.0**TIE)
-        able += rounded[able] > 0  # written first, then kept or not: a branch would be guessed wrong too often
+        able += rounded[able] > 0
     bar, room = 0.0, 0  # what is passed, and how many more there is room for that only reach it
     if able > k:
         bar = np.partition(rounded[:able], able - k)[able - k]
@@ -260,15 +268,15 @@ def _count(start, stop, rows, columns, counts):  # type: ignore[no-untyped-def]
 @compiled((types.int64, types.int64, _CELLS, _CELLS, _FLOATS, _LIKENESS, _INTS, types.int32[::1], types.float64[::1]))
 def _neighbours(start, stop, rows, columns, squares, like, starts, found, values):  # type: ignore[no-untyped-def]
     m = len(squares)
-    sums, s, rounded = np.zeros((m, like.kind)), np.empty(m), np.empty(m + 1)
+    sums, others, s, rounded = np.zeros((m, like.kind)), np.empty(m + 1, np.int32), np.empty(m + 1), np.empty(m + 1)
     for row in range(start, stop):
-        _compare(row, rows, columns, squares, like, sums, s)
+        met = _compare(row, rows, columns, squares, like, sums, others, s)
         if like.k != ALL:
-            _keep_strongest(s, like.k, rounded)
+            _keep_strongest(s[:met], like.k, rounded)
         place = starts[row]
-        for other in range(m):
-            if s[other] != 0:
-                found[place], values[place] = other, s[other]
+        for here in range(met):
+            if s[here] != 0:
+                found[place], values[place] = others[here], s[here]
                 place += 1
         found[place : starts[row + 1]], values[place : starts[row + 1]] = row, 0.0
 
@@ -322,15 +330,15 @@ def _speak(_context, voice, columns, values, _start, _stop, said):  # type: igno
     )
 )
 def _heard(start, stop, users, rows, columns, squares, like, talk, places, alike, said, weighted, support):  # type: ignore[no-untyped-def]
-    """For one group of users, as many as there are lanes or fewer. `alike` is (lanes, m); `said` is 0 before."""
+    """For one group of users, as many as there are lanes or fewer. `alike`, (lanes, m), and `said` are 0 before."""
     lanes, m = alike.shape
-    sums, s, rounded = np.zeros((m, like.kind)), np.empty(m), np.empty(m + 1)
+    sums, others, s, rounded = np.zeros((m, like.kind)), np.empty(m + 1, np.int32), np.empty(m + 1), np.empty(m + 1)
     for lane in range(stop - start):
-        _compare(users[start + lane], rows, columns, squares, like, sums, s)
+        met = _compare(users[start + lane], rows, columns, squares, like, sums, others, s)
         if like.k != ALL:
-            _keep_strongest(s, like.k, rounded)
-        for other in range(m):
-            alike[lane, other] = s[other]
+            _keep_strongest(s[:met], like.k, rounded)
+        for place in range(met):
+            alike[lane, others[place]] = s[place]
     voice = np.zeros(lanes, talk.values.dtype)
     for other in range(m):
         loudest = 0.0
