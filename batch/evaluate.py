@@ -62,6 +62,8 @@ def _from_end(ratings: Ratings, order: Floats) -> Floats:
 
 SAMPLED_USERS = 2000
 """Users at most whose held-out ratings the blend is learnt from: 400,000 candidates settle thirty weights."""
+MANY = 10_000_000
+"""Ratings above which fitting the network and another model at once takes some 12 bytes a rating too many."""
 MEASURED = (*PUBLISHED, *REFERENCE)
 """What metrics are of."""
 
@@ -141,7 +143,10 @@ def _learnt(
 
 
 def fit_all(ratings: Ratings, params: Models, seed: int) -> dict[str, Model]:
-    """Every model and baseline, fitted: the network, which keeps one core busy at most, beside the others."""
+    """Every model and baseline, fitted: the network, which keeps one core busy at most, beside the others.
+
+    Above MANY ratings it is first, for the sake of memory.
+    """
 
     def one(name: str) -> Model:
         return fit(name, ratings, getattr(params, name, None), seed)
@@ -149,6 +154,8 @@ def fit_all(ratings: Ratings, params: Models, seed: int) -> dict[str, Model]:
     names = (*PERSONAL, *REFERENCE)
     with ThreadPoolExecutor(1) as beside:
         network = beside.submit(one, "neural")
+        if ratings.n_ratings > MANY:
+            network.result()
         found = {name: one(name) for name in names if name != "neural"}
         found["neural"] = network.result()  # what it raises is raised here
     return {name: found[name] for name in names}
