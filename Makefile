@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test lint quality bench clean
+.PHONY: demo test soak lint quality bench clean
 .DELETE_ON_ERROR:
 
 demo: .venv/runtime
@@ -11,6 +11,10 @@ demo: .venv/runtime
 
 test: .venv/test lint
 	$(BIN)/python -m pytest
+
+# What is tried at random, as often as docs/reliability.md says, whose table this remakes.
+soak: .venv/test
+	$(BIN)/python -m pytest -m promise --soak --promises docs/reliability.md
 
 lint: .venv/test
 	$(BIN)/ruff check .

@@ -312,6 +312,40 @@ def purge(
     typer.echo(f"purged {len(gone)} runs" + (f": {', '.join(map(str, gone))}" if gone else ""))
 
 
+@app.command()
+def forget(user: Annotated[str, typer.Argument(help="A user's key, or a name that only one user has.")]) -> None:
+    """Remove a person everywhere: ratings, lists of all kept runs, rejected rows.
+
+    Example: recbatch forget 42
+    """
+    from batch.forget import forget as remove
+
+    _, data = _open()
+    with database.run_lock(data):
+        with data.reader.connect() as connection:
+            try:
+                key = query.find_user(connection, user)
+            except query.UnknownUserError as error:
+                _stop(FAILED, str(error))
+        gone = remove(data, key)
+    typer.echo(
+        f"{key} is forgotten: {gone.ratings:,} ratings, {gone.rows:,} rows of lists, {gone.rejects:,} rejected rows, "
+        f"{gone.files:,} files of weights"
+    )
+
+
+@app.command()
+def backup(file: Annotated[Path, typer.Argument(help="The copy; it must not be there yet.")]) -> None:
+    """Copy a SQLite database while jobs and readers are at work.
+
+    Example: recbatch backup recbatch-backup.db
+    """
+    from batch.backup import backup as copy
+
+    _, data = _open()
+    typer.echo(f"{file}: {copy(data, file) / 1e6:,.1f} MB")
+
+
 @db.command()
 def upgrade() -> None:
     """Make the tables, or bring them to this version.
@@ -324,14 +358,18 @@ def upgrade() -> None:
 
 
 @db.command()
-def grant(role: Annotated[str, typer.Argument(help="An existing Postgres role.")]) -> None:
+def grant(
+    role: Annotated[str, typer.Argument(help="An existing Postgres role.")],
+    job: Annotated[bool, typer.Option("--job", help="Let it do the job: all rows, no change of tables.")] = False,
+) -> None:
     """Let a Postgres role read the views, and nothing else.
 
     Example: recbatch db grant web
     """
     _, data = _open()
-    database.grant(data, role)
-    typer.echo(f"{role} may read {', '.join(f'{data.schema_name}.{view}' for view in schema.VIEWS)}")
+    database.grant(data, role, job=job)
+    may = f"{data.schema_name}.*, and write rows" if job else ", ".join(f"{data.schema_name}.{v}" for v in schema.VIEWS)
+    typer.echo(f"{role} may read {may}")
 
 
 def _config() -> Config:

@@ -207,15 +207,19 @@ def _make_schema(database: Database) -> None:
             connection.exec_driver_sql(f"CREATE SCHEMA {quoted}")
 
 
-def grant(database: Database, role: str) -> None:
-    """Let an existing Postgres role read the views, and nothing else."""
+def grant(database: Database, role: str, *, job: bool = False) -> None:
+    """Let an existing Postgres role read the views, and nothing else; or do the job: read and write rows, no more."""
     if database.file:
         raise DatabaseUrlError("SQLite has no roles: whoever can read the file can read the views")
     with database.writer.begin() as connection:
         quote = connection.dialect.identifier_preparer.quote
-        connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {quote(database.schema_name)} TO {quote(role)}")
+        inside, to = quote(database.schema_name), quote(role)
+        connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {inside} TO {to}")
+        if job:
+            connection.exec_driver_sql(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {inside} TO {to}")
+            return
         for view in schema.VIEWS:
-            connection.exec_driver_sql(f"GRANT SELECT ON {quote(view)} TO {quote(role)}")
+            connection.exec_driver_sql(f"GRANT SELECT ON {quote(view)} TO {to}")
 
 
 @contextmanager

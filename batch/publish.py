@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from sqlalchemy import Connection, and_, bindparam, delete, exists, func, insert, or_, select, text, update
+from sqlalchemy import Connection, Select, and_, bindparam, delete, exists, func, insert, or_, select, text, update
 
 from batch import RecbatchError, schema
 from batch.bulk import bulk_insert, insert_columns
@@ -57,6 +57,25 @@ def note(connection: Connection, run: RunKey, **columns: Any) -> None:
 def finish(connection: Connection, run: RunKey, status: str, **columns: Any) -> None:
     """End a running run as `ready`, `rejected` or `failed`."""
     note(connection, run, status=status, finished_at=datetime.now(UTC), **columns)
+
+
+def ended_as(database: Database, run: RunKey, status: str) -> bool:
+    """Whether a run of this process has ended so, by a transaction whose answer was lost."""
+    ended = and_(_runs.c.run_id == run.run_id, _runs.c.owner == run.owner, _runs.c.status == status)
+    return _holds(database, select(_runs.c.run_id).where(ended))
+
+
+def is_current(database: Database, run_id: int) -> bool:
+    """Whether readers see this run, after a transaction whose answer was lost."""
+    return _holds(database, select(_publication.c.run_id).where(_publication.c.run_id == run_id))
+
+
+def _holds(database: Database, question: Select[Any]) -> bool:
+    with database.reader.connect() as connection:  # a new one: the old may be gone
+        found = connection.execute(question).first() is not None
+    if found:
+        warn("the database did not answer, but had done it")
+    return found
 
 
 def write_lists(connection: Connection, run: RunKey, model: str, ratings: Ratings, users: Ints, lists: "Lists") -> int:

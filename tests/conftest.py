@@ -6,9 +6,24 @@ from uuid import uuid4
 
 import pytest
 
+import promises
 from batch.database import Database, open_database, upgrade
+from faults import Faults, fixed_nights
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """What this project's tests may be told besides."""
+    parser.addoption("--soak", action="store_true", help="try kills, faults and crowds as often as docs/reliability.md")
+    parser.addoption("--promises", type=Path, metavar="FILE", help="put the table of promises into this page")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Count how often each promise was tried."""
+    config.addinivalue_line("markers", "promise(id): what of tests/promises.py a test stands for")
+    config.pluginmanager.register(promises)
+    config.pluginmanager.register(promises.Ledger(config))
 
 
 @pytest.fixture(scope="session")
@@ -75,3 +90,10 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return file
+
+
+@pytest.fixture
+def nights(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
+    """A database with one published night of fixed arithmetic, settings that lead to it, and faults to be planned."""
+    with fixed_nights(database, tmp_path, monkeypatch) as faults:
+        yield faults

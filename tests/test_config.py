@@ -84,6 +84,7 @@ def test_the_url_may_lie_in_a_file(write: Callable[..., Path]) -> None:
         load_config(None, {"RECBATCH_DATABASE__URL_FILE": "/nowhere"})
 
 
+@pytest.mark.promise("E5")
 @pytest.mark.parametrize(
     ("text", "message"),
     [

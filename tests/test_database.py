@@ -171,6 +171,7 @@ def test_other_urls_are_refused(url: str) -> None:
         open_database(url)
 
 
+@pytest.mark.promise("E3")
 def test_a_password_is_never_shown() -> None:
     """Neither the label of a database nor its engines print the password, wherever in the URL it stands."""
     for url in ("postgresql://me:canary@h/db", "postgresql://me@h/db?password=canary"):
@@ -179,6 +180,7 @@ def test_a_password_is_never_shown() -> None:
         assert "canary" not in repr(database.writer.url.set(query={}))
 
 
+@pytest.mark.promise("D5")
 def test_a_number_column_refuses_text_and_infinity(database: Database) -> None:
     """No score that is not a finite number can be stored."""
     row = "INSERT INTO recommendations (run_id, user_id, model, rank, movie_id, score, support)"
@@ -189,6 +191,7 @@ def test_a_number_column_refuses_text_and_infinity(database: Database) -> None:
         assert connection.execute(text("SELECT count(*) FROM recommendations")).scalar() == 0
 
 
+@pytest.mark.promise("B1")
 def test_the_lock_is_taken_once(database: Database) -> None:
     """Of two that want the lock the second is refused at once."""
     with run_lock(database):
@@ -198,6 +201,7 @@ def test_the_lock_is_taken_once(database: Database) -> None:
         assert time.monotonic() - began < 1
 
 
+@pytest.mark.promise("B2")
 def test_a_killed_holder_leaves_no_lock(url: str, tmp_path: Path) -> None:
     """kill -9 of the process that holds the lock frees it without help."""
     database = open_database(url)
@@ -224,6 +228,7 @@ def test_a_killed_holder_leaves_no_lock(url: str, tmp_path: Path) -> None:
             time.sleep(0.05)
 
 
+@pytest.mark.promise("B3")
 def test_whoever_lost_the_lock_cannot_publish(postgres_url: str) -> None:
     """On Postgres the lock and the publication share a connection: when it is cut, nothing can be published on it."""
     database = open_database(postgres_url)
@@ -239,6 +244,7 @@ def test_whoever_lost_the_lock_cannot_publish(postgres_url: str) -> None:
         pass
 
 
+@pytest.mark.promise("E2")
 def test_a_granted_role_reads_the_views_only(postgres_url: str) -> None:
     """A role that was granted reading sees both views, and neither the tables behind them nor any change."""
     from batch.database import grant

@@ -87,6 +87,7 @@ def test_the_units_and_manifests_parse() -> None:
     assert set(compose["services"]) == {"postgres", "migrate", "scheduler"}
 
 
+@pytest.mark.promise("E6")
 def test_the_container_runs_as_nobody_in_particular() -> None:
     """The image runs the program directly, as a number without a name."""
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()

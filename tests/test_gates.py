@@ -175,6 +175,7 @@ DAMAGE: list[tuple[str, Callable[[float], list[str]], float, float, dict[str, fl
 ]  # fmt: skip
 
 
+@pytest.mark.promise("D8")
 @pytest.mark.parametrize(("gate", "damage", "passes", "fails", "loosened"), DAMAGE, ids=[case[0] for case in DAMAGE])
 def test_each_gate_refuses_its_own(
     crafted: Connection,
@@ -345,6 +346,7 @@ def put_ratings(database: Database, stars: dict[tuple[int, int], float]) -> None
         )
 
 
+@pytest.mark.promise("D8")
 def test_poisoned_nights_are_refused(sampled: Database, tmp_path: Path) -> None:
     """Shuffled ratings, half the users gone, and a learning rate of 1000 are each refused by the shipped thresholds."""
     true = {(user, film): stars for user, film, stars in rows(sampled, "SELECT user_id, movie_id, rating FROM ratings")}

@@ -29,6 +29,7 @@ def test_every_test_states_its_promise() -> None:
                 assert told.rstrip().endswith("."), f"{file.name}: {node.name}"
 
 
+@pytest.mark.promise("E4")
 def test_nothing_is_ever_unpickled() -> None:
     """No module names pickle, or torch's own loader, which uses it."""
     for module in MODULES:
@@ -37,6 +38,7 @@ def test_nothing_is_ever_unpickled() -> None:
         assert "import pickle" not in text, module
 
 
+@pytest.mark.promise("E7")
 def test_every_dependency_is_pinned() -> None:
     """constraints.txt has one exact version of everything that pyproject.toml asks for, torch among them."""
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())

@@ -243,6 +243,7 @@ N = list(enumerate(TITLES))
 NQ = list(enumerate(quoted(TITLES)))
 
 
+@pytest.mark.promise("E1")
 @pytest.mark.parametrize(
     ("content", "keyed_by_title"),
     [
@@ -261,6 +262,7 @@ def test_titles_are_text(database: Database, write: Write, content: str, keyed_b
     assert films(database) == {title if keyed_by_title else str(n): (title, []) for n, title in N}
 
 
+@pytest.mark.promise("C8")
 def test_one_unicode_form(database: Database, write: Write) -> None:
     """Keys and titles that look the same are the same: both spellings of é name one user, one film and one genre."""
     one, two = (unicodedata.normalize(form, "Amélie") for form in ("NFC", "NFD"))
@@ -273,6 +275,7 @@ def test_one_unicode_form(database: Database, write: Write) -> None:
     assert ratings(database) == [(one, one, 3.0, T)]
 
 
+@pytest.mark.promise("C8")
 def test_repeated_names_in_wide_files(database: Database, write: Write) -> None:
     """Films of one title and users of one name are kept apart, in both files of the pair alike, with a warning."""
     write("in/genres.csv", ",movie_title,genre_a,genre_b\n0,Heat,1,0\n1,Up,0,0\n2,Heat,0,1\n3,Heat #2,1,1\n")

@@ -45,6 +45,7 @@ def ingest_all(database: Database, folder: Path, history: History) -> list[Repor
     return reports
 
 
+@pytest.mark.promise("C3")
 def test_same_files_again(database: Database, write: Write) -> None:
     """Files that were merged before, packed or moved, change nothing: no row of any table, no id, no count."""
     write("wide/user_reviews.csv", ",User,Heat,Up\n0,Ann,4.0,0.0\n1,Ann,,2.5\n")
@@ -228,6 +229,7 @@ def after(empty: Path, history: History) -> tuple[Any, ...]:
         return by_key(database)
 
 
+@pytest.mark.promise("C3")
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(histories())
 def test_order_and_repetition(empty: Path, history: tuple[list[File], ...]) -> None:

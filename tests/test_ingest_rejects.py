@@ -31,6 +31,7 @@ def only_records(database: Database) -> bool:
     return not any(rows(database, f"SELECT * FROM {table}") for table in tables)
 
 
+@pytest.mark.promise("C1")
 @pytest.mark.parametrize(
     ("content", "expected", "lines"),
     [
@@ -111,6 +112,7 @@ OTHER_TIMES = ["999999999999", "9999-12-31T23:59:59-23:59", "1969-12-31T23:59:59
                "2999-01-01\x0002:30"]  # fmt: skip
 
 
+@pytest.mark.promise("C5")
 def test_ratings_that_are_no_numbers(database: Database, write: Write) -> None:
     """A rating is digits with a point, as people write them: what could merely be turned into a number is rejected."""
     path = write("x.csv", LONG + "Ann,Heat,4,100\n" + "".join(f"Ann,Up,{rating},100\n" for rating in NO_NUMBERS))
@@ -152,6 +154,7 @@ def test_long_rows_are_cut(database: Database, write: Write) -> None:
     assert rejects(database) == [(3, "movie", "KEY_TOO_LONG", "Ann," + "x" * 1020)]
 
 
+@pytest.mark.promise("C7")
 @pytest.mark.parametrize(
     ("bad", "good", "limits", "refused_at"),
     [
@@ -236,6 +239,7 @@ REFUSED: dict[str, tuple[str, bytes | str, str]] = {  # ending, content, and wha
 }
 
 
+@pytest.mark.promise("C4")
 @pytest.mark.parametrize("what", REFUSED)
 def test_files_that_are_refused(sqlite_url: str, tmp_path: Path, what: str) -> None:
     """A file that cannot be taken leaves no row behind, and one line that says where, what and what to do."""
@@ -270,6 +274,7 @@ BROKEN: dict[str, tuple[str, bytes]] = {
 }
 
 
+@pytest.mark.promise("C2")
 @pytest.mark.parametrize("how", BROKEN)
 def test_groups_are_whole(database: Database, write: Write, how: str) -> None:
     """Files that belong together come in together or not at all; other groups do not mind."""

@@ -86,6 +86,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return run(SCORED, tmp_path_factory.mktemp("one"), NUMBA_NUM_THREADS="1")
 
 
+@pytest.mark.promise("D2")
 @pytest.mark.parametrize("threads", [2, 4])
 def test_threads_change_no_digit(threads: int, scored: list[str], tmp_path: Path) -> None:
     """Two threads and four give the bytes that one gives."""

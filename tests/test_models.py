@@ -135,6 +135,7 @@ def test_popular_predicts_no_stars(ratings: Ratings) -> None:
     assert np.nan_to_num(scores.relevance).tolist() == [counts.tolist()] * ratings.n_users
 
 
+@pytest.mark.promise("D7")
 @every_model
 @pytest.mark.parametrize("n", [1, 5, 30])
 def test_seen_films_are_never_listed(case: str, n: int, ratings: Ratings) -> None:
@@ -224,6 +225,7 @@ DEGENERATE: dict[str, Callable[[], Ratings]] = {
 }
 
 
+@pytest.mark.promise("D6")
 @every_model
 @pytest.mark.parametrize("data", DEGENERATE)
 def test_degenerate_data(data: str, case: str) -> None:

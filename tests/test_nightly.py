@@ -38,6 +38,7 @@ def rows(database: Database, sql: str) -> list[tuple[object, ...]]:
         return [tuple(row) for row in connection.execute(text(sql))]
 
 
+@pytest.mark.promise("D9")
 def test_every_user_gets_five_films_of_every_model(database: Database, tmp_path: Path) -> None:
     """A run publishes top_n rows for every user and model, and records what it worked on."""
     fill(database, tmp_path)
@@ -55,6 +56,7 @@ def test_every_user_gets_five_films_of_every_model(database: Database, tmp_path:
     assert rows(database, "SELECT count(*) FROM run_metrics WHERE metric = 'rmse'") == [(5,)]
 
 
+@pytest.mark.promise("D9")
 def test_weights_are_kept_with_their_fingerprint(database: Database, tmp_path: Path) -> None:
     """The network's weights lie in one safetensors file whose sha256 the run records."""
     fill(database, tmp_path)
@@ -64,6 +66,7 @@ def test_weights_are_kept_with_their_fingerprint(database: Database, tmp_path: P
     assert sorted(load_file(str(file))) == ["neural.W1", "neural.W2", "neural.b1", "neural.b2"]
 
 
+@pytest.mark.promise("D7")
 def test_nothing_rated_is_recommended(database: Database, tmp_path: Path) -> None:
     """No published film is one that its user has rated."""
     fill(database, tmp_path)
@@ -72,6 +75,7 @@ def test_nothing_rated_is_recommended(database: Database, tmp_path: Path) -> Non
     assert rows(database, both) == [(0,)]
 
 
+@pytest.mark.promise("D1")
 def test_order_of_ingestion_does_not_matter(database: Database, sqlite_url: str, tmp_path: Path) -> None:
     """The same ratings in another order, in another database of another kind, give the same lists and fingerprint."""
     from batch.database import open_database, prepare
@@ -89,6 +93,7 @@ def test_order_of_ingestion_does_not_matter(database: Database, sqlite_url: str,
     assert found[0] == found[1]
 
 
+@pytest.mark.promise("A10")
 def test_a_night_with_half_its_users_is_refused(database: Database, tmp_path: Path) -> None:
     """A run with lists for too few of the published run's users is rejected, kept, and changes nothing for readers."""
     fill(database, tmp_path)
@@ -117,6 +122,7 @@ SAME_FILM = "SELECT movie_id FROM recommendations WHERE run_id = 1 AND user_id =
 SEEN_FILM = "SELECT min(movie_id) FROM ratings WHERE user_id = 3"
 
 
+@pytest.mark.promise("D7")
 @pytest.mark.parametrize(
     ("check", "damage", "rank"),
     [
@@ -197,6 +203,7 @@ def test_integrity_cannot_be_forced(database: Database, tmp_path: Path, monkeypa
         nightly.republish(database, lambda _: outcome.run_id)
 
 
+@pytest.mark.promise("A4")
 def test_a_crash_leaves_the_old_list_and_its_reason(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,6 +245,7 @@ def test_as_of_knows_only_what_was_known(database: Database, tmp_path: Path) -> 
     assert sorted(check.name for check in nobody.failed_checks) == ["ratings", *SHARES]
 
 
+@pytest.mark.promise("B4")
 def test_a_scheduled_night_is_published_once(database: Database, tmp_path: Path) -> None:
     """A second scheduled or catch-up run of a published date does nothing; a manual one publishes again."""
     fill(database, tmp_path)
@@ -251,6 +259,7 @@ def test_a_scheduled_night_is_published_once(database: Database, tmp_path: Path)
     ]
 
 
+@pytest.mark.promise("B1")
 def test_one_job_at_a_time(database: Database, tmp_path: Path) -> None:
     """While one job holds the lock another is refused at once, and nothing is left behind when it is let go."""
     with run_lock(database), pytest.raises(LockedError):
@@ -259,6 +268,7 @@ def test_one_job_at_a_time(database: Database, tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.promise("A9")
 def test_rollback_and_purge(database: Database, tmp_path: Path) -> None:
     """Rollback shows the run before; purge keeps the newest runs, the current one and the one before it."""
     fill(database, tmp_path)
@@ -282,6 +292,7 @@ def test_rollback_and_purge(database: Database, tmp_path: Path) -> None:
         nightly.republish(database, lambda _: 2)
 
 
+@pytest.mark.promise("B3")
 def test_a_run_that_was_taken_over_cannot_publish(database: Database, tmp_path: Path) -> None:
     """A process that another has declared dead is refused by the publish statement itself."""
     fill(database, tmp_path)
@@ -298,6 +309,7 @@ def test_a_run_that_was_taken_over_cannot_publish(database: Database, tmp_path: 
     assert rows(database, "SELECT status FROM runs ORDER BY run_id") == [("abandoned",), ("running",)]
 
 
+@pytest.mark.promise("B4")
 def test_a_night_never_goes_backwards(database: Database, tmp_path: Path) -> None:
     """A run older than the published one cannot publish itself."""
     fill(database, tmp_path)
@@ -311,6 +323,7 @@ def test_a_night_never_goes_backwards(database: Database, tmp_path: Path) -> Non
     assert rows(database, "SELECT run_id FROM publication") == [(2,)]
 
 
+@pytest.mark.promise("A3")
 def test_a_reader_keeps_its_snapshot(database: Database, tmp_path: Path) -> None:
     """What a reader began to read stays whole and of one run, through a publication and a purge of that run."""
     fill(database, tmp_path)

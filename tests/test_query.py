@@ -63,6 +63,7 @@ def test_all_lists_of_a_model(published: Database) -> None:
         assert found == [query.top(connection, answer.user_key or "", model="user_user") for answer in found]
 
 
+@pytest.mark.promise("A12")
 def test_a_pinned_run_stays_readable(published: Database, tmp_path: Path) -> None:
     """A run asked for by its id gives the same lists after another was published."""
     with query.snapshot(url_of(published)) as connection:

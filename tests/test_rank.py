@@ -34,6 +34,7 @@ def test_tie_places() -> None:
     assert tie_places(np.array([2, 5, 0, 5, 2, 0])).tolist() == [2, 0, 4, 1, 3, 5]
 
 
+@pytest.mark.promise("D4")
 @pytest.mark.parametrize(
     ("scores", "counts", "expected"),
     [
@@ -61,6 +62,7 @@ def test_what_cannot_be_said_is_absent() -> None:
     assert lists([[NAN, 2.0, NAN, 1.0], [NAN, NAN, NAN, NAN]], [9, 0, 9, 0], 3) == [[1, 3, -1], [-1, -1, -1]]
 
 
+@pytest.mark.promise("D7")
 def test_seen_is_absent() -> None:
     """A film that the user rated is never listed to that user, whatever its score and the stars given."""
     seen = ratings_of([[NAN, 5.0, 0.0, NAN], [NAN, NAN, NAN, 1.0]], scale=(0.0, 5.0))
@@ -104,6 +106,7 @@ def cases(draw: st.DrawFn) -> tuple[Floats, Ratings, list[int], int]:
     return np.array(scores, dtype=np.float64).reshape(b, n_items), ratings_of(table), counts, draw(st.integers(1, 15))
 
 
+@pytest.mark.promise("D4")
 @settings(max_examples=500, deadline=None, derandomize=True, database=None)
 @given(cases())
 def test_any_list_is_the_slow_one(case: tuple[Floats, Ratings, list[int], int]) -> None:

@@ -30,12 +30,14 @@ def due(cron: str, zone: str, after: datetime, count: int) -> list[tuple[str, st
     return [(f"{night.due:%Y-%m-%d %H:%M}", str(night.logical_date)) for night in found]
 
 
+@pytest.mark.promise("B4")
 def test_a_repeated_hour_counts_once() -> None:
     """Where clocks go back the job is due once, the first time the hour comes."""
     found = due("30 2 * * *", "Europe/Oslo", datetime(2026, 10, 24, 12, tzinfo=UTC), 2)
     assert found == [("2026-10-25 00:30", "2026-10-25"), ("2026-10-26 01:30", "2026-10-26")]
 
 
+@pytest.mark.promise("B4")
 def test_a_skipped_hour_counts_once() -> None:
     """Where clocks go forward over the time, or over midnight itself, the job is due all the same."""
     spring = due("30 2 * * *", "Europe/Oslo", datetime(2026, 3, 28, 12, tzinfo=UTC), 2)
@@ -131,6 +133,7 @@ class FakeJob:
         return self.log.read_text().splitlines() if self.log.exists() else []
 
 
+@pytest.mark.promise("B5")
 @pytest.mark.parametrize(
     ("now", "expected"),
     [
@@ -149,6 +152,7 @@ def test_a_missed_night_is_made_up(sqlite_url: str, tmp_path: Path, now: str, ex
     assert job.started() == expected
 
 
+@pytest.mark.promise("B6")
 def test_a_clock_that_jumps_starts_no_night_twice(sqlite_url: str, tmp_path: Path) -> None:
     """A clock set back over the time of a night that ran does not run it again."""
     database = open_database(sqlite_url)
@@ -231,6 +235,7 @@ def test_the_scheduler_runs_a_night_and_ends_on_sigterm(sqlite_url: str, tmp_pat
     assert "event=starting" in log
 
 
+@pytest.mark.promise("B7")
 def test_sigterm_ends_a_run_cleanly(sqlite_url: str, tmp_path: Path) -> None:
     """SIGTERM during a run exits 143, leaves it abandoned, publishes nothing, and lets the next one start at once."""
     database = open_database(sqlite_url)

@@ -15,6 +15,10 @@ NUMBER = re.compile(r"-?[0-9]{1,4}(?:\.[0-9]{1,6})?\Z")
 EPOCH = re.compile(r"[0-9]{1,12}\Z")
 MOVIELENS_ID = re.compile(r"[0-9]{1,16}\Z")
 A_DAY = 86_400
+MOST_WARNINGS = 100
+"""Of one file; how many more there are is told."""
+REMEMBERED = 10_000
+"""Texts of ratings; a file has some dozens, or is out to fill the memory."""
 
 RatingRow: TypeAlias = tuple[int, str, str, float, int | None]
 """line, user_key, movie_key, rating in stars, seconds since 1970 UTC or None."""
@@ -68,7 +72,8 @@ class Reading:
     now: int  # seconds since 1970 UTC
     titles: dict[str, str] = field(default_factory=dict)  # movie_key -> title, where ratings files know it
     names: dict[str, str] = field(default_factory=dict)  # user_key -> name
-    warnings: list[str] = field(default_factory=list)
+    _warnings: list[str] = field(default_factory=list)
+    _unsaid: int = 0  # further warnings
     _ratings: dict[str, float] = field(default_factory=dict)
 
     def rating(self, text: str, name: str = "rating") -> float:
@@ -85,8 +90,21 @@ class Reading:
             low, high = self.limits
             message = f"rating {text.strip()} is outside {low:g}..{high:g}; fix the row or widen ingest.scale"
             raise BadRowError(name, "RATING_RANGE", message)
-        self._ratings[text] = value
+        if len(self._ratings) < REMEMBERED:
+            self._ratings[text] = value
         return value
+
+    def warn(self, message: str) -> None:
+        """Tell a person something about the file."""
+        if len(self._warnings) < MOST_WARNINGS:
+            self._warnings.append(message)
+        else:
+            self._unsaid += 1
+
+    @property
+    def warnings(self) -> list[str]:
+        """What there is to tell."""
+        return self._warnings + ([f"and {self._unsaid:,} more like these"] if self._unsaid else [])
 
     def time(self, text: str, name: str = "timestamp") -> int | None:
         """Seconds since 1970 UTC, from seconds or ISO 8601 (UTC where it has no offset); None for an empty field."""
@@ -132,15 +150,20 @@ def movielens_id(text: str, name: str) -> str:
     return text
 
 
-def unique_key(text: str, what: str, taken: set[str], reading: Reading) -> str:
-    """A key for a text that is a name: a repeat becomes `text #2` in order of appearance, with a warning."""
-    candidate, number = text, 1
+def unique_key(text: str, what: str, taken: dict[str, int], reading: Reading) -> str:
+    """A key for a text that is a name: a repeat becomes `text #2` in order of appearance, with a warning.
+
+    `taken` holds every key there is, and how often it has come as a text.
+    """
+    number = taken.get(text, 0) + 1
+    candidate = text if number == 1 else f"{text} #{number}"
     while candidate in taken:
         number += 1
         candidate = f"{text} #{number}"
-    taken.add(candidate)
+    taken[text] = number
+    taken.setdefault(candidate, 1)
     if number > 1:
-        reading.warnings.append(f"{what} {text!r} is repeated; this one gets the key {candidate!r}")
+        reading.warn(f"{what} {text!r} is repeated; this one gets the key {candidate!r}")
     return candidate
 
 

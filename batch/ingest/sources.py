@@ -20,7 +20,9 @@ UTF8 = "utf-8-sig"
 """UTF-8, with or without a byte order mark."""
 PIECE = 1 << 20
 HEAD = 8 << 20
-"""Bytes from which a file is recognised: the header of a wide matrix of 100,000 films fits."""
+"""Bytes from which a file is recognised: the header of a wide matrix of 100,000 films fits. No line may be longer."""
+SMALL, MOST_TIMES = 64 << 20, 500
+"""Bytes that anything may unpack to, and how often its own size a larger file may: matrices of zeros stay below."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +80,33 @@ class Source:
             return file.read(HEAD)
 
     def sha256(self) -> tuple[str, int]:
-        """A fingerprint of the unpacked content, so that packing does not matter, and its size in bytes."""
-        digest, size = hashlib.sha256(), 0
+        """A fingerprint of the unpacked content, so that packing does not matter, and its size in bytes.
+
+        It is the first to see the whole file: raises RefusedError for one that is made to fill memory or time.
+        """
+        digest, size, lines, unended = hashlib.sha256(), 0, 1, 0
         with self.open() as file:
+            packed = self._packed_size()
             while piece := file.read(PIECE):
                 digest.update(piece)
                 size += len(piece)
+                if size > SMALL and size > MOST_TIMES * packed:
+                    message = f"it unpacks to more than {MOST_TIMES} times its size; unpack it, if you know what it is"
+                    raise RefusedError("BOMB", message)
+                ended = max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1
+                unended = len(piece) - ended if ended else unended + len(piece)
+                if unended > HEAD:
+                    raise RefusedError(
+                        "LINE_TOO_LONG", f"a line of more than {HEAD >> 20} MB; no format has those", lines
+                    )
+                lines += piece.count(b"\n")
         return digest.hexdigest(), size
+
+    def _packed_size(self) -> int:
+        if self.member is None:
+            return self.path.stat().st_size
+        with zipfile.ZipFile(self.path) as archive:
+            return archive.getinfo(self.member).compress_size
 
     def legacy_encoding(self) -> str:
         """UTF-8 if the whole file is that, else latin-1: old MovieLens files came in either."""

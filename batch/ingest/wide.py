@@ -10,6 +10,8 @@ NOT_RATED = {"", "0", "0.0"}  # as they are mostly written; _is_zero knows the r
 ZERO = re.compile(r"\s*(-?0+(\.0*)?)?\s*\Z")
 FLAGS = {"0": False, "0.0": False, "1": True, "1.0": True}
 PREFIX = "genre_"
+MOST_COLUMNS = 200_000
+"""Twice the films of the largest public data sets; more are a file that was turned on its side, or made to do harm."""
 
 
 def recognise_indexed_ratings(header: list[str]) -> str | None:
@@ -36,15 +38,18 @@ def read_ratings(lines: Iterable[str], reading: Reading) -> Iterator[RatingRow |
     """
     rows = csv_rows(lines)
     _, header = next(rows)
+    if len(header) > MOST_COLUMNS:
+        message = f"{len(header):,} columns, more than {MOST_COLUMNS:,}; write a long CSV instead"
+        raise RefusedError("TOO_MANY_COLUMNS", message, 1)
     first = 2 if header[0].strip() == "" else 1
     try:
         titles = [key(title, f"film {number}") for number, title in enumerate(header[first:], 1)]
     except BadRowError as error:
         raise RefusedError("BAD_HEADER", str(error), 1) from None
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
     films = [unique_key(title, "film", taken, reading) for title in titles]
     reading.titles.update(zip(films, titles, strict=True))
-    people: set[str] = set()
+    people: dict[str, int] = {}
     for line, fields in rows:
         cells = fields[first:]
         try:
@@ -78,7 +83,7 @@ def read_movies(lines: Iterable[str], reading: Reading) -> Iterator[MovieRow | R
         raise RefusedError("BAD_HEADER", str(error), 1) from None
     if len(set(names)) < len(names):
         raise RefusedError("HEADER_DUPLICATE", "two columns have the same genre; remove one", 1)
-    taken: set[str] = set()
+    taken: dict[str, int] = {}
 
     def parse(line: int, fields: list[str]) -> MovieRow:
         title = key(fields[first], "movie_title")

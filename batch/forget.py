@@ -1,0 +1,131 @@
+"""A user's key -> nothing: no ratings, no lists of any run, no rejected rows, no weights that were learnt from them."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, select, update
+
+from batch import RecbatchError, schema
+from batch.checks import ROWS
+from batch.database import Database
+from batch.telemetry import warn
+
+_users, _runs, _lists = schema.users, schema.runs, schema.recommendations
+_metrics, _batches, _rejects = schema.run_metrics, schema.ingest_batches, schema.ingest_rejects
+
+SEPARATORS = (",", "\t", "::", "|")
+"""What stands between the fields of a rejected row."""
+FORGOTTEN = "(forgotten)"
+
+
+class StillThereError(RecbatchError):
+    """The rows are gone, but a file that was learnt from them is not; the message names it."""
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What there was."""
+
+    ratings: int
+    rows: int  # of lists, in all kept runs
+    rejects: int
+    files: int  # of weights: each has a row for every user
+
+
+def forget(database: Database, user_key: str) -> Forgotten:
+    """Remove a user everywhere, in one transaction, and overwrite where they stood; the caller holds the run lock.
+
+    Counts of runs follow, so that a kept run can still be published. Raises StillThereError.
+    """
+    with database.writer.begin() as connection:
+        if database.file:
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")  # what is deleted is overwritten
+        user = connection.execute(select(_users).where(_users.c.user_key == user_key)).one()
+        mine = schema.ratings.c.user_id == user.user_id
+        ratings = connection.execute(delete(schema.ratings).where(mine)).rowcount
+        rows = _forget_lists(connection, user.user_id)
+        rejects = _forget_rejects(connection, {text for text in (user.user_key, user.name) if text})
+        connection.execute(delete(_users).where(_users.c.user_id == user.user_id))
+        files = _forget_weights(connection)
+    _overwrite(database)
+    return Forgotten(ratings, rows, rejects, _remove(files))
+
+
+def _forget_lists(connection: Connection, user_id: int) -> int:
+    """A user's rows in every run that has any, run by run, as the table is ordered."""
+    total = 0
+    for run_id in connection.execute(select(_runs.c.run_id).where(_runs.c.purged_at.is_(None))).scalars().all():
+        mine = and_(_lists.c.run_id == run_id, _lists.c.user_id == user_id)
+        counted = select(_lists.c.model, func.count()).where(mine).group_by(_lists.c.model)
+        for model, count in connection.execute(counted).all():
+            written = and_(_metrics.c.run_id == run_id, _metrics.c.model == model, _metrics.c.metric == ROWS)
+            connection.execute(update(_metrics).where(written).values(value=_metrics.c.value - count))
+        gone = connection.execute(delete(_lists).where(mine)).rowcount
+        fewer = update(_runs).where(_runs.c.run_id == run_id, _runs.c.rows_written.is_not(None))
+        connection.execute(fewer.values(rows_written=_runs.c.rows_written - gone))
+        total += gone
+    return total
+
+
+def _forget_rejects(connection: Connection, texts: set[str]) -> int:
+    """Rejected rows of which a field is one of these texts, and what was said of them where a file was refused."""
+    c = _rejects.c
+    kept = select(c.batch_id, c.reject_no, c.text, c.message)
+    mine = [row for row in connection.execute(kept) if _names(row.text, texts) or _quotes(row.message, texts)]
+    for row in mine:
+        connection.execute(delete(_rejects).where(c.batch_id == row.batch_id, c.reject_no == row.reject_no))
+    refused = select(_batches.c.batch_id, _batches.c.error).where(_batches.c.error.is_not(None))
+    for batch_id, error in connection.execute(refused).all():
+        if _quotes(error, texts):
+            connection.execute(update(_batches).where(_batches.c.batch_id == batch_id).values(error=FORGOTTEN))
+    return len(mine)
+
+
+def _names(row: str, texts: set[str]) -> bool:
+    """Whether a field of a row that was kept as text is one of these."""
+    fields = {field.strip() for separator in SEPARATORS for field in row.split(separator)}
+    fields.update(field.strip() for line in csv.reader([row]) for field in line)
+    return not fields.isdisjoint(texts)
+
+
+def _quotes(message: str, texts: set[str]) -> bool:
+    """Whether a message quotes one of these."""
+    return any(repr(text) in message for text in texts)
+
+
+def _forget_weights(connection: Connection) -> list[Path]:
+    """The files of weights that runs have; no run has one any more."""
+    kept = connection.execute(select(_runs.c.artifact).where(_runs.c.artifact.is_not(None))).scalars().all()
+    connection.execute(update(_runs).values(artifact=None, artifact_sha256=None))
+    return [Path(file) for file in kept]
+
+
+def _overwrite(database: Database) -> None:
+    """Take the old state out of SQLite's log, or out of Postgres' tables, as far as nobody reads it any more."""
+    driver: Any
+    with database.writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        driver = connection.connection.dbapi_connection
+        if database.file:
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return
+        for table in (_users, schema.ratings, _lists, _rejects):
+            driver.execute(f"VACUUM {table.name}")  # a role that may not is warned, not refused
+
+
+def _remove(files: list[Path]) -> int:
+    """How many there were: those of purged runs are gone already."""
+    left, gone = [], 0
+    for file in files:
+        try:
+            file.unlink()
+            gone += 1
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            left.append(file)
+            warn("weights not removed", file=str(file), error=error.strerror)
+    if left:
+        raise StillThereError(f"forgotten, but remove these files by hand: {', '.join(map(str, left))}")
+    return gone

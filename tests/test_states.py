@@ -1,0 +1,268 @@
+"""Whatever is done in whatever order: the database against a dictionary."""
+
+import os
+import signal
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings, strategies
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from batch import nightly, publish
+from batch.config import Config
+from batch.database import Database, open_database, run_lock, upgrade
+from batch.evaluate import Evaluation
+from batch.ingest import ingest
+from batch.publish import CannotPublishError
+from data import genre_csv, long_csv
+from faults import POINTS, by_fixed_arithmetic, end_at, ended, figures, in_child
+from tables import rows
+
+USERS, FILMS, LISTED = 4, 12, 5
+KEPT = 3
+STEPS = 40
+MEMORY = Path("/dev/shm")  # noqa: S108  a folder of its own is made in it
+FOLDER = MEMORY if MEMORY.is_dir() else None
+"""Memory, where there is such a folder: a step costs a hundredth of a second, not the disk's time."""
+
+
+class Nights(RuleBasedStateMachine):
+    """The model: what was rated, what came of each run, which one is current and which before it, what is purged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        by_fixed_arithmetic(self.patch)
+        self.folder = TemporaryDirectory(dir=FOLDER)
+        self.home = Path(self.folder.name)
+        self.now = datetime(2026, 11, 1, tzinfo=UTC)
+        self.database: Database
+        self.ratings: dict[tuple[str, str], tuple[int, float]] = {}
+        self.runs: dict[int, str] = {}
+        self.dates: dict[int, date] = {}  # the night that each run is of
+        self.current: int | None = None
+        self.before: int | None = None
+        self.purged: set[int] = set()
+
+    @initialize()
+    def empty(self) -> None:
+        """A new file with tables, a catalogue, and one rating of each user."""
+        self.database = open_database(f"sqlite:///{self.home / 'recbatch.db'}")
+        upgrade(self.database)
+        (self.home / "genres.csv").write_text(genre_csv(FILMS))
+        self._ingest("genres.csv")
+        for user in range(USERS):
+            self.rate(user, user, 4.0, 0)
+
+    def teardown(self) -> None:
+        """Give the folder back."""
+        self.patch.undo()
+        self.folder.cleanup()
+
+    def _ingest(self, name: str) -> None:
+        with run_lock(self.database):
+            [report] = ingest(self.database, [self.home / name], nightly.ingest_settings(Config()))
+        assert report.status in ("merged", "unchanged")
+
+    def _config(self) -> Config:
+        return Config.model_validate(
+            {"artifacts": {"dir": self.home / "artifacts"}, "publish": {"keep_runs": KEPT, "top_n": LISTED}}
+        )
+
+    def _order(self, *, manual: bool, publish: bool = True) -> nightly.Order:
+        return nightly.Order(self.now.date(), "manual" if manual else "schedule", publish=publish)
+
+    # What can be done
+
+    @rule(
+        user=strategies.integers(0, USERS - 1),
+        film=strategies.integers(0, 3),  # so that there is always a list of five unseen ones
+        stars=strategies.sampled_from([1.0, 3.5, 5.0]),
+        at=strategies.integers(0, 3),
+    )
+    def rate(self, user: int, film: int, stars: float, at: int) -> None:
+        """Ingest one rating, older or newer than what is known of the pair."""
+        pair, said = (f"u{user}", f"m{film}"), (1_000_000_000 + at, stars)
+        (self.home / "ratings.csv").write_text(long_csv([(*pair, stars, said[0])]))
+        self._ingest("ratings.csv")
+        self.ratings[pair] = max(said, self.ratings.get(pair, said))
+
+    @rule(manual=strategies.booleans())
+    def night(self, manual: bool) -> None:
+        """Run a night; the clock's are published once each."""
+        done = [run for run, day in self.dates.items() if day == self.now.date() and self.runs[run] == "published"]
+        outcome = nightly.run(self.database, self._config(), self._order(manual=manual))
+        if not manual and done:
+            assert (outcome.status, outcome.run_id) == ("already_published", max(done))
+            return
+        assert outcome.status == "published"
+        self._opened("published")
+        self._published(max(self.runs))
+        self._purge()
+
+    @rule()
+    def unpublished(self) -> None:
+        """Run a night that is not to be published."""
+        outcome = nightly.run(self.database, self._config(), self._order(manual=True, publish=False))
+        assert outcome.status == "ready"
+        self._opened("ready")
+        self._purge()
+
+    @precondition(lambda self: self.current is not None)
+    @rule()
+    def refused(self) -> None:
+        """Run a night whose models have become useless."""
+
+        def useless(*given: Any) -> Evaluation:
+            found = figures(*given).metrics
+            return Evaluation({name: dict(each) | {"rmse_low": 2.0} for name, each in found.items()}, None)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(nightly, "measure", useless)
+            outcome = nightly.run(self.database, self._config(), self._order(manual=True))
+        assert outcome.status == "rejected"
+        self._opened("rejected")
+        self._purge()
+
+    @rule(point=strategies.sampled_from(sorted(POINTS)))
+    def killed(self, point: str) -> None:
+        """Run a night that is killed somewhere."""
+
+        def work() -> int:
+            end_at(point, signal.SIGKILL, pytest.MonkeyPatch())
+            nightly.run(self.database, self._config(), self._order(manual=True))
+            return 0
+
+        assert ended(in_child(work, Path(os.devnull))) == -signal.SIGKILL
+        if point.endswith(" open_run"):
+            return  # nothing was committed
+        self._opened("published" if point.endswith(" purge") else "running")
+        if point.endswith(" purge"):
+            self._published(max(self.runs))
+        if point == "after purge":
+            self._purge()
+
+    @rule()
+    def rollback(self) -> None:
+        """Show the run before."""
+        try:
+            chosen = nightly.republish(self.database, publish.previous)
+        except CannotPublishError:
+            assert self.before is None
+            return
+        assert chosen == self.before
+        self.current, self.before = self.before, self.current
+
+    @rule(data=strategies.data())
+    @precondition(lambda self: self.runs)
+    def publish(self, data: Any) -> None:
+        """Publish any run, also one that cannot be."""
+        chosen = data.draw(strategies.sampled_from(sorted(self.runs)))
+        possible = self.runs[chosen] in ("published", "ready", "rejected") and chosen not in self.purged
+        try:
+            nightly.republish(self.database, lambda _: chosen)
+        except CannotPublishError:
+            assert not possible
+            return
+        assert possible
+        self.runs[chosen] = "published"
+        self._published(chosen)
+
+    @rule()
+    def purge(self) -> None:
+        """Delete the lists of old runs."""
+        with run_lock(self.database):
+            publish.purge(self.database, 2)
+        self._purge(2)
+
+    @rule(hours=strategies.integers(-30, 60))
+    def clock(self, hours: int) -> None:
+        """Set the clock."""
+        self.now += timedelta(hours=hours)
+
+    # What must hold
+
+    @invariant()
+    def readers_see_the_current_run(self) -> None:
+        """One whole run, the one that the model says, or nothing."""
+        if not hasattr(self, "database"):
+            return
+        assert rows(self.database, "SELECT run_id, previous_run_id FROM publication") == (
+            [] if self.current is None else [(self.current, self.before)]
+        )
+        each = "SELECT run_id, count(*) FROM current_recommendations GROUP BY run_id, user_key, model"
+        wanted = [] if self.current is None else [(self.current, LISTED)] * USERS * 4
+        assert rows(self.database, each) == wanted
+
+    @invariant()
+    def ratings_are_the_newest(self) -> None:
+        """What ingest keeps of a pair does not depend on the order."""
+        if hasattr(self, "database"):
+            joined = "ratings JOIN users USING (user_id) JOIN movies USING (movie_id)"
+            found = rows(self.database, f"SELECT user_key, movie_key, rated_at, rating FROM {joined}")
+            assert {(user, film): (at, stars) for user, film, at, stars in found} == self.ratings
+
+    @invariant()
+    def history_is_true(self) -> None:
+        """Each run ended as the model says, and what was purged, and only that, has no rows."""
+        if hasattr(self, "database"):
+            told = dict(rows(self.database, "SELECT run_id, status FROM runs"))
+            assert told == self.runs
+            gone = {run for (run,) in rows(self.database, "SELECT run_id FROM runs WHERE purged_at IS NOT NULL")}
+            assert gone == self.purged
+            held = {run for (run,) in rows(self.database, "SELECT DISTINCT run_id FROM recommendations")}
+            assert held.isdisjoint(self.purged)
+            whole = {run for run, status in self.runs.items() if status in ("published", "ready", "rejected")}
+            assert whole - self.purged <= held
+
+    # The model's own arithmetic
+
+    def _opened(self, status: str) -> None:
+        for run, was in self.runs.items():
+            if was == "running":
+                self.runs[run] = "abandoned"
+        run = max(self.runs, default=0) + 1
+        self.runs[run], self.dates[run] = status, self.now.date()
+
+    def _published(self, run: int) -> None:
+        if run != self.current:
+            self.current, self.before = run, self.current
+
+    def _purge(self, keep: int = KEPT) -> None:
+        whole = [run for run, status in self.runs.items() if status in ("published", "ready", "rejected")]
+        spared = {*sorted(whole)[-keep:], self.current, self.before}
+        self.purged |= {run for run, status in self.runs.items() if status != "running"} - spared
+
+
+@pytest.mark.promise("A1")
+@pytest.mark.promise("A9")
+@pytest.mark.promise("A10")
+@pytest.mark.promise("A12")
+@pytest.mark.promise("B4")
+@pytest.mark.promise("C3")
+def test_whatever_is_done_in_whatever_order(often: Callable[[int, int], int], figure: Callable[[int], None]) -> None:
+    """Forty steps of ingest, nights, kills, refusals, rollback, purge and clock leave what a dictionary says."""
+    times = often(100, 1000)
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        Nights,
+        settings=settings(
+            max_examples=times,
+            stateful_step_count=STEPS,
+            deadline=None,
+            derandomize=True,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+    figure(times * STEPS)
