@@ -14,7 +14,7 @@ test: .venv/test lint
 
 # What is tried at random, as often as docs/reliability.md says, whose table this remakes.
 soak: .venv/test
-	$(BIN)/python -m pytest -m promise --soak --promises docs/reliability.md
+	$(BIN)/python -m pytest tests -m promise --soak --promises docs/reliability.md
 
 lint: .venv/test
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """What the program promises operators, and the table of how often each promise was tried and kept.
 
-    python -m pytest --soak --promises docs/reliability.md
+    python -m pytest tests -m promise --soak --promises docs/reliability.md
 
 A test names what it stands for, `@pytest.mark.promise("A7")`, and says how often it tried by the fixture `figure`.
 """
