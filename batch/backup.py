@@ -19,7 +19,8 @@ def backup(database: Database, file: Path) -> int:
     Raises NoBackupError.
     """
     if database.file is None:
-        raise NoBackupError("this is for SQLite files; Postgres has pg_dump: pg_dump --schema recbatch --file FILE")
+        own = f"pg_dump --schema {database.schema_name} --file FILE"
+        raise NoBackupError(f"this is for SQLite files; Postgres has a tool of its own: {own}")
     if file.exists():
         raise NoBackupError(f"{file} is there already; name another file")
     unfinished = file.with_name(f"{file.name}.part")
