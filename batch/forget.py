@@ -71,9 +71,9 @@ def _forget_lists(connection: Connection, user_id: int) -> int:
 
 def _forget_rejects(connection: Connection, texts: set[str]) -> int:
     """Rejected rows of which a field is one of these texts, and what was said of them where a file was refused."""
-    c = _rejects.c
-    kept = select(c.batch_id, c.reject_no, c.text, c.message)
-    mine = [row for row in connection.execute(kept) if _names(row.text, texts) or _quotes(row.message, texts)]
+    c, b = _rejects.c, _batches.c
+    kept = select(c.batch_id, c.reject_no, c.text, c.message, b.format).join(_batches, b.batch_id == c.batch_id)
+    mine = [row for row in connection.execute(kept) if _is_of(row, texts) or _quotes(row.message, texts)]
     for row in mine:
         connection.execute(delete(_rejects).where(c.batch_id == row.batch_id, c.reject_no == row.reject_no))
     refused = select(_batches.c.batch_id, _batches.c.error).where(_batches.c.error.is_not(None))
@@ -83,11 +83,14 @@ def _forget_rejects(connection: Connection, texts: set[str]) -> int:
     return len(mine)
 
 
-def _names(row: str, texts: set[str]) -> bool:
-    """Whether a field of a row that was kept as text is one of these."""
-    fields = {field.strip() for separator in SEPARATORS for field in row.split(separator)}
-    fields.update(field.strip() for line in csv.reader([row]) for field in line)
-    return not fields.isdisjoint(texts)
+def _is_of(reject: Any, texts: set[str]) -> bool:
+    """Whether a field of a row that was kept as text is one of these; of MovieLens, whose users come first, the first.
+
+    There every number is a user's, a film's and a rating's too.
+    """
+    rows = [reject.text.split(separator) for separator in SEPARATORS] + list(csv.reader([reject.text]))
+    alone = (reject.format or "").startswith("MovieLens")
+    return any(field.strip() in texts for row in rows for field in (row[:1] if alone else row))
 
 
 def _quotes(message: str, texts: set[str]) -> bool:

@@ -92,6 +92,17 @@ def test_kept_runs_stay_publishable(known: Database) -> None:
     assert CANARY not in {key for (key,) in rows(known, "SELECT user_key FROM current_recommendations")}
 
 
+@pytest.mark.usefixtures("nights")
+def test_a_number_that_is_also_a_film(database: Database, tmp_path: Path) -> None:
+    """Of MovieLens files a rejected row is a user's by its first field, whatever else has the same number."""
+    lines = ["userId,movieId,rating,timestamp", "5,31,4,100", "1,31,x,100", "5,1,1,x", "1,32,4,100"]
+    (tmp_path / "ratings.csv").write_text("\n".join(lines) + "\n")
+    assert command("ingest", str(tmp_path / "ratings.csv")) == 0
+    with run_lock(database):
+        assert forget(database, "1").rejects == 1
+    assert rows(database, "SELECT text FROM ingest_rejects") == [("5,1,1,x",)]
+
+
 def test_nobody_of_that_name(known: Database, capsys: pytest.CaptureFixture[str]) -> None:
     """An unknown user is an error, and nobody is forgotten in their place."""
     before = rows(known, "SELECT count(*) FROM ratings")
