@@ -12,7 +12,7 @@ demo: .venv/runtime
 test: .venv/test lint
 	$(BIN)/python -m pytest
 
-# What is tried at random, as often as docs/reliability.md says, whose table this remakes.
+# What is tried at random, more often than on a commit, and the table of docs/reliability.md.
 soak: .venv/test
 	$(BIN)/python -m pytest tests -m promise --soak --promises docs/reliability.md
 

@@ -4,6 +4,7 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from batch import RecbatchError
 from batch.database import Database
@@ -26,10 +27,8 @@ def backup(database: Database, file: Path) -> int:
     unfinished = file.with_name(f"{file.name}.part")
     unfinished.unlink(missing_ok=True)
     try:
-        with (
-            closing(sqlite3.connect(f"{database.file.as_uri()}?mode=ro", uri=True)) as source,
-            closing(sqlite3.connect(unfinished)) as target,
-        ):
+        with database.reader.connect() as reader, closing(sqlite3.connect(unfinished)) as target:
+            source: Any = reader.connection.dbapi_connection
             source.backup(target)  # in one step: a copy in many would begin anew whenever a job has written
             found = target.execute("PRAGMA quick_check").fetchall()
             if found != [("ok",)]:

@@ -323,10 +323,7 @@ def forget(user: Annotated[str, typer.Argument(help="A user's key, or a name tha
     _, data = _open()
     with database.run_lock(data):
         with data.reader.connect() as connection:
-            try:
-                key = query.find_user(connection, user)
-            except query.UnknownUserError as error:
-                _stop(FAILED, str(error))
+            key = query.find_user(connection, user)
         gone = remove(data, key)
     typer.echo(
         f"{key} is forgotten: {gone.ratings:,} ratings, {gone.rows:,} rows of lists, {gone.rejects:,} rejected rows, "

@@ -1,23 +1,24 @@
 """A user's key -> nothing: no ratings, no lists of any run, no rejected rows, no weights that were learnt from them."""
 
-import csv
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from sqlalchemy import Connection, and_, delete, func, select, update
 
 from batch import RecbatchError, schema
 from batch.checks import ROWS
 from batch.database import Database
+from batch.ingest.formats import DAT, LONG, MOVIELENS, U_DATA
 from batch.telemetry import warn
 
 _users, _runs, _lists = schema.users, schema.runs, schema.recommendations
 _metrics, _batches, _rejects = schema.run_metrics, schema.ingest_batches, schema.ingest_rejects
 
-SEPARATORS = (",", "\t", "::", "|")
-"""What stands between the fields of a rejected row."""
-FORGOTTEN = "(forgotten)"
+USER_FIRST = {format_.name: format_.plain.separator.decode() for format_ in (MOVIELENS, DAT, U_DATA) if format_.plain}
+"""What stands behind the user in a row of these formats, where every number may be a film's or a rating as well."""
 
 
 class StillThereError(RecbatchError):
@@ -70,32 +71,23 @@ def _forget_lists(connection: Connection, user_id: int) -> int:
 
 
 def _forget_rejects(connection: Connection, texts: set[str]) -> int:
-    """Rejected rows of which a field is one of these texts, and what was said of them where a file was refused."""
+    """Rejected rows that are of whoever has this key or name."""
     c, b = _rejects.c, _batches.c
-    kept = select(c.batch_id, c.reject_no, c.text, c.message, b.format).join(_batches, b.batch_id == c.batch_id)
-    mine = [row for row in connection.execute(kept) if _is_of(row, texts) or _quotes(row.message, texts)]
+    kept = select(c.batch_id, c.reject_no, c.text, b.format).join(_batches, b.batch_id == c.batch_id)
+    mine = [row for row in connection.execute(kept) if _names(row.format, row.text, texts)]
     for row in mine:
         connection.execute(delete(_rejects).where(c.batch_id == row.batch_id, c.reject_no == row.reject_no))
-    refused = select(_batches.c.batch_id, _batches.c.error).where(_batches.c.error.is_not(None))
-    for batch_id, error in connection.execute(refused).all():
-        if _quotes(error, texts):
-            connection.execute(update(_batches).where(_batches.c.batch_id == batch_id).values(error=FORGOTTEN))
     return len(mine)
 
 
-def _is_of(reject: Any, texts: set[str]) -> bool:
-    """Whether a field of a row that was kept as text is one of these; of MovieLens, whose users come first, the first.
-
-    There every number is a user's, a film's and a rating's too.
-    """
-    rows = [reject.text.split(separator) for separator in SEPARATORS] + list(csv.reader([reject.text]))
-    alone = (reject.format or "").startswith("MovieLens")
-    return any(field.strip() in texts for row in rows for field in (row[:1] if alone else row))
-
-
-def _quotes(message: str, texts: set[str]) -> bool:
-    """Whether a message quotes one of these."""
-    return any(repr(text) in message for text in texts)
+def _names(format_: str, row: str, texts: set[str]) -> bool:
+    """Whether a rejected row names one of these; rows of catalogues and cells of a wide matrix name no user."""
+    if format_ in USER_FIRST:
+        return row.split(USER_FIRST[format_], 1)[0].strip() in texts
+    if format_ != LONG.name:
+        return False
+    fields = f",{normalize('NFC', row)},"  # a key may hold commas itself
+    return any(re.search(rf",\s*{re.escape(text)}\s*,", fields) for text in texts)
 
 
 def _forget_weights(connection: Connection) -> list[Path]:
@@ -107,9 +99,8 @@ def _forget_weights(connection: Connection) -> list[Path]:
 
 def _overwrite(database: Database) -> None:
     """Take the old state out of SQLite's log, or out of Postgres' tables, as far as nobody reads it any more."""
-    driver: Any
     with database.writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        driver = connection.connection.dbapi_connection
+        driver: Any = connection.connection.dbapi_connection
         if database.file:
             driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             return

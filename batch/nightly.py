@@ -12,7 +12,7 @@ from typing import Literal, TypedDict
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from batch import engines, publish
 from batch.artifacts import save_weights
@@ -142,15 +142,12 @@ def _night(database: Database, config: Config, order: Order, key: RunKey, holder
     if kept:
         final |= {"artifact": str(kept[0]), "artifact_sha256": kept[1]}
     outcome = Outcome(_verdict(checks, order), key.run_id, checks, metrics, rows)
-    try:
-        with holder.begin():  # on the connection that holds the lock: whoever lost the lock cannot publish
-            if outcome.status == "published":
-                publish.publish(holder, key, **final)
-            else:
-                publish.finish(holder, key, outcome.status, **final)
-    except DBAPIError:
-        if not publish.ended_as(database, key, outcome.status):  # the commit may be done, and only its answer lost
-            raise
+    # On the connection that holds the lock: whoever lost the lock cannot publish.
+    with publish.surely(database, holder, publish.ended_as(key, outcome.status)):
+        if outcome.status == "published":
+            publish.publish(holder, key, **final)
+        else:
+            publish.finish(holder, key, outcome.status, **final)
     say("finished", status=outcome.status, rows=sum(rows.values()))
     return outcome
 
@@ -262,14 +259,9 @@ def republish(database: Database, wanted: Callable[[Connection], int]) -> int:
         broken = [check.name for check in checks if not check.passed]
         if broken:
             raise CannotPublishError(f"run {chosen} fails its integrity checks: {', '.join(broken)}")
-        with holder.begin():
+        with publish.surely(database, holder, publish.is_current(chosen)):
             overridden = publish.failed_gates(holder, chosen)
-        try:
-            with holder.begin():
-                publish.republish(holder, chosen)
-        except DBAPIError:
-            if not publish.is_current(database, chosen):
-                raise
+            publish.republish(holder, chosen)
         if overridden:
             warn("published over its gates", run=chosen, gates=", ".join(overridden))
         return chosen

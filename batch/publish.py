@@ -3,7 +3,8 @@
 import os
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from sqlalchemy import Connection, Select, and_, bindparam, delete, exists, func, insert, or_, select, text, update
+from sqlalchemy.exc import DBAPIError
 
 from batch import RecbatchError, schema
 from batch.bulk import bulk_insert, insert_columns
@@ -59,23 +61,31 @@ def finish(connection: Connection, run: RunKey, status: str, **columns: Any) -> 
     note(connection, run, status=status, finished_at=datetime.now(UTC), **columns)
 
 
-def ended_as(database: Database, run: RunKey, status: str) -> bool:
-    """Whether a run of this process has ended so, by a transaction whose answer was lost."""
-    ended = and_(_runs.c.run_id == run.run_id, _runs.c.owner == run.owner, _runs.c.status == status)
-    return _holds(database, select(_runs.c.run_id).where(ended))
+@contextmanager
+def surely(database: Database, connection: Connection, done: Select[Any]) -> Iterator[None]:
+    """One transaction that ends in certainty: where its commit gives no answer, `done` is asked elsewhere.
 
-
-def is_current(database: Database, run_id: int) -> bool:
-    """Whether readers see this run, after a transaction whose answer was lost."""
-    return _holds(database, select(_publication.c.run_id).where(_publication.c.run_id == run_id))
-
-
-def _holds(database: Database, question: Select[Any]) -> bool:
-    with database.reader.connect() as connection:  # a new one: the old may be gone
-        found = connection.execute(question).first() is not None
-    if found:
+    A row means that it was done, and nothing is raised.
+    """
+    try:
+        with connection.begin():
+            yield
+    except DBAPIError:
+        with database.reader.connect() as other:  # the connection may be gone
+            if other.execute(done).first() is None:
+                raise
         warn("the database did not answer, but had done it")
-    return found
+
+
+def ended_as(run: RunKey, status: str) -> Select[Any]:
+    """A row if this process has ended its run so."""
+    ended = and_(_runs.c.run_id == run.run_id, _runs.c.owner == run.owner, _runs.c.status == status)
+    return select(_runs.c.run_id).where(ended)
+
+
+def is_current(run_id: int) -> Select[Any]:
+    """A row if readers see this run."""
+    return select(_publication.c.run_id).where(_publication.c.run_id == run_id)
 
 
 def write_lists(connection: Connection, run: RunKey, model: str, ratings: Ratings, users: Ints, lists: "Lists") -> int:

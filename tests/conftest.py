@@ -15,7 +15,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What this project's tests may be told besides."""
-    parser.addoption("--soak", action="store_true", help="try kills, faults and crowds as often as docs/reliability.md")
+    parser.addoption("--soak", action="store_true", help="try kills, faults and crowds more often")
     parser.addoption("--promises", type=Path, metavar="FILE", help="put the table of promises into this page")
 
 

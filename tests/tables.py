@@ -49,3 +49,37 @@ def films(database: Database) -> Films:
 def flags(*on: int) -> str:
     """The 19 genre flags of u.item."""
     return "|".join(str(int(number in on)) for number in range(19))
+
+
+def shown(database: Database) -> int | None:
+    """The run that readers see, by the views, in one snapshot: it must be one whole published run, or none."""
+    with database.reader.connect() as connection:
+
+        def ask(sql: str) -> list[Any]:
+            return list(connection.execute(text(sql)).all())
+
+        pointer = ask("SELECT run_id FROM publication")
+        lists = ask("SELECT run_id, count(*) FROM current_recommendations GROUP BY run_id")
+        popular = ask("SELECT run_id, count(*) FROM current_popular GROUP BY run_id")
+        if not pointer:
+            assert lists == popular == []
+            return None
+        current: int = pointer[0].run_id
+        [(status, written)] = ask(f"SELECT status, rows_written FROM runs WHERE run_id = {current}")
+        assert status == "published"
+        assert lists == [(current, written)]
+        assert popular == [(current, 5)]
+        each = "SELECT user_key FROM current_recommendations GROUP BY user_key, model"
+        assert ask(f"{each} HAVING count(*) <> 5 OR max(rank) <> 5") == []
+        return current
+
+
+def leftovers(database: Database) -> list[tuple[Any, ...]]:
+    """Rows of lists whose run has none, and runs that seem to be at work: none once a later run has ended."""
+    orphans = """
+        SELECT 'rows', l.run_id FROM (SELECT run_id FROM recommendations UNION SELECT run_id FROM popular_items) l
+        LEFT JOIN runs r ON r.run_id = l.run_id
+        WHERE r.run_id IS NULL OR r.status IN ('failed', 'abandoned', 'running') OR r.purged_at IS NOT NULL
+        UNION ALL SELECT 'running', run_id FROM runs WHERE status = 'running'"""
+    with database.reader.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(orphans))]

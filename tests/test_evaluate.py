@@ -1,6 +1,7 @@
 """What is held out, and what the metrics say of a model that was not shown it."""
 
 import math
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -394,6 +395,24 @@ def test_a_sample_of_everyone() -> None:
         assert (more.matrix != held.matrix).nnz == (more_train.matrix != train.matrix).nnz == 0
     assert [held.matrix[[user]].indices.tolist() for user in range(60)] == slow_cut(stars, times)
     assert parts_of(ratings, 57)[2] != metrics
+
+
+@pytest.mark.parametrize("many", [0, 10**9])
+def test_the_network_is_first_where_there_is_much(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above so many ratings the network is fitted before any other model, below beside them; all are there after."""
+    told: list[str] = []
+
+    def tell(name: str, *given: Any) -> Any:
+        if name == "neural":
+            sleep(0.2)  # so that what is beside it comes first
+        told.append(name)
+        return fit(name, *given)
+
+    monkeypatch.setattr(evaluating, "fit", tell)
+    monkeypatch.setattr(evaluating, "MANY", many)
+    ratings = ratings_of(random_stars(0, 12, 15, [1, 3, 5], 0.5))
+    assert list(fit_all(ratings, PRESETS["tuned"], 0)) == [*PERSONAL, *REFERENCE]
+    assert (told[0] == "neural") == (many == 0)
 
 
 def test_what_the_network_refuses_is_heard() -> None:

@@ -12,7 +12,10 @@ from sqlalchemy import Engine, event
 
 from batch import publish
 from batch.database import Database
-from faults import KINDS, Faults, Kind, command, ended, in_child, leftovers, shown
+from faults import KINDS, Faults, Kind
+from fixed import command
+from processes import ended, in_child
+from tables import leftovers, shown
 
 DONE, FAILED = 0, 1
 
@@ -25,7 +28,7 @@ def night(
     The code must agree with whether readers see another run than before, and what is told must be for people. No file
     may become larger than `most` bytes.
     """
-    before, told, log = shown(database).run_id, folder / "told", folder / "log"
+    before, told, log = shown(database), folder / "told", folder / "log"
 
     def work() -> int:
         nights.plan(at, kind)
@@ -37,7 +40,7 @@ def night(
 
     log.unlink(missing_ok=True)
     code = ended(in_child(work, log))
-    assert code == (FAILED if shown(database).run_id == before else DONE), (at, log.read_text())
+    assert code == (FAILED if shown(database) == before else DONE), (at, log.read_text())
     assert "Traceback" not in log.read_text(), (at, log.read_text())
     return code, int(told.read_text())
 
@@ -85,11 +88,11 @@ def test_a_commit_whose_answer_is_lost_is_told_as_it_went(
 
         with monkeypatch.context() as patch:
             patch.setattr(publish, name, then_lose)
-            before = shown(database).run_id
+            before = shown(database)
             assert command(*arguments) == DONE
         nights.rest()
         assert nights.count > 1
-        assert shown(database).run_id != before
+        assert shown(database) != before
     figure(20)
 
 

@@ -4,12 +4,16 @@ import gzip
 import unicodedata
 import zipfile
 from collections.abc import Callable, Iterable
+from itertools import chain, count
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batch.database import Database
 from batch.ingest import Report, ingest
+from batch.ingest.rows import Reading, unique_key
 from tables import Films, Write, by, films, flags, ratings, rows, with_tables
 
 T = 978_300_760  # seconds since 1970: the first rating of MovieLens 1M
@@ -292,6 +296,25 @@ def test_repeated_names_in_wide_files(database: Database, write: Write) -> None:
         ("Ann", "Heat", 1), ("Ann", "Heat #2", 3), ("Ann", "Heat #2 #2", 4), ("Ann", "Up", 2), ("Ann #2", "Heat", 5),
     ]  # fmt: skip
     assert sorted(rows(database, "SELECT user_key, name FROM users")) == [("Ann", "Ann"), ("Ann #2", "Ann")]
+
+
+def test_many_repeated_names(sqlite: Database, write: Write) -> None:
+    """Of many warnings a hundred are told, and how many more there are."""
+    titles = ["Heat"] * 150 + ["Heat #3", "Up"]
+    (report,) = ingest(sqlite, [write("x.csv", f",User,{','.join(titles)}\n0,Ann{',1' * 152}\n")], by(share=1.0))
+    assert len(report.warnings) == 101
+    assert report.warnings[-1] == "and 50 more like these"
+
+
+@given(st.lists(st.sampled_from(["a", "a #2", "a #3", "a #2 #2", "b"]), max_size=12))
+def test_keys_of_names(names: list[str]) -> None:
+    """Each name gets itself for a key, or the first free number behind it, and no key is given twice."""
+    taken: dict[str, int] = {}
+    slow: list[str] = []
+    for name in names:
+        free = (key for key in chain([name], (f"{name} #{number}" for number in count(2))) if key not in slow)
+        slow.append(next(free))
+    assert [unique_key(name, "film", taken, Reading(None, {}, 0)) for name in names] == slow
 
 
 def test_repeated_title_behind_a_bad_row(sqlite: Database, write: Write) -> None:

@@ -14,7 +14,10 @@ import psutil
 import pytest
 
 from batch.database import Database, open_database, upgrade
-from faults import POINTS, command, end_at, ended, fixed_nights, in_child, leftovers, shown
+from faults import fixed_nights
+from fixed import command
+from processes import POINTS, end_at, ended, in_child
+from tables import leftovers, shown
 
 TERMINATED = 143
 OUT = ("before purge", "after purge")
@@ -43,13 +46,13 @@ def test_a_process_may_end_at_any_point(
     """Killed or terminated at a point of the night, it has published nothing yet, or all; the next night works."""
 
     def until() -> int:
-        end_at(point, number, pytest.MonkeyPatch())
+        end_at(point, number)
         return command("-q", "run")
 
     for point in POINTS:
-        before = shown(database).run_id
+        before = shown(database)
         assert ended(in_child(until, tmp_path / "log")) == code, point
-        assert (shown(database).run_id != before) == (point in OUT), point
+        assert (shown(database) != before) == (point in OUT), point
         fine(database, point)
     figure(len(POINTS))
 
@@ -149,10 +152,10 @@ def test_a_log_that_was_torn(
     assert database.file
 
     def until() -> int:
-        end_at("before purge", signal.SIGKILL, pytest.MonkeyPatch())
+        end_at("before purge", signal.SIGKILL)
         return command("-q", "run")
 
-    before = shown(database).run_id
+    before = shown(database)
     assert ended(in_child(until, tmp_path / "log")) == -signal.SIGKILL
     log = database.file.with_name(database.file.name + "-wal").read_bytes()
     content = database.file.read_bytes()  # no connection of this process is open: closing would take its locks
@@ -166,7 +169,7 @@ def test_a_log_that_was_torn(
         (torn / "recbatch.db").write_bytes(content)
         (torn / "recbatch.db-wal").write_bytes(log[:cut])
         copy = open_database(f"sqlite:///{torn / 'recbatch.db'}")
-        seen.add(shown(copy).run_id)
+        seen.add(shown(copy))
         with closing(sqlite3.connect(torn / "recbatch.db")) as plain:
             assert plain.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert seen == {before, before and before + 1}

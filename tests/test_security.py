@@ -16,7 +16,8 @@ from sqlalchemy import make_url
 from batch import query
 from batch.database import Database, grant, open_database
 from data import fill, long_csv, settings
-from faults import command, fixed_nights
+from faults import fixed_nights
+from fixed import command
 from tables import rows
 
 PASSWORD = "c4nary-Pa55word"  # noqa: S105  what is looked for

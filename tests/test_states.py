@@ -2,11 +2,12 @@
 
 import os
 import signal
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings, strategies
@@ -26,7 +27,8 @@ from batch.evaluate import Evaluation
 from batch.ingest import ingest
 from batch.publish import CannotPublishError
 from data import genre_csv, long_csv
-from faults import POINTS, by_fixed_arithmetic, end_at, ended, figures, in_child
+from fixed import by_fixed_arithmetic, figures
+from processes import POINTS, end_at, ended, in_child
 from tables import rows
 
 USERS, FILMS, LISTED = 4, 12, 5
@@ -54,6 +56,9 @@ class Nights(RuleBasedStateMachine):
         self.current: int | None = None
         self.before: int | None = None
         self.purged: set[int] = set()
+
+    tried: ClassVar[Counter[str]] = Counter()
+    """By promise, over all examples."""
 
     @initialize()
     def empty(self) -> None:
@@ -96,6 +101,7 @@ class Nights(RuleBasedStateMachine):
         pair, said = (f"u{user}", f"m{film}"), (1_000_000_000 + at, stars)
         (self.home / "ratings.csv").write_text(long_csv([(*pair, stars, said[0])]))
         self._ingest("ratings.csv")
+        self.tried["C3"] += 1
         self.ratings[pair] = max(said, self.ratings.get(pair, said))
 
     @rule(manual=strategies.booleans())
@@ -105,6 +111,7 @@ class Nights(RuleBasedStateMachine):
         outcome = nightly.run(self.database, self._config(), self._order(manual=manual))
         if not manual and done:
             assert (outcome.status, outcome.run_id) == ("already_published", max(done))
+            self.tried["B4"] += 1
             return
         assert outcome.status == "published"
         self._opened("published")
@@ -132,6 +139,7 @@ class Nights(RuleBasedStateMachine):
             patch.setattr(nightly, "measure", useless)
             outcome = nightly.run(self.database, self._config(), self._order(manual=True))
         assert outcome.status == "rejected"
+        self.tried["A10"] += 1
         self._opened("rejected")
         self._purge()
 
@@ -140,7 +148,7 @@ class Nights(RuleBasedStateMachine):
         """Run a night that is killed somewhere."""
 
         def work() -> int:
-            end_at(point, signal.SIGKILL, pytest.MonkeyPatch())
+            end_at(point, signal.SIGKILL)
             nightly.run(self.database, self._config(), self._order(manual=True))
             return 0
 
@@ -162,6 +170,7 @@ class Nights(RuleBasedStateMachine):
             assert self.before is None
             return
         assert chosen == self.before
+        self.tried["A9"] += 1
         self.current, self.before = self.before, self.current
 
     @rule(data=strategies.data())
@@ -251,8 +260,9 @@ class Nights(RuleBasedStateMachine):
 @pytest.mark.promise("A12")
 @pytest.mark.promise("B4")
 @pytest.mark.promise("C3")
-def test_whatever_is_done_in_whatever_order(often: Callable[[int, int], int], figure: Callable[[int], None]) -> None:
+def test_whatever_is_done_in_whatever_order(often: Callable[[int, int], int], figure: Callable[..., None]) -> None:
     """Forty steps of ingest, nights, kills, refusals, rollback, purge and clock leave what a dictionary says."""
+    Nights.tried.clear()
     times = often(100, 1000)
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         Nights,
@@ -266,3 +276,5 @@ def test_whatever_is_done_in_whatever_order(often: Callable[[int, int], int], fi
         ),
     )
     figure(times * STEPS)
+    for promise, tries in Nights.tried.items():
+        figure(tries, promise)

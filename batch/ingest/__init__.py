@@ -140,7 +140,7 @@ def _examine(source: Source, settings: Settings, snapshot_at: int | None) -> Ite
                 yield Report(member.name, None, known.why, "skipped")
                 continue
             at = member.modified_at if snapshot_at is None else snapshot_at
-            yield File(member, known.format, known.why, *member.sha256(), at)
+            yield File(member, known.format, known.why, *member.examined(), at)
         except RefusedError as error:
             yield Report(member.name, None, error.about(member.name), "refused")
 

@@ -79,10 +79,10 @@ class Source:
         with self.open() as file:
             return file.read(HEAD)
 
-    def sha256(self) -> tuple[str, int]:
-        """A fingerprint of the unpacked content, so that packing does not matter, and its size in bytes.
+    def examined(self) -> tuple[str, int]:
+        """The sha256 of the unpacked content, so that packing does not matter, and its size in bytes.
 
-        It is the first to see the whole file: raises RefusedError for one that is made to fill memory or time.
+        This is the first look at the whole file. Raises RefusedError for one that is made to fill memory or time.
         """
         digest, size, lines, unended = hashlib.sha256(), 0, 1, 0
         with self.open() as file:

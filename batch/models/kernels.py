@@ -214,7 +214,7 @@ def _compare(row, rows, columns, squares, like, sums, others, s):  # type: ignor
 
 @inner
 def _similarity(product, norm, n, beta):  # type: ignore[no-untyped-def]
-    """sim * n / (n + beta), 0 where either row is 0; without a branch, so that eight are made at once."""
+    """sim * n / (n + beta), 0 where either row is 0 or all is noise."""
     sim = product / math.sqrt(norm if norm > 0 else 1.0)
     kept = (norm > 0) & (abs(sim) >= NOISE)
     return sim * (n / (n + beta)) if kept else 0.0
