@@ -86,7 +86,7 @@ def _names(format_: str, row: str, texts: set[str]) -> bool:
         return row.split(USER_FIRST[format_], 1)[0].strip() in texts
     if format_ != LONG.name:
         return False
-    fields = f",{normalize('NFC', row)},"  # a key may hold commas itself
+    fields = f",{normalize('NFC', row)},"  # a key may hold commas itself; in doubt a row goes
     return any(re.search(rf",\s*{re.escape(text)}\s*,", fields) for text in texts)
 
 

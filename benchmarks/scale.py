@@ -166,6 +166,7 @@ def beside(bench: Bench, url: str, asked: argparse.Namespace) -> None:
     """Our neighbourhood models by themselves, and peers."""
     cells = str(bench.folder / "cells.npz")
     bench.once("alone", lambda: child(bench, "alone.py", url, cells))
+    bench.once("similarities", lambda: child(bench, "similarities.py", url))
     for name in PEERS if asked.peers else ():
         bench.once(f"peers/{name}", partial(peer, bench, name, cells, asked))
 

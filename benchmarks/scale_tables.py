@@ -169,6 +169,9 @@ def floors(known: Mapping[str, Figures]) -> str:
             f"{_about(alone['user_user'], {'alone': alone})}{_number(spent)}"
             for (alone, _), spent in zip(columns, taken, strict=True)
         ),
+        "of that, finding similarities, s": (
+            _number(shape.get("similarities", {}).get("seconds")) for shape in known.values()
+        ),
         "**least / taken**": (f"**{each.seconds / spent:.2f}**" for each, spent in zip(least, taken, strict=True)),
         "similarities, times the operations of the sums": (
             _number(each.alike_operations / each.operations) for each in least

@@ -108,12 +108,15 @@ def test_a_number_that_is_also_a_film(database: Database, tmp_path: Path) -> Non
 @pytest.mark.usefixtures("nights")
 def test_a_key_that_holds_commas(database: Database, tmp_path: Path) -> None:
     """A rejected row of a long CSV is found by the whole key, also one with commas, and by no part of one."""
-    lines = ["user,movie,rating", '"Li, Ann",m1,4', '"Li, Ann",m2,x', "Ann,m2,y", "Li,m3,z", "Li,m4,4"]
+    lines = ["user,movie,rating", '"Li, Ann",m1,4', '"Li, Ann",m2,x', "Lily,m2,y", "Li,m3,z", "Li,m4,4"]
     (tmp_path / "long.csv").write_text("\n".join(lines) + "\n")
     assert command("ingest", str(tmp_path / "long.csv")) == 0
     with run_lock(database):
         assert forget(database, "Li, Ann").rejects == 1
-    assert rows(database, "SELECT text FROM ingest_rejects ORDER BY text") == [("Ann,m2,y",), ("Li,m3,z",)]
+    assert rows(database, "SELECT text FROM ingest_rejects ORDER BY text") == [("Li,m3,z",), ("Lily,m2,y",)]
+    with run_lock(database):
+        assert forget(database, "Li").rejects == 1
+    assert rows(database, "SELECT text FROM ingest_rejects") == [("Lily,m2,y",)]
 
 
 def test_nobody_of_that_name(known: Database, capsys: pytest.CaptureFixture[str]) -> None:
