@@ -169,7 +169,7 @@ def floors(known: Mapping[str, Figures]) -> str:
             f"{_about(alone['user_user'], {'alone': alone})}{_number(spent)}"
             for (alone, _), spent in zip(columns, taken, strict=True)
         ),
-        "of that, finding similarities, s": (
+        "of that, all but the sums, s": (
             _number(shape.get("similarities", {}).get("seconds")) for shape in known.values()
         ),
         "**least / taken**": (f"**{each.seconds / spent:.2f}**" for each, spent in zip(least, taken, strict=True)),
