@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
+from functools import cache
 from importlib.metadata import version
 from itertools import islice
 from json import dumps
@@ -273,8 +274,14 @@ def _opening(config: Config) -> dict[str, object]:
         "top_n": config.publish.top_n,
         "seed": config.evaluation.seed,
         "config_sha256": config.sha256(),
-        "versions": dumps({"python": python_version()} | {name: version(name) for name in RECORDED}),
+        "versions": _versions(),
     }
+
+
+@cache
+def _versions() -> str:
+    """What the run was computed with, as JSON; each is looked up on the disk."""
+    return dumps({"python": python_version()} | {name: version(name) for name in RECORDED})
 
 
 def _facts(loaded: Loaded, order: Order, config: Config) -> dict[str, object]:

@@ -39,11 +39,13 @@ def genre_csv(n_items: int = 40) -> str:
     return "\n".join(lines) + "\n"
 
 
-def fill(database: Database, folder: Path, rows: Iterable[tuple[object, ...]] | None = None) -> list[Report]:
-    """Ingest these ratings, random ones by default, and a catalogue of their films."""
+def fill(
+    database: Database, folder: Path, rows: Iterable[tuple[object, ...]] | None = None, n_items: int = 40
+) -> list[Report]:
+    """Ingest these ratings, random ones by default, and a catalogue of so many films."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "ratings.csv").write_text(long_csv(random_rows(0) if rows is None else rows))
-    (folder / "genres.csv").write_text(genre_csv())
+    (folder / "genres.csv").write_text(genre_csv(n_items))
     with run_lock(database):
         return ingest(database, [folder], ingest_settings(Config()))
 
