@@ -4,7 +4,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -71,10 +71,18 @@ def surely(database: Database, connection: Connection, done: Select[Any]) -> Ite
         with connection.begin():
             yield
     except DBAPIError:
+        _end(connection)
         with database.reader.connect() as other:  # the connection may be gone
             if other.execute(done).first() is None:
                 raise
         warn("the database did not answer, but had done it")
+
+
+def _end(connection: Connection) -> None:
+    """End what a failed commit leaves open: to SQLAlchemy it is over, to SQLite it still holds the write lock."""
+    if not connection.invalidated:
+        with suppress(connection.dialect.loaded_dbapi.Error):
+            connection.connection.rollback()
 
 
 def ended_as(run: RunKey, status: str) -> Select[Any]:

@@ -15,7 +15,7 @@ from batch.database import Database
 from faults import KINDS, Faults, Kind
 from fixed import command
 from processes import ended, in_child
-from tables import leftovers, shown
+from tables import leftovers, rows, shown
 
 DONE, FAILED = 0, 1
 
@@ -60,15 +60,18 @@ def test_any_statement_may_fail(
     next_night(database)
     next_night(database)  # from here on a night purges one
     _, normal = night(nights, database, tmp_path)
-    outcomes = []
+    outcomes, untold = [], 0
     for at in count(1):
         code, reached = night(nights, database, tmp_path, at, kind)
         if reached < at:  # it is done before: every statement has had its turn
             break
         outcomes.append(code)
+        untold += len(rows(database, "SELECT run_id FROM runs WHERE status = 'running'"))
         next_night(database)
     assert len(outcomes) >= 0.8 * normal
     assert set(outcomes) == {DONE, FAILED}  # what fails once the list is out leaves it out
+    # A run that ends says so, but for one that was never told that it was opened.
+    assert untold <= (kind != "before")
     figure(len(outcomes))
 
 
