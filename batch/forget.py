@@ -7,6 +7,7 @@ from typing import Any
 from unicodedata import normalize
 
 from sqlalchemy import Connection, and_, delete, func, select, update
+from sqlalchemy.exc import DBAPIError
 
 from batch import RecbatchError, schema
 from batch.checks import ROWS
@@ -36,10 +37,13 @@ class Forgotten:
 
 
 def forget(database: Database, user_key: str) -> Forgotten:
-    """Remove a user everywhere, in one transaction, and overwrite where they stood; the caller holds the run lock.
+    """Remove a user everywhere, rows in one transaction, and overwrite where they stood; the caller holds the run lock.
 
-    Counts of runs follow, so that a kept run can still be published. Raises StillThereError.
+    Counts of runs follow, so that a kept run can still be published. Files go first: nobody would look for them once
+    the rows that name them are gone. Raises StillThereError.
     """
+    with database.reader.connect() as connection:
+        files, left = _remove(connection)
     with database.writer.begin() as connection:
         if database.file:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")  # what is deleted is overwritten
@@ -49,9 +53,11 @@ def forget(database: Database, user_key: str) -> Forgotten:
         rows = _forget_lists(connection, user.user_id)
         rejects = _forget_rejects(connection, {text for text in (user.user_key, user.name) if text})
         connection.execute(delete(_users).where(_users.c.user_id == user.user_id))
-        files = _forget_weights(connection)
+        connection.execute(update(_runs).values(artifact=None, artifact_sha256=None))
     _overwrite(database)
-    return Forgotten(ratings, rows, rejects, _remove(files))
+    if left:
+        raise StillThereError(f"forgotten, but remove these files by hand: {', '.join(map(str, left))}")
+    return Forgotten(ratings, rows, rejects, files)
 
 
 def _forget_lists(connection: Connection, user_id: int) -> int:
@@ -90,36 +96,34 @@ def _names(format_: str, row: str, texts: set[str]) -> bool:
     return any(re.search(rf",\s*{re.escape(text)}\s*,", fields) for text in texts)
 
 
-def _forget_weights(connection: Connection) -> list[Path]:
-    """The files of weights that runs have; no run has one any more."""
-    kept = connection.execute(select(_runs.c.artifact).where(_runs.c.artifact.is_not(None))).scalars().all()
-    connection.execute(update(_runs).values(artifact=None, artifact_sha256=None))
-    return [Path(file) for file in kept]
-
-
 def _overwrite(database: Database) -> None:
-    """Take the old state out of SQLite's log, or out of Postgres' tables, as far as nobody reads it any more."""
-    with database.writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        driver: Any = connection.connection.dbapi_connection
-        if database.file:
-            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            return
-        for table in (_users, schema.ratings, _lists, _rejects):
-            driver.execute(f"VACUUM {table.name}")  # a role that may not is warned, not refused
+    """Take the old state out of SQLite's log, or out of Postgres' tables, as far as nobody reads it any more.
+
+    Past the point where a failure would change what is true: it costs a warning.
+    """
+    tables = (_users, schema.ratings, _lists, _rejects)
+    statements = ["PRAGMA wal_checkpoint(TRUNCATE)"] if database.file else [f"VACUUM {table.name}" for table in tables]
+    try:
+        with database.writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            driver: Any = connection.connection.dbapi_connection
+            for statement in statements:
+                driver.execute(statement)  # no transaction; a role that may not is warned by Postgres, not refused
+    except (DBAPIError, database.writer.dialect.loaded_dbapi.Error) as error:
+        told = str(getattr(error, "orig", error))
+        warn("forgotten; what stood there is overwritten when the database tidies up", error=told)
 
 
-def _remove(files: list[Path]) -> int:
-    """How many there were: those of purged runs are gone already."""
-    left, gone = [], 0
-    for file in files:
+def _remove(connection: Connection) -> tuple[int, list[Path]]:
+    """Delete the weights of all runs: how many files there were, and those that are there still."""
+    gone, left = 0, []
+    for kept in connection.execute(select(_runs.c.artifact).where(_runs.c.artifact.is_not(None))).scalars():
+        file = Path(kept)
         try:
             file.unlink()
             gone += 1
-        except FileNotFoundError:
+        except FileNotFoundError:  # of a purged run
             continue
         except OSError as error:
             left.append(file)
             warn("weights not removed", file=str(file), error=error.strerror)
-    if left:
-        raise StillThereError(f"forgotten, but remove these files by hand: {', '.join(map(str, left))}")
-    return gone
+    return gone, left

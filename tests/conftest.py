@@ -1,7 +1,9 @@
 """What every test may ask for: an empty database of each kind, and the real data."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
@@ -11,6 +13,8 @@ from batch.database import Database, open_database, upgrade
 from faults import Faults, fixed_nights
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+MEMORY, ENOUGH = Path("/dev/shm"), 8e9  # noqa: S108  a folder of its own is made in it
+"""Where files live in memory, and the free bytes from which on tests do: thousands of commits would wait for a disk."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -19,8 +23,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--promises", type=Path, metavar="FILE", help="put the table of promises into this page")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Count how often each promise was tried."""
+    """Keep files in memory, where there is room, and count how often each promise was tried."""
+    if config.option.basetemp is None and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH:
+        folder = TemporaryDirectory(dir=MEMORY, prefix="recbatch-")
+        config.option.basetemp = Path(folder.name) / "tests"
+        config.add_cleanup(folder.cleanup)
     config.addinivalue_line("markers", "promise(id): what of tests/promises.py a test stands for")
     config.pluginmanager.register(promises)
     config.pluginmanager.register(promises.Ledger(config))
@@ -46,14 +55,15 @@ def sqlite_url(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: str) -> str:
+def postgres_url(postgres_server: str) -> Iterator[str]:
     """An empty database of its own on the test server."""
     import psycopg
 
     name = f"test_{uuid4().hex}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    return postgres_server.replace("/postgres?", f"/{name}?")
+        yield postgres_server.replace("/postgres?", f"/{name}?")
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

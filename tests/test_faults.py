@@ -12,6 +12,7 @@ from sqlalchemy import Engine, event
 
 from batch import publish
 from batch.database import Database
+from data import fill, long_csv
 from faults import KINDS, Faults, Kind
 from fixed import command
 from processes import ended, in_child
@@ -20,29 +21,38 @@ from tables import leftovers, rows, shown
 DONE, FAILED = 0, 1
 
 
-def night(
-    nights: Faults, database: Database, folder: Path, at: int = 0, kind: Kind = "before", most: int | None = None
+def faulted(
+    nights: Faults, folder: Path, arguments: tuple[str, ...], at: int, kind: Kind, most: int | None = None
 ) -> tuple[int, int]:
-    """Run one with a fault in a process of its own; its exit code, and how many statements it came to.
+    """Run a command with a fault in a process of its own; its exit code, and how many statements it came to.
 
-    The code must agree with whether readers see another run than before, and what is told must be for people. No file
-    may become larger than `most` bytes.
+    What is told must be for people. No file may become larger than `most` bytes.
     """
-    before, told, log = shown(database), folder / "told", folder / "log"
+    told, log = folder / "told", folder / "log"
 
     def work() -> int:
         nights.plan(at, kind)
         if most is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-        code = command("-q", "run")
+        code = command(*arguments)
         told.write_text(str(nights.count))
         return code
 
     log.unlink(missing_ok=True)
     code = ended(in_child(work, log))
-    assert code == (FAILED if shown(database) == before else DONE), (at, log.read_text())
+    assert code in (DONE, FAILED), (at, log.read_text())
     assert "Traceback" not in log.read_text(), (at, log.read_text())
     return code, int(told.read_text())
+
+
+def night(
+    nights: Faults, database: Database, folder: Path, at: int = 0, kind: Kind = "before", most: int | None = None
+) -> tuple[int, int]:
+    """The same of a night, whose code must agree with whether readers see another run than before."""
+    before = shown(database)
+    code, reached = faulted(nights, folder, ("-q", "run"), at, kind, most)
+    assert code == (FAILED if shown(database) == before else DONE), (at, (folder / "log").read_text())
+    return code, reached
 
 
 def next_night(database: Database) -> None:
@@ -73,6 +83,105 @@ def test_any_statement_may_fail(
     # A run that ends says so, but for one that was never told that it was opened.
     assert untold <= (kind != "before")
     figure(len(outcomes))
+
+
+class Ingest:
+    """Newer ratings of three people."""
+
+    def __init__(self, database: Database, folder: Path, time: int) -> None:
+        self.database, self.time = database, 1_700_000_000 + time
+        file = folder / f"newer-{time}.csv"
+        file.write_text(long_csv([(f"u{user}", "m1", 5.0, self.time) for user in range(3)]))
+        self.arguments = ("ingest", str(file))
+
+    def done(self) -> bool:
+        """All of them are there, or none."""
+        [(there,)] = rows(self.database, f"SELECT count(*) FROM ratings WHERE rated_at = {self.time}")
+        assert there in (0, 3)
+        return bool(there)
+
+
+class Rollback:
+    """To the run before."""
+
+    arguments = ("rollback",)
+
+    def __init__(self, database: Database, _folder: Path, _time: int) -> None:
+        self.database, self.before = database, shown(database)
+
+    def done(self) -> bool:
+        """Readers see the other run, or the one they saw."""
+        return shown(self.database) != self.before
+
+
+class Purge:
+    """Of a run that nobody needs."""
+
+    arguments = ("purge", "--keep", "2")
+
+    def __init__(self, database: Database, _folder: Path, _time: int) -> None:
+        self.database = database
+        while self.done():
+            assert command("-q", "run", "--no-publish") == DONE
+
+    def done(self) -> bool:
+        """Beside the current run and the one before, the newest two have lists."""
+        held = rows(self.database, "SELECT run_id, count(*) FROM recommendations GROUP BY run_id")
+        assert len({count for _, count in held}) == 1
+        return len(held) <= 4
+
+
+class Forget:
+    """Of someone who is in the published run and in a file of weights."""
+
+    def __init__(self, database: Database, folder: Path, time: int) -> None:
+        self.database, self.user = database, f"gone-{time}"
+        fill(database, folder / "people", [(self.user, "m1", 5.0, time), (self.user, "m2", 4.0, time)])
+        command("-q", "run")
+        self.arguments = ("forget", self.user)
+        self.weights = folder / "artifacts"
+
+    def done(self) -> bool:
+        """They are nowhere, or everywhere."""
+        known = rows(self.database, f"SELECT user_id FROM users WHERE user_key = '{self.user}'")
+        for table in ("ratings", "recommendations"):
+            strangers = f"SELECT count(*) FROM {table} WHERE user_id NOT IN (SELECT user_id FROM users)"
+            assert rows(self.database, strangers) == [(0,)]
+        assert known or not list(self.weights.iterdir())
+        return not known
+
+
+@pytest.mark.promise("A7")
+@pytest.mark.parametrize("work", [Ingest, Rollback, Purge, Forget])
+def test_any_statement_of_other_commands_may_fail(
+    work: Any,
+    nights: Faults,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    often: Callable[[int, int], int],
+    figure: Callable[[int], None],
+) -> None:
+    """Whichever fails, it is done whole or not at all, the exit code does not say more, and once more is enough."""
+    next_night(database)
+    monkeypatch.setenv("RECBATCH_PUBLISH__KEEP_RUNS", "5")
+    tries = often(1, len(KINDS))
+    for at in count(1):
+        for kind in (KINDS * 2)[at % len(KINDS) :][:tries]:
+            asked = work(database, tmp_path, at * len(KINDS) + KINDS.index(kind))
+            code, reached = faulted(nights, tmp_path, asked.arguments, at, kind)
+            done = asked.done()
+            assert done or code == FAILED, (at, kind)
+            assert not (done and code == FAILED and kind == "before"), (at, kind)  # else the answer was lost
+            shown(database)
+            if not done:
+                assert command(*asked.arguments) == DONE
+                assert asked.done()
+        if reached < at:
+            break
+    next_night(database)
+    assert at > 10
+    figure((at - 1) * tries)
 
 
 @pytest.mark.promise("A8")

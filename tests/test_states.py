@@ -40,9 +40,6 @@ KEPT = 3
 FIRST = 1_000_000_000
 """When the first ratings were given, seconds since 1970."""
 STEPS = 40
-MEMORY = Path("/dev/shm")  # noqa: S108  a folder of its own is made in it
-FOLDER = MEMORY if MEMORY.is_dir() else None
-"""Memory, where there is such a folder: a step costs a hundredth of a second, not the disk's time."""
 
 
 class Nights(RuleBasedStateMachine):
@@ -52,7 +49,7 @@ class Nights(RuleBasedStateMachine):
         super().__init__()
         self.patch = pytest.MonkeyPatch()
         by_fixed_arithmetic(self.patch)
-        self.folder = TemporaryDirectory(dir=FOLDER)
+        self.folder = TemporaryDirectory(dir=self.start.parent)
         self.home = Path(self.folder.name)
         self.now = datetime(2026, 11, 1, tzinfo=UTC)
         self.database: Database
