@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test soak lint quality bench clean
+.PHONY: demo test soak lint quality bench lock clean
 .DELETE_ON_ERROR:
 
 demo: .venv/runtime
@@ -30,6 +30,17 @@ quality: .venv/bench
 bench: .venv/bench
 	$(BIN)/python benchmarks/scale.py --shapes 1m --no-peers --again
 	$(BIN)/python benchmarks/exact.py
+
+# The image's packages by hash, in the versions of constraints.txt. Torch and what is only for its CUDA build are left
+# out: the image takes torch by version, from the index that its builder names.
+CUDA := cuda-bindings cuda-pathfinder cuda-toolkit triton $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc \
+	cuda-runtime cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--constraint constraints.txt
+lock: .venv/test
+	$(INSTALL) uv
+	$(BIN)/$(LOCK) --extra postgres $(addprefix --no-emit-package ,torch $(CUDA)) --output-file locks/image.txt pyproject.toml
+	echo hatchling | $(BIN)/$(LOCK) --output-file locks/build.txt -
 
 # A stamp file per set of packages: installing again happens only when the pins or the packaging change.
 .venv/python:

@@ -2,11 +2,16 @@
 
 import ast
 import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
+CUDA = ("cuda-", "nvidia-", "triton")
+"""What only one build of torch asks for, and the image takes as that build says."""
 MODULES = sorted((ROOT / "batch").rglob("*.py"))
 
 
@@ -51,8 +56,46 @@ def test_every_dependency_is_pinned() -> None:
     assert pins["torch"] == "2.13.0"
 
 
+def locked(name: str) -> dict[str, list[str]]:
+    """What a lock file names, `package==version`, and the hashes of each."""
+    found: dict[str, list[str]] = {}
+    for line in (ROOT / "locks" / name).read_text().splitlines():
+        if line.startswith(" "):
+            found[next(reversed(found))].append(line)
+        else:
+            found[line.partition(" ")[0]] = []
+    return found
+
+
+@pytest.mark.promise("E7")
+def test_what_the_image_installs_is_known_by_hash() -> None:
+    """Each package that the program needs is locked in the version of constraints.txt, torch apart, with its hashes."""
+    pins = {line.lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    image, build = locked("image.txt"), locked("build.txt")
+    assert all(hashes for lock in (image, build) for hashes in lock.values())
+    assert set(image) - pins <= {"colorama==0.4.6"}  # that one is for Windows only
+    names = {package.partition("==")[0] for package in image}
+    wanted, asked = {"recbatch"}, [*requires("recbatch", "postgres")]
+    while asked:
+        name = asked.pop()
+        if name not in wanted:
+            wanted.add(name)
+            asked += requires(name)
+    assert {name for name in wanted if not name.startswith(CUDA)} - {"recbatch", "torch"} <= names
+    assert "hatchling" in {package.partition("==")[0] for package in build}
+
+
+def requires(name: str, extra: str = "") -> set[str]:
+    """The packages that an installed one asks for on this machine."""
+    asked = [Requirement(text) for text in distribution(name).requires or []]
+    return {canonicalize_name(each.name) for each in asked if not each.marker or each.marker.evaluate({"extra": extra})}
+
+
 def test_the_pins_are_used_everywhere() -> None:
-    """The Makefile and the Dockerfile install by constraints.txt, and CI runs the Makefile."""
+    """The Makefile installs by constraints.txt, the Dockerfile by hash and that file, and CI runs the Makefile."""
     assert "--constraint constraints.txt" in (ROOT / "Makefile").read_text()
-    assert "--constraint constraints.txt" in (ROOT / "Dockerfile").read_text()
+    commands = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").replace("&&", "\n").splitlines()
+    for install in (command for command in commands if "pip install" in command):
+        known = "--require-hashes" in install or "--no-deps /tmp/wheel" in install
+        assert known or install.split()[-1] == "torch", install
     assert (ROOT / ".ci" / "run").read_text().rstrip().endswith("make test")
