@@ -96,6 +96,8 @@ class ScheduleSettings(Section):
     """IANA name. Each wall-clock time counts once a day, also on days when clocks change."""
     catchup_hours: float = Field(20, ge=0, le=8784)
     """A missed night is made up if it is younger than this: an older one would only delay the next."""
+    max_hours: float = Field(12, gt=0, le=8784)
+    """A night that takes longer is ended: it hangs, or would be in the next one's way."""
 
     @field_validator("timezone")
     @classmethod

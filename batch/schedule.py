@@ -157,6 +157,7 @@ class _Clock:
         self.nights = Nights(settings)
         self._database, self._command = database, command
         self._catchup = timedelta(hours=settings.catchup_hours)
+        self._longest = timedelta(hours=settings.max_hours)
         self._job: subprocess.Popen[bytes] | None = None
         self._settled: date | None = None
         self._pause, self._paused_at = timedelta(), datetime.min.replace(tzinfo=UTC)
@@ -184,7 +185,13 @@ class _Clock:
         self._job = subprocess.Popen(  # noqa: S603  our own command
             [*self._command, "run", "--scheduled-for", night.logical_date.isoformat(), "--trigger", trigger]
         )
-        code = self._job.wait()
+        try:
+            code = self._job.wait(self._longest.total_seconds())
+        except subprocess.TimeoutExpired:
+            warn("longer than schedule.max_hours", night=night.logical_date)
+            self._settled = night.logical_date  # it would only take as long again
+            self.end_job()
+            code = self._job.wait()
         self._job = None
         (say if code == 0 else warn)("job ended", night=night.logical_date, exit_code=code)
         if code == 0:
@@ -198,7 +205,7 @@ class _Clock:
         self._pause = min(max(2 * self._pause, timedelta(seconds=TICK)), LONGEST_PAUSE)
 
     def end_job(self) -> None:
-        """Pass the signal on to a running job and wait for it, killing it after its grace."""
+        """Send SIGTERM to a running job and wait for it, killing it after its grace."""
         job = self._job
         if job is None:
             return

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+from collections.abc import Callable
 from pathlib import Path
 from shutil import copyfile
 from tempfile import mkdtemp
@@ -230,25 +231,31 @@ def after(empty: Path, history: History) -> tuple[Any, ...]:
 
 
 @pytest.mark.promise("C3")
-@settings(max_examples=60, derandomize=True, deadline=None)
-@given(histories())
-def test_order_and_repetition(empty: Path, history: tuple[list[File], ...]) -> None:
+def test_order_and_repetition(empty: Path, often: Callable[[int, int], int], figure: Callable[[int], None]) -> None:
     """Any order and repetition of files gives the same tables by keys, with the ratings and films the rule names."""
-    found, backwards, anyhow = (after(empty, [(file.text, file.at) for file in files]) for files in history)
-    assert backwards == found
-    assert anyhow == found
-    best: dict[tuple[str, str], tuple[int, int, bool]] = {}
-    described: dict[str, tuple[int, str, list[str]]] = {}
-    for file in history[0]:
-        for user, film, stars, at in file.ratings:
-            rank = (file.at if at is None else at, stars, at is not None)
-            best[user, film] = max(rank, best.get((user, film), rank))
-        for key, title, names in file.films:
-            described[key] = max((file.at, title, names), described.get(key, (0, "", [])))
-    won = [(*pair, float(stars), at if timed else None) for pair, (at, stars, timed) in best.items()]
-    assert found[3] == sorted(won)
-    catalogue: Films = {key: (title, names) for key, (_, title, names) in described.items()}
-    assert {key: film for key, film in found[2].items() if key in catalogue} == catalogue
+    times = often(60, 300)
+
+    @settings(max_examples=times, derandomize=True, deadline=None)
+    @given(histories())
+    def check(history: tuple[list[File], ...]) -> None:
+        found, backwards, anyhow = (after(empty, [(file.text, file.at) for file in files]) for files in history)
+        assert backwards == found
+        assert anyhow == found
+        best: dict[tuple[str, str], tuple[int, int, bool]] = {}
+        described: dict[str, tuple[int, str, list[str]]] = {}
+        for file in history[0]:
+            for user, film, stars, at in file.ratings:
+                rank = (file.at if at is None else at, stars, at is not None)
+                best[user, film] = max(rank, best.get((user, film), rank))
+            for key, title, names in file.films:
+                described[key] = max((file.at, title, names), described.get(key, (0, "", [])))
+        won = [(*pair, float(stars), at if timed else None) for pair, (at, stars, timed) in best.items()]
+        assert found[3] == sorted(won)
+        catalogue: Films = {key: (title, names) for key, (_, title, names) in described.items()}
+        assert {key: film for key, film in found[2].items() if key in catalogue} == catalogue
+
+    check()
+    figure(times)
 
 
 def test_missing_times_of_movielens(empty: Path) -> None:

@@ -332,6 +332,7 @@ def test_a_crowd_learns_the_genre_rule(baseline: str, monkeypatch: pytest.Monkey
     assert rmse(network.score(np.arange(30)).rating, withheld) < 0.25 * mean
 
 
+@pytest.mark.promise("D3")
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_threads_change_no_digit(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many threads torch may use, the weights are the same to the last bit, of few users and of many."""

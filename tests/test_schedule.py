@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from batch import publish
+from batch import publish, schedule
 from batch.config import ConfigError, ScheduleSettings
 from batch.database import Database, open_database, prepare
 from batch.schedule import Night, Nights, _Clock, settled
@@ -186,6 +186,53 @@ def test_a_job_that_keeps_dying_is_not_restarted_at_once(sqlite_url: str, tmp_pa
     pauses = [later - sooner for sooner, later in pairwise(starts)]
     assert pauses[:6] == [20, 40, 80, 160, 320, 640]
     assert set(pauses[6:]) == {900}
+
+
+@pytest.mark.promise("B8")
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_a_night_that_hangs_is_ended(
+    stubborn: bool, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that takes longer than it may is terminated, else killed, and not started again that night."""
+    database = open_database(sqlite_url)
+    prepare(database)
+    monkeypatch.setattr(schedule, "GRACE", 0.5)
+    job = FakeJob(tmp_path)
+    deaf = "; import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" if stubborn else ""
+    job.command[2] += f"{deaf}; import time; time.sleep(600)"
+    clock = _Clock(database, ScheduleSettings(max_hours=1 / 3600), job.command)
+    for minute in (31, 32, 52):
+        clock.tick(lambda: datetime(2026, 11, 23, 2, minute, tzinfo=UTC))  # noqa: B023  called at once
+    assert len(job.started()) == 1
+
+
+@pytest.mark.promise("B6")
+def test_a_machine_that_sleeps(sqlite_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """A scheduler that stood still over the time of a night starts it when it goes on."""
+    if not request.config.getoption("--soak"):
+        pytest.skip("takes minutes: only with --soak")
+    database = open_database(sqlite_url)
+    prepare(database)
+    fill(database, tmp_path / "data")
+    minute = datetime.now(UTC) + timedelta(seconds=70)
+    _record(database, (minute - timedelta(days=1)).date(), "schedule", "published")
+    environ = os.environ | {
+        "RECBATCH_DATABASE__URL": sqlite_url,
+        "RECBATCH_SCHEDULE__CRON": f"{minute.minute} {minute.hour} * * *",
+    }
+    program = [sys.executable, "-m", "batch", "schedule"]
+    process = subprocess.Popen(program, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True)
+    try:
+        time.sleep(5)
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(90)
+        with database.reader.connect() as connection:
+            assert connection.execute(text("SELECT count(*) FROM runs")).scalar() == 1
+        process.send_signal(signal.SIGCONT)
+        wait_for(lambda: (tmp_path / "artifacts").is_dir(), seconds=schedule.TICK + 40)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
 
 
 def test_a_database_that_is_gone_is_waited_for(
