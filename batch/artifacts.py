@@ -9,21 +9,22 @@ import numpy as np
 from safetensors.numpy import save
 
 
-def save_weights(folder: Path, name: str, weights: Mapping[str, Mapping[str, Any]]) -> tuple[Path, str] | None:
-    """Write every model's named arrays as float32 tensors `model.array`; None where there is nothing to keep.
+def weights_file(folder: Path, name: str) -> Path:
+    """Where they go: an absolute path, so that the file is found again from any folder."""
+    return folder.absolute() / f"{name}.safetensors"
 
-    Returns the file's absolute path, so that it is found again from any folder, and its sha256.
+
+def save_weights(file: Path, weights: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write every model's named arrays as float32 tensors `model.array`; returns the file's sha256.
+
+    A file that does not have the sha256 of its run is not whole.
     """
     tensors = {
         f"{model}.{array}": np.ascontiguousarray(values, dtype=np.float32)
         for model, arrays in weights.items()
         for array, values in arrays.items()
     }
-    if not tensors:
-        return None
-    folder.mkdir(parents=True, exist_ok=True)
-    content, file = save(tensors), folder.absolute() / f"{name}.safetensors"
-    unfinished = file.with_suffix(".part")
-    unfinished.write_bytes(content)
-    unfinished.replace(file)  # whole or not there
-    return file, hashlib.sha256(content).hexdigest()
+    content = save(tensors)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(content)
+    return hashlib.sha256(content).hexdigest()

@@ -4,7 +4,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from batch import RecbatchError, schema
 
@@ -242,8 +242,16 @@ def run_lock(database: Database) -> Iterator[Connection]:
         try:
             yield connection
         finally:
-            if not connection.invalidated and not connection.closed:
-                connection.rollback()
+            with suppress(DBAPIError):  # the connection is gone, and the lock with it
+                _unlock(connection, names)
+
+
+def _unlock(connection: Connection, names: dict[str, Any]) -> None:
+    """At once: a server may take its time over a connection that was closed, and the next job would meet the lock."""
+    if not connection.invalidated and not connection.closed:
+        connection.rollback()
+        connection.execute(text("SELECT pg_advisory_unlock(:class, hashtext(:name))"), names)
+        connection.commit()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from batch import engines, publish
-from batch.artifacts import save_weights
+from batch.artifacts import save_weights, weights_file
 from batch.audit import audit_integrity
 from batch.checks import ROWS, Check, record
 from batch.config import Config
@@ -129,8 +129,13 @@ def _night(database: Database, config: Config, order: Order, key: RunKey, holder
     with step("score", into=seconds) as told:
         rows = _write(database, config, key, ensemble, block)
         told |= rows
-    weights = {name: model.weights() for name, model in fitted.items()}
-    kept = save_weights(config.artifacts.dir, f"{database.fingerprint}-run-{key.run_id}", weights)
+    final: dict[str, object] = {"rows_written": sum(rows.values()), "forced": int(order.force)}
+    file = weights_file(config.artifacts.dir, f"{database.fingerprint}-run-{key.run_id}")
+    with database.writer.begin() as connection:
+        publish.note(connection, key, artifact=str(file))  # before it is there: whoever tidies up must find it
+    with database.writer.begin() as connection:
+        publish.keep(connection, key)
+        final["artifact_sha256"] = save_weights(file, {name: model.weights() for name, model in fitted.items()})
     with step("audit", into=seconds) as told, database.writer.begin() as connection:
         publish.write_metrics(connection, key, metrics)
         publish.write_metrics(connection, key, {name: {ROWS: count} for name, count in rows.items()})
@@ -139,9 +144,6 @@ def _night(database: Database, config: Config, order: Order, key: RunKey, holder
         checks += audit_gates(connection, key.run_id, config.gate)
         record(connection, key.run_id, checks)
         told["checks"] = len(checks)
-    final: dict[str, object] = {"rows_written": sum(rows.values()), "forced": int(order.force)}
-    if kept:
-        final |= {"artifact": str(kept[0]), "artifact_sha256": kept[1]}
     outcome = Outcome(_verdict(checks, order), key.run_id, checks, metrics, rows)
     # On the connection that holds the lock: whoever lost the lock cannot publish.
     with publish.surely(database, holder, publish.ended_as(key, outcome.status)):
@@ -168,11 +170,13 @@ def _write(database: Database, config: Config, key: RunKey, ensemble: Ensemble, 
     with engines.opened(config) as answers, progress("scoring users", ratings.n_users) as advance:
         for users, said in answers(ensemble, PUBLISHED, top_n, blocks(ratings.n_users, block)):
             with database.writer.begin() as connection:
+                publish.keep(connection, key)
                 for name, answer in said.items():
                     rows[name] += publish.write_lists(connection, key, name, ratings, users, answer)
             advance(len(users))
     popular = list(islice((item for item in ensemble.places.argsort() if counts[item]), top_n))
     with database.writer.begin() as connection:
+        publish.keep(connection, key)
         publish.write_popular(connection, key, ratings.movie_ids[popular].tolist(), counts[popular].tolist())
     return rows
 

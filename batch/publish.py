@@ -11,7 +11,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from sqlalchemy import Connection, Select, and_, bindparam, delete, exists, func, insert, or_, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.exc import DBAPIError
 
 from batch import RecbatchError, schema
@@ -51,9 +65,26 @@ def open_run(connection: Connection, logical_date: date, triggered_by: str, **co
 
 def note(connection: Connection, run: RunKey, **columns: Any) -> None:
     """Fill in columns of a running run. Raises CannotPublishError if the run is no longer this process's."""
-    mine = and_(_runs.c.run_id == run.run_id, _runs.c.owner == run.owner, _runs.c.status == "running")
-    if connection.execute(update(_runs).where(mine).values(**columns)).rowcount != 1:
-        raise CannotPublishError(f"run {run.run_id} was taken over by another process")
+    if connection.execute(update(_runs).where(_at_work(run)).values(**columns)).rowcount != 1:
+        raise _taken_over(run)
+
+
+def keep(connection: Connection, run: RunKey) -> None:
+    """Make sure that the run is still this process's, and stays so until the transaction ends.
+
+    Who lost the lock must not write what another process has purged already. Raises CannotPublishError.
+    """
+    mine = select(_runs.c.run_id).where(_at_work(run)).with_for_update(read=True)
+    if connection.execute(mine).first() is None:
+        raise _taken_over(run)
+
+
+def _at_work(run: RunKey) -> ColumnElement[bool]:
+    return and_(_runs.c.run_id == run.run_id, _runs.c.owner == run.owner, _runs.c.status == "running")
+
+
+def _taken_over(run: RunKey) -> CannotPublishError:
+    return CannotPublishError(f"run {run.run_id} was taken over by another process")
 
 
 def finish(connection: Connection, run: RunKey, status: str, **columns: Any) -> None:

@@ -28,20 +28,25 @@ def _points() -> dict[str, tuple[Any, str, str]]:
 POINTS = _points()
 
 
-def end_at(point: str, number: int) -> None:
-    """Send this process a signal as soon as it comes to a point."""
+def do_at(point: str, then: Callable[[], object]) -> None:
+    """Do something else when this process comes to a point."""
     module, name, kind = POINTS[point]
     work = getattr(module, name)
 
     def reached(*given: Any, **named: Any) -> Any:
         if kind == "before":
-            os.kill(os.getpid(), number)
+            then()
         found = work(*given, **named)
         if kind == "after":
-            os.kill(os.getpid(), number)
+            then()
         return found
 
     setattr(module, name, reached)  # for good: the process is about to end
+
+
+def end_at(point: str, number: int) -> None:
+    """Send this process a signal as soon as it comes to a point."""
+    do_at(point, lambda: os.kill(os.getpid(), number))
 
 
 def in_child(work: Callable[[], int], log: Path) -> int:

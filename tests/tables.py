@@ -1,5 +1,6 @@
 """What a database says after files were ingested, by keys, and the settings to ingest them by."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,11 +76,15 @@ def shown(database: Database) -> int | None:
 
 
 def leftovers(database: Database) -> list[tuple[Any, ...]]:
-    """Rows of lists whose run has none, and runs that seem to be at work: none once a later run has ended."""
+    """Rows and files of runs that have none, and runs that seem to be at work: nothing once a later run has ended.
+
+    Files are looked for where RECBATCH_ARTIFACTS__DIR says.
+    """
     orphans = """
         SELECT 'rows', l.run_id FROM (SELECT run_id FROM recommendations UNION SELECT run_id FROM popular_items) l
         LEFT JOIN runs r ON r.run_id = l.run_id
         WHERE r.run_id IS NULL OR r.status IN ('failed', 'abandoned', 'running') OR r.purged_at IS NOT NULL
         UNION ALL SELECT 'running', run_id FROM runs WHERE status = 'running'"""
-    with database.reader.connect() as connection:
-        return [tuple(row) for row in connection.execute(text(orphans))]
+    known = {file for (file,) in rows(database, "SELECT artifact FROM runs WHERE purged_at IS NULL")}
+    files = [str(file) for file in Path(os.environ["RECBATCH_ARTIFACTS__DIR"]).iterdir()]
+    return [*rows(database, orphans), *(("file", file) for file in files if file not in known)]

@@ -12,14 +12,16 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from sqlalchemy import text
 
 from batch.database import Database, open_database, upgrade
 from faults import fixed_nights
 from fixed import command
-from processes import POINTS, end_at, ended, in_child
+from processes import POINTS, do_at, end_at, ended, in_child
 from tables import leftovers, shown
 
 TERMINATED = 143
+KINDS = ("before", "after")
 OUT = ("before purge", "after purge")
 """Points at which the night's list is published already."""
 
@@ -75,6 +77,42 @@ def test_a_process_may_be_killed_at_any_time(
         fine(database, "kill -9")
     assert killed > times / 4  # else hardly anything was tried
     figure(killed)
+
+
+def lose_the_lock(database: Database) -> None:
+    """What a proxy, a failover or somebody with `rm` may do to a night at work."""
+    if database.file:
+        database.file.with_name(database.file.name + ".lock").unlink()
+        return
+    with database.writer.begin() as connection:
+        held = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = :mine"
+        mine = connection.execute(text("SELECT oid FROM pg_database WHERE datname = current_database()")).scalar_one()
+        assert connection.execute(text(held), {"mine": mine}).scalars().all() == [True]
+
+
+@pytest.mark.usefixtures("nights")
+@pytest.mark.promise("B3")
+def test_a_lock_may_be_lost_at_any_point(database: Database, tmp_path: Path, figure: Callable[[int], None]) -> None:
+    """Where a night loses its lock and another has done its work meanwhile, it fails, and readers see the other's."""
+
+    def until() -> int:
+        do_at(point, lambda: (os.write(there[1], b"."), os.read(back[0], 1)))
+        return command("-q", "run")
+
+    between = [f"{kind} {name}" for name in ("load", "measure", "assemble") for kind in KINDS]
+    for point in between:  # where no transaction is open, for which the other would wait
+        there, back, before = os.pipe(), os.pipe(), shown(database)
+        child = in_child(until, tmp_path / "log")
+        os.read(there[0], 1)
+        lose_the_lock(database)
+        assert command("-q", "run") == 0
+        os.write(back[1], b".")
+        assert ended(child) == 1, point
+        for end in (*there, *back):
+            os.close(end)
+        assert shown(database) == (before or 0) + 2, point  # of this night's run, and the other's
+        fine(database, f"a lock lost {point}")
+    figure(len(between))
 
 
 class Server:
