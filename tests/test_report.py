@@ -307,8 +307,8 @@ def test_a_chart_is_text_in_the_colours_of_the_page() -> None:
 
 def test_shares_say_no_more_and_no_less_than_they_are() -> None:
     """A share keeps two digits that count, and nothing is never shown as something."""
-    assert [share(value) for value in (0, 0.00046, 0.0461, 0.0996, 1)] == [
-        "0\u202f%", "0.046\u202f%", "4.6\u202f%", "10\u202f%", "100\u202f%",
+    assert [share(value) for value in (0, 0.00046, 0.0015, 0.0461, 0.0996, 1)] == [
+        "0\u202f%", "0.046\u202f%", "0.15\u202f%", "4.6\u202f%", "10\u202f%", "100\u202f%",
     ]  # fmt: skip
 
 

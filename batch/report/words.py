@@ -2,6 +2,7 @@
 
 import unicodedata
 from datetime import UTC, date, datetime
+from math import floor, log10
 
 from markupsafe import Markup
 
@@ -64,11 +65,10 @@ def count(value: float) -> str:
 
 
 def share(value: float) -> str:
-    """0.461 -> 46 %, 0.0461 -> 4.6 %, 0.000461 -> 0.046 %"""
+    """0.461 -> 46 %, 0.0461 -> 4.6 %, 0.000461 -> 0.046 %: two digits that count."""
     percent = 100 * value
-    if percent == 0 or percent >= 9.95:
-        return f"{percent:.0f}\u202f%"
-    return f"{percent:.1f}\u202f%" if percent >= 0.095 else f"{percent:.2g}\u202f%"
+    digits = 0 if percent == 0 or percent >= 9.95 else max(1, 1 - floor(log10(abs(percent))))
+    return f"{percent:.{digits}f}\u202f%"
 
 
 def whole_share(value: float) -> str:
