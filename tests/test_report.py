@@ -72,9 +72,9 @@ def written(page: str) -> str:
 
 
 def shifted(database: Database, run_id: int) -> None:
-    """Films of a run changed in the tables, so that two runs differ: the last of every list, all of two users'."""
+    """Films of a run changed in the tables, so that two runs differ: the second of every list, all of two users'."""
     with database.writer.begin() as connection:
-        for where in ("rank = 5", "user_id <= 2"):
+        for where in ("rank = 2", "user_id <= 2"):
             change = f"UPDATE recommendations SET movie_id = movie_id + 1000 WHERE run_id = {run_id} AND {where}"
             connection.execute(text(change))
 
@@ -205,6 +205,13 @@ def _forced(patch: pytest.MonkeyPatch) -> int:
     return 2
 
 
+def _after_a_refused_one(patch: pytest.MonkeyPatch) -> int:
+    _rejected(patch)
+    patch.delenv("RECBATCH_GATE__MIN_PRECISION_OF_POPULAR")
+    assert command("-q", "run") == 0
+    return 3
+
+
 def _failed(patch: pytest.MonkeyPatch) -> int:
     def stop(*_: Any) -> None:
         raise OSError(28, "No space left on <device>")
@@ -231,6 +238,7 @@ ODD: list[tuple[Callable[[pytest.MonkeyPatch], int], tuple[str, ...]]] = [
     (_rejected, ("Rejected: a check refused it. Nothing was published. Readers see run 1.", "failed: 1.250",
                  "3 of 38 checks failed: precision_of_popular_blend, ")),
     (_forced, ("Published. It is what readers see", "A person published it all the same.", "failed: 1.250")),
+    (_after_a_refused_one, ("Against run 1, the published run before it", "The last 2 published runs")),
     (_failed, ("Failed. Nothing was published.", "It says: [Errno 28] No space left on &lt;device&gt;",
                "The run has no lists: it did not come that far.", "No check was made", "Times were not recorded.",
                "There is little to tell")),
@@ -244,7 +252,8 @@ def test_odd_runs_have_a_page_that_says_what_is_absent(
     make: Callable[[pytest.MonkeyPatch], int], says: tuple[str, ...], sqlite_nights: Database,
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """A run that is the first, purged, rejected, forced, failed, ready or not measured is told as what it is."""
+    """A run that is the first, purged, rejected, forced, failed, ready or not measured is told as what it is;
+    what was refused is in no trend."""
     told = written(page(capsys, str(make(monkeypatch))))
     for sentence in says:
         assert sentence in told, sentence
@@ -260,6 +269,8 @@ def spoilt(sqlite_nights: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
     with sqlite_nights.writer.begin() as connection:
         connection.execute(text("UPDATE movies SET title = :title || movie_key"), {"title": HOSTILE})
         connection.execute(text("UPDATE users SET name = :name"), {"name": HOSTILE})
+        connection.execute(text("UPDATE runs SET data_sha256 = '<script>alert(3)</script>'"))
+        connection.execute(text("UPDATE run_checks SET name = '<img src=y>' WHERE name = 'ratings'"))
     assert command("-q", "report", "-o", "page.html") == 0
     return Path("page.html")
 
