@@ -42,6 +42,7 @@ def measured(*_: Any) -> Evaluation:
             "coverage@5": 0.1 * place, "popularity_lift@5": 1.0 + place, "novelty@5": 3.0, "gini@5": 0.9,
             "diversity@5": 0.6,
         }  # fmt: skip
+    found["blend"] |= {"precision_gain@5": 0.02, "precision_gain_low@5": -0.01, "precision_gain_high@5": 0.05}
     return Evaluation(found, None)
 
 
@@ -135,6 +136,7 @@ def test_the_page_says_what_was_measured(
     assert "Published. It is what readers see" in text
     assert "25 users have 4 lists of up to 5 films each" in text
     assert "a list of 5 by blend held 1.00 films that its user was about to like" in text
+    assert "Beside the best single model that is +0.10 films (−0.05 to +0.25)." in text
     assert "Users keep 5.00 of their 5 blend films of run 1 on average; nobody keeps nothing." in text
     assert "checks failed" not in text
     assert re.search(r"All \d+ checks passed\.", text)
@@ -398,14 +400,20 @@ LOOK = """(() => {
 """What is wrong with a page as it is shown, in words: a list that must be empty."""
 
 
-def test_a_browser_shows_it_on_a_phone_and_a_desk_by_day_and_night(spoilt: Path) -> None:
-    """At 390 and 1280 pixels, light and dark: nothing runs out of the page or of a chart, nothing lacks words, contrast
-    or structure, nothing is asked of the network, and the browser complains of nothing."""
+def test_a_browser_shows_it_on_a_phone_and_a_desk_by_day_and_night(
+    spoilt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At 390 and 1280 pixels, light and dark, lists long and short: nothing runs out of the page or of a chart,
+    nothing lacks words, contrast or structure, the network is asked nothing, and the browser complains of nothing."""
     if chromium.found() is None:
         pytest.skip(f"no browser here: none of {', '.join(chromium.NAMES)}")
-    assert command("-q", "report", "1", "-o", "first.html") == 0
+    monkeypatch.setenv("RECBATCH_PUBLISH__TOP_N", "20")
+    assert [command("-q", "run", "--force") for _ in range(2)] == [0, 0]
+    assert command("-q", "report", "-o", "long.html") == 0
+    assert command("-q", "report", "1", "-o", "bare.html") == 0
+    pages = [spoilt, Path("long.html"), Path("bare.html")]
     with chromium.browser() as tab:
-        for file in (spoilt, Path("first.html")):
+        for file in pages:
             for width in (390, 1280):
                 for scheme in ("light", "dark"):
                     tab.open(file, width, scheme)
@@ -413,4 +421,4 @@ def test_a_browser_shows_it_on_a_phone_and_a_desk_by_day_and_night(spoilt: Path)
                     assert tab.ask("innerWidth") == width
                     assert tab.ask("matchMedia('(prefers-color-scheme: dark)').matches") == (scheme == "dark")
         assert tab.complaints == []
-        assert set(tab.asked_for) == {spoilt.resolve().as_uri(), Path("first.html").resolve().as_uri()}
+        assert set(tab.asked_for) == {file.resolve().as_uri() for file in pages}

@@ -17,6 +17,8 @@ WIDTH = 340
 """Of a chart, in pixels: what a phone has beside its margins. Larger windows show more of them in a row."""
 LEFT, RIGHT, ROW, FOOT = 84, 52, 27, 30
 """Pixels for names, for a column of figures, for each row, and for the axis."""
+ROOM = 8
+"""Columns that have room for their figures; of more of them only the highest is told."""
 ROUND = (1, 2, 5, 10)
 """Steps of an axis; a digit more each, as 0.25 has, would be rounded away."""
 Number = Callable[[float], str]
@@ -111,15 +113,17 @@ def columns(name: str, rows: Mapping[str, Sequence[float]], axis: str, number: N
             axes.bar(range(len(shares)), shares, width=0.72, color=ROLE["accent"])
             axes.axhline(0, color=ROLE["quiet"], linewidth=1)
             axes.set(ylim=(0, most * 1.42), xlim=(-0.6, len(shares) - 0.4))
-            for films, share in enumerate(shares):
+            few, places = len(shares) <= ROOM, range(len(shares))
+            for films in places if few else [max(places, key=shares.__getitem__)]:
+                share, align = shares[films], "center" if few else "right" if 2 * films > len(shares) else "left"
                 axes.annotate(
-                    number(share), (films, share), (0, 2), textcoords="offset points", ha="center", fontsize=10,
+                    number(share), (films, share), (0, 2), textcoords="offset points", ha=align, fontsize=10,
                     color=ROLE["ink" if share else "quiet"],
                 )  # fmt: skip
             axes.text(-LEFT / (WIDTH - LEFT - 4), 0.04, model, transform=axes.transAxes)
             axes.set_yticks([])
             axes.set_xticks([])
-        axes.set_xticks(range(len(shares)))
+        axes.set_xticks(range(0, len(shares), 1 + len(shares) // (2 * ROOM)))
         axes.tick_params(length=0, labelsize=11)
         axes.set_xlabel(axis, fontsize=11, labelpad=2)
         said = (

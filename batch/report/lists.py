@@ -13,6 +13,8 @@ FEW = 10
 """Films whose share of all places says how much is shown to everyone alike."""
 ASKED, SHOWN = 24, 4
 """Users that are looked at, spread over all, and how many of them are shown, from who rated least to who rated most."""
+SHOWN_FILMS = 10
+"""Films at most of each of their lists."""
 FAVOURITES = 3
 """Films that a sample user rated highest."""
 
@@ -112,7 +114,7 @@ def _sample(
         .order_by(_ratings.c.rating.desc(), func.coalesce(_ratings.c.rated_at, 0).desc(), _movies.c.title)
         .limit(FAVOURITES)
     )
-    found = {model: query.top(connection, key, model=model, run_id=run_id).films for model in models}
+    found = {model: query.top(connection, key, model=model, run_id=run_id, n=SHOWN_FILMS).films for model in models}
     films = sorted(film.movie_key for told in found.values() for film in told)
     agreed = {film: count for film, group in groupby(films) if (count := len(list(group))) > 1}
     who = f"User {key}" if name is None else name if name == key else f"{name} ({key})"

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from batch.report import figures, summary, tables, words
 from batch.report.facts import Facts
+from batch.report.lists import SHOWN_FILMS
 
 HERE = Path(__file__).parent
 SECTIONS = (
@@ -52,6 +53,7 @@ def _told(facts: Facts) -> dict[str, Any]:
         "singles": singles,
         "verdict": summary.verdict(facts),
         "samples": tables.people(facts),
+        "shown_films": SHOWN_FILMS,
         "steps": figures.steps(facts),
         "costs": figures.costs(facts),
         "details": summary.details(facts.run),

@@ -54,7 +54,17 @@ def _hits(facts: Facts) -> str:
     told = f"In tests, a list of {n} by {lead} held {words.two(own * n)} films that its user was about to like"
     if popular:
         told += f", {words.figure(own / popular)} times as many as the {n} most rated films would"
-    return f"{told}."
+    return f"{told}.{_gain(facts)}"
+
+
+def _gain(facts: Facts) -> str:
+    """By how much the blend beats the best of its models: paired by user, which intervals side by side cannot show."""
+    n = facts.run.top_n
+    gains = [facts.metric("blend", f"precision_gain{end}@{n}") for end in ("", "_low", "_high")]
+    if facts.lead != "blend" or any(gain is None for gain in gains):
+        return ""
+    mean, low, high = (words.signed((gain or 0.0) * n) for gain in gains)
+    return f" Beside the best single model that is {mean} films ({low} to {high})."
 
 
 def _stars(facts: Facts) -> str:

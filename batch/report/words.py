@@ -91,6 +91,11 @@ def times(value: float) -> str:
     return f"{value:.1f}×"
 
 
+def signed(value: float) -> str:
+    """+0.12, −0.03"""
+    return f"{value:+.2f}".replace("-", "−")
+
+
 def ratio(value: float) -> str:
     """Three digits after the point, where there can be any sense in them."""
     return decimals(value) if abs(value) < 1000 else count(value)
