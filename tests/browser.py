@@ -8,6 +8,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from select import select
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -81,6 +82,7 @@ class Browser:
 
     def _next(self) -> Any:
         while b"\0" not in self.rest:
+            assert select([self.out], [], [], PATIENCE)[0], f"the browser has said nothing for {PATIENCE} s"
             read = os.read(self.out, 1 << 16)
             assert read, "the browser has ended"
             self.rest += read
