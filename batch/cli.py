@@ -272,6 +272,23 @@ def runs(
 
 
 @app.command()
+def report(
+    run_id: Annotated[int | None, typer.Argument(metavar="[RUN]", help="Default: the published run.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: report-RUN.html.")] = None,
+) -> None:
+    """Write one HTML page about a run: figures, charts, checks, sample lists.
+
+    Example: recbatch report -o tonight.html
+    """
+    from batch.report import report as write
+
+    _, data = _open()
+    with data.reader.connect() as connection:
+        written = write(connection, run_id, output)
+    typer.echo(str(written))
+
+
+@app.command()
 def publish(run_id: Annotated[int, typer.Argument(metavar="RUN", help="A run that 'recbatch runs' lists.")]) -> None:
     """Make a finished run current, older ones too, after auditing it again.
 

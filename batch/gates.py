@@ -45,8 +45,8 @@ class Side:
         return self.metrics.get(model, {}).get(name)
 
 
-Churn = Mapping[str, tuple[int, int]]
-"""By model: users with a list in both runs, and how many of them have no film in both."""
+Kept = Mapping[str, Mapping[int, int]]
+"""By model and by how many films of their list were in the other run's too: users with a list in both runs."""
 
 
 def audit_gates(connection: Connection, run_id: int, limits: Gates) -> list[Check]:
@@ -66,7 +66,7 @@ def audit_gates(connection: Connection, run_id: int, limits: Gates) -> list[Chec
         checks += _volumes(tonight, published, limits)
         checks += _rmse(tonight, published, limits)
         checks += _precision(tonight, published, limits)
-        checks += _churn(_changed(connection, tonight, published, shared), published, limits)
+        checks += _churn(kept_films(connection, run_id, published.run_id, shared), published, limits)
     return checks
 
 
@@ -122,8 +122,9 @@ def _volumes(tonight: Side, published: Side, limits: Gates) -> Iterator[Check]:
                 yield at_least(f"{what}_share_{model}", found / was, threshold, about)
 
 
-def _churn(changed: Churn, published: Side, limits: Gates) -> Iterator[Check]:
-    for model, (users, strangers) in changed.items():
+def _churn(kept: Kept, published: Side, limits: Gates) -> Iterator[Check]:
+    for model, by_films in kept.items():
+        users, strangers = sum(by_films.values()), by_films.get(0, 0)
         if users >= limits.min_users_judged:
             about = f"{strangers:,} of {users:,} users keep no film of run {published.run_id}"
             yield at_most(f"churn_{model}", strangers / users, limits.max_churn, about)
@@ -160,18 +161,23 @@ def _side(connection: Connection, run_id: int, ranks: int) -> Side:
     return Side(run_id, run.top_n, run.n_ratings or 0, metrics, volumes)
 
 
-def _changed(connection: Connection, tonight: Side, published: Side, ranks: int) -> Churn:
-    """One statement for all models: each list beside its published self, film by film, in the order both are stored."""
+def kept_films(connection: Connection, run_id: int, other: int, ranks: int) -> Kept:
+    """How much of a run's lists stayed as the other run had them, down to a rank that both have.
+
+    One statement for all models: each list beside its other self, film by film, in the order both are stored.
+    """
     now, before = _lists.alias("now"), _lists.alias("before")
-    kept = func.max(case((now.c.movie_id == before.c.movie_id, 1), else_=0)).label("kept")
+    kept = func.sum(case((now.c.movie_id == before.c.movie_id, 1), else_=0)).label("kept")
     both = (
         select(now.c.model, kept)
-        .where(now.c.run_id == tonight.run_id, before.c.run_id == published.run_id)
+        .where(now.c.run_id == run_id, before.c.run_id == other)
         .where(before.c.user_id == now.c.user_id, before.c.model == now.c.model)
         .where(now.c.rank <= ranks, before.c.rank <= ranks)
         .group_by(now.c.user_id, now.c.model)
         .subquery()
     )
-    counted = select(both.c.model, func.count(), func.count() - func.sum(both.c.kept))
-    found = connection.execute(counted.group_by(both.c.model).order_by(both.c.model))
-    return {model: (int(users), int(changed)) for model, users, changed in found}
+    counted = select(both.c.model, both.c.kept, func.count()).group_by(both.c.model, both.c.kept)
+    found: dict[str, dict[int, int]] = {}
+    for model, films, users in connection.execute(counted.order_by(both.c.model, both.c.kept)):
+        found.setdefault(model, {})[int(films)] = int(users)
+    return found

@@ -11,6 +11,7 @@ from typing import Any
 
 log = logging.getLogger("recbatch")
 scheduler_log = logging.getLogger("apscheduler")
+drawing_log = logging.getLogger("matplotlib")  # warns at length where it has no home to keep a list of fonts in
 run_id: ContextVar[int | None] = ContextVar("run_id", default=None)
 """The run at work, added to every line."""
 
@@ -43,7 +44,8 @@ def _quoted(value: Any) -> str:
 def start_logging(*, verbose: bool) -> None:
     """Log to stderr: warnings on their own, everything with `verbose`."""
     handler = _handler()
-    for logger, level in ((log, logging.INFO if verbose else logging.WARNING), (scheduler_log, logging.ERROR)):
+    own = logging.INFO if verbose else logging.WARNING
+    for logger, level in ((log, own), (scheduler_log, logging.ERROR), (drawing_log, logging.ERROR)):
         logger.handlers[:] = [handler]
         logger.propagate = False
         logger.setLevel(level)

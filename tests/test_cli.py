@@ -74,6 +74,8 @@ def test_every_command_works_in_the_demo_folder(demo: tuple[Path, str]) -> None:
         if name in ("rmse", "precision@5", "ndcg_high@5", "gini@5"):
             assert f"{value:.3f}" in told, name
     assert recbatch(folder, "schedule", "--next", "3").stdout.count("02:30 UTC, for") == 3
+    assert recbatch(folder, "report").stdout == "report-2.html\n"
+    assert user in (folder / "report-2.html").read_text(encoding="utf-8")
 
 
 def test_a_second_demo_works_on_the_first(demo: tuple[Path, str]) -> None:

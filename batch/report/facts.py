@@ -1,0 +1,227 @@
+"""Tables -> what the page tells of one run: how it ended, its figures, its checks, and those of the runs before."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+from json import loads
+from typing import Any
+
+from sqlalchemy import Connection, Select, select
+
+from batch import query, schema
+from batch.costs import NIGHT, SECONDS
+from batch.gates import Kept, kept_films
+from batch.models import PERSONAL, REFERENCE
+from batch.query import NoSuchRunError
+from batch.report.lists import Listed, Lists, Sample, lists, most_listed, samples
+
+PAST = 30
+"""Runs at most in a trend: a month of nights."""
+CHURN = "churn_"
+"""What the names of checks begin with whose value is a model's churn."""
+COMPLETE = ("published", "ready", "rejected")
+"""A run that ended so has lists, until they are purged."""
+
+_runs, _metrics, _checks = schema.runs, schema.run_metrics, schema.run_checks
+
+
+@dataclass(frozen=True)
+class Run:
+    """The row of `runs` that the page is about, and what readers see."""
+
+    run_id: int
+    logical_date: date
+    triggered_by: str
+    status: str
+    started_at: datetime
+    finished_at: datetime | None
+    published_at: datetime | None
+    purged_at: datetime | None
+    forced: bool
+    n_users: int | None
+    n_movies: int | None
+    n_ratings: int | None
+    top_n: int
+    rows_written: int | None
+    scale: tuple[float, float] | None  # lowest and highest rating, stars
+    seed: int
+    config_sha256: str
+    data_sha256: str | None
+    known_until: int | None  # seconds since 1970 UTC; None: every rating counted
+    versions: Mapping[str, str]
+    error: str | None
+    current: int | None  # the run that readers see
+    current_since: datetime | None
+
+    @property
+    def is_current(self) -> bool:
+        return self.run_id == self.current
+
+    @property
+    def has_lists(self) -> bool:
+        return self.status in COMPLETE and self.purged_at is None
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row of `run_checks`."""
+
+    name: str
+    value: float
+    threshold: float
+    severity: str
+    passed: bool
+
+    @property
+    def wanted(self) -> str:
+        """Which side of the threshold is good; empty where the value lies on it."""
+        if self.value == self.threshold:
+            return ""
+        return "at least" if (self.value > self.threshold) == self.passed else "at most"
+
+
+@dataclass(frozen=True)
+class Past:
+    """One run of a trend."""
+
+    run_id: int
+    logical_date: date
+    metrics: Mapping[str, Mapping[str, float]]  # by model
+    churn: Mapping[str, float]  # by model: share of users who kept no film
+
+
+@dataclass(frozen=True)
+class Churn:
+    """A run beside the published one before it."""
+
+    run_id: int  # the other one
+    ranks: int  # compared down to this one
+    kept: Kept
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that the page tells."""
+
+    run: Run
+    models: tuple[str, ...]  # in order of appearance, the blend first
+    baselines: tuple[str, ...]
+    metrics: Mapping[str, Mapping[str, float]]  # by model, baselines among them
+    night: Mapping[str, float]  # seconds by step, and memory
+    checks: tuple[Check, ...]
+    past: tuple[Past, ...]  # oldest first, this run last; empty where it was not measured
+    lists: Mapping[str, Lists]  # by model; empty where there are none
+    most_listed: tuple[Listed, ...]  # of the first model that has lists
+    churn: Churn | None
+    samples: tuple[Sample, ...]
+
+    def metric(self, model: str, name: str) -> float | None:
+        """None where nothing was measured."""
+        return self.metrics.get(model, {}).get(name)
+
+    @property
+    def lead(self) -> str:
+        """The model that sentences and trends are about."""
+        return next(iter(self.models), "")
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if not check.passed)
+
+
+def gather(connection: Connection, run_id: int | None = None) -> Facts:
+    """The facts of a run, the published one by default. Raises NoSuchRunError."""
+    run = _run(connection, run_id)
+    metrics = _by_model(connection, run.run_id)
+    night = metrics.pop(NIGHT, {})
+    found = lists(connection, run.run_id, run.top_n) if run.has_lists else {}
+    models = _in_order({*found, *(metrics.keys() - {*REFERENCE})})
+    listed = [name for name in models if name in found]
+    return Facts(
+        run=run,
+        models=models,
+        baselines=tuple(name for name in REFERENCE if name in metrics),
+        metrics=metrics,
+        night=night,
+        checks=_read_checks(connection, run.run_id),
+        past=_past(connection, run) if metrics else (),
+        lists=found,
+        most_listed=most_listed(connection, run.run_id, listed[0]) if found else (),
+        churn=_churn(connection, run),
+        samples=samples(connection, run.run_id, listed) if found else (),
+    )
+
+
+def _in_order(models: Iterable[str]) -> tuple[str, ...]:
+    known = ("blend", *PERSONAL)
+    return tuple(sorted(models, key=lambda name: (known.index(name) if name in known else len(known), name)))
+
+
+def _run(connection: Connection, run_id: int | None) -> Run:
+    published = query.published(connection)
+    if run_id is None and published is None:
+        raise NoSuchRunError("nothing is published yet; run 'recbatch run', or name a run that 'recbatch runs' lists")
+    asked = published.run_id if run_id is None and published else run_id
+    row = connection.execute(select(_runs).where(_runs.c.run_id == asked)).mappings().first()
+    if row is None:
+        raise NoSuchRunError(f"there is no run {asked}; 'recbatch runs' lists them")
+    told = {name: row[name] for name in Run.__dataclass_fields__ if name in row}
+    marks = {
+        "forced": bool(row["forced"]),
+        "scale": None if row["rating_min"] is None else (row["rating_min"], row["rating_max"]),
+        "versions": loads(row["versions"]) if isinstance(row["versions"], str) else row["versions"],
+        "current": published and published.run_id,
+        "current_since": published and published.published_at,
+    }
+    return Run(**told | marks)
+
+
+def _by_model(connection: Connection, run_id: int) -> dict[str, dict[str, float]]:
+    m = _metrics.c
+    return _nested(connection, select(m.model, m.metric, m.value).where(m.run_id == run_id))
+
+
+def _nested(connection: Connection, rows: Select[Any]) -> dict[str, dict[str, float]]:
+    found: dict[str, dict[str, float]] = {}
+    for outer, inner, value in connection.execute(rows):
+        found.setdefault(outer, {})[inner] = value
+    return found
+
+
+def _read_checks(connection: Connection, run_id: int) -> tuple[Check, ...]:
+    c = _checks.c
+    rows = select(c.name, c.value, c.threshold, c.severity, c.passed).where(c.run_id == run_id).order_by(c.name)
+    return tuple(Check(name, value, limit, kind, bool(ok)) for name, value, limit, kind, ok in connection.execute(rows))
+
+
+def _past(connection: Connection, run: Run) -> tuple[Past, ...]:
+    """The published runs before this one, and this one: those that were measured."""
+    r, c = _runs.c, _checks.c
+    measured = select(_metrics.c.run_id).distinct()
+    earlier = (r.run_id < run.run_id) & (r.status == "published") & r.run_id.in_(measured)
+    newest = select(r.run_id, r.logical_date).where(earlier | (r.run_id == run.run_id))
+    found = connection.execute(newest.order_by(r.run_id.desc()).limit(PAST)).all()
+    past = []
+    for number, night in reversed(found):
+        changed = select(c.name, c.value).where(c.run_id == number, c.name.startswith(CHURN, autoescape=True))
+        churn = {name.removeprefix(CHURN): value for name, value in connection.execute(changed)}
+        past.append(Past(number, night, _by_model(connection, number), churn))
+    return tuple(past)
+
+
+def _churn(connection: Connection, run: Run) -> Churn | None:
+    """Against the newest run before it that was published and still has lists."""
+    r = _runs.c
+    earlier = (r.run_id < run.run_id) & (r.status == "published") & r.purged_at.is_(None)
+    other = connection.execute(select(r.run_id, r.top_n).where(earlier).order_by(r.run_id.desc()).limit(1)).first()
+    if other is None or not run.has_lists:
+        return None
+    ranks = min(run.top_n, other.top_n)
+    return Churn(other.run_id, ranks, kept_films(connection, run.run_id, other.run_id, ranks))
+
+
+def seconds(night: Mapping[str, float]) -> dict[str, float]:
+    """The seconds of each step of a night, in the order in which they come."""
+    steps = {name.removeprefix(SECONDS): value for name, value in night.items() if name.startswith(SECONDS)}
+    order = ("load", "evaluate", "fit", "score")
+    return dict(sorted(steps.items(), key=lambda step: (order.index(step[0]) if step[0] in order else 9, step[0])))
