@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from io import TextIOWrapper
 from pathlib import Path
 from types import FrameType
@@ -21,7 +21,7 @@ from batch import RecbatchError, __version__, database, query, schema
 from batch.config import Config, ConfigError, load_config
 from batch.database import Database, DatabaseUrlError, LockedError, NotReadyError, open_database
 
-FAILED, WRONG_USE, REFUSED, LOCKED = 1, 2, 3, 75
+FAILED, WRONG_USE, REFUSED, UNHEALTHY, LOCKED = 1, 2, 3, 5, 75
 NEW_OBJECTS = 10_000
 """After how many of them Python looks for garbage; its own 700 suits programs that make less at their start."""
 
@@ -269,6 +269,43 @@ def runs(
     with data.reader.connect() as connection:
         found = history(connection, n)
     _print(as_json, [asdict(run) for run in found], lambda: run_table(found))
+
+
+@app.command()
+def check(
+    warn_after: Annotated[
+        float | None, typer.Option(min=0, metavar="HOURS", help="Default: check.warn_after_hours.")
+    ] = None,
+    error_after: Annotated[
+        float | None, typer.Option(min=0, metavar="HOURS", help="Default: check.error_after_hours.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether the list is fresh and the last run went well; exits 5 if not.
+
+    Example: recbatch check --warn-after 26 --error-after 50
+    """
+    from batch.health import Ages, examine, worst
+    from batch.show import finding_lines
+
+    settings = _config()
+    limits = settings.check
+    ages = Ages(
+        timedelta(hours=limits.warn_after_hours if warn_after is None else warn_after),
+        timedelta(hours=limits.error_after_hours if error_after is None else error_after),
+    )
+    if ages.warn_after > ages.error_after:
+        _stop(WRONG_USE, f"{ages.warn_after} to warn after is more than {ages.error_after}, from which a list is stale")
+    data = _database(settings)
+    findings = examine(data, datetime.now(UTC), ages)
+    status = worst(findings)
+    _print(
+        as_json,
+        {"status": status, "findings": [asdict(finding) for finding in findings]},
+        lambda: finding_lines(findings),
+    )
+    if status == "error":
+        raise typer.Exit(UNHEALTHY)
 
 
 @app.command()

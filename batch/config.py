@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -17,6 +17,8 @@ from batch.params import PRESETS, Gates, Models
 
 DEFAULT_FILE = Path("config.yaml")
 PREFIX = "RECBATCH_"
+ROWS_KNOW_NOT = {"database", "engine", "dask", "check"}
+"""Sections that change no row: where the database lies, where users are scored, and who is told how it went."""
 MAX_BYTES = 65_536
 """A settings file larger than this is some other file."""
 
@@ -118,6 +120,21 @@ class EvaluationSettings(Section):
     """All randomness of a run starts here: the same data and settings give the same rows."""
 
 
+class CheckSettings(Section):
+    """From which age on `recbatch check` complains of the list that readers see."""
+
+    warn_after_hours: float = Field(26, gt=0)
+    """A day, and two hours for a night that is slow or late."""
+    error_after_hours: float = Field(50, gt=0)
+    """Two nights in a row that brought nothing, and those two hours: one that fails mends itself the night after."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.warn_after_hours > self.error_after_hours:
+            raise ValueError("warn_after_hours must not be more than error_after_hours")
+        return self
+
+
 class ArtifactSettings(Section):
     """What a run leaves outside the database."""
 
@@ -152,6 +169,7 @@ class Config(Section):
     schedule: ScheduleSettings = ScheduleSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: Gates = Gates()
+    check: CheckSettings = CheckSettings()
     artifacts: ArtifactSettings = ArtifactSettings()
     resources: ResourceSettings = ResourceSettings()
     engine: Literal["local", "dask"] = "local"
@@ -173,8 +191,8 @@ class Config(Section):
         return {**value, "preset": preset, "models": _merged(PRESETS[preset].model_dump(), given)}
 
     def sha256(self) -> str:
-        """A fingerprint of every setting but where the database lies and where users are scored: rows know neither."""
-        return hashlib.sha256(self.model_dump_json(exclude={"database", "engine", "dask"}).encode()).hexdigest()
+        """A fingerprint of every setting that rows may depend on."""
+        return hashlib.sha256(self.model_dump_json(exclude=ROWS_KNOW_NOT).encode()).hexdigest()
 
 
 def load_config(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:

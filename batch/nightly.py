@@ -11,6 +11,7 @@ from platform import python_version
 from typing import Literal, TypedDict
 from zoneinfo import ZoneInfo
 
+import numpy as np
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -19,7 +20,7 @@ from batch.artifacts import save_weights
 from batch.audit import audit_integrity
 from batch.checks import ROWS, Check, record
 from batch.config import Config
-from batch.costs import NIGHT, estimate
+from batch.costs import estimate
 from batch.database import Database, run_lock
 from batch.ensemble import PUBLISHED, Ensemble, assemble
 from batch.evaluate import Evaluation, evaluate
@@ -31,6 +32,7 @@ from batch.metrics import Metrics
 from batch.models import PERSONAL, REFERENCE, Model, fit
 from batch.publish import CannotPublishError, RunKey
 from batch.ratings import Ratings, blocks
+from batch.schema import NEWEST_RATING, NIGHT
 from batch.telemetry import peak_mb, progress, run_id, say, step, warn
 
 BLOCK_SHARE = 0.055
@@ -133,7 +135,10 @@ def _night(database: Database, config: Config, order: Order, key: RunKey, holder
     with step("audit", into=seconds) as told, database.writer.begin() as connection:
         publish.write_metrics(connection, key, metrics)
         publish.write_metrics(connection, key, {name: {ROWS: count} for name, count in rows.items()})
-        publish.write_metrics(connection, key, {NIGHT: {**seconds, "peak_mb": float(peak_mb())}})
+        figures = {**seconds, "peak_mb": float(peak_mb())}
+        if ratings.rated_at is not None:
+            figures[NEWEST_RATING] = float(np.nanmax(ratings.rated_at))
+        publish.write_metrics(connection, key, {NIGHT: figures})
         checks = audit_integrity(connection, key.run_id)
         checks += audit_gates(connection, key.run_id, config.gate)
         record(connection, key.run_id, checks)

@@ -205,6 +205,11 @@ runs = _table(
     Index("uq_runs_one_a_night", "logical_date", unique=True, sqlite_where=_NIGHTLY, postgresql_where=_NIGHTLY),
 )
 
+NIGHT = "night"
+"""The `model` of a run's own figures in `run_metrics`: seconds by step, the most memory held, the newest rating."""
+NEWEST_RATING = "newest_rating"
+"""Among them: when the newest rating that the run knew was given, seconds since 1970 UTC."""
+
 run_metrics = _table(
     "run_metrics",
     Column("run_id", Id, ForeignKey("runs.run_id"), primary_key=True),

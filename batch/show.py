@@ -13,6 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:  # who only wants to see a list must not wait for what makes one
     from collections.abc import Iterable, Mapping, Sequence
 
+    from batch.health import Finding
     from batch.ingest import Report
     from batch.metrics import Metrics
     from batch.nightly import Outcome
@@ -171,6 +172,12 @@ def run_table(runs: Sequence[Run]) -> None:
         started = _minute(run.started_at)
         table.add_row(str(run.run_id), str(run.logical_date), run.triggered_by, run.status, started, rows, told)
     _show(table, None)
+
+
+def finding_lines(findings: Iterable[Finding]) -> None:
+    """One line for each thing that was looked at."""
+    for finding in findings:
+        typer.echo(f"{finding.level} {finding.name}: {finding.about}")
 
 
 def coming_nights(nights: Nights, count: int) -> None:

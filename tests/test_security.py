@@ -121,7 +121,14 @@ def test_a_password_is_told_to_nobody(
         {"RECBATCH_DATABASE__URL": good.replace("postgresql:", "postgresql")},
     ):  # fmt: skip
         known = {name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")}
-        for words in (["runs"], ["run", "--dry-run"], ["top", "u1"], ["db", "upgrade"], ["forget", "nobody"]):
+        for words in (
+            ["runs"],
+            ["run", "--dry-run"],
+            ["top", "u1"],
+            ["db", "upgrade"],
+            ["forget", "nobody"],
+            ["check"],
+        ):
             child = subprocess.Popen(
                 [sys.executable, "-m", "batch", *words], env=known | environ, cwd=tmp_path, text=True,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
