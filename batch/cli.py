@@ -272,6 +272,32 @@ def runs(
 
 
 @app.command()
+def diff(
+    before: Annotated[int, typer.Argument(metavar="A", help="A run that 'recbatch runs' lists.")],
+    after: Annotated[int, typer.Argument(metavar="B", help="The run it is compared with, the newer one as a rule.")],
+    model: Annotated[
+        str | None, typer.Option(help="blend, user_user, item_item or neural. Default: all of them.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what changed between the lists of two runs.
+
+    Example: recbatch diff 11 12 --model blend
+    """
+    from batch.diff import NoSuchModelError
+    from batch.diff import diff as compare
+    from batch.show import diff_tables
+
+    _, data = _open()
+    with data.reader.connect() as connection:
+        try:
+            found = compare(connection, before, after, model)
+        except NoSuchModelError as error:
+            _stop(WRONG_USE, str(error))
+    _print(as_json, asdict(found), lambda: diff_tables(found))
+
+
+@app.command()
 def check(
     warn_after: Annotated[
         float | None, typer.Option(min=0, metavar="HOURS", help="Default: check.warn_after_hours.")
