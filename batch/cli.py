@@ -151,7 +151,8 @@ def run(
     from batch.schedule import Nights
     from batch.show import outcome_lines, plan_lines
 
-    settings, data = _open(create=not dry_run)
+    settings = _config()
+    data = _database(settings)
     newest = Nights(settings.schedule).latest(datetime.now(UTC))
     today = newest.logical_date if newest else datetime.now(UTC).date()
     night = as_of.date() if as_of else _date(scheduled_for, today)
@@ -163,6 +164,7 @@ def run(
         force=force,
     )
     if dry_run:
+        database.require_tables(data)
         plan = nightly.plan(data, settings, order)
         _print(as_json, plan, lambda: plan_lines(plan))
         return

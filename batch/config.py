@@ -17,7 +17,9 @@ from batch.params import PRESETS, Gates, Models
 
 DEFAULT_FILE = Path("config.yaml")
 PREFIX = "RECBATCH_"
-ROWS_KNOW_NOT = {"database", "engine", "dask", "check"}
+SECRETS = (["database", "url"], ["metrics", "push_url"], ["notify", "webhook_url"])
+"""What may hold a secret: never part of a message, and with _FILE behind its name a variable names a file instead."""
+ROWS_KNOW_NOT = {"database", "engine", "dask", "check", "metrics", "notify"}
 """Sections that change no row: where the database lies, where users are scored, and who is told how it went."""
 MAX_BYTES = 65_536
 """A settings file larger than this is some other file."""
@@ -135,6 +137,32 @@ class CheckSettings(Section):
         return self
 
 
+Http = Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$")]
+
+
+class MetricsSettings(Section):
+    """Where a run's figures go for Prometheus."""
+
+    textfile: Path | None = None
+    """A file ending in .prom in the folder of node_exporter's textfile collector."""
+    push_url: Http | None = None
+    """A group of a Pushgateway, `http://HOST:9091/metrics/job/recbatch`."""
+
+
+class NotifySettings(Section):
+    """Who is told how a run ended."""
+
+    webhook_url: Http | None = None
+    """Takes JSON by POST."""
+    when: tuple[Literal["failure", "success"], ...] = ("failure", "success")
+    """Which ends are told. A failure is a run that failed, was refused by a check, or was ended by a signal."""
+
+    @field_validator("when", mode="before")
+    @classmethod
+    def _one_kind(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
 class ArtifactSettings(Section):
     """What a run leaves outside the database."""
 
@@ -170,6 +198,8 @@ class Config(Section):
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: Gates = Gates()
     check: CheckSettings = CheckSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    notify: NotifySettings = NotifySettings()
     artifacts: ArtifactSettings = ArtifactSettings()
     resources: ResourceSettings = ResourceSettings()
     engine: Literal["local", "dask"] = "local"
@@ -259,20 +289,22 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """RECBATCH_A__B=value -> {a: {b: value}}; RECBATCH_DATABASE__URL_FILE names a file that holds the URL."""
+    """RECBATCH_A__B=value -> {a: {b: value}}; RECBATCH_DATABASE__URL_FILE and its like name a file that holds it."""
     found: dict[str, Any] = {}
     for name in sorted(environ):
         if not name.startswith(PREFIX):
             continue
         path = name.removeprefix(PREFIX).lower().split("__")
         value: Any = environ[name]
-        if path == ["database", "url_file"]:
-            path, value = ["database", "url"], _secret(name, Path(value))
+        without = [*path[:-1], path[-1].removesuffix("_file")]
+        if path not in SECRETS and without in SECRETS:
+            path, value = without, _secret(name, Path(value))
         elif re.match(r"[\[{]|(null|~)$", value):
             try:
                 value = yaml.load(value, Loader=_StrictLoader)  # noqa: S506  a SafeLoader
             except yaml.YAMLError:
-                raise ConfigError(f"{name}: {value!r} is not a list or mapping as YAML writes them") from None
+                told = "it" if path in SECRETS else repr(value)
+                raise ConfigError(f"{name}: {told} is not a list or mapping as YAML writes them") from None
         for key in reversed(path):
             value = {key: value}
         found = _merged(found, value)
