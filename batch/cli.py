@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from sqlalchemy.exc import DBAPIError
@@ -35,7 +36,7 @@ db = typer.Typer(help="The tables themselves.", no_args_is_help=True)
 app.add_typer(db, name="db")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-_named: dict[str, Path | None] = {"config": None}  # what --config says, for the command that follows it
+_given: dict[str, Any] = {"config": None, "log_format": None}  # options before a command, for the command
 
 
 def _show_version(asked: bool) -> None:
@@ -48,14 +49,18 @@ def _show_version(asked: bool) -> None:
 def _options(
     config: Annotated[Path | None, typer.Option(help="Settings file. Default: config.yaml, if it is there.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
+    log_format: Annotated[
+        Literal["text", "json"] | None,
+        typer.Option(help="Of the log on stderr, a line an event. Default: text on a terminal, else json."),
+    ] = None,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
     from batch.telemetry import start_logging
 
-    start_logging(verbose=not quiet)
-    _named["config"] = config
+    start_logging(verbose=not quiet, style=log_format)
+    _given.update(config=config, log_format=log_format)
 
 
 @app.command()
@@ -71,7 +76,7 @@ def demo(
     from batch.demo import demonstrate
     from batch.telemetry import start_logging
 
-    start_logging(verbose=False)
+    start_logging(verbose=False, style=_given["log_format"])
     if demonstrate(folder).status == "rejected":
         raise typer.Exit(REFUSED)
 
@@ -189,8 +194,8 @@ def schedule(
         coming_nights(clock.Nights(_config().schedule), upcoming)
         return
     settings, data = _open(create=True)
-    file = _named["config"]
-    clock.stay(data, settings.schedule, clock.command(str(file) if file else None))
+    given = [(f"--{name.replace('_', '-')}", str(value)) for name, value in _given.items() if value]
+    clock.stay(data, settings.schedule, clock.command(*chain(*given)))
 
 
 @app.command()
@@ -435,7 +440,7 @@ def grant(
 
 
 def _config() -> Config:
-    return load_config(_named["config"])
+    return load_config(_given["config"])
 
 
 def _date(text: str | None, latest: date) -> date:
