@@ -40,8 +40,11 @@ def test_every_command_exists(words: list[str]) -> None:
     rest = words[1:]
     while rest and hasattr(command, "commands"):
         if rest[0].startswith("-"):
-            known = {name for parameter in command.params for name in parameter.opts}
-            assert rest.pop(0) in known, words
+            takes_value = {
+                name: not getattr(option, "is_flag", False) for option in command.params for name in option.opts
+            }
+            assert rest[0] in takes_value, words
+            rest = rest[1 + takes_value[rest[0]] :]
             continue
         assert rest[0].rstrip(",") in command.commands, words
         command = command.commands[rest.pop(0).rstrip(",")]
