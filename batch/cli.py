@@ -383,6 +383,29 @@ def purge(
 
 
 @app.command()
+def contract(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put the files; made if it is not there.")],
+    role: Annotated[str, typer.Option(help="The Postgres role that grants.sql is for.")] = "recbatch_reader",
+    as_json: AsJson = False,
+) -> None:
+    """Write what those need who read the views: a data dictionary, grants, SQL examples, JSON schema, dbt sources.
+
+    Example: recbatch contract contract --role web
+    """
+    from batch.contract import write_contract
+
+    settings = _config()
+    data = _database(settings)
+    kind: Literal["postgres", "sqlite"] = "sqlite" if data.file else "postgres"
+    files = write_contract(folder, kind, data.schema_name, role, settings.check)
+    _print(
+        as_json,
+        {"kind": kind, "schema_version": schema.HEAD, "files": files},
+        lambda: typer.echo("\n".join(map(str, files))),
+    )
+
+
+@app.command()
 def forget(user: Annotated[str, typer.Argument(help="A user's key, or a name that only one user has.")]) -> None:
     """Remove a person everywhere: ratings, lists of all kept runs, rejected rows.
 

@@ -139,6 +139,7 @@ def test_a_password_is_told_to_nobody(
             assert PASSWORD.encode() not in listed
             assert "Traceback" not in told, (environ, words, told)
             tried += 1
+    assert not any(PASSWORD in file.read_text() for file in (tmp_path / "kit").iterdir())
     for table in ("runs", "run_checks", "run_metrics", "ingest_batches", "ingest_rejects"):
         assert not any(PASSWORD in str(row) for row in rows(database, f"SELECT * FROM {table}"))
     figure(tried)
