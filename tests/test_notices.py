@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -290,3 +291,13 @@ def test_a_pushgateway_is_told_the_same(nights: Faults, listener: Listener, monk
     assert (path, headers["Content-Type"]) == ("/metrics/job/recbatch", "text/plain; version=0.0.4; charset=utf-8")
     assert "recbatch_last_success_timestamp_seconds" in read(good.decode())
     assert all("last_run" in name for name in read(refused.decode()))
+
+
+def test_every_metric_is_written_down() -> None:
+    """docs/running.md names every metric, and none that there is not."""
+    page = (Path(__file__).parents[1] / "docs" / "running.md").read_text(encoding="utf-8")
+    table = page.split("| metric, `recbatch_` and | of | label |")[1].split("\n\n")[0]
+    named = [
+        f"recbatch_{name}" for row in table.splitlines()[2:] for name in re.findall("`(.*?)`", row.split(" | ")[0])
+    ]
+    assert sorted(named) == sorted(HELP)
