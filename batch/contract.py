@@ -13,6 +13,7 @@ from batch.database import reading_grants
 from batch.dictionary import TOLD, VIEWS, Kind, ViewColumn
 from batch.ensemble import PUBLISHED
 from batch.examples import examples
+from batch.publish import CHANNEL
 
 MARK = "Made by 'recbatch contract': change nothing here, make it again."
 """In each file, and the licence to replace it."""
@@ -22,6 +23,10 @@ PROMISES = """\
 - One statement sees one whole run, also while another is being published. Two statements see the same run only within
   one transaction of REPEATABLE READ (Postgres) or one transaction (SQLite).
 - Everything else in the database is private to the job, and may change with any version.
+"""
+HEARD = f"""\
+- Each publication and rollback sends `NOTIFY {CHANNEL}` with the run's number; nothing is kept for those who are not
+  connected, so read the `run_id` of `current_popular` after `LISTEN`.
 """
 
 
@@ -92,7 +97,7 @@ def _dictionary(kind: Kind, schema_name: str) -> str:
         f"Views {where}, as of schema version {schema.HEAD} of recbatch {__version__}. `examples.sql` asks them what",
         "applications ask; `grants.sql` lets a role read them; `contract.json` has their rows as JSON schema;",
         "`sources.yml` is for dbt.\n",
-        f"## What is promised\n\n{PROMISES}",
+        f"## What is promised\n\n{PROMISES}{HEARD if kind == 'postgres' else ''}",
     ]
     for view, columns in VIEWS.items():
         parts += [f"## `{view}`\n\n{TOLD[view]}\n", "| column | Postgres | SQLite | NULL | meaning | unit | promised |"]

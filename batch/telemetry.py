@@ -51,8 +51,9 @@ def _moment(record: logging.LogRecord) -> datetime:
 
 def _plain(value: Any) -> Any:
     """What JSON can hold: it has no numbers that are not finite, no dates and no paths."""
-    known = isinstance(value, (str, int)) or value is None or (isinstance(value, float) and math.isfinite(value))
-    return value if known else str(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return round(value, 6)
+    return value if value is None or isinstance(value, (str, int)) else str(value)
 
 
 def _quoted(value: Any) -> str:

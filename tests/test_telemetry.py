@@ -43,7 +43,7 @@ def test_a_line_is_a_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.start_logging(verbose=True)
     token = telemetry.run_id.set(12)
     try:
-        told = {"ratings": 100_836, "seconds": 0.61789, "file": Path("a b\n.csv"), "night": date(2026, 11, 23)}
+        told = {"ratings": 100_836, "seconds": 0.61789000001, "file": Path("a b\n.csv"), "night": date(2026, 11, 23)}
         telemetry.warn("loaded", **told, rmse=float("nan"), share=float("inf"), title="½\ud800", nothing=None)
     finally:
         telemetry.run_id.reset(token)
