@@ -128,6 +128,8 @@ def test_a_password_is_told_to_nobody(
             ["db", "upgrade"],
             ["forget", "nobody"],
             ["check"],
+            ["diff", "1", "1"],
+            ["contract", "kit"],
         ):
             child = subprocess.Popen(
                 [sys.executable, "-m", "batch", *words], env=known | environ, cwd=tmp_path, text=True,
