@@ -8,11 +8,12 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from io import TextIOWrapper
+from itertools import chain
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from sqlalchemy.exc import DBAPIError
@@ -21,7 +22,7 @@ from batch import RecbatchError, __version__, database, query, schema
 from batch.config import Config, ConfigError, load_config
 from batch.database import Database, DatabaseUrlError, LockedError, NotReadyError, open_database
 
-FAILED, WRONG_USE, REFUSED, LOCKED = 1, 2, 3, 75
+FAILED, WRONG_USE, REFUSED, UNHEALTHY, LOCKED = 1, 2, 3, 5, 75
 NEW_OBJECTS = 10_000
 """After how many of them Python looks for garbage; its own 700 suits programs that make less at their start."""
 
@@ -35,7 +36,7 @@ db = typer.Typer(help="The tables themselves.", no_args_is_help=True)
 app.add_typer(db, name="db")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-_named: dict[str, Path | None] = {"config": None}  # what --config says, for the command that follows it
+_given: dict[str, Any] = {"config": None, "log_format": None}  # options before a command, for the command
 
 
 def _show_version(asked: bool) -> None:
@@ -48,14 +49,18 @@ def _show_version(asked: bool) -> None:
 def _options(
     config: Annotated[Path | None, typer.Option(help="Settings file. Default: config.yaml, if it is there.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
+    log_format: Annotated[
+        Literal["text", "json"] | None,
+        typer.Option(help="Of the log on stderr, a line an event. Default: text on a terminal, else json."),
+    ] = None,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
     from batch.telemetry import start_logging
 
-    start_logging(verbose=not quiet)
-    _named["config"] = config
+    start_logging(verbose=not quiet, style=log_format)
+    _given.update(config=config, log_format=log_format)
 
 
 @app.command()
@@ -71,7 +76,7 @@ def demo(
     from batch.demo import demonstrate
     from batch.telemetry import start_logging
 
-    start_logging(verbose=False)
+    start_logging(verbose=False, style=_given["log_format"])
     if demonstrate(folder).status == "rejected":
         raise typer.Exit(REFUSED)
 
@@ -151,7 +156,8 @@ def run(
     from batch.schedule import Nights
     from batch.show import outcome_lines, plan_lines
 
-    settings, data = _open(create=not dry_run)
+    settings = _config()
+    data = _database(settings)
     newest = Nights(settings.schedule).latest(datetime.now(UTC))
     today = newest.logical_date if newest else datetime.now(UTC).date()
     night = as_of.date() if as_of else _date(scheduled_for, today)
@@ -163,6 +169,7 @@ def run(
         force=force,
     )
     if dry_run:
+        database.require_tables(data)
         plan = nightly.plan(data, settings, order)
         _print(as_json, plan, lambda: plan_lines(plan))
         return
@@ -187,8 +194,8 @@ def schedule(
         coming_nights(clock.Nights(_config().schedule), upcoming)
         return
     settings, data = _open(create=True)
-    file = _named["config"]
-    clock.stay(data, settings.schedule, clock.command(str(file) if file else None))
+    given = [(f"--{name.replace('_', '-')}", str(value)) for name, value in _given.items() if value]
+    clock.stay(data, settings.schedule, clock.command(*chain(*given)))
 
 
 @app.command()
@@ -289,6 +296,69 @@ def report(
 
 
 @app.command()
+def diff(
+    before: Annotated[int, typer.Argument(metavar="A", help="A run that 'recbatch runs' lists.")],
+    after: Annotated[int, typer.Argument(metavar="B", help="The run it is compared with, the newer one as a rule.")],
+    model: Annotated[
+        str | None, typer.Option(help="blend, user_user, item_item or neural. Default: all of them.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what changed between the lists of two runs.
+
+    Example: recbatch diff 11 12 --model blend
+    """
+    from batch.diff import NoSuchModelError
+    from batch.diff import diff as compare
+    from batch.show import diff_tables
+
+    _, data = _open()
+    with data.reader.connect() as connection:
+        try:
+            found = compare(connection, before, after, model)
+        except NoSuchModelError as error:
+            _stop(WRONG_USE, str(error))
+    _print(as_json, asdict(found), lambda: diff_tables(found))
+
+
+@app.command()
+def check(
+    warn_after: Annotated[
+        float | None, typer.Option(min=0, metavar="HOURS", help="Default: check.warn_after_hours.")
+    ] = None,
+    error_after: Annotated[
+        float | None, typer.Option(min=0, metavar="HOURS", help="Default: check.error_after_hours.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether the list is fresh and the last run went well; exits 5 if not.
+
+    Example: recbatch check --warn-after 26 --error-after 50
+    """
+    from batch.health import Ages, examine, worst
+    from batch.show import finding_lines
+
+    settings = _config()
+    limits = settings.check
+    ages = Ages(
+        timedelta(hours=limits.warn_after_hours if warn_after is None else warn_after),
+        timedelta(hours=limits.error_after_hours if error_after is None else error_after),
+    )
+    if ages.warn_after > ages.error_after:
+        _stop(WRONG_USE, f"{ages.warn_after} to warn after is more than {ages.error_after}, from which a list is stale")
+    data = _database(settings)
+    findings = examine(data, datetime.now(UTC), ages)
+    status = worst(findings)
+    _print(
+        as_json,
+        {"status": status, "findings": [asdict(finding) for finding in findings]},
+        lambda: finding_lines(findings),
+    )
+    if status == "error":
+        raise typer.Exit(UNHEALTHY)
+
+
+@app.command()
 def publish(run_id: Annotated[int, typer.Argument(metavar="RUN", help="A run that 'recbatch runs' lists.")]) -> None:
     """Make a finished run current, older ones too, after auditing it again.
 
@@ -327,6 +397,29 @@ def purge(
     with database.run_lock(data):
         gone = delete(data, keep or settings.publish.keep_runs)
     typer.echo(f"purged {len(gone)} runs" + (f": {', '.join(map(str, gone))}" if gone else ""))
+
+
+@app.command()
+def contract(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to put the files; made if it is not there.")],
+    role: Annotated[str, typer.Option(help="The Postgres role that grants.sql is for.")] = "recbatch_reader",
+    as_json: AsJson = False,
+) -> None:
+    """Write what those need who read the views: a data dictionary, grants, SQL examples, JSON schema, dbt sources.
+
+    Example: recbatch contract contract --role web
+    """
+    from batch.contract import write_contract
+
+    settings = _config()
+    data = _database(settings)
+    kind: Literal["postgres", "sqlite"] = "sqlite" if data.file else "postgres"
+    files = write_contract(folder, kind, data.schema_name, role, settings.check)
+    _print(
+        as_json,
+        {"kind": kind, "schema_version": schema.HEAD, "files": files},
+        lambda: typer.echo("\n".join(map(str, files))),
+    )
 
 
 @app.command()
@@ -387,7 +480,7 @@ def grant(
 
 
 def _config() -> Config:
-    return load_config(_named["config"])
+    return load_config(_given["config"])
 
 
 def _date(text: str | None, latest: date) -> date:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -17,6 +17,10 @@ from batch.params import PRESETS, Gates, Models
 
 DEFAULT_FILE = Path("config.yaml")
 PREFIX = "RECBATCH_"
+SECRETS = (["database", "url"], ["metrics", "push_url"], ["notify", "webhook_url"])
+"""What may hold a secret: never part of a message, and with _FILE behind its name a variable names a file instead."""
+ROWS_KNOW_NOT = {"database", "engine", "dask", "check", "metrics", "notify"}
+"""Sections that change no row: where the database lies, where users are scored, and who is told how it went."""
 MAX_BYTES = 65_536
 """A settings file larger than this is some other file."""
 
@@ -120,6 +124,47 @@ class EvaluationSettings(Section):
     """All randomness of a run starts here: the same data and settings give the same rows."""
 
 
+class CheckSettings(Section):
+    """From which age on `recbatch check` complains of the list that readers see."""
+
+    warn_after_hours: float = Field(26, gt=0)
+    """A day, and two hours for a night that is slow or late."""
+    error_after_hours: float = Field(50, gt=0)
+    """Two nights in a row that brought nothing, and those two hours: one that fails mends itself the night after."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.warn_after_hours > self.error_after_hours:
+            raise ValueError("warn_after_hours must not be more than error_after_hours")
+        return self
+
+
+Http = Annotated[str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$")]
+
+
+class MetricsSettings(Section):
+    """Where a run's figures go for Prometheus."""
+
+    textfile: Path | None = None
+    """A file ending in .prom in the folder of node_exporter's textfile collector."""
+    push_url: Http | None = None
+    """A group of a Pushgateway, `http://HOST:9091/metrics/job/recbatch`."""
+
+
+class NotifySettings(Section):
+    """Who is told how a run ended."""
+
+    webhook_url: Http | None = None
+    """Takes JSON by POST."""
+    when: tuple[Literal["failure", "success"], ...] = ("failure", "success")
+    """Which ends are told. A failure is a run that failed, was refused by a check, or was ended by a signal."""
+
+    @field_validator("when", mode="before")
+    @classmethod
+    def _one_kind(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
 class ArtifactSettings(Section):
     """What a run leaves outside the database."""
 
@@ -154,6 +199,9 @@ class Config(Section):
     schedule: ScheduleSettings = ScheduleSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: Gates = Gates()
+    check: CheckSettings = CheckSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    notify: NotifySettings = NotifySettings()
     artifacts: ArtifactSettings = ArtifactSettings()
     resources: ResourceSettings = ResourceSettings()
     engine: Literal["local", "dask"] = "local"
@@ -175,8 +223,8 @@ class Config(Section):
         return {**value, "preset": preset, "models": _merged(PRESETS[preset].model_dump(), given)}
 
     def sha256(self) -> str:
-        """A fingerprint of every setting but where the database lies and where users are scored: rows know neither."""
-        return hashlib.sha256(self.model_dump_json(exclude={"database", "engine", "dask"}).encode()).hexdigest()
+        """A fingerprint of every setting that rows may depend on."""
+        return hashlib.sha256(self.model_dump_json(exclude=ROWS_KNOW_NOT).encode()).hexdigest()
 
 
 def load_config(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
@@ -243,20 +291,22 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """RECBATCH_A__B=value -> {a: {b: value}}; RECBATCH_DATABASE__URL_FILE names a file that holds the URL."""
+    """RECBATCH_A__B=value -> {a: {b: value}}; RECBATCH_DATABASE__URL_FILE and its like name a file that holds it."""
     found: dict[str, Any] = {}
     for name in sorted(environ):
         if not name.startswith(PREFIX):
             continue
         path = name.removeprefix(PREFIX).lower().split("__")
         value: Any = environ[name]
-        if path == ["database", "url_file"]:
-            path, value = ["database", "url"], _secret(name, Path(value))
+        without = [*path[:-1], path[-1].removesuffix("_file")]
+        if path not in SECRETS and without in SECRETS:
+            path, value = without, _secret(name, Path(value))
         elif re.match(r"[\[{]|(null|~)$", value):
             try:
                 value = yaml.load(value, Loader=_StrictLoader)  # noqa: S506  a SafeLoader
             except yaml.YAMLError:
-                raise ConfigError(f"{name}: {value!r} is not a list or mapping as YAML writes them") from None
+                told = "it" if path in SECRETS else repr(value)
+                raise ConfigError(f"{name}: {told} is not a list or mapping as YAML writes them") from None
         for key in reversed(path):
             value = {key: value}
         found = _merged(found, value)

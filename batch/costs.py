@@ -11,9 +11,8 @@ from batch import schema
 from batch.models import fit
 from batch.params import Models
 from batch.ratings import Ratings
+from batch.schema import NIGHT
 
-NIGHT = "night"
-"""What a run's own figures go by in `run_metrics`: seconds by step, and the most memory held."""
 SCORE = "seconds_score"
 SECONDS = "seconds_"
 

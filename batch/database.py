@@ -211,15 +211,21 @@ def grant(database: Database, role: str, *, job: bool = False) -> None:
     """Let an existing Postgres role read the views, and nothing else; or do the job: read and write rows, no more."""
     if database.file:
         raise DatabaseUrlError("SQLite has no roles: whoever can read the file can read the views")
+    inside, to = schema.quoted(database.schema_name), schema.quoted(role)
+    job_grants = [
+        f"GRANT USAGE ON SCHEMA {inside} TO {to}",
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {inside} TO {to}",
+    ]
     with database.writer.begin() as connection:
-        quote = connection.dialect.identifier_preparer.quote
-        inside, to = quote(database.schema_name), quote(role)
-        connection.exec_driver_sql(f"GRANT USAGE ON SCHEMA {inside} TO {to}")
-        if job:
-            connection.exec_driver_sql(f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {inside} TO {to}")
-            return
-        for view in schema.VIEWS:
-            connection.exec_driver_sql(f"GRANT SELECT ON {quote(view)} TO {to}")
+        for statement in job_grants if job else reading_grants(database.schema_name, role):
+            connection.exec_driver_sql(statement)
+
+
+def reading_grants(schema_name: str, role: str) -> list[str]:
+    """The statements by which a role may read the views."""
+    inside, to = schema.quoted(schema_name), schema.quoted(role)
+    views = [f"GRANT SELECT ON {inside}.{schema.quoted(view)} TO {to}" for view in schema.VIEWS]
+    return [f"GRANT USAGE ON SCHEMA {inside} TO {to}", *views]
 
 
 @contextmanager

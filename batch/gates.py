@@ -1,52 +1,17 @@
 """A written run beside the published one -> gates passed or failed: what keeps a bad night from readers."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
-from sqlalchemy import Connection, case, distinct, func, select
+from sqlalchemy import Connection, select
 
 from batch import schema
-from batch.checks import ROWS, Check, at_least, at_most
+from batch.checks import Check, at_least, at_most
+from batch.compare import Shared, Side, Volume, shared_lists, sides
 from batch.params import Gates
 
 RANKED = ("blend", "user_user", "item_item")
 """Models whose lists must hold what people like. Not `neural`: it knows a film by its genres only, and its precision
 changes by half with the seed of its first weights; its stars are what it is held to."""
-
-_lists, _runs = schema.recommendations, schema.runs
-
-
-@dataclass(frozen=True)
-class Volume:
-    """What one model's lists amount to."""
-
-    users: int
-    rows: int
-    films: int  # different ones
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the two runs, down to the rank that both have."""
-
-    run_id: int
-    top_n: int
-    n_ratings: int
-    metrics: Mapping[str, Mapping[str, float]]  # by model
-    volumes: Mapping[str, Volume]  # by model
-
-    @property
-    def models(self) -> list[str]:
-        """The models that lists were to be written of."""
-        return sorted(model for model, measured in self.metrics.items() if ROWS in measured)
-
-    def metric(self, model: str, name: str) -> float | None:
-        """None where nothing was measured."""
-        return self.metrics.get(model, {}).get(name)
-
-
-Kept = Mapping[str, Mapping[int, int]]
-"""By model and by how many films of their list were in the other run's too: users with a list in both runs."""
 
 
 def audit_gates(connection: Connection, run_id: int, limits: Gates) -> list[Check]:
@@ -56,17 +21,14 @@ def audit_gates(connection: Connection, run_id: int, limits: Gates) -> list[Chec
     asked, and leaves no check.
     """
     current = connection.execute(select(schema.publication.c.run_id)).scalar()
-    numbers = [run_id] if current is None else [run_id, int(current)]
-    top_n = dict(connection.execute(select(_runs.c.run_id, _runs.c.top_n).where(_runs.c.run_id.in_(numbers))).all())
-    shared = min(top_n.values())  # lists that a new setting made longer or shorter stay comparable
-    sides = [_side(connection, number, shared) for number in numbers]
-    tonight = sides[0]
+    ranks, (tonight, *before) = sides(connection, [run_id] if current is None else [run_id, int(current)])
     checks = [*_ratings(tonight), *_against_bias(tonight, limits), *_against_popular(tonight, limits)]
-    for published in sides[1:]:
+    for published in before:
         checks += _volumes(tonight, published, limits)
         checks += _rmse(tonight, published, limits)
         checks += _precision(tonight, published, limits)
-        checks += _churn(kept_films(connection, run_id, published.run_id, shared), published, limits)
+        shared = shared_lists(connection, tonight.run_id, published.run_id, ranks)
+        checks += _churn(shared, published, limits)
     return checks
 
 
@@ -122,12 +84,11 @@ def _volumes(tonight: Side, published: Side, limits: Gates) -> Iterator[Check]:
                 yield at_least(f"{what}_share_{model}", found / was, threshold, about)
 
 
-def _churn(kept: Kept, published: Side, limits: Gates) -> Iterator[Check]:
-    for model, by_films in kept.items():
-        users, strangers = sum(by_films.values()), by_films.get(0, 0)
-        if users >= limits.min_users_judged:
-            about = f"{strangers:,} of {users:,} users keep no film of run {published.run_id}"
-            yield at_most(f"churn_{model}", strangers / users, limits.max_churn, about)
+def _churn(shared: Mapping[str, Shared], published: Side, limits: Gates) -> Iterator[Check]:
+    for model, lists in shared.items():
+        if lists.users >= limits.min_users_judged:
+            about = f"{lists.replaced:,} of {lists.users:,} users keep no film of run {published.run_id}"
+            yield at_most(f"churn_{model}", lists.replaced / lists.users, limits.max_churn, about)
 
 
 def _error(name: str, model: str, tonight: Side, other: float, against: str, threshold: float) -> Check:
@@ -145,39 +106,3 @@ def _hits(name: str, model: str, tonight: Side, other: float, against: str, thre
 
 def _ranked(side: Side) -> list[str]:
     return [model for model in side.models if model in RANKED]
-
-
-def _side(connection: Connection, run_id: int, ranks: int) -> Side:
-    run = connection.execute(select(_runs.c.top_n, _runs.c.n_ratings).where(_runs.c.run_id == run_id)).one()
-    m = schema.run_metrics.c
-    metrics: dict[str, dict[str, float]] = {}
-    for model, metric, value in connection.execute(select(m.model, m.metric, m.value).where(m.run_id == run_id)):
-        metrics.setdefault(model, {})[metric] = value
-    firsts = func.sum(case((_lists.c.rank == 1, 1), else_=0))  # as many as users, and cheaper to count
-    counted = select(_lists.c.model, firsts, func.count(), func.count(distinct(_lists.c.movie_id)))
-    lists = counted.where(_lists.c.run_id == run_id, _lists.c.rank <= ranks)
-    found = connection.execute(lists.group_by(_lists.c.model).order_by(_lists.c.model))
-    volumes = {model: Volume(int(users), int(rows), int(films)) for model, users, rows, films in found}
-    return Side(run_id, run.top_n, run.n_ratings or 0, metrics, volumes)
-
-
-def kept_films(connection: Connection, run_id: int, other: int, ranks: int) -> Kept:
-    """How much of a run's lists stayed as the other run had them, down to a rank that both have.
-
-    One statement for all models: each list beside its other self, film by film, in the order both are stored.
-    """
-    now, before = _lists.alias("now"), _lists.alias("before")
-    kept = func.sum(case((now.c.movie_id == before.c.movie_id, 1), else_=0)).label("kept")
-    both = (
-        select(now.c.model, kept)
-        .where(now.c.run_id == run_id, before.c.run_id == other)
-        .where(before.c.user_id == now.c.user_id, before.c.model == now.c.model)
-        .where(now.c.rank <= ranks, before.c.rank <= ranks)
-        .group_by(now.c.user_id, now.c.model)
-        .subquery()
-    )
-    counted = select(both.c.model, both.c.kept, func.count()).group_by(both.c.model, both.c.kept)
-    found: dict[str, dict[int, int]] = {}
-    for model, films, users in connection.execute(counted.order_by(both.c.model, both.c.kept)):
-        found.setdefault(model, {})[int(films)] = int(users)
-    return found

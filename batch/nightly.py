@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from importlib.metadata import version
 from itertools import islice
@@ -12,6 +12,7 @@ from platform import python_version
 from typing import Literal, TypedDict
 from zoneinfo import ZoneInfo
 
+import numpy as np
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -20,8 +21,9 @@ from batch.artifacts import save_weights, weights_file
 from batch.audit import audit_integrity
 from batch.checks import ROWS, Check, record
 from batch.config import Config
-from batch.costs import NIGHT, estimate
-from batch.database import Database, run_lock
+from batch.costs import estimate
+from batch.database import Database, LockedError, prepare, run_lock
+from batch.ending import Ending
 from batch.ensemble import PUBLISHED, Ensemble, assemble
 from batch.evaluate import Evaluation, evaluate
 from batch.gates import audit_gates
@@ -30,8 +32,10 @@ from batch.ingest.merge import Limits
 from batch.load import Loaded, load
 from batch.metrics import Metrics
 from batch.models import PERSONAL, REFERENCE, Model, fit
+from batch.notices import announce
 from batch.publish import CannotPublishError, RunKey
 from batch.ratings import Ratings, blocks
+from batch.schema import NEWEST_RATING, NIGHT
 from batch.telemetry import peak_mb, progress, run_id, say, step, warn
 
 BLOCK_SHARE = 0.055
@@ -77,10 +81,29 @@ class Outcome:
 
 
 def run(database: Database, config: Config, order: Order) -> Outcome:
-    """One night, under the run lock. The list that readers see changes in the last step, or not at all.
+    """One night, under the run lock, and everyone told who waits to hear of it.
 
-    Raises LockedError if another job is at work; whatever else is raised has left the run `failed`.
+    The list that readers see changes in the last step, or not at all. Raises LockedError if another job is at work;
+    whatever else is raised has left the run `failed`.
     """
+    ending = Ending(order.logical_date, order.triggered_by, datetime.now(UTC))
+    try:
+        prepare(database)
+        outcome = _locked(database, config, order, ending)
+    except LockedError:  # nothing ran; the job that is at work tells how it ends
+        raise
+    except BaseException as error:
+        ending.status, told = _blamed(error)
+        ending.error = told.splitlines()[0]
+        announce(ending, config)
+        raise
+    if outcome.status != "already_published":
+        ending.status = outcome.status
+        announce(ending, config)
+    return outcome
+
+
+def _locked(database: Database, config: Config, order: Order, ending: Ending) -> Outcome:
     with run_lock(database) as holder:
         if order.triggered_by != "manual":
             with holder.begin():
@@ -88,11 +111,13 @@ def run(database: Database, config: Config, order: Order) -> Outcome:
             if done is not None:
                 return Outcome("already_published", done)
         ingested = ingest_configured(database, config)
+        _count(ingested, ending)
         with database.writer.begin() as connection:
             key = publish.open_run(connection, order.logical_date, order.triggered_by, **_opening(config))
+        ending.run_id = key.run_id
         token = run_id.set(key.run_id)
         try:
-            outcome = _night(database, config, order, key, holder)
+            outcome = _night(database, config, order, key, holder, ending)
         except BaseException as error:
             _mark_failed(database, key, error)
             raise
@@ -106,13 +131,17 @@ def run(database: Database, config: Config, order: Order) -> Outcome:
     return outcome
 
 
-def _night(database: Database, config: Config, order: Order, key: RunKey, holder: Connection) -> Outcome:
+def _night(
+    database: Database, config: Config, order: Order, key: RunKey, holder: Connection, ending: Ending
+) -> Outcome:
     engines.check(config)
-    seconds: dict[str, float] = {}  # by step
+    seconds = ending.seconds
     with step("load", into=seconds) as told, database.reader.connect() as connection:
         loaded = load(connection, scale=config.ingest.scale, known_until=_end_of(order.as_of, config))
         ratings = loaded.ratings
         told |= {"users": ratings.n_users, "films": ratings.n_items, "ratings": ratings.n_ratings}
+        ending.users, ending.films, ending.ratings = ratings.n_users, ratings.n_items, ratings.n_ratings
+        ending.newest_rating = None if ratings.rated_at is None else float(np.nanmax(ratings.rated_at))
     with database.writer.begin() as connection:
         publish.note(connection, key, **_facts(loaded, order, config))
     with step("evaluate", into=seconds) as told:
@@ -139,12 +168,16 @@ def _night(database: Database, config: Config, order: Order, key: RunKey, holder
     with step("audit", into=seconds) as told, database.writer.begin() as connection:
         publish.write_metrics(connection, key, metrics)
         publish.write_metrics(connection, key, {name: {ROWS: count} for name, count in rows.items()})
-        publish.write_metrics(connection, key, {NIGHT: {**seconds, "peak_mb": float(peak_mb())}})
+        figures = {**seconds, "peak_mb": float(peak_mb())}
+        if ending.newest_rating is not None:
+            figures[NEWEST_RATING] = ending.newest_rating
+        publish.write_metrics(connection, key, {NIGHT: figures})
         checks = audit_integrity(connection, key.run_id)
         checks += audit_gates(connection, key.run_id, config.gate)
         record(connection, key.run_id, checks)
         told["checks"] = len(checks)
     outcome = Outcome(_verdict(checks, order), key.run_id, checks, metrics, rows)
+    ending.checks, ending.metrics, ending.rows = checks, metrics, rows
     # On the connection that holds the lock: whoever lost the lock cannot publish.
     with publish.surely(database, holder, publish.ended_as(key, outcome.status)):
         if outcome.status == "published":
@@ -310,13 +343,28 @@ def _end_of(day: date | None, config: Config) -> int | None:
     return int(next_day.timestamp())
 
 
-def _mark_failed(database: Database, key: RunKey, error: BaseException) -> None:
-    """Leave the reason in `runs`; where even that cannot be written, the next run marks this one abandoned.
+def _count(reports: list[Report], ending: Ending) -> None:
+    """What became of the rows of this night's files."""
+    merged = [report for report in reports if report.status == "merged"]
+    ending.rows_read = sum(report.read for report in merged)
+    ending.rows_accepted = sum(report.accepted for report in merged)
+    ending.rows_rejected = sum(report.rejected for report in merged)
+    ending.files_refused = sum(report.status == "refused" for report in reports)
 
-    A run that a signal ended did not fail by itself: it is abandoned, which the scheduler tries again.
+
+def _blamed(error: BaseException) -> tuple[Literal["failed", "abandoned"], str]:
+    """What a run that came to no end is, and why.
+
+    One that a signal ended did not fail by itself: it is abandoned, which the scheduler tries again.
     """
-    ended = isinstance(error, SystemExit)
-    told = "ended by a signal" if ended else str(error) or type(error).__name__
-    warn("abandoned" if ended else "failed", error=told)
+    if isinstance(error, SystemExit):
+        return "abandoned", "ended by a signal"
+    return "failed", str(error) or type(error).__name__
+
+
+def _mark_failed(database: Database, key: RunKey, error: BaseException) -> None:
+    """Leave the reason in `runs`; where even that cannot be written, the next run marks this one abandoned."""
+    status, told = _blamed(error)
+    warn(status, error=told)
     with suppress(SQLAlchemyError, CannotPublishError), database.writer.begin() as connection:
-        publish.finish(connection, key, "abandoned" if ended else "failed", error=told[:2000])
+        publish.finish(connection, key, status, error=told[:2000])

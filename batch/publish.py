@@ -36,6 +36,9 @@ from batch.telemetry import warn
 
 _runs, _publication = schema.runs, schema.publication
 
+CHANNEL = "recbatch_published"
+"""Postgres: who listens on it hears the number of each run that becomes current."""
+
 
 class CannotPublishError(RecbatchError):
     """The run is not one that can become current; the message says why."""
@@ -208,7 +211,10 @@ _FLIP_ANYWHERE = _FLIP + " WHERE excluded.run_id <> publication.run_id"
 def _flip(connection: Connection, run_id: int, now: datetime, *, forwards_only: bool) -> int:
     statement = text(_FLIP_FORWARDS if forwards_only else _FLIP_ANYWHERE)
     flip = statement.bindparams(bindparam("run_id", run_id), bindparam("now", now, type_=schema.Moment()))
-    return connection.execute(flip).rowcount
+    flipped = connection.execute(flip).rowcount
+    if flipped and connection.dialect.name == "postgresql":  # told at the commit, or never
+        connection.execute(select(func.pg_notify(CHANNEL, str(run_id))))
+    return flipped
 
 
 def require_lists(connection: Connection, run_id: int) -> str:

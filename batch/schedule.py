@@ -216,6 +216,6 @@ class _Clock:
             job.kill()
 
 
-def command(config_file: str | None) -> list[str]:
-    """This program with these settings, as a child process is to be called."""
-    return [sys.executable, "-m", "batch", *(["--config", config_file] if config_file else [])]
+def command(*options: str) -> list[str]:
+    """This program with these options, as a child process is to be called."""
+    return [sys.executable, "-m", "batch", *options]

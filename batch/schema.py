@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
@@ -72,6 +72,11 @@ class Day(TypeDecorator[date]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> date | None:
         return date.fromisoformat(value) if isinstance(value, str) else value
+
+
+def quoted(name: str) -> str:
+    """A name as Postgres reads it in a statement, in quotes where it needs them."""
+    return str(postgresql.dialect().identifier_preparer.quote(name))  # type: ignore[no-untyped-call]
 
 
 metadata = MetaData(
@@ -204,6 +209,11 @@ runs = _table(
     Index("uq_runs_one_running", "status", unique=True, sqlite_where=_RUNNING, postgresql_where=_RUNNING),
     Index("uq_runs_one_a_night", "logical_date", unique=True, sqlite_where=_NIGHTLY, postgresql_where=_NIGHTLY),
 )
+
+NIGHT = "night"
+"""The `model` of a run's own figures in `run_metrics`: seconds by step, the most memory held, the newest rating."""
+NEWEST_RATING = "newest_rating"
+"""Among them: when the newest rating that the run knew was given, seconds since 1970 UTC."""
 
 run_metrics = _table(
     "run_metrics",

@@ -13,6 +13,8 @@ from rich.table import Table
 if TYPE_CHECKING:  # who only wants to see a list must not wait for what makes one
     from collections.abc import Iterable, Mapping, Sequence
 
+    from batch.diff import Diff
+    from batch.health import Finding
     from batch.ingest import Report
     from batch.metrics import Metrics
     from batch.nightly import Outcome
@@ -171,6 +173,36 @@ def run_table(runs: Sequence[Run]) -> None:
         started = _minute(run.started_at)
         table.add_row(str(run.run_id), str(run.logical_date), run.triggered_by, run.status, started, rows, told)
     _show(table, None)
+
+
+def diff_tables(diff: Diff) -> None:
+    """What changed: lists, metrics of both runs, and the films that came and went most."""
+    columns = ["model", "in both", "same", f"overlap@{diff.ranks}", "replaced", "new users", "gone users"]
+    table = _table(columns, numbers=range(1, 7))
+    for found in diff.models:
+        shares = ["-" if share is None else f"{share:.1%}" for share in (found.same_share, found.overlap)]
+        counts = [f"{count:,}" for count in (found.replaced, found.new_users, found.gone_users)]
+        table.add_row(found.model, f"{found.users:,}", *shares, *counts)
+    _show(table, f"Lists of run {diff.before} and run {diff.after}, by users")
+    metrics = list(dict.fromkeys(name for found in diff.models for name in found.metrics))
+    table = _table(["model", *(ACCURACY.get(name) or LISTS[name] for name in metrics)], numbers=range(1, 9))
+    for found in diff.models:
+        pairs = ((beside.before, beside.after) for beside in found.metrics.values())
+        table.add_row(found.model, *(" ".join("-" if v is None else f"{v:.3f}" for v in pair) for pair in pairs))
+    _show(table, f"Metrics, run {diff.before} beside run {diff.after}")
+    table = _table(["model", "", "lists", "film"], numbers=(2,))
+    for found in diff.models:
+        for name, films in (("entered", found.entered), ("left", found.left)):
+            for film in films:
+                table.add_row(found.model, name, f"{film.lists:,}", film.title)
+    if table.row_count:
+        _show(table, "Films that entered and left most lists, of users in both")
+
+
+def finding_lines(findings: Iterable[Finding]) -> None:
+    """One line for each thing that was looked at."""
+    for finding in findings:
+        typer.echo(f"{finding.level} {finding.name}: {finding.about}")
 
 
 def coming_nights(nights: Nights, count: int) -> None:

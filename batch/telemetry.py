@@ -1,13 +1,16 @@
 """What happens -> log lines that carry the run id, and progress: a bar on a terminal, a line now and then elsewhere."""
 
+import json
 import logging
+import math
 import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 log = logging.getLogger("recbatch")
 scheduler_log = logging.getLogger("apscheduler")
@@ -15,6 +18,7 @@ drawing_log = logging.getLogger("matplotlib")  # warns at length where it has no
 run_id: ContextVar[int | None] = ContextVar("run_id", default=None)
 """The run at work, added to every line."""
 
+Style = Literal["text", "json"]
 LINE_EVERY = 10.0
 """Seconds between progress lines where there is no terminal."""
 
@@ -22,15 +26,35 @@ LINE_EVERY = 10.0
 class _KeyValue(logging.Formatter):
     """`2026-11-23T02:30:00Z level=info run=12 event=loaded ratings=100836`: readable, and split by any log tool."""
 
-    converter = staticmethod(time.gmtime)
+    def format(self, record: logging.LogRecord) -> str:
+        line = " ".join(f"{key}={_quoted(value)}" for key, value in _fields(record).items())
+        return f"{_moment(record):%Y-%m-%dT%H:%M:%SZ} {line}"
+
+
+class _Json(logging.Formatter):
+    """`{"time": "2026-11-23T02:30:00.120Z", "level": "info", "run": 12, "event": "loaded", "ratings": 100836}`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields: dict[str, Any] = {"level": record.levelname.lower()}
-        if run_id.get() is not None:
-            fields["run"] = run_id.get()
-        fields |= {"event": record.getMessage(), **getattr(record, "fields", {})}
-        line = " ".join(f"{key}={_quoted(value)}" for key, value in fields.items())
-        return f"{self.formatTime(record, '%Y-%m-%dT%H:%M:%SZ')} {line}"
+        told = {"time": _moment(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"), **_fields(record)}
+        return json.dumps({key: _plain(value) for key, value in told.items()})
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any]:
+    told: dict[str, Any] = {"level": record.levelname.lower()}
+    if run_id.get() is not None:
+        told["run"] = run_id.get()
+    return told | {"event": record.getMessage(), **getattr(record, "fields", {})}
+
+
+def _moment(record: logging.LogRecord) -> datetime:
+    return datetime.fromtimestamp(record.created, UTC)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold: it has no numbers that are not finite, no dates and no paths."""
+    if isinstance(value, float) and math.isfinite(value):
+        return round(value, 6)
+    return value if value is None or isinstance(value, (str, int)) else str(value)
 
 
 def _quoted(value: Any) -> str:
@@ -41,9 +65,10 @@ def _quoted(value: Any) -> str:
     return f'"{escaped}"'
 
 
-def start_logging(*, verbose: bool) -> None:
-    """Log to stderr: warnings on their own, everything with `verbose`."""
-    handler = _handler()
+def start_logging(*, verbose: bool, style: Style | None = None) -> None:
+    """Log to stderr: warnings on their own, everything with `verbose`. The style is text on a terminal, else JSON."""
+    chosen = style or ("text" if sys.stderr is not None and sys.stderr.isatty() else "json")
+    handler = _handler(_KeyValue() if chosen == "text" else _Json())
     own = logging.INFO if verbose else logging.WARNING
     for logger, level in ((log, own), (scheduler_log, logging.ERROR), (drawing_log, logging.ERROR)):
         logger.handlers[:] = [handler]
@@ -55,14 +80,16 @@ def hear_warnings(*names: str) -> None:
     """Let the warnings of a library's loggers come out as lines like this program's, where it logs at all."""
     if log.handlers:
         for logger in map(logging.getLogger, names):
-            logger.handlers[:] = [_handler()]  # their own: Dask changes the level of those it finds
+            logger.handlers[:] = [
+                _handler(log.handlers[0].formatter)
+            ]  # their own: Dask changes the level of any it finds
             logger.propagate = False
             logger.setLevel(logging.WARNING)
 
 
-def _handler() -> logging.Handler:
+def _handler(formatter: logging.Formatter | None) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_KeyValue())
+    handler.setFormatter(formatter)
     return handler
 
 

@@ -215,13 +215,17 @@ def test_a_refused_night_is_exit_3(tmp_path: Path) -> None:
 
 
 def test_logs_carry_the_run_and_results_do_not_mix(demo: tuple[Path, str]) -> None:
-    """Logs go to stderr, a line each with the run id; --json prints JSON only on stdout."""
+    """Logs go to stderr, one JSON object a line with the run id; --json prints JSON only on stdout."""
     done = recbatch(demo[0], "run", "--json")
     outcome = json.loads(done.stdout)
-    lines = [line for line in done.stderr.splitlines() if "event=fit" in line]
-    assert len(lines) == 6
-    assert all(f"run={outcome['run_id']} " in line for line in lines)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert all({"time", "level", "event"} <= line.keys() for line in lines)
+    fits = [line for line in lines if line["event"] == "fit"]
+    assert [line["run"] for line in fits] == [outcome["run_id"]] * 6
     assert recbatch(demo[0], "--quiet", "run").stderr == ""
+    told = recbatch(demo[0], "--log-format", "text", "run").stderr
+    assert f"level=info run={outcome['run_id'] + 2} event=finished status=published" in told
+    assert recbatch(demo[0], "--log-format", "xml", "run").returncode == 2
 
 
 def test_a_password_never_appears(tmp_path: Path) -> None:
@@ -242,7 +246,8 @@ def test_a_password_never_appears(tmp_path: Path) -> None:
 def test_help_shows_an_example_of_every_command() -> None:
     """Each command's help ends with a command that can be typed."""
     for words in (["demo"], ["sample-data"], ["ingest"], ["run"], ["schedule"], ["top"], ["evaluate"], ["runs"],
-                  ["publish"], ["rollback"], ["purge"], ["db", "upgrade"], ["db", "grant"]):  # fmt: skip
+                  ["diff"], ["check"], ["publish"], ["rollback"], ["purge"], ["contract"], ["db", "upgrade"],
+                  ["db", "grant"]):  # fmt: skip
         done = recbatch(Path.cwd(), *words, "--help")
         assert f"Example: recbatch {' '.join(words)}" in " ".join(done.stdout.replace("│", " ").split()), words
 

@@ -82,6 +82,21 @@ def test_the_url_may_lie_in_a_file(write: Callable[..., Path]) -> None:
     assert load_config(None, {"RECBATCH_DATABASE__URL_FILE": str(secret)}).database.url.endswith("canary@db/films")
     with pytest.raises(ConfigError, match="RECBATCH_DATABASE__URL_FILE: /nowhere: No such file"):
         load_config(None, {"RECBATCH_DATABASE__URL_FILE": "/nowhere"})
+    secret.write_text("https://hooks/canary\n")
+    names = {"RECBATCH_NOTIFY__WEBHOOK_URL_FILE": str(secret), "RECBATCH_METRICS__PUSH_URL_FILE": str(secret)}
+    found = load_config(None, names)
+    assert found.notify.webhook_url == found.metrics.push_url == "https://hooks/canary"
+
+
+@pytest.mark.promise("E3")
+@pytest.mark.parametrize("name", ["RECBATCH_NOTIFY__WEBHOOK_URL", "RECBATCH_METRICS__PUSH_URL"])
+@pytest.mark.parametrize("url", ["ftp://h/canary", "https:/canary", "canary", "https://h/canary canary", "[canary"])
+def test_an_address_is_not_told_where_it_is_wrong(name: str, url: str) -> None:
+    """An address that cannot be used is refused by its name alone: it may hold a secret."""
+    with pytest.raises(ConfigError) as error:
+        load_config(None, {name: url})
+    assert name in str(error.value)
+    assert "canary" not in str(error.value)
 
 
 @pytest.mark.promise("E5")
@@ -100,6 +115,9 @@ def test_the_url_may_lie_in_a_file(write: Callable[..., Path]) -> None:
         ("ingest: {scale: [5, 1]}\n", "ingest.scale: the lowest rating must be below the highest"),
         ("schedule: {timezone: Mars}\n", "schedule.timezone: 'Mars' is not a time zone"),
         ("database: {schema: 'x; drop'}\n", "database.schema: String should match pattern"),
+        ("check: {warn_after_hours: 60}\n", "check: warn_after_hours must not be more than error_after_hours"),
+        ("notify: {when: [always]}\n", "notify.when.0: Input should be 'failure' or 'success'"),
+        ("notify: {webhook_url: 'file:///etc/passwd'}\n", "notify.webhook_url: String should match pattern '^https?:"),
         ("engine: spark\n", "engine: Input should be 'local' or 'dask'"),
         ("engine:\n", "engine: Input should be 'local' or 'dask'"),
         ("dask: {scheduler: 'host:8786'}\n", "dask.scheduler: String should match pattern"),
@@ -122,8 +140,9 @@ def test_a_named_file_must_exist() -> None:
 
 
 def test_the_fingerprint_ignores_where_things_are() -> None:
-    """The same settings give the same fingerprint on another database and engine, and others another one."""
-    elsewhere = {"DATABASE__URL": "sqlite:///other.db", "ENGINE": "dask", "DASK__SCHEDULER": "tcp://host:8786"}
+    """The same settings give the same fingerprint whatever database, engine and monitors, and others another one."""
+    elsewhere = {"DATABASE__URL": "sqlite:///other.db", "ENGINE": "dask", "DASK__SCHEDULER": "tcp://host:8786",
+                 "CHECK__WARN_AFTER_HOURS": "3", "METRICS__TEXTFILE": "x.prom", "NOTIFY__WHEN": "failure"}  # fmt: skip
     same = load_config(None, {f"RECBATCH_{name}": value for name, value in elsewhere.items()})
     assert same.engine == "dask"
     other = load_config(None, {"RECBATCH_PUBLISH__TOP_N": "6"})

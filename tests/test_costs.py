@@ -15,11 +15,12 @@ from test_nightly import TODAY, fill, night, rows, settings
 
 
 def test_steps_are_kept(database: Database, tmp_path: Path) -> None:
-    """A run keeps the seconds of its steps and the most memory it held beside its metrics."""
+    """A run keeps the seconds of its steps, the most memory it held and its newest rating beside its metrics."""
     fill(database, tmp_path)
     night(database, tmp_path)
     found = dict(rows(database, "SELECT metric, value FROM run_metrics WHERE model = 'night'"))
-    assert set(found) == {"seconds_load", "seconds_evaluate", "seconds_fit", "seconds_score", "peak_mb"}
+    assert set(found) == {"seconds_load", "seconds_evaluate", "seconds_fit", "seconds_score", "peak_mb",
+                          "newest_rating"}  # fmt: skip
     assert all(value > 0 for value in found.values())
     assert 50 < found["peak_mb"] < 10_000
 

@@ -1,5 +1,6 @@
 """Where users are scored: the same rows from a Dask cluster as from here, also where a worker is killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -164,9 +165,11 @@ def test_the_command_starts_a_cluster_and_leaves_nothing(sqlite_url: str, tmp_pa
     command = [str(Path(sys.executable).with_name("recbatch")), "run", "--json"]
     done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert "event=cluster scheduler=tcp://127.0.0.1:" in done.stderr
-    assert "workers=2 threads=2" in done.stderr
-    assert {line.split(" ")[1] for line in done.stderr.splitlines()} == {"level=info"}
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    [cluster] = [line for line in lines if line["event"] == "cluster"]
+    assert cluster["scheduler"].startswith("tcp://127.0.0.1:")
+    assert (cluster["workers"], cluster["threads"]) == (2, 2)
+    assert {line["level"] for line in lines} == {"info"}
     assert rows(database, 1) == rows(database, 2)
     assert list(temporary.iterdir()) == []
     mine = [process for process in psutil.process_iter() if str(temporary) in _environ(process)]

@@ -265,7 +265,7 @@ def test_the_scheduler_runs_a_night_and_ends_on_sigterm(sqlite_url: str, tmp_pat
         "RECBATCH_DATABASE__URL": sqlite_url,
         "RECBATCH_SCHEDULE__CRON": f"{minute.minute} {minute.hour} * * *",
     }
-    program = [sys.executable, "-m", "batch", "schedule"]
+    program = [sys.executable, "-m", "batch", "--log-format", "text", "schedule"]
     process = subprocess.Popen(program, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True)
 
     def statuses() -> list[tuple[str, str]]:
@@ -280,6 +280,7 @@ def test_the_scheduler_runs_a_night_and_ends_on_sigterm(sqlite_url: str, tmp_pat
     assert process.returncode == 143, log
     assert statuses() == [("published", "schedule")]
     assert "event=starting" in log
+    assert " run=1 event=finished status=published" in log  # its runs log as it does
 
 
 @pytest.mark.promise("B7")

@@ -121,7 +121,16 @@ def test_a_password_is_told_to_nobody(
         {"RECBATCH_DATABASE__URL": good.replace("postgresql:", "postgresql")},
     ):  # fmt: skip
         known = {name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")}
-        for words in (["runs"], ["run", "--dry-run"], ["top", "u1"], ["db", "upgrade"], ["forget", "nobody"]):
+        for words in (
+            ["runs"],
+            ["run", "--dry-run"],
+            ["top", "u1"],
+            ["db", "upgrade"],
+            ["forget", "nobody"],
+            ["check"],
+            ["diff", "1", "1"],
+            ["contract", "kit"],
+        ):
             child = subprocess.Popen(
                 [sys.executable, "-m", "batch", *words], env=known | environ, cwd=tmp_path, text=True,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -132,6 +141,7 @@ def test_a_password_is_told_to_nobody(
             assert PASSWORD.encode() not in listed
             assert "Traceback" not in told, (environ, words, told)
             tried += 1
+    assert not any(PASSWORD in file.read_text() for file in (tmp_path / "kit").iterdir())
     for table in ("runs", "run_checks", "run_metrics", "ingest_batches", "ingest_rejects"):
         assert not any(PASSWORD in str(row) for row in rows(database, f"SELECT * FROM {table}"))
     figure(tried)

@@ -1,7 +1,12 @@
 """Log lines and progress: what a person, and a log tool, see of long work."""
 
+import json
 import logging
+import os
+import sys
 from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -21,7 +26,7 @@ def logging_as_before() -> Iterator[None]:
 
 def test_a_line_is_key_value_pairs_with_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     """A log line is a UTC time and key=value pairs, the run's id among them, values with spaces quoted."""
-    telemetry.start_logging(verbose=True)
+    telemetry.start_logging(verbose=True, style="text")
     token = telemetry.run_id.set(12)
     try:
         telemetry.say("loaded", ratings=100_836, seconds=0.61789, file='a "b" c\nd', empty="")
@@ -33,9 +38,48 @@ def test_a_line_is_key_value_pairs_with_the_run(capsys: pytest.CaptureFixture[st
     assert line == r'''level=info run=12 event=loaded ratings=100836 seconds=0.618 file="a \"b\" c\nd" empty=""'''
 
 
+def test_a_line_is_a_json_object(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where there is no terminal a line is one JSON object with time, level, run and event, whatever fields hold."""
+    telemetry.start_logging(verbose=True)
+    token = telemetry.run_id.set(12)
+    try:
+        told = {"ratings": 100_836, "seconds": 0.61789000001, "file": Path("a b\n.csv"), "night": date(2026, 11, 23)}
+        telemetry.warn("loaded", **told, rmse=float("nan"), share=float("inf"), title="½\ud800", nothing=None)
+    finally:
+        telemetry.run_id.reset(token)
+    text = capsys.readouterr().err
+    assert text.isascii()
+    assert text.count("\n") == 1
+    line = json.loads(text, parse_constant=lambda _: pytest.fail("no JSON"))
+    time = datetime.fromisoformat(line.pop("time"))
+    assert timedelta() <= datetime.now(UTC) - time < timedelta(minutes=1)
+    assert line == {
+        "level": "warning", "run": 12, "event": "loaded", "ratings": 100_836, "seconds": 0.61789, "file": "a b\n.csv",
+        "night": "2026-11-23", "rmse": "nan", "share": "inf", "title": "½\ud800", "nothing": None,
+    }  # fmt: skip
+
+
+def test_a_terminal_gets_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, and only there, lines are text unless JSON is asked for."""
+    read, write = os.openpty()
+    with os.fdopen(write, "w", buffering=1) as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        telemetry.start_logging(verbose=True)
+        telemetry.say("loaded")
+        telemetry.start_logging(verbose=True, style="json")
+        telemetry.say("loaded")
+        told = b""
+        while told.count(b"\n") < 2:  # a terminal may hand over a line at a time
+            told += os.read(read, 1000)
+    os.close(read)
+    text, as_json = told.decode().splitlines()
+    assert text.endswith("level=info event=loaded")
+    assert json.loads(as_json)["event"] == "loaded"
+
+
 def test_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a terminal progress is a log line every few seconds, with how much is done of how much."""
-    telemetry.start_logging(verbose=True)
+    telemetry.start_logging(verbose=True, style="text")
     with telemetry.progress("reading x.csv", 300) as advance:
         advance(100)
         assert capsys.readouterr().err == ""
@@ -46,7 +90,7 @@ def test_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str], mon
 
 def test_quiet_shows_warnings_only(capsys: pytest.CaptureFixture[str]) -> None:
     """With --quiet only warnings are logged."""
-    telemetry.start_logging(verbose=False)
+    telemetry.start_logging(verbose=False, style="text")
     telemetry.say("loaded")
     telemetry.warn("failed", error="disk full")
     assert capsys.readouterr().err.endswith('level=warning event=failed error="disk full"\n')

@@ -9,11 +9,12 @@ from typing import Any
 from sqlalchemy import Connection, Select, select
 
 from batch import query, schema
-from batch.costs import NIGHT, SECONDS
-from batch.gates import Kept, kept_films
+from batch.compare import shared_lists
+from batch.costs import SECONDS
 from batch.models import PERSONAL, REFERENCE
 from batch.query import NoSuchRunError
 from batch.report.lists import Listed, Lists, Sample, lists, most_listed, samples
+from batch.schema import NIGHT
 
 PAST = 30
 """Runs at most in a trend: a month of nights."""
@@ -96,7 +97,7 @@ class Churn:
 
     run_id: int  # the other one
     ranks: int  # compared down to this one
-    kept: Kept
+    kept: Mapping[str, Mapping[int, int]]  # by model and by how many films are in both lists: users who have both
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,8 @@ def _churn(connection: Connection, run: Run) -> Churn | None:
     if other is None or not run.has_lists:
         return None
     ranks = min(run.top_n, other.top_n)
-    return Churn(other.run_id, ranks, kept_films(connection, run.run_id, other.run_id, ranks))
+    shared = shared_lists(connection, run.run_id, other.run_id, ranks)
+    return Churn(other.run_id, ranks, {model: lists.kept for model, lists in shared.items()})
 
 
 def seconds(night: Mapping[str, float]) -> dict[str, float]:

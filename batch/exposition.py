@@ -1,0 +1,118 @@
+"""How a run ended -> metrics as Prometheus reads them; a run that failed keeps those of the last published one."""
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from batch.ending import STATUSES, Ending
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+LAST_RUN = "recbatch_last_run_"
+"""What metrics of any run begin with; the others are of the last run that was published."""
+CHURN = "churn_"
+"""What the names of gates begin with whose value is a share of users."""
+OF_MODELS = {"coverage": "coverage_ratio", "precision": "precision_ratio", "rmse": "rmse"}
+"""Metrics that `evaluate` measured, without their @n, and what they are called here."""
+
+HELP = {
+    "recbatch_last_run_timestamp_seconds": "When the last run ended, however it did.",
+    "recbatch_last_run_duration_seconds": "How long the last run took.",
+    "recbatch_last_run_status": "1 for how the last run ended, 0 for the other ways.",
+    "recbatch_last_run_id": "The number of the last run; missing where it ended before it had one.",
+    "recbatch_last_run_failed_checks": "Integrity checks and gates that the last run failed.",
+    "recbatch_last_run_step_seconds": "How long each step of the last run took, of those it came to.",
+    "recbatch_last_run_peak_memory_bytes": "The most memory that the last run held.",
+    "recbatch_last_run_ingested_rows": "Rows of files that the last run ingested, by what became of them.",
+    "recbatch_last_run_refused_files": "Files that the last run refused whole.",
+    "recbatch_last_run_ratings": "Ratings that the last run learnt from.",
+    "recbatch_last_success_timestamp_seconds": "When the last run that was published ended.",
+    "recbatch_last_success_run_id": "The number of the last run that was published.",
+    "recbatch_users": "Users whom the last published run knew.",
+    "recbatch_films": "Films that the last published run knew.",
+    "recbatch_ratings": "Ratings that the last published run learnt from.",
+    "recbatch_input_max_timestamp_seconds": "When the newest rating that the last published run knew was given.",
+    "recbatch_rows": "Rows of lists that the last published run wrote.",
+    "recbatch_coverage_ratio": "Share of films that are in any list, as measured on held-out ratings.",
+    "recbatch_precision_ratio": "precision@n on held-out ratings.",
+    "recbatch_rmse": "RMSE on held-out ratings, stars.",
+    "recbatch_churn_ratio": "Share of users who keep no film of the run before.",
+}
+"""Every metric, all of them gauges."""
+
+_LINE = re.compile(r"# (?:HELP|TYPE) ([a-z_]+) .+|([a-z_]+)(?:\{[a-z]+=\"[^\"]*\"\})? -?[0-9.]+(?:e[-+]?[0-9]+)?")
+
+
+class Sample(NamedTuple):
+    """One number, and at most one label with its value."""
+
+    name: str
+    value: float
+    label: tuple[str, str] | None = None
+
+
+def exposition(ending: Ending, before: str = "") -> str:
+    """The whole text; `before`, an earlier one, gives what a run that was not published cannot say."""
+    samples = [*_of_any_run(ending)]
+    if ending.status == "published":
+        return _text([*samples, *_of_success(ending)])
+    return _text(samples) + "".join(f"{line}\n" for line in before.splitlines() if _is_kept(line))
+
+
+def _is_kept(line: str) -> bool:
+    matched = _LINE.fullmatch(line)
+    name = matched and (matched[1] or matched[2])
+    return bool(name in HELP and not name.startswith(LAST_RUN))
+
+
+def _of_any_run(ending: Ending) -> Iterator[Sample]:
+    yield from _known({
+        "timestamp_seconds": _seconds(ending.finished_at), "duration_seconds": ending.took,
+        "id": ending.run_id, "failed_checks": len(ending.failed_checks), "refused_files": ending.files_refused,
+        "peak_memory_bytes": ending.peak_mb * 1e6, "ratings": ending.ratings,
+    }, LAST_RUN)  # fmt: skip
+    yield from (Sample(f"{LAST_RUN}status", ending.status == name, ("status", name)) for name in STATUSES)
+    yield from (Sample(f"{LAST_RUN}step_seconds", taken, ("step", step)) for step, taken in ending.seconds.items())
+    duplicate = ending.rows_read - ending.rows_accepted - ending.rows_rejected
+    counts = {"accepted": ending.rows_accepted, "rejected": ending.rows_rejected, "duplicate": duplicate}
+    yield from (Sample(f"{LAST_RUN}ingested_rows", count, ("result", result)) for result, count in counts.items())
+
+
+def _of_success(ending: Ending) -> Iterator[Sample]:
+    yield from _known({
+        "last_success_timestamp_seconds": _seconds(ending.finished_at),
+        "last_success_run_id": ending.run_id, "users": ending.users, "films": ending.films, "ratings": ending.ratings,
+        "input_max_timestamp_seconds": ending.newest_rating,
+    }, "recbatch_")  # fmt: skip
+    yield from (Sample("recbatch_rows", count, ("model", model)) for model, count in ending.rows.items())
+    for model, measured in ending.metrics.items():
+        for name, value in measured.items():
+            known = OF_MODELS.get(name.split("@")[0])
+            if known:
+                yield Sample(f"recbatch_{known}", value, ("model", model))
+    for check in ending.checks:
+        if check.name.startswith(CHURN):
+            yield Sample("recbatch_churn_ratio", check.value, ("model", check.name.removeprefix(CHURN)))
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
+
+
+def _known(values: Mapping[str, float | None], prefix: str) -> Iterator[Sample]:
+    yield from (Sample(f"{prefix}{name}", value) for name, value in values.items() if value is not None)
+
+
+def _text(samples: list[Sample]) -> str:
+    """Each metric once with its help, its samples together, as the format wants them."""
+    lines = []
+    for name, told in HELP.items():
+        found = [sample for sample in samples if sample.name == name]
+        if found:
+            lines += [f"# HELP {name} {told}", f"# TYPE {name} gauge"]
+            lines += [f"{name}{_label(sample)} {float(sample.value)!r}" for sample in found]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _label(sample: Sample) -> str:
+    return f'{{{sample.label[0]}="{sample.label[1]}"}}' if sample.label else ""
