@@ -273,8 +273,13 @@ def _opening(config: Config) -> dict[str, object]:
         "top_n": config.publish.top_n,
         "seed": config.evaluation.seed,
         "config_sha256": config.sha256(),
-        "versions": dumps({"python": python_version()} | {name: version(name) for name in RECORDED}),
+        "versions": dumps(versions()),
     }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that rows depend on."""
+    return {"python": python_version()} | {name: version(name) for name in RECORDED}
 
 
 def _facts(loaded: Loaded, order: Order, config: Config) -> dict[str, object]:

@@ -99,6 +99,8 @@ def write_lists(connection: Connection, run: RunKey, model: str, ratings: Rating
         "movie_id": ratings.movie_ids[lists.listed[rows, ranks]],
         **dict(zip(("score", "predicted_rating", "support"), stored, strict=True)),
     }
+    if lists.grounds is not None:
+        columns["reason"] = np.array(lists.grounds.stored(ratings), dtype=np.str_)
     return insert_columns(connection, schema.recommendations, {"run_id": run.run_id, "model": model}, columns)
 
 
@@ -120,6 +122,17 @@ class Lists(Protocol):
     @property
     def support(self) -> Floats:
         """The evidence behind each."""
+
+    @property
+    def grounds(self) -> "Reasons | None":
+        """Why, of the listed films, list by list; None where nothing is told."""
+
+
+class Reasons(Protocol):
+    """Why a model lists what it lists."""
+
+    def stored(self, ids: Ratings) -> list[str]:
+        """A JSON object for each film, with the database's ids; empty where there is nothing to tell."""
 
 
 MOST = (schema.LARGEST, schema.LARGEST, schema.MOST_SUPPORT)
