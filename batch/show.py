@@ -69,8 +69,7 @@ def consultation(told: Consultation) -> None:
         table.add_row(opinion.model, shown, place, opinion.why)
     _show(table, f"{title} for {told.user_key}")
     if told.rated is not None:
-        typer.echo(f"rated {told.rated:g} already, which the models know, and not recommended again: places are among")
-        typer.echo("the films that are not rated yet")
+        typer.echo(f"rated {told.rated:g} already, which the models know; it will not be recommended again")
 
 
 def side_by_side(lists: Sequence[Answer]) -> None:
