@@ -15,16 +15,19 @@ import pytest
 from sqlalchemy import event, text
 
 from batch import consult, nightly, query
+from batch.blend import Weights
 from batch.config import Config
 from batch.database import Database, open_database, upgrade
-from batch.ensemble import PUBLISHED
+from batch.ensemble import PUBLISHED, assemble
+from batch.evaluate import fit_all
 from batch.load import load
-from batch.models import Model, fit
+from batch.models import PERSONAL, Model, fit
 from batch.models.baseline import fit_baseline
 from batch.models.interpolation import ThroughItems, ThroughUsers, interpolate
 from batch.nightly import Order
 from batch.params import PRESETS, ItemNeighbourhood, Neighbourhood
 from batch.ratings import NOBODY, Pairs, Ratings
+from batch.reasons import SHARES
 from data import fill, random_rows, settings
 from fixed import command
 from reference import Line, lines_of, random_stars, ratings_of, similarity, turned
@@ -266,6 +269,47 @@ def test_other_forms_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     assert reason == {"kind": "flattened", "weight": pytest.approx(departure, abs=ROUNDED)}
 
 
+def share_of(feature: str) -> str:
+    """docs/reasons.md, by feature."""
+    for model in PERSONAL:
+        if feature in (model, f"{model}_evidence", f"{model}_sure"):
+            return model
+    return {
+        "user_effect": "average", "item_effect": "average", "fame": "popularity", "affinity": "genres",
+        "preference": "taste", "liking": "taste", "session_5": "recent", "session_15": "recent", "session_50": "recent",
+    }[feature]  # fmt: skip
+
+
+def test_shares_of_the_blend() -> None:
+    """Each share is the sum, over its features, of weight times how far the film is from the user's candidates."""
+    ratings, knobs = small(), PRESETS["tuned"]
+    models = fit_all(ratings, knobs.model_copy(update={"neural": knobs.neural.model_copy(update={"epochs": 3})}), 0)
+    names = next(iter(assemble(ratings, models, None, 0, 30).examined(np.arange(1), 1))).found
+    random = np.random.default_rng(5)
+    weights = Weights(tuple(names), random.normal(size=len(names)), 3.5, random.normal(size=len(names)), -2.0, 9, 9)
+    ensemble = assemble(ratings, models, weights, 0, 30)
+    assert ensemble.blend is not None
+    users = np.array([3, 8])
+    [seen] = ensemble.examined(users, 2)
+    answer = ensemble.explained(["blend"], users, 5)["blend"]
+    assert answer.grounds is not None
+    told = iter(answer.grounds.stored(ratings))
+    for row in range(2):
+        mine = np.flatnonzero(seen.candidates.rows == row)
+        for item in answer.listed[row]:
+            expected: dict[str, float] = {}
+            for place, name in enumerate(weights.names):
+                values = seen.found[name]
+                [here] = [values[at] for at in mine if seen.candidates.columns[at] == item]
+                off = float(here - sum(values[mine]) / len(mine)) / ensemble.blend.scale.spread_in_list[place]
+                expected[share_of(name)] = expected.get(share_of(name), 0.0) + off * weights.relevance[place]
+            reason = json.loads(next(told))
+            assert (reason["kind"], reason["start"]) == ("blend", -2)
+            assert set(SHARES) == set(expected) >= set(reason["shares"])
+            for name, share in expected.items():
+                assert reason["shares"].get(name, 0) == pytest.approx(share, abs=0.01 + 1e-9)
+
+
 def test_learnt_weights_of_the_most_rated_films(monkeypatch: pytest.MonkeyPatch) -> None:
     """By learnt weights a film is listed for what adds most to it; one that is not weighed is listed for none."""
     profiles, cells = small().matrix, Pairs(np.repeat(np.arange(30), 40), np.tile(np.arange(40), 30))
@@ -365,6 +409,7 @@ def test_weights_add_up_in_every_row(run: Run) -> None:
     baseline = fit_baseline("bias" if run.preset == "tuned" else "user_mean", ratings)
     for row, reason in run.told():
         if reason["kind"] == "blend":
+            assert reason["shares"].keys() <= SHARES.keys()
             odds = reason["start"] + sum(reason["shares"].values())
             assert odds == pytest.approx(math.log(row.score / (1 - row.score)), abs=0.005 + 1e-4)
         elif reason["kind"] != "fallback":
