@@ -46,9 +46,10 @@ for similarity in ("adjusted_cosine", "pearson"):
             model = fit(name, ratings, getattr(PRESETS["tuned"], name).model_copy(update=changed), 0)
             scores = model.score(np.arange(90))
             digest.update(scores.rating.tobytes() + scores.support.tobytes() + scores.relevance.tobytes())
+            digest.update("".join(scores.explain(every_cell(90, 250)).stored(ratings)).encode())
 print(digest.hexdigest())
 """
-"""Models and signals on data of several parts for each of four threads; prints what every byte of theirs adds up to."""
+"""Models, reasons and signals on data of several parts for each of four threads; prints what every byte adds up to."""
 
 STATS = """
 from batch.models.interpolation import _gram, _products, _project, _project_some, _to_weights
