@@ -14,6 +14,7 @@ from batch.ensemble import assemble
 from batch.evaluate import fit_all, learn_nightly
 from batch.explain import explain
 from batch.load import Loaded, load
+from batch.ratings import Ratings
 
 
 @dataclass(frozen=True)
@@ -53,11 +54,11 @@ def consult(database: Database, config: Config, user: str, film: str) -> Consult
         movie_key, title = query.find_film(connection, film)
         loaded = load(connection, scale=config.ingest.scale)
         recorded = _recorded(connection, loaded, config)
-    ratings, measuring = loaded.ratings, nightly.measuring(loaded.ratings, config)
-    weights = learn_nightly(ratings, config.models, **measuring) if recorded is None else recorded.weights
-    models = fit_all(ratings, config.models, measuring["seed"])
+    ratings, by = loaded.ratings, nightly.measuring(loaded.ratings, config)
+    weights = _learnt(ratings, config, by) if recorded is None else recorded.weights
+    models = fit_all(ratings, config.models, by["seed"])
     row, column = loaded.user_keys.index(user_key), loaded.movie_keys.index(movie_key)
-    verdicts = explain(assemble(ratings, models, weights, measuring["seed"], measuring["block"]), row, column)
+    verdicts = explain(assemble(ratings, models, weights, by["seed"], by["block"]), row, column)
     told = [json.loads(verdict.reason) for verdict in verdicts.values()]
     with database.reader.connect() as connection:
         sentences = query.Names(connection).sentences(told)
@@ -68,6 +69,17 @@ def consult(database: Database, config: Config, user: str, film: str) -> Consult
     mine = ratings.matrix[[row]]
     rated = mine.data[mine.indices == column]
     return Consultation(user_key, movie_key, title, float(rated[0]) if len(rated) else None, ratings.scale, opinions)
+
+
+def _learnt(ratings: Ratings, config: Config, by: nightly.Measuring) -> Weights | None:
+    return learn_nightly(
+        ratings,
+        config.models,
+        seed=by["seed"],
+        relevant_from=by["relevant_from"],
+        block=by["block"],
+        users=by["users"],
+    )
 
 
 @dataclass(frozen=True)

@@ -96,10 +96,9 @@ def evaluate(
 
 
 def learn_nightly(
-    ratings: Ratings, params: Models, *, seed: int, n: int, relevant_from: float, block: int, users: int
+    ratings: Ratings, params: Models, *, seed: int, relevant_from: float, block: int, users: int
 ) -> Weights | None:
     """The weights that `evaluate` comes to, without measuring anything."""
-    del n
     return _learnt(ratings, ~_of_some(ratings, users, seed, hold_out), params, seed, relevant_from, block)
 
 

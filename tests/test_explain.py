@@ -42,13 +42,12 @@ ROUNDED = 0.0005 + 1e-6
 def small() -> Ratings:
     """30 users and 40 films of half stars, 5 genres; one user and one film without ratings."""
     random = np.random.default_rng(1)
-    found = ratings_of(
+    return ratings_of(
         random_stars(0, 30, 40, [0.5 * step for step in range(1, 11)], 0.3, n_empty=1),
         genres=(random.random((40, 5)) < 0.4).astype(np.float64),
         times=random.integers(0, 10**6, (30, 40)).astype(np.float64),
         scale=(0.5, 5.0),
     )
-    return replace(found, genre_ids=np.arange(5) + 30)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +64,7 @@ def real(movielens: Path) -> Ratings:
     for user, film, rating, _ in cells:
         stars[row[user], column[film]] = rating
     genres = np.array([[float(name in catalogue[film]) for name in names] for film in films])
-    return replace(ratings_of(stars, genres=genres, scale=(0.5, 5.0)), genre_ids=np.arange(len(names)))
+    return ratings_of(stars, genres=genres, scale=(0.5, 5.0))
 
 
 def reasons(model: Model, ratings: Ratings, user: int, items: list[int]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from batch.models.interpolation import preferring
 from batch.params import PRESETS, Models
 from batch.rank import best_unseen, tie_places
 from batch.ratings import Ratings
-from reference import Floats, random_stars, ratings_of
+from reference import Floats, every_cell, random_stars, ratings_of
 
 NAN = np.nan
 
@@ -232,12 +232,16 @@ DEGENERATE: dict[str, Callable[[], Ratings]] = {
 @every_model
 @pytest.mark.parametrize("data", DEGENERATE)
 def test_degenerate_data(data: str, case: str) -> None:
-    """Whatever little there is, a model fits, scores and lists without a numeric error, and says numbers or nothing."""
+    """Whatever little there is, a model fits, scores, lists and explains without a numeric error, or says nothing."""
     ratings = DEGENERATE[data]()
     with no_numeric_surprises():
         model = fitted(case, ratings)
         scores = model.score(np.arange(ratings.n_users))
         listed = best_unseen(scores.relevance, ratings.matrix, tie_places(ratings.item_counts()), 5)
+        reasons = scores.explain(every_cell(*ratings.matrix.shape)).stored(ratings)
+    explained = [bool(text) for text in reasons]
+    said = ~np.isnan(scores.rating).ravel()
+    assert explained == (said.tolist() if CASES[case][0] in PERSONAL else [False] * said.size)
     for name in ARRAYS:
         assert getattr(scores, name).shape == ratings.matrix.shape
         assert not np.isinf(getattr(scores, name)).any()
