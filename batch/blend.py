@@ -14,6 +14,18 @@ SHRINKAGE, INVERSE_PENALTY = 100.0, 1.0
 LEAST_LIKED = 30
 """Held-out liked films among the candidates below which nothing is learnt: as many as there are features."""
 
+STARS, LIST = "stars_weight_", "list_weight_"
+"""What the weights of either regression are recorded as, before the name of the feature."""
+SIGNALS = {
+    "user_effect": "average",
+    "item_effect": "average",
+    "fame": "popularity",
+    "affinity": "genres",
+    "preference": "taste",
+    "liking": "taste",
+}
+"""The share that each signal belongs to; a model's features are its own share, those of sessions are `recent`."""
+
 Features = Mapping[str, Floats]
 """name -> (p,) of so many cells."""
 
@@ -82,11 +94,18 @@ class Weights:
     def figures(self) -> dict[str, float]:
         """Everything by a name fit for `run_metrics`."""
         found = {"learnt_from_ratings": float(self.n_pairs), "learnt_from_liked": float(self.n_liked)}
-        for kind, weights in (("stars", self.stars), ("list", self.relevance)):
-            found |= {
-                f"{kind}_weight_{name}": weight for name, weight in zip(self.names, weights.tolist(), strict=True)
-            }
+        found |= {"stars_average": self.average, "list_odds": self.odds}
+        for kind, weights in ((STARS, self.stars), (LIST, self.relevance)):
+            found |= {kind + name: weight for name, weight in zip(self.names, weights.tolist(), strict=True)}
         return found
+
+    @staticmethod
+    def recorded(figures: Mapping[str, float]) -> "Weights":
+        """Of these figures, in order of name. Raises KeyError where one is missing."""
+        names = tuple(sorted(name.removeprefix(LIST) for name in figures if name.startswith(LIST)))
+        stars, relevance = (np.array([figures[kind + name] for name in names]) for kind in (STARS, LIST))
+        counts = int(figures["learnt_from_ratings"]), int(figures["learnt_from_liked"])
+        return Weights(names, stars, figures["stars_average"], relevance, figures["list_odds"], *counts)
 
 
 def learn(names: Sequence[str], evidence: Sequence[Held], seed: int) -> Weights | None:
@@ -146,13 +165,30 @@ class Blend:
         """
         if self.weights is None:
             return expit(promised)
-        centred = less_own_mean(table(found), rows)
+        centred = less_own_mean(table(found, self.weights.names), rows)
         return expit(self.weights.odds + (centred / self.scale.spread_in_list) @ self.weights.relevance)
 
+    def shares(self, found: Features, rows: Ints, promised: Floats) -> tuple[float, dict[str, Floats]]:
+        """Where those log-odds start, and what each model and signal adds to them, name -> (p,), in order of name."""
+        if self.weights is None:
+            return 0.0, {"taste": promised}
+        centred = less_own_mean(table(found, self.weights.names), rows)
+        added = centred / self.scale.spread_in_list * self.weights.relevance  # (p, n_features)
+        shares: dict[str, Floats] = {}
+        for feature, name in enumerate(map(_share_of, self.weights.names)):
+            shares[name] = shares.get(name, 0.0) + added[:, feature]
+        return self.weights.odds, dict(sorted(shares.items()))
 
-def table(found: Features) -> Floats:
-    """(p, n_features)"""
-    return np.stack(list(found.values()), axis=1)
+
+def _share_of(feature: str) -> str:
+    if feature.startswith("session_"):
+        return "recent"
+    return SIGNALS.get(feature, feature.removesuffix("_evidence").removesuffix("_sure"))
+
+
+def table(found: Features, names: Sequence[str]) -> Floats:
+    """(p, n_features), in the order of these names."""
+    return np.stack([found[name] for name in names], axis=1)
 
 
 def less_own_mean(levels: Floats, rows: Ints) -> Floats:

@@ -40,7 +40,8 @@ def insert_columns(
 ) -> int:
     """Insert k rows, whose columns are numbers, (k,) each, or the same in each row, and return k; nan becomes NULL.
 
-    On Postgres numpy lays the rows out as COPY reads them; SQLite takes nothing but objects, one by one.
+    A column may also be JSON, as texts of ASCII signs; an empty one becomes NULL. On Postgres numpy lays the rows out
+    as COPY reads them; SQLite takes nothing but objects, one by one.
     Raises WriteError, as `bulk_insert` does.
     """
     names, count = [*constants, *columns], len(next(iter(columns.values())))
@@ -61,8 +62,10 @@ def insert_columns(
 
 
 def _objects(table: Table, name: str, column: Array) -> list[Any]:
-    unknown = np.isnan(column)
-    values: list[Any] = np.where(unknown, 0, column).astype(_type(table, name)).tolist()
+    unknown = _unknown(column)
+    values: list[Any] = column.tolist()
+    if not _is_text(column):
+        values = np.where(unknown, 0, column).astype(_type(table, name)).tolist()
     for place in np.flatnonzero(unknown).tolist():
         values[place] = None
     return values
@@ -70,25 +73,45 @@ def _objects(table: Table, name: str, column: Array) -> list[Any]:
 
 def _laid_out(table: Table, constants: Mapping[str, int | str], columns: Mapping[str, Array]) -> Iterator[bytes]:
     """The rows in Postgres' binary form. Those that lack the same columns have one layout, and come together."""
-    unknown = [np.isnan(column) << place for place, column in enumerate(columns.values())]
+    unknown = [_unknown(column) << place for place, column in enumerate(columns.values())]
     lacking = np.bitwise_or.reduce(unknown, axis=0)  # (k,) a bit for each column
     for pattern in np.unique(lacking):
         chosen = lacking == pattern
         texts = {name: value.encode() for name, value in constants.items() if isinstance(value, str)}
-        present = {name: column for place, (name, column) in enumerate(columns.items()) if not pattern >> place & 1}
+        present = {
+            name: _packed(column[chosen]) if _is_text(column) else column[chosen]
+            for place, (name, column) in enumerate(columns.items())
+            if not pattern >> place & 1
+        }
         fields = {**constants, **texts, **present}
         layout = [("fields", ">i2")]
         for name in (*constants, *columns):
             layout.append((f"{name} size", ">i4"))
-            if name in fields:
-                layout.append((name, f"S{len(texts[name])}" if name in texts else _type(table, name)))
+            if name in texts:
+                layout.append((name, f"S{len(texts[name])}"))
+            elif name in fields:
+                layout.append((name, present[name].dtype.str if _is_text(columns.get(name)) else _type(table, name)))
         rows = np.zeros(np.count_nonzero(chosen), layout)
         rows["fields"] = len(constants) + len(columns)
         for name in (*constants, *columns):
             rows[f"{name} size"] = rows.dtype[name].itemsize if name in fields else -1  # -1 stands for NULL
             if name in fields:
-                rows[name] = columns[name][chosen] if name in columns else fields[name]
+                rows[name] = fields[name]
         yield rows.tobytes()
+
+
+def _is_text(column: Array | None) -> bool:
+    return column is not None and column.dtype.kind == "U"
+
+
+def _unknown(column: Array) -> Array:
+    return column == "" if _is_text(column) else np.isnan(column)
+
+
+def _packed(texts: Array) -> Array:
+    """JSON in the binary form of Postgres' jsonb, with spaces behind it, which say nothing, to one width."""
+    width = int(np.strings.str_len(texts).max())
+    return np.strings.add("\1", np.strings.ljust(texts, width)).astype(np.bytes_)
 
 
 def _type(table: Table, name: str) -> str:

@@ -256,8 +256,19 @@ def _unlock(connection: Connection, names: dict[str, Any]) -> None:
     """At once: a server may take its time over a connection that was closed, and the next job would meet the lock."""
     if not connection.invalidated and not connection.closed:
         connection.rollback()
+        abandon(connection)
         connection.execute(text("SELECT pg_advisory_unlock(:class, hashtext(:name))"), names)
-        connection.commit()
+        connection.rollback()  # the lock is no part of a transaction
+
+
+def abandon(connection: Connection) -> None:
+    """Undo what a failed commit leaves open: to SQLAlchemy that transaction is over, to the database it is not.
+
+    On SQLite it would hold the write lock; on Postgres the next commit would commit it.
+    """
+    if not connection.invalidated:
+        with suppress(connection.dialect.loaded_dbapi.Error):
+            connection.connection.rollback()
 
 
 @contextmanager

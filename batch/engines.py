@@ -46,7 +46,7 @@ def here(ensemble: Ensemble, names: Sequence[str], n: int, blocks: Iterable[Ints
     """`engine: local`: in this process, a block on each core."""
     from batch.compiled import side_by_side  # the compiler loads only where something is scored
 
-    yield from side_by_side(lambda users: (users, ensemble.answers(names, users, n)), blocks)
+    yield from side_by_side(lambda users: (users, ensemble.explained(names, users, n)), blocks)
 
 
 def check(config: Config) -> None:
@@ -175,7 +175,7 @@ def _on_cluster(
 
 
 def _answers(ensemble: Ensemble, names: Sequence[str], users: Ints, n: int) -> dict[str, Answer]:
-    return ensemble.answers(names, users, n)
+    return ensemble.explained(names, users, n)
 
 
 def _share(client: Client, direct: bool | None, ensemble: Ensemble) -> Any:

@@ -10,8 +10,9 @@ from scipy.special import expit
 from batch.blend import Blend, Features, Held, Said, Scale, Weights, features, learn, less_own_mean, table
 from batch.models import PERSONAL, Model, Scores
 from batch.models.baseline import Baseline
+from batch.models.grounds import Grounds, Shares
 from batch.rank import best_unseen, tie_places
-from batch.ratings import NO_PAIRS, NOBODY, SCORE_DECIMALS, Bools, Floats, Ints, Pairs, Ratings, Sparse, blocks
+from batch.ratings import NO_PAIRS, NOBODY, SCORE_DECIMALS, Bools, Floats, Ints, Pairs, Ratings, Sparse, blocks, only
 
 if TYPE_CHECKING:  # the compiler behind it loads only where something is fitted
     from batch.models.signals import Signals, Tastes
@@ -35,14 +36,16 @@ class Answer:
     rating: Floats  # (b, n) stars
     support: Floats  # (b, n) the evidence behind it
     said: Floats  # (p,) stars of the cells asked about, nan where the model cannot say
+    grounds: Grounds | None = None  # why, of the listed films, list by list; None where nobody asked
 
 
-def answer(scores: Scores, seen: Sparse, places: Ints, n: int, asked: Pairs) -> Answer:
+def answer(scores: Scores, seen: Sparse, places: Ints, n: int, asked: Pairs, explained: bool) -> Answer:
     """Lists of n and the ratings asked for, out of a model's scores of every film; `seen` is CSR (b, n_items)."""
     listed = best_unseen(scores.relevance, seen, places, n)
     columns = scores.relevance, scores.rating, scores.support
     score, rating, support = (_at(array, listed) for array in columns)
-    return Answer(listed, score, rating, support, scores.rating[asked])
+    grounds = scores.explain(Pairs.listed(listed)) if explained else None
+    return Answer(listed, score, rating, support, scores.rating[asked], grounds)
 
 
 class Examined(NamedTuple):
@@ -70,8 +73,21 @@ class Ensemble:
 
         One model at a time holds its scores of every film; the blend looks at its candidates only.
         """
-        found: dict[str, Answer] = {}
+        return self._answers(names, users, self.ratings.matrix[users], n, asked, explained=False)
+
+    def explained(self, names: Sequence[str], users: Ints, n: int, unseen: Pairs = NO_PAIRS) -> dict[str, Answer]:
+        """The same lists, with the reason of every film; those `unseen` may be listed as if nobody had rated them."""
         seen = self.ratings.matrix[users]  # CSR (b, n_items)
+        if len(unseen.rows):
+            again = np.zeros(seen.shape, dtype=np.bool_)
+            again[unseen] = True
+            seen = only(seen, ~again[Pairs.stored(seen)])
+        return self._answers(names, users, seen, n, NO_PAIRS, explained=True)
+
+    def _answers(
+        self, names: Sequence[str], users: Ints, seen: Sparse, n: int, asked: Pairs, *, explained: bool
+    ) -> dict[str, Answer]:
+        found: dict[str, Answer] = {}
         blended = self.blend if "blend" in names else None
         tastes = None if blended is None else self.signals.tastes(users)
         pool = None if tastes is None else self._pool(users, seen, tastes, n)
@@ -83,12 +99,12 @@ class Ensemble:
                 continue
             scores = model.score(users)
             if name in names:
-                found[name] = answer(scores, seen, self.places, n, asked)
+                found[name] = answer(scores, seen, self.places, n, asked, explained)
             if heard:
                 told[name] = self._said(name, scores, users, cells)
         if blended is not None and pool is not None and tastes is not None:
             at_cells = features(self.signals.at(users, cells, tastes), told)
-            found["blend"] = self._blended(blended, pool, at_cells, users, cells, n)
+            found["blend"] = self._blended(blended, pool, at_cells, users, cells, n, explained=explained)
         return {name: found[name] for name in names if name in found}
 
     def baseline(self, name: str) -> Baseline:
@@ -129,14 +145,16 @@ class Ensemble:
         cells = first.and_then(second)
         return _Pool(cells, len(first.rows), tastes.promised(cells))
 
-    def _blended(self, blend: Blend, pool: "_Pool", found: Features, users: Ints, cells: Pairs, n: int) -> Answer:
+    def _blended(
+        self, blend: Blend, pool: "_Pool", found: Features, users: Ints, cells: Pairs, n: int, *, explained: bool
+    ) -> Answer:
         """The blend's lists, out of the pool, and its ratings of the cells that follow it; (p,) features of both."""
         rating = blend.stars(found, self.signals.bias.at(users, cells), PERSONAL)
         counts = self.ratings.user_counts()[users].astype(np.float64)
         among = pool.n_candidates
-        chances = blend.chances(
-            {name: values[:among] for name, values in found.items()}, pool.cells.rows[:among], pool.promised[:among]
-        )
+        of_candidates = {name: values[:among] for name, values in found.items()}
+        given = of_candidates, pool.cells.rows[:among], pool.promised[:among]
+        chances = blend.chances(*given)
         score = np.concatenate([chances, expit(pool.promised[among:]) - 1.0])  # behind every candidate, below 0
         rows, columns = pool.cells
         in_order = np.lexsort((self.places[columns], -np.round(score, SCORE_DECIMALS), rows))
@@ -148,7 +166,17 @@ class Ensemble:
         told[:, rows[kept], rank] = np.stack([score, rating[: len(rows)], counts[rows]])[:, kept]
         asked = slice(len(rows), None)
         said = np.where(counts[cells.rows[asked]] > 0, rating[asked], np.nan)
-        return Answer(listed, told[0], told[1], told[2], said)
+        grounds = _shares(*blend.shares(*given), kept) if explained else None
+        return Answer(listed, told[0], told[1], told[2], said, grounds)
+
+
+def _shares(start: float, shares: Mapping[str, Floats], kept: Ints) -> Shares:
+    """What speaks for these of the pool, (p,); those behind the candidates stand in."""
+    every = table(shares, tuple(shares))  # (n_candidates, n_shares)
+    stands_in = kept >= len(every)
+    found = np.zeros((len(kept), every.shape[1]))
+    found[~stands_in] = every[kept[~stands_in]]
+    return Shares(tuple(shares), start, found, stands_in.tolist())
 
 
 class _Pool(NamedTuple):
@@ -163,7 +191,7 @@ def assemble(ratings: Ratings, models: Mapping[str, Model], weights: Weights | N
     """Join the fitted models of PERSONAL and REFERENCE with a blend of these weights, on this fit's scale."""
     ensemble = unblended(ratings, models)
     seen = list(ensemble.examined(ratings.some_users(SCALED_USERS, seed), block)) if weights else []
-    levels = [table(each.found) for each in seen]
+    levels = [table(each.found, weights.names) for each in seen] if weights else []
     centred = [less_own_mean(part, each.candidates.rows) for part, each in zip(levels, seen, strict=True)]
     empty = np.empty((0, len(weights.names) if weights else 0))
     scale = Scale.of(np.concatenate([empty, *levels]), np.concatenate([empty, *centred]))
@@ -187,9 +215,10 @@ def learn_weights(ensemble: Ensemble, held: Ratings, relevant_from: float, seed:
         truth = held.matrix[each.users]  # CSR (b, n_items)
         liked = np.zeros(truth.shape, dtype=np.bool_)
         liked[Pairs.stored(truth)] = truth.data >= relevant_from
-        names, levels = tuple(each.found), table(each.found)
+        names = tuple(each.found)
+        levels = table(each.found, names)
         centred = less_own_mean(levels, each.candidates.rows)
-        evidence.append(Held(centred, liked[each.candidates], levels, table(each.asked), truth.data))
+        evidence.append(Held(centred, liked[each.candidates], levels, table(each.asked, names), truth.data))
     return learn(names, evidence, seed)
 
 

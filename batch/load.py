@@ -51,7 +51,8 @@ def load(connection: Connection, *, scale: tuple[float, float] | None = None, kn
     """
     user_ids, user_keys = _by_key(connection, schema.users)
     movie_ids, movie_keys = _by_key(connection, schema.movies)
-    genres, genre_names = _genres(connection, movie_ids)
+    genre_ids, genre_names = _by_key(connection, schema.genres)
+    genres = _genres(connection, movie_ids, genre_ids)
     matrix, times = _cells(connection, user_ids, movie_ids, known_until)
     ratings = Ratings(
         matrix=matrix,
@@ -60,6 +61,7 @@ def load(connection: Connection, *, scale: tuple[float, float] | None = None, kn
         genres=genres,
         scale=scale or _seen_scale(connection),
         rated_at=None if np.isnan(times).all() else times,
+        genre_ids=genre_ids,
     )
     digest = hashlib.sha256(repr((user_keys, movie_keys, genre_names)).encode("utf-8", "surrogatepass"))
     for part in _content(ratings, times):
@@ -94,15 +96,14 @@ def _by_key(connection: Connection, table: Table) -> tuple[Ints, list[str]]:
     return np.array([number for _, number in rows], dtype=np.int64), [key for key, _ in rows]
 
 
-def _genres(connection: Connection, movie_ids: Ints) -> tuple[Floats, list[str]]:
-    """0/1 (n_items, n_genres), columns in order of name."""
-    genre_ids, names = _by_key(connection, schema.genres)
+def _genres(connection: Connection, movie_ids: Ints, genre_ids: Ints) -> Floats:
+    """0/1 (n_items, n_genres)."""
     matrix = np.zeros((len(movie_ids), len(genre_ids)))
     pairs = connection.execute(select(schema.movie_genres.c.movie_id, schema.movie_genres.c.genre_id)).all()
     if pairs:
         pair = np.array(pairs, dtype=np.int64)  # (n_pairs, 2)
         matrix[_places(schema.movies, movie_ids)(pair[:, 0]), _places(schema.genres, genre_ids)(pair[:, 1])] = 1.0
-    return matrix, names
+    return matrix
 
 
 # SQLite has no function that gives the bits of a number, but it prints whole numbers fast, and numbers with a point

@@ -311,14 +311,14 @@ def _opening(config: Config) -> dict[str, object]:
         "top_n": config.publish.top_n,
         "seed": config.evaluation.seed,
         "config_sha256": config.sha256(),
-        "versions": _versions(),
+        "versions": dumps(versions()),
     }
 
 
 @cache
-def _versions() -> str:
-    """What the run was computed with, as JSON; each is looked up on the disk."""
-    return dumps({"python": python_version()} | {name: version(name) for name in RECORDED})
+def versions() -> dict[str, str]:
+    """Of the packages that rows depend on, as the disk has them."""
+    return {"python": python_version()} | {name: version(name) for name in RECORDED}
 
 
 def _facts(loaded: Loaded, order: Order, config: Config) -> dict[str, object]:

@@ -87,10 +87,14 @@ def _post(failing: str, url: str, body: bytes, content_type: str) -> None:
     delivery.start()
     delivery.join(TIMEOUT)
     if delivery.is_alive():
-        why = [f"no answer within {TIMEOUT:g} s"]
+        why = [_late()]
     if why:
         parts = urlsplit(url)
         warn(failing, to=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", error=why[0])
+
+
+def _late() -> str:
+    return f"no answer within {TIMEOUT:g} s"
 
 
 def _delivered(url: str, body: bytes, content_type: str) -> list[str]:
@@ -104,6 +108,8 @@ def _delivered(url: str, body: bytes, content_type: str) -> list[str]:
         request = Request(url, data=body, headers=headers, method="POST")  # noqa: S310  http or https, by the settings
         with urlopen(request, timeout=TIMEOUT):  # noqa: S310
             return []
+    except TimeoutError:
+        return [_late()]
     except HTTPError as error:
         error.close()
         return [f"it answered {error.code}"]

@@ -4,7 +4,7 @@ import os
 import secrets
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -30,7 +30,7 @@ from sqlalchemy.exc import DBAPIError
 
 from batch import RecbatchError, schema
 from batch.bulk import bulk_insert, insert_columns
-from batch.database import Database, next_id
+from batch.database import Database, abandon, next_id
 from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Ratings
 from batch.telemetry import warn
 
@@ -105,18 +105,11 @@ def surely(database: Database, connection: Connection, done: Select[Any]) -> Ite
         with connection.begin():
             yield
     except DBAPIError:
-        _end(connection)
+        abandon(connection)
         with database.reader.connect() as other:  # the connection may be gone
             if other.execute(done).first() is None:
                 raise
         warn("the database did not answer, but had done it")
-
-
-def _end(connection: Connection) -> None:
-    """End what a failed commit leaves open: to SQLAlchemy it is over, to SQLite it still holds the write lock."""
-    if not connection.invalidated:
-        with suppress(connection.dialect.loaded_dbapi.Error):
-            connection.connection.rollback()
 
 
 def ended_as(run: RunKey, status: str) -> Select[Any]:
@@ -141,6 +134,8 @@ def write_lists(connection: Connection, run: RunKey, model: str, ratings: Rating
         "movie_id": ratings.movie_ids[lists.listed[rows, ranks]],
         **dict(zip(("score", "predicted_rating", "support"), stored, strict=True)),
     }
+    if lists.grounds is not None:
+        columns["reason"] = np.array(lists.grounds.stored(ratings), dtype=np.str_)
     return insert_columns(connection, schema.recommendations, {"run_id": run.run_id, "model": model}, columns)
 
 
@@ -162,6 +157,17 @@ class Lists(Protocol):
     @property
     def support(self) -> Floats:
         """The evidence behind each."""
+
+    @property
+    def grounds(self) -> "Reasons | None":
+        """Why, of the listed films, list by list; None where nothing is told."""
+
+
+class Reasons(Protocol):
+    """Why a model lists what it lists."""
+
+    def stored(self, ids: Ratings) -> list[str]:
+        """A JSON object for each film, with the database's ids; empty where there is nothing to tell."""
 
 
 MOST = (schema.LARGEST, schema.LARGEST, schema.MOST_SUPPORT)

@@ -9,7 +9,7 @@ with snapshot("sqlite:///recbatch.db") as connection:
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,12 +17,12 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Column, Connection, Select, select
 
-from batch import RecbatchError, schema
+from batch import RecbatchError, reasons, schema
 from batch.database import Database, open_database, require_tables
 
-_users, _movies, _runs = schema.users, schema.movies, schema.runs
+_users, _movies, _genres, _runs = schema.users, schema.movies, schema.genres, schema.runs
 _lists, _popular, _publication = schema.recommendations, schema.popular_items, schema.publication
 
 
@@ -34,13 +34,24 @@ class AmbiguousUserError(RecbatchError):
     """Several users have this name; the message lists their keys."""
 
 
+class UnknownFilmError(RecbatchError):
+    """No film has this key or title."""
+
+
+class AmbiguousFilmError(RecbatchError):
+    """Several films have this title; the message lists their keys."""
+
+
 class NoSuchRunError(RecbatchError):
     """Nothing is published yet, or the run asked for has no lists."""
 
 
 @dataclass(frozen=True)
 class Film:
-    """One recommended film. `score` orders the list; `predicted_rating` is in stars, unclipped, None for `popular`."""
+    """One recommended film. `score` orders the list; `predicted_rating` is in stars, unclipped, None for `popular`.
+
+    `reason` is the data of docs/reasons.md, and `why` the same in words; None and empty where nothing is told.
+    """
 
     rank: int
     movie_key: str
@@ -48,6 +59,7 @@ class Film:
     score: float
     predicted_rating: float | None
     reason: dict[str, Any] | None
+    why: str
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,23 @@ def find_user(connection: Connection, user: str) -> str:
     return str(named[0])
 
 
+def find_film(connection: Connection, film: str) -> tuple[str, str]:
+    """Key and title of the film with this key, or with this title if only one has it.
+
+    Raises UnknownFilmError or AmbiguousFilmError.
+    """
+    m = _movies.c
+    query = select(m.movie_key, m.title)
+    found = connection.execute(query.where(m.movie_key == film)).all()
+    found = found or connection.execute(query.where(m.title == film).order_by(m.movie_key).limit(6)).all()
+    if not found:
+        raise UnknownFilmError(f"no film has the key or title {film!r}")
+    if len(found) > 1:
+        keys = ", ".join(row.movie_key for row in found)
+        raise AmbiguousFilmError(f"several films are titled {film!r}; use one of the keys {keys}")
+    return found[0].movie_key, found[0].title
+
+
 def top(connection: Connection, user: str, *, model: str, n: int | None = None, run_id: int | None = None) -> Answer:
     """One user's list by key, at most n films, of the published run or of the run given; no films if it has none.
 
@@ -121,7 +150,7 @@ def top(connection: Connection, user: str, *, model: str, n: int | None = None, 
     query = _films(run.run_id, model).where(_users.c.user_key == user)
     rows = connection.execute(query if n is None else query.where(_lists.c.rank <= n)).all()
     if rows:
-        return _answer(rows, model, run)
+        return _answer(rows, model, run, Names(connection))
     known = connection.execute(select(_users.c.name).where(_users.c.user_key == user)).first()
     if known is None:
         raise UnknownUserError(f"no user has the key {user!r}")
@@ -135,8 +164,9 @@ def lists(connection: Connection, *, model: str, run_id: int | None = None) -> I
     """
     run = _run(connection, run_id)
     rows = connection.execution_options(yield_per=10_000).execute(_films(run.run_id, model))
+    names = Names(connection)  # films that were named before are not looked up again
     for _, of_user in groupby(rows, key=lambda row: row.user_key):
-        yield _answer(list(of_user), model, run)
+        yield _answer(list(of_user), model, run, names)
 
 
 def popular(connection: Connection, *, n: int | None = None, run_id: int | None = None) -> Answer:
@@ -145,7 +175,7 @@ def popular(connection: Connection, *, n: int | None = None, run_id: int | None 
     i, m = _popular.c, _movies.c
     query = select(i.rank, m.movie_key, m.title, i.score).join_from(_popular, _movies, i.movie_id == m.movie_id)
     rows = connection.execute(query.where(i.run_id == run.run_id).order_by(i.rank)).all()
-    films = tuple(Film(row.rank, row.movie_key, row.title, row.score, None, None) for row in rows)
+    films = tuple(Film(row.rank, row.movie_key, row.title, row.score, None, None, "") for row in rows)
     return Answer(None, None, "popular", run.run_id, run.published_at, run.scale, films if n is None else films[:n])
 
 
@@ -198,9 +228,32 @@ def _films(run_id: int, model: str) -> Select[Any]:
     )
 
 
-def _answer(rows: Any, model: str, run: _Run) -> Answer:
+class Names:
+    """Titles of films and names of genres by id, each looked up once, all that are asked for together in one query."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._films: dict[int, str] = {}
+        self._genres: dict[int, str] = {}
+
+    def sentences(self, told: Sequence[dict[str, Any] | None]) -> list[str]:
+        """Each of these reasons in words."""
+        self._look_up(_movies.c.movie_id, _movies.c.title, self._films, set().union(*map(reasons.films, told)))
+        self._look_up(_genres.c.genre_id, _genres.c.name, self._genres, set().union(*map(reasons.genres, told)))
+        return [reasons.sentence(reason, self._films, self._genres) for reason in told]
+
+    def _look_up(self, key: Column[int], name: Column[str], known: dict[int, str], wanted: set[int]) -> None:
+        missing = sorted(wanted - known.keys())
+        if missing:
+            rows = self._connection.execute(select(key, name).where(key.in_(missing)))
+            known.update((number, text) for number, text in rows)
+
+
+def _answer(rows: Any, model: str, run: _Run, names: Names) -> Answer:
+    told = [_read(row.reason) for row in rows]
     films = tuple(
-        Film(row.rank, row.movie_key, row.title, row.score, row.predicted_rating, _read(row.reason)) for row in rows
+        Film(row.rank, row.movie_key, row.title, row.score, row.predicted_rating, reason, why)
+        for row, reason, why in zip(rows, told, names.sentences(told), strict=True)
     )
     return Answer(rows[0].user_key, rows[0].name, model, run.run_id, run.published_at, run.scale, films)
 

@@ -1,7 +1,7 @@
 """The value that flows: a frozen matrix of who rated what, with keys in order and genres beside it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -32,6 +32,7 @@ class Ratings:
     genres: Floats  # (n_items, n_genres) 0/1
     scale: tuple[float, float]  # lowest and highest possible rating, stars
     rated_at: Floats | None = None  # (n_ratings,) seconds since 1970 UTC beside matrix.data, nan = unknown; None = all
+    genre_ids: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))  # (n_genres,) the database's ids
 
     @property
     def n_users(self) -> int:

@@ -13,6 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:  # who only wants to see a list must not wait for what makes one
     from collections.abc import Iterable, Mapping, Sequence
 
+    from batch.consult import Consultation
     from batch.diff import Diff
     from batch.health import Finding
     from batch.ingest import Report
@@ -35,7 +36,7 @@ LISTS = {"hit_rate": "hits", "precision_light": "light", "precision_heavy": "hea
 
 
 def answers(found: Sequence[Answer]) -> None:
-    """One table a list."""
+    """One table a list; of a single one with the reason under each title."""
     for answer in found:
         who = (
             answer.user_key
@@ -54,8 +55,23 @@ def answers(found: Sequence[Answer]) -> None:
             if rating is not None and answer.scale:
                 rating = min(max(rating, answer.scale[0]), answer.scale[1])
             figures = ["" if rating is None else f"{rating:.2f}", f"{film.score:.3f}"] if stars else [f"{film.score:g}"]
-            table.add_row(str(film.rank), film.title, *figures)
+            told = f"{film.title}\n{film.why}" if film.why and len(found) == 1 else film.title
+            table.add_row(str(film.rank), told, *figures)
         _show(table, title)
+
+
+def consultation(told: Consultation) -> None:
+    """What each model says of one film, and why."""
+    title = f"{told.title} ({told.movie_key})" if told.title != told.movie_key else told.title
+    table = _table(["model", "stars", "place", "why"], numbers=(1,))
+    for opinion in told.opinions:
+        stars = opinion.predicted_rating
+        shown = "-" if stars is None else f"{min(max(stars, told.scale[0]), told.scale[1]):.2f}"
+        place = "-" if opinion.place is None else f"{opinion.place:,} of {opinion.of:,}"
+        table.add_row(opinion.model, shown, place, opinion.why)
+    _show(table, f"{title} for {told.user_key}")
+    if told.rated is not None:
+        typer.echo(f"rated {told.rated:g} already, which the models know; it will not be recommended again")
 
 
 def side_by_side(lists: Sequence[Answer]) -> None:

@@ -34,14 +34,16 @@ def ratings_of(
     """A table (n_users, n_items) with nan for "not rated", and times of the same shape -> `Ratings`."""
     table = np.array(stars, dtype=np.float64)  # (n_users, n_items)
     users, items = np.nonzero(~np.isnan(table))  # (n_ratings,) each, by user, then by item
+    flags = np.zeros((table.shape[1], 0)) if genres is None else np.asarray(genres, dtype=np.float64)
     matrix = sparse.csr_array((table[users, items], (users, items)), shape=table.shape)
     return Ratings(
         matrix=matrix,
         user_ids=np.arange(table.shape[0]) + 100,
         movie_ids=np.arange(table.shape[1]) + 500,
-        genres=np.zeros((table.shape[1], 0)) if genres is None else np.asarray(genres, dtype=np.float64),
+        genres=flags,
         scale=scale,
         rated_at=None if times is None else np.array(times, dtype=np.float64)[users, items],
+        genre_ids=np.arange(flags.shape[1]) + 900,
     )
 
 

@@ -64,7 +64,7 @@ def chances_of(blend: Blend, found: Mapping[str, Floats] = FOUND) -> Floats:
 
 def among_candidates(found: Mapping[str, Floats]) -> tuple[Floats, Floats]:
     """Features of the candidates, (5, n_features): less the mean of the user's candidates, and as they are."""
-    levels = table(at(CANDIDATES, found))
+    levels = table(at(CANDIDATES, found), tuple(found))
     return less_own_mean(levels, CANDIDATES.rows), levels
 
 
@@ -132,7 +132,7 @@ def test_combining_changes_no_input(weights: Weights | None) -> None:
     before = [array.tobytes() for array in watched]
     Blend(weights, SCALE).stars(found, expected, ("model",))
     Blend(weights, SCALE).chances(found, CANDIDATES.rows, PROMISED)
-    less_own_mean(table(found), CANDIDATES.rows)
+    less_own_mean(table(found, tuple(found)), CANDIDATES.rows)
     assert [array.tobytes() for array in watched] == before
 
 
@@ -289,6 +289,8 @@ def test_figures_name_every_weight() -> None:
     assert WEIGHTS.figures() == {
         "learnt_from_ratings": 7.0,
         "learnt_from_liked": 2.0,
+        "stars_average": WEIGHTS.average,
+        "list_odds": WEIGHTS.odds,
         "stars_weight_preference": 0.2,
         "stars_weight_liking": -0.4,
         "stars_weight_model": 0.1,
@@ -296,3 +298,34 @@ def test_figures_name_every_weight() -> None:
         "list_weight_liking": 1.0,
         "list_weight_model": 2.0,
     }
+
+
+def test_recorded_weights_come_back() -> None:
+    """Weights made of the figures are the same numbers by name, and a figure that is missing is an error."""
+    again = Weights.recorded(WEIGHTS.figures())
+    assert again.figures() == WEIGHTS.figures()
+    assert again.names == tuple(sorted(WEIGHTS.names))
+    np.testing.assert_allclose(
+        chances_of(Blend(again, scale_for(again))), chances_of(Blend(WEIGHTS, SCALE)), rtol=1e-14
+    )
+    with pytest.raises(KeyError, match="list_odds"):
+        Weights.recorded({name: value for name, value in WEIGHTS.figures().items() if name != "list_odds"})
+
+
+def scale_for(weights: Weights) -> Scale:
+    """SCALE, its features in the order of these weights."""
+    order = [WEIGHTS.names.index(name) for name in weights.names]
+    return Scale(SCALE.mean[order], SCALE.spread[order], SCALE.spread_in_list[order])
+
+
+def test_shares_add_up_to_the_log_odds() -> None:
+    """What the learnt tastes and the model add, from where the odds start, is the score's log-odds, film by film."""
+    start, shares = Blend(WEIGHTS, SCALE).shares(at(CANDIDATES), CANDIDATES.rows, PROMISED)
+    assert sorted(shares) == ["model", "taste"]
+    chances = Blend(WEIGHTS, SCALE).chances(at(CANDIDATES), CANDIDATES.rows, PROMISED)
+    np.testing.assert_allclose(start + sum(shares.values()), np.log(chances / (1 - chances)), rtol=1e-12)
+    unlearnt = Blend(None, SCALE)
+    start, shares = unlearnt.shares(at(CANDIDATES), CANDIDATES.rows, PROMISED)
+    chances = unlearnt.chances(at(CANDIDATES), CANDIDATES.rows, PROMISED)
+    assert (start, list(shares)) == (0.0, ["taste"])
+    np.testing.assert_allclose(shares["taste"], np.log(chances / (1 - chances)), rtol=1e-12)

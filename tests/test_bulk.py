@@ -1,5 +1,7 @@
 """Columns of numbers -> rows, against rows written one by one, on both databases."""
 
+import json
+
 import numpy as np
 import pytest
 from sqlalchemy import select
@@ -66,3 +68,18 @@ def test_what_breaks_a_rule(database: Database, wrong: dict[str, object]) -> Non
         database.writer.begin() as connection,
     ):
         insert_columns(connection, schema.recommendations, {"run_id": 1, "model": "x"}, lists(**wrong))
+
+
+def test_json_is_stored_as_it_is(database: Database) -> None:
+    """A column of JSON arrives as that JSON whatever its length, text on SQLite and jsonb on Postgres; '' as NULL."""
+    texts = ['{"kind":"a"}', "", '{"b":[1,2.5,{"c":"' + "x" * 3000 + '"}]}', "", "[]", '{"d":"\\u00bd \\"q\\""}']
+    with database.writer.begin() as connection:
+        columns = lists(reason=np.array(texts))
+        assert insert_columns(connection, schema.recommendations, {"run_id": 7, "model": "näher"}, columns) == 6
+        c = schema.recommendations.c
+        found = connection.execute(select(c.reason, c.predicted_rating).order_by(c.movie_id)).all()
+    kept = [row.reason if isinstance(row.reason, str | None) else json.dumps(row.reason) for row in found]
+    assert [text and json.loads(text) for text in kept] == [json.loads(text) if text else None for text in texts]
+    if not database.url.drivername.startswith("postgresql"):
+        assert kept == [text or None for text in texts]
+    assert [row.predicted_rating for row in found] == [None if x != x else x for x in PREDICTED.tolist()]

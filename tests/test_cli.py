@@ -245,9 +245,9 @@ def test_a_password_never_appears(tmp_path: Path) -> None:
 
 def test_help_shows_an_example_of_every_command() -> None:
     """Each command's help ends with a command that can be typed."""
-    for words in (["demo"], ["sample-data"], ["ingest"], ["run"], ["schedule"], ["top"], ["evaluate"], ["runs"],
-                  ["diff"], ["check"], ["publish"], ["rollback"], ["purge"], ["contract"], ["db", "upgrade"],
-                  ["db", "grant"]):  # fmt: skip
+    for words in (["demo"], ["sample-data"], ["ingest"], ["run"], ["schedule"], ["top"], ["explain"], ["evaluate"],
+                  ["runs"], ["diff"], ["check"], ["report"], ["publish"], ["rollback"], ["purge"], ["contract"],
+                  ["db", "upgrade"], ["db", "grant"]):  # fmt: skip
         done = recbatch(Path.cwd(), *words, "--help")
         assert f"Example: recbatch {' '.join(words)}" in " ".join(done.stdout.replace("│", " ").split()), words
 

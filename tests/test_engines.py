@@ -100,7 +100,7 @@ class Stub:
     first: float = 0.0  # that the first block takes more
     fault: str = ""
 
-    def answers(self, names: Sequence[str], users: Ints, n: int) -> dict[str, Any]:
+    def explained(self, names: Sequence[str], users: Ints, n: int) -> dict[str, Any]:
         if self.fault == "raise":
             raise np.linalg.LinAlgError("singular")
         if self.fault == "die":

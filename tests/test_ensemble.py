@@ -299,8 +299,9 @@ def test_those_who_are_asked_answer(names: list[str], night: Night) -> None:
     found = night.measured.answers(names, users, 5, cells)
     assert list(found) == names
     for name in names:
+        assert found[name].grounds is None  # nobody asked why
         for part, values in vars(found[name]).items():
-            assert values.tobytes() == getattr(whole[name], part).tobytes(), (name, part)
+            assert part == "grounds" or values.tobytes() == getattr(whole[name], part).tobytes(), (name, part)
         assert vars(found[name])["said"].shape == (4,)
 
 

@@ -14,7 +14,7 @@ from batch.models.interpolation import preferring
 from batch.params import PRESETS, Models
 from batch.rank import best_unseen, tie_places
 from batch.ratings import Ratings
-from reference import Floats, random_stars, ratings_of
+from reference import Floats, every_cell, random_stars, ratings_of
 
 NAN = np.nan
 
@@ -27,6 +27,9 @@ CASES = {
     "neural-relu": ("neural", RECTIFIED),
 }
 SAYS_STARS = [case for case in CASES if case != "popular"]
+
+ARRAYS = ("rating", "support", "relevance")
+"""Of `Scores`, (b, n_items) each."""
 
 every_model = pytest.mark.parametrize("case", CASES)
 
@@ -57,9 +60,9 @@ def test_a_block_is_its_users(case: str, ratings: Ratings) -> None:
     """Users scored together, one by one, or in another order get the same scores, all of the promised shape."""
     model, users = fitted(case, ratings), np.array([3, 0, 13, 7, 8])
     block = model.score(users)
-    for field in dataclasses.fields(block):
-        together = getattr(block, field.name)
-        alone = np.concatenate([getattr(model.score(users[[place]]), field.name) for place in range(len(users))])
+    for name in ARRAYS:
+        together = getattr(block, name)
+        alone = np.concatenate([getattr(model.score(users[[place]]), name) for place in range(len(users))])
         assert together.shape == (len(users), ratings.n_items)
         assert together.dtype == np.float64
         np.testing.assert_allclose(together, alone, rtol=1e-12, atol=1e-12)
@@ -81,8 +84,8 @@ def test_same_seed_same_scores(case: str, ratings: Ratings) -> None:
     """Ratings, parameters and seed decide the scores and the weights to the last bit."""
     users = np.arange(ratings.n_users)
     first, second = fitted(case, ratings, seed=3), fitted(case, ratings, seed=3)
-    for field in dataclasses.fields(first.score(users)):
-        one, other = (getattr(model.score(users), field.name) for model in (first, second))
+    for name in ARRAYS:
+        one, other = (getattr(model.score(users), name) for model in (first, second))
         assert one.tobytes() == other.tobytes()
     assert {name: array.tobytes() for name, array in first.weights().items()} == {
         name: array.tobytes() for name, array in second.weights().items()
@@ -229,15 +232,19 @@ DEGENERATE: dict[str, Callable[[], Ratings]] = {
 @every_model
 @pytest.mark.parametrize("data", DEGENERATE)
 def test_degenerate_data(data: str, case: str) -> None:
-    """Whatever little there is, a model fits, scores and lists without a numeric error, and says numbers or nothing."""
+    """Whatever little there is, a model fits, scores, lists and explains without a numeric error, or says nothing."""
     ratings = DEGENERATE[data]()
     with no_numeric_surprises():
         model = fitted(case, ratings)
         scores = model.score(np.arange(ratings.n_users))
         listed = best_unseen(scores.relevance, ratings.matrix, tie_places(ratings.item_counts()), 5)
-    for field in dataclasses.fields(scores):
-        assert getattr(scores, field.name).shape == ratings.matrix.shape
-        assert not np.isinf(getattr(scores, field.name)).any()
+        reasons = scores.explain(every_cell(*ratings.matrix.shape)).stored(ratings)
+    explained = [bool(text) for text in reasons]
+    said = ~np.isnan(scores.rating).ravel()
+    assert explained == (said.tolist() if CASES[case][0] in PERSONAL else [False] * said.size)
+    for name in ARRAYS:
+        assert getattr(scores, name).shape == ratings.matrix.shape
+        assert not np.isinf(getattr(scores, name)).any()
     assert np.isnan(scores.relevance).tolist() == (scores.support == 0).tolist()
     assert np.isfinite(model.baseline.rows(np.arange(ratings.n_users))).all()
     assert listed.shape == (ratings.n_users, 5)

@@ -1,5 +1,6 @@
 """The query module and the views: what applications read."""
 
+import json
 import subprocess
 import sys
 from datetime import date
@@ -40,7 +41,7 @@ def test_a_users_list_says_where_it_comes_from(published: Database) -> None:
             )
         ).all()
         current = query.published(connection)
-    assert [tuple(row) for row in view] == [
+    assert [(*row[:5], json.loads(row.reason) if isinstance(row.reason, str) else row.reason) for row in view] == [
         (film.rank, film.movie_key, film.title, film.score, film.predicted_rating, film.reason) for film in answer.films
     ]
     assert [film.rank for film in answer.films] == [1, 2, 3, 4, 5]

@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from batch import query
 from batch.database import open_database
 from data import genre_csv, long_csv, random_rows
 from tables import rows
@@ -16,8 +18,8 @@ LISTS = """
     ORDER BY user_key, model, rank"""
 
 
-def lists(folder: Path, backwards: bool, seed: str, threads: str) -> list[tuple[object, ...]]:
-    """Ingest and run in processes of their own; everyone's lists."""
+def lists(folder: Path, backwards: bool, seed: str, threads: str) -> list[tuple[Any, ...]]:
+    """Ingest and run in processes of their own; everyone's lists, with their reasons in words."""
     folder.mkdir()
     ratings = random_rows(3)
     files = {"genres.csv": genre_csv(), "a.csv": long_csv(ratings[::2]), "b.csv": long_csv(ratings[1::2])}
@@ -30,7 +32,11 @@ def lists(folder: Path, backwards: bool, seed: str, threads: str) -> list[tuple[
         (folder / name).write_text(text)
         subprocess.run([sys.executable, "-m", "batch", "ingest", name], cwd=folder, env=environ, check=True)
     subprocess.run([sys.executable, "-m", "batch", "-q", "run"], cwd=folder, env=environ, check=True)
-    return rows(open_database(f"sqlite:///{folder / 'recbatch.db'}"), LISTS)
+    with query.snapshot(f"sqlite:///{folder / 'recbatch.db'}") as connection:
+        told = [answer for model in query.models(connection) for answer in query.lists(connection, model=model)]
+    why = {(answer.user_key, answer.model, film.rank): film.why for answer in told for film in answer.films}
+    found = rows(open_database(f"sqlite:///{folder / 'recbatch.db'}"), LISTS)
+    return [(*row, why[row[:3]]) for row in found]
 
 
 @pytest.mark.promise("D1")
@@ -39,4 +45,5 @@ def test_processes_agree(tmp_path: Path) -> None:
     first = lists(tmp_path / "a", backwards=False, seed="1", threads="1")
     second = lists(tmp_path / "b", backwards=True, seed="2", threads="2")
     assert len(first) == 4 * 25 * 5
+    assert all(why for *_, why in first)
     assert first == second

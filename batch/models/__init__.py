@@ -1,20 +1,26 @@
 """Ratings -> fitted models: what a model is, and the only list of them."""
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
 from batch.models.baseline import Baseline
-from batch.ratings import Floats, Ints, Ratings
+from batch.models.grounds import Grounds, Untold
+from batch.ratings import Floats, Ints, Pairs, Ratings
 
 PERSONAL = ("user_user", "item_item", "neural")
 """The models whose lists are published. A module of the same name has `fit(ratings, params, seed)`."""
 
 REFERENCE = ("popular", "bias")
 """The baselines, fitted and measured beside them; a model that does not beat these is not worth its night."""
+
+
+def untold(cells: Pairs) -> Grounds:
+    """For a model that is only measured, and has no lists to explain."""
+    return Untold(len(cells.rows))
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class Scores:
     rating: Floats  # (b, n_items) predicted stars, unclipped; all nan for a model that predicts none
     support: Floats  # (b, n_items) the evidence behind each
     relevance: Floats  # (b, n_items) what a list is ordered by: the rating, unless the model documents otherwise
+    explain: Callable[[Pairs], Grounds] = untold  # why, of some cells of the block; it may use what scoring found
 
 
 class Model(Protocol):

@@ -10,7 +10,9 @@ from scipy import sparse
 from scipy.linalg import lapack
 
 from batch.compiled import compiled, in_parts, read_only
-from batch.ratings import Floats, Ints, Pairs, Ratings, Sparse, filled, only
+from batch.models.kernels import cells
+from batch.models.tracing import strongest, strongest_through
+from batch.ratings import Floats, Ints, Pairs, Ratings, Sparse, blocks, filled, only
 
 INDIFFERENT = 0.3
 """Share of the scale's maximum up to which a rating says nothing for a film: 1.5 of 5 stars."""
@@ -22,6 +24,8 @@ MAX_CELLS = 25_000_000
 """Cells of the largest dense array, 200 MB: above, only the most rated films are weighed."""
 ROWS_A_PART, PAIRS_A_PART = 16, 4096
 """How much a thread does before it asks for more."""
+CELLS_AT_ONCE = 512
+"""Cells whose films are looked through together: so many times n_users doubles."""
 
 _INTS, _COLUMNS, _FLOATS, _PLACES = (
     types.Array(of, 1, "C", readonly=True) for of in (types.int64, types.int32, types.float64, types.int32)
@@ -51,6 +55,17 @@ class ThroughUsers:
         given = read_only(self._through(rows)), *_arrays(self.raters), *map(read_only, pairs), products
         in_parts(lambda start, stop: _products(start, stop, *given), len(own), PAIRS_A_PART)
         return own - (own - products) / self.ridge / self.diagonal[pairs.columns]
+
+    def strongest(self, rows: Sparse, pairs: Pairs) -> Ints:
+        """The column of each profile that adds most to a cell, (p,), NOBODY where none adds anything."""
+        profiles, raters, found = cells(rows), cells(self.raters), np.empty(len(pairs.rows), dtype=np.int64)
+        for some in blocks(len(found), CELLS_AT_ONCE):
+            part = Pairs(pairs.rows[some], pairs.columns[some])
+            targets, lines = np.unique(part.columns, return_inverse=True)
+            through = self.raters[targets] @ self.inverse  # (n_targets, n_users)
+            scale = 1.0 / self.ridge / self.diagonal[part.columns]
+            found[some] = strongest_through(profiles, part, raters, through, lines, scale)
+        return found
 
     def _through(self, rows: Sparse) -> Floats:
         """x X' (XX' + ridge I)^-1, (b, n_users): x P = (x - this X) / ridge."""
@@ -84,6 +99,10 @@ class ThroughItems:
         scores = np.empty(len(found))
         scores[by_row] = found
         return scores
+
+    def strongest(self, rows: Sparse, pairs: Pairs) -> Ints:
+        """The column of each profile that adds most to a cell, (p,), NOBODY where none adds anything."""
+        return strongest(cells(rows), pairs, self.places, self.weights)
 
 
 def interpolate(profiles: Sparse, ridge: float) -> ThroughUsers | ThroughItems:
@@ -147,6 +166,10 @@ class Taste:
         """The same of some cells, (p,), for each way to weigh the ratings of these users, (their ratings,)."""
         rows = self.profiles(users)
         return [self.learnt.at(filled(rows, rows.data * fading), pairs) for fading in fadings]
+
+    def strongest(self, users: Ints, pairs: Pairs) -> Ints:
+        """The film of the user's that adds most to each cell, (p,), NOBODY where none adds anything."""
+        return self.learnt.strongest(self.profiles(users), pairs)
 
 
 def preferring(ratings: Ratings, ridge: float) -> Taste:

@@ -1,19 +1,21 @@
 """Ratings -> predictions from the user's own ratings of films that are rated alike."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from batch.models import Scores
 from batch.models.baseline import Baseline, fit_baseline
+from batch.models.grounds import OwnRatings
 from batch.models.interpolation import Taste, preferring
 from batch.models.kernels import Cells, cells, recalled
 from batch.models.neighbourhood import predict
 from batch.models.similarity import profiles, sparse_similarities
+from batch.models.tracing import heaviest_ratings
 from batch.params import ItemNeighbourhood
-from batch.ratings import Ints, Ratings
+from batch.ratings import NOBODY, Ints, Pairs, Ratings
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,19 @@ class ItemItem:
     def score(self, users: Ints) -> Scores:
         """Score every item for these users, (b,)."""
         weighted, support = recalled(users, self.ratings, self.baseline, self.voices)  # (b, n_items) each
-        scores = predict(self.baseline, users, weighted, support, self.params)
+        said = predict(self.baseline, users, weighted, support, self.params)
+        scores = replace(said, explain=lambda cells: self._explain(cells, users, said))
         if self.preference is None:
             return scores
-        relevance = np.where(support > 0, self.preference.score(users), np.nan)
-        return Scores(scores.rating, scores.support, relevance)
+        return replace(scores, relevance=np.where(support > 0, self.preference.score(users), np.nan))
+
+    def _explain(self, cells: Pairs, users: Ints, said: Scores) -> OwnRatings:
+        """Of the predicted rating, to the sum; and the one film that the learnt weights, if any, listed it for."""
+        evidence = said.support[cells] + float(self.params.support_shrinkage)
+        voices = heaviest_ratings(users, cells, self.ratings, self.baseline, self.voices, evidence)
+        nobody = np.full(len(evidence), NOBODY)
+        listed_for = nobody if self.preference is None else self.preference.strongest(users, cells)
+        return OwnRatings(*voices, said.rating[cells] - self.baseline.at(users, cells), listed_for)
 
     def weights(self) -> Mapping[str, Any]:
         """Nothing to keep: the model is the ratings."""

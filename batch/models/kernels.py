@@ -118,11 +118,11 @@ def neighbours(rows: Cells, columns: Cells, squares: Floats, like: Likeness) -> 
 
 def heard(
     rows: Cells, columns: Cells, squares: Floats, like: Likeness, talk: Talk, users: Ints
-) -> tuple[Floats, Floats]:
-    """sum over v of s_uv d_vi, and of |s_uv|, for these users, (b,): both (b, n_items).
+) -> tuple[Floats, Floats, Floats]:
+    """sum over v of s_uv d_vi, and of |s_uv|, for these users, (b,): both (b, n_items); and s_uv, (b, n_users).
 
     The first four are as for `neighbours`, of users. With `like.k` the k highest s > 0 of each user speak; of equals
-    the first users. Similarities are made for a few users at a time and forgotten: all would be n_users^2 numbers.
+    the first users. Similarities are of these users only: all would be n_users^2 numbers.
     """
     n_users, n_items = len(squares), len(talk.places)
     weighted, support = np.empty((len(users), n_items)), np.empty((len(users), n_items))
@@ -130,13 +130,14 @@ def heard(
     given = users.astype(np.int64), *map(_frozen, (rows, columns)), read_only(squares), like
     precision = said.values.dtype
     lanes = LANE_BYTES // precision.itemsize
+    alike = np.zeros((len(users) + -len(users) % lanes, n_users), precision)  # whole groups of users
 
     def listen(start: int, stop: int) -> None:
-        scratch = np.zeros((lanes, n_users), precision), _lined_up(n_items, 2 * lanes, precision)
+        scratch = alike[start : start + lanes], _lined_up(n_items, 2 * lanes, precision)
         _heard(start, stop, *given, said, read_only(talk.places), *scratch, weighted, support)
 
     in_parts(listen, len(users), lanes)
-    return weighted, support
+    return weighted, support, alike[: len(users)]
 
 
 def recalled(users: Ints, ratings: Cells, baseline: Baseline, voices: Cells) -> tuple[Floats, Floats]:

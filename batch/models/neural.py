@@ -58,7 +58,8 @@ def fit(ratings: Ratings, params: Neural, seed: int) -> PerMovie | Flattened:
         trained |= _own_rows(ratings, targets, hidden, penalty, device)
     if not added:  # the network alone predicts: its b2 carries the mean that training started from
         trained["b2"] = trained["b2"] + baseline.mu + baseline.user
-    return PerMovie(baseline, added, hidden, ratings.user_counts().astype(np.float64), trained)
+    rectified, counts = params.activation == "relu", ratings.user_counts().astype(np.float64)
+    return PerMovie(baseline, added, ratings.genres, rectified, hidden, counts, trained)
 
 
 def _device(params: Neural) -> torch.device:

@@ -2,13 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from batch.models import Scores
 from batch.models.baseline import Baseline
-from batch.ratings import Floats, Ints
+from batch.models.grounds import NAMED, Opaque, OwnGenres
+from batch.ratings import NOBODY, Floats, Ints, Pairs
+
+DECIMALS = 9
+"""At which what two genres add counts as equal: far above rounding noise."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +22,8 @@ class PerMovie:
 
     baseline: Baseline  # b_ui where `baseline: bias` adds it; else it only stands in where the network cannot say
     added: bool
+    genres: Floats  # (n_items, n_genres) x
+    rectified: bool  # f(z) = max(z, 0); else f(z) = z
     hidden: Floats  # (n_items, hidden) h
     counts: Floats  # (n_users,) ratings of each user: the support of whatever is said to them
     trained: Mapping[str, Floats]  # W1 (hidden, n_genres), b1 (hidden,), W2 (n_users, hidden), b2 (n_users,)
@@ -30,7 +37,25 @@ class PerMovie:
         rating += np.where(self.counts[users] > 0, levels, np.nan)[:, None]
         if self.added:
             rating += self.baseline.item
-        return Scores(rating, np.broadcast_to(self.counts[users, None], rating.shape), rating)
+        support = np.broadcast_to(self.counts[users, None], rating.shape)
+        return Scores(rating, support, rating, partial(self._explain, users, rating))
+
+    def _explain(self, users: Ints, rating: Floats, cells: Pairs) -> OwnGenres:
+        """What the rating loses without each genre of the film: exact parts of the sum unless it is rectified."""
+        own, x = self.trained["W2"][users[cells.rows]], self.genres[cells.columns]  # (p, hidden), (p, n_genres)
+        before = x @ self.trained["W1"].T + self.trained["b1"]  # (p, hidden)
+        added = np.zeros_like(x)
+        for genre, layer in enumerate(self.trained["W1"].T):
+            has = np.flatnonzero(x[:, genre])
+            lost = self._bent(before[has]) - self._bent(before[has] - x[has, genre, None] * layer)
+            added[has, genre] = (own[has] * lost).sum(axis=1)
+        heaviest = np.argsort(-np.abs(added).round(DECIMALS), axis=1, kind="stable")[:, :NAMED]  # ties by name
+        weights = np.take_along_axis(added, heaviest, axis=1)
+        departure = rating[cells] - self.baseline.at(users, cells)
+        return OwnGenres(np.where(weights != 0, heaviest, NOBODY), weights, departure)
+
+    def _bent(self, values: Floats) -> Floats:
+        return np.maximum(values, 0.0) if self.rectified else values
 
     def weights(self) -> Mapping[str, Any]:
         """The trained weights by name."""
@@ -51,7 +76,7 @@ class Flattened:
         """Score every item for these users, (b,); an output that no rating trained is what chance left there."""
         support = np.broadcast_to(self.counts[users, None], (len(users), self.output.shape[1]))
         rating = np.where(support > 0, self.output[users], np.nan)
-        return Scores(rating, support, rating)
+        return Scores(rating, support, rating, lambda cells: Opaque(rating[cells] - self.baseline.at(users, cells)))
 
     def weights(self) -> Mapping[str, Any]:
         """The trained weights by name."""

@@ -1,16 +1,20 @@
 """Ratings -> predictions from the users who rated alike."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from batch.models import Scores
 from batch.models.baseline import Baseline, fit_baseline
+from batch.models.grounds import People
 from batch.models.kernels import Talk, heard, talk_of
 from batch.models.neighbourhood import predict
 from batch.models.similarity import Profiles, profiles
+from batch.models.tracing import speakers
 from batch.params import Neighbourhood
-from batch.ratings import Ints, Ratings
+from batch.ratings import Floats, Ints, Pairs, Ratings
 
 SINGLE_FROM = 1e11
 """Sums over all neighbours, users times ratings, from where they are made in single precision: it halves their time,
@@ -27,12 +31,17 @@ class UserUser:
     params: Neighbourhood
 
     def score(self, users: Ints) -> Scores:
-        """Score every item for these users, (b,); similarities are made for a few of them and forgotten."""
+        """Score every item for these users, (b,); similarities are made for them, and live as long as the scores."""
         known = self.users
-        weighted, support = heard(
-            known.rows, known.columns, known.squares, known.like, self.talk, users
-        )  # (b, n_items) each
-        return predict(self.baseline, users, weighted, support, self.params)
+        weighted, support, alike = heard(known.rows, known.columns, known.squares, known.like, self.talk, users)
+        scores = predict(self.baseline, users, weighted, support, self.params)  # (b, n_items) each
+        return replace(scores, explain=lambda cells: self._explain(cells, alike, users, scores.rating))
+
+    def _explain(self, cells: Pairs, alike: Floats, users: Ints, rating: Floats) -> People:
+        b, compared = self.baseline, self.params.similarity == "adjusted_cosine"  # then values are r - b
+        expected = (b.mu + b.user, b.item) if compared else (np.zeros_like(b.user), np.zeros_like(b.item))
+        counts, means, closest = speakers(cells, self.users.columns, expected, alike)
+        return People(counts[:, 0], means[:, 0], closest, counts[:, 1], means[:, 1], rating[cells] - b.at(users, cells))
 
     def weights(self) -> Mapping[str, Any]:
         """Nothing to keep: the model is the ratings."""

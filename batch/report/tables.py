@@ -186,4 +186,4 @@ def _told(film: Film, scale: tuple[float, float] | None, lists: int) -> Told:
     stars = film.predicted_rating
     if stars is not None and scale:
         stars = min(max(stars, scale[0]), scale[1])
-    return Told(film.rank, film.title, ABSENT if stars is None else words.two(stars), words.why(film), lists)
+    return Told(film.rank, film.title, ABSENT if stars is None else words.two(stars), film.why, lists)

@@ -6,8 +6,6 @@ from math import floor, log10
 
 from markupsafe import Markup
 
-from batch.query import Film
-
 MODELS = {
     "blend": "learnt every night from the other models",
     "user_user": "what people who rate alike rated",
@@ -136,8 +134,3 @@ def memory(megabytes: float) -> str:
 def check(name: str) -> str:
     """rows_missing_or_extra -> Rows missing or extra"""
     return GATES.get(name) or name.replace("_", " ").capitalize()
-
-
-def why(film: Film) -> str:
-    """The reason for a film, in words; empty where there is none to tell."""
-    return "stands in where the model could not say" if (film.reason or {}).get("kind") == "fallback" else ""
