@@ -201,7 +201,7 @@ def top(
     run_id: Annotated[int | None, typer.Option("--run", help="A run other than the published one.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a user's list; an unknown user gets the popular one.
+    """Show a user's list; whoever has none, or is unknown, gets the popular one.
 
     Example: recbatch top 1 --model item_item
     """
@@ -218,8 +218,12 @@ def top(
             typer.echo(f"{error}; this is what is popular", err=True)
             found = [query.popular(connection, n=n, run_id=run_id)]
         else:
-            chosen = [model] if model else available
-            found = [query.top(connection, key, model=name, n=n, run_id=run_id) for name in chosen]
+            wanted = [model] if model else [*available] or ["blend"]
+            each = [query.top(connection, key, model=name, n=n, run_id=run_id) for name in wanted]
+            lacking = [name for name, answer in zip(wanted, each, strict=True) if answer.model != name]
+            if lacking:
+                typer.echo(f"{key} has no list of {', '.join(lacking)}; this is what is popular", err=True)
+            found = [answer for place, answer in enumerate(each) if answer not in each[:place]]
     _print(as_json, [asdict(answer) for answer in found], lambda: answers(found))
 
 

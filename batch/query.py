@@ -17,12 +17,12 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, exists, select
 
 from batch import RecbatchError, schema
 from batch.database import Database, open_database, require_tables
 
-_users, _movies, _runs = schema.users, schema.movies, schema.runs
+_users, _movies, _ratings, _runs = schema.users, schema.movies, schema.ratings, schema.runs
 _lists, _popular, _publication = schema.recommendations, schema.popular_items, schema.publication
 
 
@@ -52,7 +52,7 @@ class Film:
 
 @dataclass(frozen=True)
 class Answer:
-    """A list, and where it comes from. `user_key` is None for the list for everyone, whose model is `popular`."""
+    """A list, and where it comes from. Its model is `popular` where a user has none; `user_key` is then None for anyone."""
 
     user_key: str | None
     user_name: str | None
@@ -113,25 +113,22 @@ def find_user(connection: Connection, user: str) -> str:
 
 
 def top(connection: Connection, user: str, *, model: str, n: int | None = None, run_id: int | None = None) -> Answer:
-    """One user's list by key, at most n films, of the published run or of the run given; no films if it has none.
+    """One user's list by key, at most n films, of the published run or of the run given.
 
-    Raises NoSuchRunError, UnknownUserError.
+    Films that the user has rated since that run are left out; the others keep the ranks they were published with. Who
+    has no list, or none of it left, gets the popular one, whose `model` says so. Raises NoSuchRunError,
+    UnknownUserError.
     """
     run = _run(connection, run_id)
     query = _films(run.run_id, model).where(_users.c.user_key == user)
-    rows = connection.execute(query if n is None else query.where(_lists.c.rank <= n)).all()
-    if rows:
-        return _answer(rows, model, run)
-    known = connection.execute(select(_users.c.name).where(_users.c.user_key == user)).first()
-    if known is None:
-        raise UnknownUserError(f"no user has the key {user!r}")
-    return Answer(user, known.name, model, run.run_id, run.published_at, run.scale, ())
+    rows = connection.execute(query if n is None else query.limit(n)).all()
+    return _answer(rows, model, run) if rows else popular(connection, user=user, n=n, run_id=run_id)
 
 
 def lists(connection: Connection, *, model: str, run_id: int | None = None) -> Iterator[Answer]:
-    """Every user's list of one model, in order of the database's user ids; read as they come, not held in memory.
+    """Every user's list of one model, as `top` gives it, in order of the database's user ids; users without are left out.
 
-    Raises NoSuchRunError.
+    Read as they come, not held in memory. Raises NoSuchRunError.
     """
     run = _run(connection, run_id)
     rows = connection.execution_options(yield_per=10_000).execute(_films(run.run_id, model))
@@ -139,14 +136,26 @@ def lists(connection: Connection, *, model: str, run_id: int | None = None) -> I
         yield _answer(list(of_user), model, run)
 
 
-def popular(connection: Connection, *, n: int | None = None, run_id: int | None = None) -> Answer:
-    """The list for anyone the models do not know: the most rated films. Raises NoSuchRunError."""
+def popular(
+    connection: Connection, *, user: str | None = None, n: int | None = None, run_id: int | None = None
+) -> Answer:
+    """The most rated films, for anyone the models do not know; of a user's key, less those that this user has rated.
+
+    Raises NoSuchRunError, UnknownUserError.
+    """
     run = _run(connection, run_id)
     i, m = _popular.c, _movies.c
     query = select(i.rank, m.movie_key, m.title, i.score).join_from(_popular, _movies, i.movie_id == m.movie_id)
-    rows = connection.execute(query.where(i.run_id == run.run_id).order_by(i.rank)).all()
+    query = query.where(i.run_id == run.run_id).order_by(i.rank)
+    name = None
+    if user is not None:
+        known = connection.execute(select(_users.c.user_id, _users.c.name).where(_users.c.user_key == user)).first()
+        if known is None:
+            raise UnknownUserError(f"no user has the key {user!r}")
+        name, query = known.name, query.where(~_rated(known.user_id, i.movie_id))
+    rows = connection.execute(query if n is None else query.limit(n)).all()
     films = tuple(Film(row.rank, row.movie_key, row.title, row.score, None, None) for row in rows)
-    return Answer(None, None, "popular", run.run_id, run.published_at, run.scale, films if n is None else films[:n])
+    return Answer(user, name, "popular", run.run_id, run.published_at, run.scale, films)
 
 
 def models(connection: Connection, *, run_id: int | None = None) -> tuple[str, ...]:
@@ -193,9 +202,14 @@ def _films(run_id: int, model: str) -> Select[Any]:
         select(_users.c.user_key, _users.c.name, *columns, _lists.c.reason)
         .join_from(_lists, _users, _users.c.user_id == _lists.c.user_id)
         .join(_movies, _movies.c.movie_id == _lists.c.movie_id)
-        .where(_lists.c.run_id == run_id, _lists.c.model == model)
+        .where(_lists.c.run_id == run_id, _lists.c.model == model, ~_rated(_lists.c.user_id, _lists.c.movie_id))
         .order_by(_lists.c.user_id, _lists.c.rank)
     )
+
+
+def _rated(user_id: Any, movie_id: Any) -> ColumnElement[bool]:
+    """Whether the user has rated the film by now: `ratings` may be newer than the run."""
+    return exists(select(_ratings.c.movie_id).where(_ratings.c.user_id == user_id, _ratings.c.movie_id == movie_id))
 
 
 def _answer(rows: Any, model: str, run: _Run) -> Answer:

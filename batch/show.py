@@ -43,7 +43,7 @@ def answers(found: Sequence[Answer]) -> None:
         when = f", published {_minute(answer.published_at)} UTC" if answer.published_at else ", never published"
         title = f"{answer.model} for {who or 'everyone'}: run {answer.run_id}{when}"
         if not answer.films:
-            typer.echo(f"{title}\n  no films: the model has nothing to say to this user\n")
+            typer.echo(f"{title}\n  no films that this user has not rated\n")
             continue
         stars = answer.model != "popular"
         table = _table(["", "film", "stars", "score"] if stars else ["", "film", "ratings"], numbers=(0, 2, 3))
