@@ -85,6 +85,24 @@ class PublishSettings(Section):
     """Films in a list."""
     keep_runs: int = Field(14, ge=2)
     """Runs whose rows stay readable: two weeks of nights. The published run and the one before always stay."""
+    least_ratings: int = Field(5, ge=1)
+    """A user with fewer gets popular films in place of a model's: below that, no model was found to beat them."""
+
+
+class FilterSettings(Section):
+    """Films that no list may hold, from the next run on; single films and users at once by `recbatch filter add`."""
+
+    films: tuple[str, ...] = ()
+    """Keys of films."""
+    genres: tuple[str, ...] = ()
+    """Names of genres: a film that has any of them."""
+
+    @field_validator("films", "genres", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        value = ([value] if value else []) if isinstance(value, str) else value
+        # A key may look like a number in YAML; true and false are not what anybody means.
+        return [str(one) if type(one) is int else one for one in value] if isinstance(value, list | tuple) else value
 
 
 class ScheduleSettings(Section):
@@ -149,6 +167,7 @@ class Config(Section):
     preset: Literal["plain", "tuned"] = "tuned"
     models: Models = PRESETS["tuned"]
     publish: PublishSettings = PublishSettings()
+    filters: FilterSettings = FilterSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: Gates = Gates()

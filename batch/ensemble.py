@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import expit
 
+from batch.barred import Barred
 from batch.blend import Blend, Features, Held, Said, Scale, Weights, features, learn, less_own_mean, table
 from batch.models import PERSONAL, Model, Scores
 from batch.models.baseline import Baseline
@@ -38,7 +39,8 @@ class Answer:
 
 
 def answer(scores: Scores, seen: Sparse, places: Ints, n: int, asked: Pairs) -> Answer:
-    """Lists of n and the ratings asked for, out of a model's scores of every film; `seen` is CSR (b, n_items)."""
+    """Lists of n and the ratings asked for, out of a model's scores of every film; `seen`, CSR (b, n_items), is passed
+    over."""
     listed = best_unseen(scores.relevance, seen, places, n)
     columns = scores.relevance, scores.rating, scores.support
     score, rating, support = (_at(array, listed) for array in columns)
@@ -64,6 +66,7 @@ class Ensemble:
     places: Ints  # of tied films, (n_items,)
     known: Bools  # films that can be candidates, (n_items,)
     blend: Blend | None
+    barred: Barred | None = None  # what no list may hold; None: nothing
 
     def answers(self, names: Sequence[str], users: Ints, n: int, asked: Pairs = NO_PAIRS) -> dict[str, Answer]:
         """What the models of these names say to these users, (b,): lists of n, and ratings of the cells asked about.
@@ -71,7 +74,8 @@ class Ensemble:
         One model at a time holds its scores of every film; the blend looks at its candidates only.
         """
         found: dict[str, Answer] = {}
-        seen = self.ratings.matrix[users]  # CSR (b, n_items)
+        barred = self.barred
+        seen = self.ratings.matrix[users] if barred is None else barred.taken(self.ratings, users)  # CSR (b, n_items)
         blended = self.blend if "blend" in names else None
         tastes = None if blended is None else self.signals.tastes(users)
         pool = None if tastes is None else self._pool(users, seen, tastes, n)
@@ -159,7 +163,14 @@ class _Pool(NamedTuple):
     promised: Floats  # (p,)
 
 
-def assemble(ratings: Ratings, models: Mapping[str, Model], weights: Weights | None, seed: int, block: int) -> Ensemble:
+def assemble(
+    ratings: Ratings,
+    models: Mapping[str, Model],
+    weights: Weights | None,
+    seed: int,
+    block: int,
+    barred: Barred | None = None,
+) -> Ensemble:
     """Join the fitted models of PERSONAL and REFERENCE with a blend of these weights, on this fit's scale."""
     ensemble = unblended(ratings, models)
     seen = list(ensemble.examined(ratings.some_users(SCALED_USERS, seed), block)) if weights else []
@@ -167,7 +178,7 @@ def assemble(ratings: Ratings, models: Mapping[str, Model], weights: Weights | N
     centred = [less_own_mean(part, each.candidates.rows) for part, each in zip(levels, seen, strict=True)]
     empty = np.empty((0, len(weights.names) if weights else 0))
     scale = Scale.of(np.concatenate([empty, *levels]), np.concatenate([empty, *centred]))
-    return replace(ensemble, blend=Blend(weights, scale))
+    return replace(ensemble, blend=Blend(weights, scale), barred=barred)
 
 
 def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:

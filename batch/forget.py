@@ -14,7 +14,7 @@ from batch.database import Database
 from batch.ingest.formats import DAT, LONG, MOVIELENS, U_DATA
 from batch.telemetry import warn
 
-_users, _runs, _lists = schema.users, schema.runs, schema.recommendations
+_users, _runs, _lists, _filters = schema.users, schema.runs, schema.recommendations, schema.item_filters
 _metrics, _batches, _rejects = schema.run_metrics, schema.ingest_batches, schema.ingest_rejects
 
 USER_FIRST = {format_.name: format_.plain.separator.decode() for format_ in (MOVIELENS, DAT, U_DATA) if format_.plain}
@@ -33,6 +33,7 @@ class Forgotten:
     rows: int  # of lists, in all kept runs
     rejects: int
     files: int  # of weights: each has a row for every user
+    filters: int  # films kept from them
 
 
 def forget(database: Database, user_key: str) -> Forgotten:
@@ -48,10 +49,11 @@ def forget(database: Database, user_key: str) -> Forgotten:
         ratings = connection.execute(delete(schema.ratings).where(mine)).rowcount
         rows = _forget_lists(connection, user.user_id)
         rejects = _forget_rejects(connection, {text for text in (user.user_key, user.name) if text})
+        filters = connection.execute(delete(_filters).where(_filters.c.user_id == user.user_id)).rowcount
         connection.execute(delete(_users).where(_users.c.user_id == user.user_id))
         files = _forget_weights(connection)
     _overwrite(database)
-    return Forgotten(ratings, rows, rejects, _remove(files))
+    return Forgotten(ratings, rows, rejects, _remove(files), filters)
 
 
 def _forget_lists(connection: Connection, user_id: int) -> int:
@@ -104,7 +106,7 @@ def _overwrite(database: Database) -> None:
         if database.file:
             driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             return
-        for table in (_users, schema.ratings, _lists, _rejects):
+        for table in (_users, schema.ratings, _lists, _rejects, _filters):
             driver.execute(f"VACUUM {table.name}")  # a role that may not is warned, not refused
 
 

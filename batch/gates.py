@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, case, distinct, func, select
 
 from batch import schema
-from batch.checks import ROWS, Check, at_least, at_most
+from batch.checks import ROWS, Check, at_least, at_most, said_by_model
 from batch.params import Gates
 
 RANKED = ("blend", "user_user", "item_item")
@@ -18,7 +18,7 @@ _lists, _runs = schema.recommendations, schema.runs
 
 @dataclass(frozen=True)
 class Volume:
-    """What one model's lists amount to."""
+    """What one model's lists amount to, less what stands in for what it could not say."""
 
     users: int
     rows: int
@@ -154,7 +154,8 @@ def _side(connection: Connection, run_id: int, ranks: int) -> Side:
         metrics.setdefault(model, {})[metric] = value
     firsts = func.sum(case((_lists.c.rank == 1, 1), else_=0))  # as many as users, and cheaper to count
     counted = select(_lists.c.model, firsts, func.count(), func.count(distinct(_lists.c.movie_id)))
-    lists = counted.where(_lists.c.run_id == run_id, _lists.c.rank <= ranks)
+    said = said_by_model(_lists.c.reason)  # a model that has fallen silent must not hide behind what stands in for it
+    lists = counted.where(_lists.c.run_id == run_id, _lists.c.rank <= ranks, said)
     found = connection.execute(lists.group_by(_lists.c.model).order_by(_lists.c.model))
     volumes = {model: Volume(int(users), int(rows), int(films)) for model, users, rows, films in found}
     return Side(run_id, run.top_n, run.n_ratings or 0, metrics, volumes)

@@ -1,28 +1,31 @@
 """The whole night: load, evaluate, fit, score in blocks, rank, write, audit, publish."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from importlib.metadata import version
-from itertools import islice
 from json import dumps
 from platform import python_version
 from typing import Literal, TypedDict
 from zoneinfo import ZoneInfo
 
+import numpy as np
 from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
 from batch import engines, publish
 from batch.artifacts import save_weights
 from batch.audit import audit_integrity
-from batch.checks import ROWS, Check, record
+from batch.barred import Barred
+from batch.checks import FALLBACK_ROWS, ROWS, Check, record
 from batch.config import Config
 from batch.costs import NIGHT, estimate
 from batch.database import Database, run_lock
-from batch.ensemble import PUBLISHED, Ensemble, assemble
+from batch.ensemble import PUBLISHED, Answer, Ensemble, assemble
 from batch.evaluate import Evaluation, evaluate
+from batch.exclude import exclude
+from batch.fallback import filled
 from batch.gates import audit_gates
 from batch.ingest import Report, Settings, ingest
 from batch.ingest.merge import Limits
@@ -30,7 +33,7 @@ from batch.load import Loaded, load
 from batch.metrics import Metrics
 from batch.models import PERSONAL, REFERENCE, Model, fit
 from batch.publish import CannotPublishError, RunKey
-from batch.ratings import Ratings, blocks
+from batch.ratings import Ints, Ratings, blocks
 from batch.telemetry import peak_mb, progress, run_id, say, step, warn
 
 BLOCK_SHARE = 0.055
@@ -111,9 +114,10 @@ def _night(database: Database, config: Config, order: Order, key: RunKey, holder
     with step("load", into=seconds) as told, database.reader.connect() as connection:
         loaded = load(connection, scale=config.ingest.scale, known_until=_end_of(order.as_of, config))
         ratings = loaded.ratings
+        barred, last_filter_id = exclude(connection, loaded, config.filters, key.run_id)
         told |= {"users": ratings.n_users, "films": ratings.n_items, "ratings": ratings.n_ratings}
     with database.writer.begin() as connection:
-        publish.note(connection, key, **_facts(loaded, order, config))
+        publish.note(connection, key, **_facts(loaded, order, config), last_filter_id=last_filter_id)
     with step("evaluate", into=seconds) as told:
         evaluation = measure(ratings, config)
         metrics = evaluation.metrics
@@ -124,17 +128,19 @@ def _night(database: Database, config: Config, order: Order, key: RunKey, holder
         with step("fit", into=seconds, model=name):
             fitted[name] = fit(name, ratings, getattr(config.models, name, None), config.evaluation.seed)
     with step("fit", into=seconds, model="blend"):
-        ensemble = assemble(ratings, fitted, evaluation.weights, config.evaluation.seed, block)
+        ensemble = assemble(ratings, fitted, evaluation.weights, config.evaluation.seed, block, barred)
     with step("score", into=seconds) as told:
-        rows = _write(database, config, key, ensemble, block)
+        rows, stand_ins = _write(database, config, key, ensemble, barred, block)
         told |= rows
     weights = {name: model.weights() for name, model in fitted.items()}
     kept = save_weights(config.artifacts.dir, f"{database.fingerprint}-run-{key.run_id}", weights)
     with step("audit", into=seconds) as told, database.writer.begin() as connection:
         publish.write_metrics(connection, key, metrics)
         publish.write_metrics(connection, key, {name: {ROWS: count} for name, count in rows.items()})
+        shares = {name: {FALLBACK_ROWS: stand_ins[name] / count} for name, count in rows.items() if count}
+        publish.write_metrics(connection, key, shares)
         publish.write_metrics(connection, key, {NIGHT: {**seconds, "peak_mb": float(peak_mb())}})
-        checks = audit_integrity(connection, key.run_id)
+        checks = audit_integrity(connection, key.run_id, set(ratings.movie_ids[barred.everyone].tolist()))
         checks += audit_gates(connection, key.run_id, config.gate)
         record(connection, key.run_id, checks)
         told["checks"] = len(checks)
@@ -160,20 +166,34 @@ def _verdict(checks: list[Check], order: Order) -> Literal["published", "ready",
     return "published" if order.publish else "ready"
 
 
-def _write(database: Database, config: Config, key: RunKey, ensemble: Ensemble, block: int) -> dict[str, int]:
-    """Score, rank and write block by block, one pass for all models; returns the rows written of each."""
-    ratings, counts, top_n = ensemble.ratings, ensemble.ratings.item_counts(), config.publish.top_n
-    rows = dict.fromkeys(PUBLISHED, 0)
+def _write(
+    database: Database, config: Config, key: RunKey, ensemble: Ensemble, barred: Barred, block: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Score, rank and write block by block, one pass for all models; rows written of each, and how many stand in."""
+    ratings, item_counts, top_n = ensemble.ratings, ensemble.ratings.item_counts(), config.publish.top_n
+    user_counts, in_order = ratings.user_counts(), ensemble.places.argsort()
+    popular = in_order[(item_counts[in_order] > 0) & ~np.isin(in_order, barred.everyone)]  # columns, best first
+    rows, stand_ins = dict.fromkeys(PUBLISHED, 0), dict.fromkeys(PUBLISHED, 0)
+
+    def parts(users: Ints, answer: Answer) -> Iterable[tuple[str | None, Answer]]:
+        if config.preset == "plain":  # the method to the letter, whose lists end where it has nothing to say
+            return [(None, answer)]
+        taken = barred.taken(ratings, users)
+        return filled(answer, taken, user_counts[users], popular, config.publish.least_ratings)
+
     with engines.opened(config) as answers, progress("scoring users", ratings.n_users) as advance:
         for users, said in answers(ensemble, PUBLISHED, top_n, blocks(ratings.n_users, block)):
             with database.writer.begin() as connection:
                 for name, answer in said.items():
-                    rows[name] += publish.write_lists(connection, key, name, ratings, users, answer)
+                    for reason, part in parts(users, answer):
+                        written = publish.write_lists(connection, key, name, ratings, users, part, reason)
+                        rows[name] += written
+                        stand_ins[name] += written if reason else 0
             advance(len(users))
-    popular = list(islice((item for item in ensemble.places.argsort() if counts[item]), top_n))
+    shown = popular[:top_n]
     with database.writer.begin() as connection:
-        publish.write_popular(connection, key, ratings.movie_ids[popular].tolist(), counts[popular].tolist())
-    return rows
+        publish.write_popular(connection, key, ratings.movie_ids[shown].tolist(), item_counts[shown].tolist())
+    return rows, stand_ins
 
 
 def block_size(ratings: Ratings, memory_mb: int) -> int:

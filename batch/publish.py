@@ -88,8 +88,19 @@ def is_current(run_id: int) -> Select[Any]:
     return select(_publication.c.run_id).where(_publication.c.run_id == run_id)
 
 
-def write_lists(connection: Connection, run: RunKey, model: str, ratings: Ratings, users: Ints, lists: "Lists") -> int:
-    """Write one block of lists; returns the rows written."""
+def write_lists(
+    connection: Connection,
+    run: RunKey,
+    model: str,
+    ratings: Ratings,
+    users: Ints,
+    lists: "Lists",
+    reason: str | None = None,
+) -> int:
+    """Write one block of lists, a place left empty being another part's; returns the rows written.
+
+    `reason` is JSON, the same for all of them.
+    """
     rows, ranks = (lists.listed != NOBODY).nonzero()  # (cells,) each, row by row in order of rank
     values = lists.score, lists.rating, lists.support
     stored = (_stored(array[rows, ranks], most) for array, most in zip(values, MOST, strict=True))
@@ -99,7 +110,10 @@ def write_lists(connection: Connection, run: RunKey, model: str, ratings: Rating
         "movie_id": ratings.movie_ids[lists.listed[rows, ranks]],
         **dict(zip(("score", "predicted_rating", "support"), stored, strict=True)),
     }
-    return insert_columns(connection, schema.recommendations, {"run_id": run.run_id, "model": model}, columns)
+    constants: dict[str, int | str] = {"run_id": run.run_id, "model": model}
+    if reason is not None:
+        constants["reason"] = reason
+    return insert_columns(connection, schema.recommendations, constants, columns)
 
 
 class Lists(Protocol):

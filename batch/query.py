@@ -21,6 +21,7 @@ from sqlalchemy import ColumnElement, Connection, Select, exists, select
 
 from batch import RecbatchError, schema
 from batch.database import Database, open_database, require_tables
+from batch.filters import hidden, now_on
 
 _users, _movies, _ratings, _runs = schema.users, schema.movies, schema.ratings, schema.runs
 _lists, _popular, _publication = schema.recommendations, schema.popular_items, schema.publication
@@ -32,6 +33,14 @@ class UnknownUserError(RecbatchError):
 
 class AmbiguousUserError(RecbatchError):
     """Several users have this name; the message lists their keys."""
+
+
+class UnknownFilmError(RecbatchError):
+    """No film has this key or title."""
+
+
+class AmbiguousFilmError(RecbatchError):
+    """Several films have this title; the message lists their keys."""
 
 
 class NoSuchRunError(RecbatchError):
@@ -52,7 +61,7 @@ class Film:
 
 @dataclass(frozen=True)
 class Answer:
-    """A list, and where it comes from. Its model is `popular` where a user has none; `user_key` is then None for anyone."""
+    """A list, and where it comes from. Its model is `popular` where there is no other; `user_key` None: for anyone."""
 
     user_key: str | None
     user_name: str | None
@@ -112,26 +121,41 @@ def find_user(connection: Connection, user: str) -> str:
     return str(named[0])
 
 
+def find_film(connection: Connection, film: str) -> str:
+    """The key of the film with this key, or with this title if only one has it.
+
+    Raises UnknownFilmError or AmbiguousFilmError.
+    """
+    if connection.execute(select(_movies.c.movie_key).where(_movies.c.movie_key == film)).first():
+        return film
+    titled = connection.execute(select(_movies.c.movie_key).where(_movies.c.title == film).limit(6)).scalars().all()
+    if not titled:
+        raise UnknownFilmError(f"no film has the key or title {film!r}")
+    if len(titled) > 1:
+        raise AmbiguousFilmError(f"several films have the title {film!r}; use one of the keys {', '.join(titled)}")
+    return str(titled[0])
+
+
 def top(connection: Connection, user: str, *, model: str, n: int | None = None, run_id: int | None = None) -> Answer:
     """One user's list by key, at most n films, of the published run or of the run given.
 
-    Films that the user has rated since that run are left out; the others keep the ranks they were published with. Who
-    has no list, or none of it left, gets the popular one, whose `model` says so. Raises NoSuchRunError,
-    UnknownUserError.
+    Films that the user has rated since that run, or that a filter hides by now, are left out; the others keep the ranks
+    they were published with. Who has no list, or none of it left, gets the popular one, whose `model` says so. Raises
+    NoSuchRunError, UnknownUserError.
     """
     run = _run(connection, run_id)
-    query = _films(run.run_id, model).where(_users.c.user_key == user)
+    query = _films(connection, run.run_id, model).where(_users.c.user_key == user)
     rows = connection.execute(query if n is None else query.limit(n)).all()
     return _answer(rows, model, run) if rows else popular(connection, user=user, n=n, run_id=run_id)
 
 
 def lists(connection: Connection, *, model: str, run_id: int | None = None) -> Iterator[Answer]:
-    """Every user's list of one model, as `top` gives it, in order of the database's user ids; users without are left out.
+    """Every user's list of one model, as `top` gives it, in order of the database's user ids; who has none is left out.
 
     Read as they come, not held in memory. Raises NoSuchRunError.
     """
     run = _run(connection, run_id)
-    rows = connection.execution_options(yield_per=10_000).execute(_films(run.run_id, model))
+    rows = connection.execution_options(yield_per=10_000).execute(_films(connection, run.run_id, model))
     for _, of_user in groupby(rows, key=lambda row: row.user_key):
         yield _answer(list(of_user), model, run)
 
@@ -139,20 +163,21 @@ def lists(connection: Connection, *, model: str, run_id: int | None = None) -> I
 def popular(
     connection: Connection, *, user: str | None = None, n: int | None = None, run_id: int | None = None
 ) -> Answer:
-    """The most rated films, for anyone the models do not know; of a user's key, less those that this user has rated.
+    """The most rated films, for anyone the models do not know; to a user's key, less what this user has rated.
 
     Raises NoSuchRunError, UnknownUserError.
     """
     run = _run(connection, run_id)
     i, m = _popular.c, _movies.c
     query = select(i.rank, m.movie_key, m.title, i.score).join_from(_popular, _movies, i.movie_id == m.movie_id)
-    query = query.where(i.run_id == run.run_id).order_by(i.rank)
-    name = None
+    user_id = name = None
     if user is not None:
         known = connection.execute(select(_users.c.user_id, _users.c.name).where(_users.c.user_key == user)).first()
         if known is None:
             raise UnknownUserError(f"no user has the key {user!r}")
-        name, query = known.name, query.where(~_rated(known.user_id, i.movie_id))
+        user_id, name = known
+        query = query.where(~_rated(user_id, i.movie_id))
+    query = query.where(i.run_id == run.run_id, ~hidden(now_on(connection), i.movie_id, user_id)).order_by(i.rank)
     rows = connection.execute(query if n is None else query.limit(n)).all()
     films = tuple(Film(row.rank, row.movie_key, row.title, row.score, None, None) for row in rows)
     return Answer(user, name, "popular", run.run_id, run.published_at, run.scale, films)
@@ -196,13 +221,15 @@ def _run(connection: Connection, run_id: int | None) -> _Run:
     return _Run(*told)
 
 
-def _films(run_id: int, model: str) -> Select[Any]:
+def _films(connection: Connection, run_id: int, model: str) -> Select[Any]:
+    film = _lists.c.movie_id
     columns = (_lists.c.rank, _movies.c.movie_key, _movies.c.title, _lists.c.score, _lists.c.predicted_rating)
     return (
         select(_users.c.user_key, _users.c.name, *columns, _lists.c.reason)
         .join_from(_lists, _users, _users.c.user_id == _lists.c.user_id)
         .join(_movies, _movies.c.movie_id == _lists.c.movie_id)
-        .where(_lists.c.run_id == run_id, _lists.c.model == model, ~_rated(_lists.c.user_id, _lists.c.movie_id))
+        .where(_lists.c.run_id == run_id, _lists.c.model == model)
+        .where(~_rated(_lists.c.user_id, film), ~hidden(now_on(connection), film, _lists.c.user_id))
         .order_by(_lists.c.user_id, _lists.c.rank)
     )
 

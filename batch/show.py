@@ -13,6 +13,7 @@ from rich.table import Table
 if TYPE_CHECKING:  # who only wants to see a list must not wait for what makes one
     from collections.abc import Iterable, Mapping, Sequence
 
+    from batch.filters import Filter
     from batch.ingest import Report
     from batch.metrics import Metrics
     from batch.nightly import Outcome
@@ -171,6 +172,16 @@ def run_table(runs: Sequence[Run]) -> None:
         started = _minute(run.started_at)
         table.add_row(str(run.run_id), str(run.logical_date), run.triggered_by, run.status, started, rows, told)
     _show(table, None)
+
+
+def filter_table(filters: Sequence[Filter]) -> None:
+    """What is kept from whom, and until when."""
+    table = _table(["id", "film", "kept from", "from (UTC)", "until", "why"], numbers=(0,))
+    for each in filters:
+        until = _minute(each.ends_at) or "for good"
+        whom, why = each.user_key or "everyone", each.reason or ""
+        table.add_row(str(each.filter_id), each.title, whom, _minute(each.starts_at), until, why)
+    _show(table, None if filters else "no film is filtered")
 
 
 def coming_nights(nights: Nights, count: int) -> None:

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from batch import ensemble, evaluate
+from batch.barred import Barred
 from batch.blend import Held, Weights
 from batch.ensemble import Ensemble, assemble, learn_weights, unblended
 from batch.evaluate import fit_all, held_against, hold_out, hold_out_mixed, judge
@@ -116,6 +118,31 @@ SMALL = tastes(0, 60, 80)
 def night() -> Night:
     """An evaluation of 60 users x 80 films."""
     return watched(SMALL)
+
+
+# What may not be listed
+
+
+def test_every_model_passes_over_what_is_barred(night: Night) -> None:
+    """With films barred each model lists what it would have listed next, and says the same of all cells asked about."""
+    scorer, random = night.measured, np.random.default_rng(0)
+    users, n_items = everyone(scorer.ratings), scorer.ratings.n_items
+    own = sparse.csr_array((random.random(scorer.ratings.matrix.shape) < 0.1).astype(np.float64))
+    barred = Barred(np.sort(random.permutation(n_items)[:9]), own)
+    asked = Pairs(np.array([0, 5]), np.array([1, 2]))
+    names = [*MODELS, "blend"]
+    whole, left = (each.answers(names, users, n, asked) for each, n in
+                   ((scorer, n_items), (replace(scorer, barred=barred), 5)))  # fmt: skip
+    for name in names:
+        assert whole[name].said.tobytes() == left[name].said.tobytes()
+        for user in users.tolist():
+            out = {*barred.everyone.tolist(), *own[[user]].indices.tolist(), NOBODY}
+            kept = [film for film in whole[name].listed[user].tolist() if film not in out]
+            found = [film for film in left[name].listed[user].tolist() if film != NOBODY]
+            assert not out & set(found)
+            if name != "blend":  # whose candidates are others then
+                assert found == kept[:5]
+            assert len(found) == min(5, len(kept)) or name == "blend"
 
 
 # What the blend is learnt from

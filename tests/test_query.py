@@ -103,7 +103,7 @@ def test_the_popular_list(published: Database) -> None:
 
 
 def test_a_known_user_without_ratings_gets_what_is_popular(published: Database) -> None:
-    """Whoever is known and has no list gets the popular one by any model's name, labelled, and in nobody else's name."""
+    """Whoever is known and has no list gets the popular one by any model's name, labelled, in their own name."""
     with published.writer.begin() as connection:
         connection.execute(text("INSERT INTO users (user_id, user_key, name) VALUES (999, 'newcomer', 'New')"))
     with query.snapshot(url_of(published)) as connection:
