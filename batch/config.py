@@ -87,6 +87,8 @@ class PublishSettings(Section):
     """Runs whose rows stay readable: two weeks of nights. The published run and the one before always stay."""
     least_ratings: int = Field(5, ge=1)
     """A user with fewer gets popular films in place of a model's: below that, no model was found to beat them."""
+    diversity: Share = 0
+    """Weight of films being unlike each other in genres, against their scores, when the blend's are chosen; 0: none."""
 
 
 class FilterSettings(Section):

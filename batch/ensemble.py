@@ -9,6 +9,7 @@ from scipy.special import expit
 
 from batch.barred import Barred
 from batch.blend import Blend, Features, Held, Said, Scale, Weights, features, learn, less_own_mean, table
+from batch.diversify import diversify
 from batch.models import PERSONAL, Model, Scores
 from batch.models.baseline import Baseline
 from batch.rank import best_unseen, tie_places
@@ -19,6 +20,8 @@ if TYPE_CHECKING:  # the compiler behind it loads only where something is fitted
 
 PUBLISHED = (*PERSONAL, "blend")
 """The names that lists are published under."""
+BY_SCORE = "blend_by_score"
+"""The blend without regard to diversity, measured beside it where `publish.diversity` is set."""
 CANDIDATES = 100
 """Films of each user that the blend puts in order. Fewer miss some that are liked, more teach nothing."""
 LEAST_RATED = 5
@@ -67,6 +70,7 @@ class Ensemble:
     known: Bools  # films that can be candidates, (n_items,)
     blend: Blend | None
     barred: Barred | None = None  # what no list may hold; None: nothing
+    diversity: float = 0.0  # the weight of unlikeness against the score in the choice of the blend's films, 0 to 1
 
     def answers(self, names: Sequence[str], users: Ints, n: int, asked: Pairs = NO_PAIRS) -> dict[str, Answer]:
         """What the models of these names say to these users, (b,): lists of n, and ratings of the cells asked about.
@@ -76,7 +80,7 @@ class Ensemble:
         found: dict[str, Answer] = {}
         barred = self.barred
         seen = self.ratings.matrix[users] if barred is None else barred.taken(self.ratings, users)  # CSR (b, n_items)
-        blended = self.blend if "blend" in names else None
+        blended = self.blend if "blend" in names or BY_SCORE in names else None
         tastes = None if blended is None else self.signals.tastes(users)
         pool = None if tastes is None else self._pool(users, seen, tastes, n)
         cells = NO_PAIRS if pool is None else pool.cells.and_then(asked)
@@ -92,12 +96,14 @@ class Ensemble:
                 told[name] = self._said(name, scores, users, cells)
         if blended is not None and pool is not None and tastes is not None:
             at_cells = features(self.signals.at(users, cells, tastes), told)
-            found["blend"] = self._blended(blended, pool, at_cells, users, cells, n)
+            for name, diversity in (("blend", self.diversity), (BY_SCORE, 0.0)):
+                if name in names:
+                    found[name] = self._blended(blended, pool, at_cells, users, cells, n, diversity)
         return {name: found[name] for name in names if name in found}
 
     def baseline(self, name: str) -> Baseline:
         """What stands in where this model cannot say."""
-        return self.signals.bias if name == "blend" else self.models[name].baseline
+        return self.signals.bias if name in ("blend", BY_SCORE) else self.models[name].baseline
 
     def examined(self, users: Ints, block: int, held: Ratings | None = None) -> Iterator[Examined]:
         """Features of users' candidates, and of their ratings in `held`, block by block."""
@@ -133,7 +139,9 @@ class Ensemble:
         cells = first.and_then(second)
         return _Pool(cells, len(first.rows), tastes.promised(cells))
 
-    def _blended(self, blend: Blend, pool: "_Pool", found: Features, users: Ints, cells: Pairs, n: int) -> Answer:
+    def _blended(
+        self, blend: Blend, pool: "_Pool", found: Features, users: Ints, cells: Pairs, n: int, diversity: float
+    ) -> Answer:
         """The blend's lists, out of the pool, and its ratings of the cells that follow it; (p,) features of both."""
         rating = blend.stars(found, self.signals.bias.at(users, cells), PERSONAL)
         counts = self.ratings.user_counts()[users].astype(np.float64)
@@ -145,6 +153,8 @@ class Ensemble:
         rows, columns = pool.cells
         in_order = np.lexsort((self.places[columns], -np.round(score, SCORE_DECIMALS), rows))
         rank = np.arange(len(rows)) - np.searchsorted(rows[in_order], rows[in_order])
+        if diversity:
+            in_order, rank = self._unlike(Pairs(rows, columns), score, in_order, rank, diversity, n)
         kept, rank = in_order[rank < n], rank[rank < n]
         listed = np.full((len(users), n), NOBODY)
         listed[rows[kept], rank] = columns[kept]
@@ -153,6 +163,18 @@ class Ensemble:
         asked = slice(len(rows), None)
         said = np.where(counts[cells.rows[asked]] > 0, rating[asked], np.nan)
         return Answer(listed, told[0], told[1], told[2], said)
+
+    def _unlike(
+        self, cells: Pairs, score: Floats, in_order: Ints, rank: Ints, diversity: float, n: int
+    ) -> tuple[Ints, Ints]:
+        """Of the cells, in order by user and score, those that `diversify` keeps, and their ranks."""
+        shape = int(cells.rows.max(initial=-1)) + 1, int(rank.max(initial=-1)) + 1
+        place, listed, scores = np.zeros(shape, dtype=np.int64), np.full(shape, NOBODY), np.full(shape, np.nan)
+        at = cells.rows[in_order], rank
+        place[at], listed[at], scores[at] = in_order, cells.columns[in_order], score[in_order]
+        chosen = diversify(listed, scores, self.ratings.genres, diversity, n)
+        users, ranks = np.nonzero(chosen != NOBODY)
+        return place[users, chosen[users, ranks]], ranks
 
 
 class _Pool(NamedTuple):
@@ -170,6 +192,7 @@ def assemble(
     seed: int,
     block: int,
     barred: Barred | None = None,
+    diversity: float = 0.0,
 ) -> Ensemble:
     """Join the fitted models of PERSONAL and REFERENCE with a blend of these weights, on this fit's scale."""
     ensemble = unblended(ratings, models)
@@ -178,7 +201,7 @@ def assemble(
     centred = [less_own_mean(part, each.candidates.rows) for part, each in zip(levels, seen, strict=True)]
     empty = np.empty((0, len(weights.names) if weights else 0))
     scale = Scale.of(np.concatenate([empty, *levels]), np.concatenate([empty, *centred]))
-    return replace(ensemble, blend=Blend(weights, scale), barred=barred)
+    return replace(ensemble, blend=Blend(weights, scale), barred=barred, diversity=diversity)
 
 
 def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:

@@ -128,7 +128,8 @@ def _night(database: Database, config: Config, order: Order, key: RunKey, holder
         with step("fit", into=seconds, model=name):
             fitted[name] = fit(name, ratings, getattr(config.models, name, None), config.evaluation.seed)
     with step("fit", into=seconds, model="blend"):
-        ensemble = assemble(ratings, fitted, evaluation.weights, config.evaluation.seed, block, barred)
+        seed, diversity = config.evaluation.seed, config.publish.diversity
+        ensemble = assemble(ratings, fitted, evaluation.weights, seed, block, barred=barred, diversity=diversity)
     with step("score", into=seconds) as told:
         rows, stand_ins = _write(database, config, key, ensemble, barred, block)
         told |= rows
@@ -239,6 +240,7 @@ class Measuring(TypedDict):
     relevant_from: float
     block: int
     users: int
+    diversity: float
 
 
 def measuring(ratings: Ratings, config: Config) -> Measuring:
@@ -250,6 +252,7 @@ def measuring(ratings: Ratings, config: Config) -> Measuring:
         "relevant_from": LIKED_SHARE * ratings.scale[1] if liked is None else liked,
         "block": block_size(ratings, config.resources.memory_mb),
         "users": config.evaluation.users,
+        "diversity": config.publish.diversity,
     }
 
 

@@ -65,7 +65,7 @@ def by_fixed_arithmetic(patch: pytest.MonkeyPatch) -> None:
     """From here on a night fits nothing: what it reads, writes, checks and publishes is as ever."""
     patch.setattr(nightly, "measure", figures)
     patch.setattr(nightly, "fit", lambda _name, ratings, _params, _seed: Fixed(ratings))
-    patch.setattr(nightly, "assemble", lambda ratings, *rest: Fixed(ratings, rest[-1]))
+    patch.setattr(nightly, "assemble", lambda ratings, *_, barred, **__: Fixed(ratings, barred))
     patch.setattr(engines, "opened", _one_by_one)
     patch.setattr(nightly, "block_size", lambda *_: 9)  # several transactions
 

@@ -1,10 +1,8 @@
 """Lists of films unlike each other: what is kept, against the definition followed step by step, and what it is for."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
