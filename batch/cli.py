@@ -197,9 +197,7 @@ def schedule(
 @app.command()
 def top(
     user: Annotated[str, typer.Argument(help="A user's key, or a name that only one user has.")],
-    model: Annotated[
-        str | None, typer.Option(help="blend, user_user, item_item or neural. Default: all of them.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="A model, such as blend. Default: all of them.")] = None,
     n: Annotated[int | None, typer.Option("-n", min=1, help="At most this many films.")] = None,
     run_id: Annotated[int | None, typer.Option("--run", help="A run other than the published one.")] = None,
     as_json: AsJson = False,

@@ -11,7 +11,8 @@ from batch.models.baseline import Baseline
 from batch.ratings import Floats, Ints, Ratings
 
 PERSONAL = ("user_user", "item_item", "neural")
-"""The models whose lists are published. A module of the same name has `fit(ratings, params, seed)`."""
+"""The models whose lists are published. A module of the same name has `fit(ratings, params, seed)`; params is None for
+one without knobs in `batch.params`. docs/your-own-model.md adds one."""
 
 REFERENCE = ("popular", "bias")
 """The baselines, fitted and measured beside them; a model that does not beat these is not worth its night."""
