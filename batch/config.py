@@ -17,6 +17,8 @@ from batch.params import PRESETS, Gates, Models
 
 DEFAULT_FILE = Path("config.yaml")
 PREFIX = "RECBATCH_"
+SECRETS = (("database", "url_file"), ("ingest", "query_url_file"))
+"""Variables that name a file which holds the value of the setting without `_file`."""
 MAX_BYTES = 65_536
 """A settings file larger than this is some other file."""
 
@@ -64,6 +66,12 @@ class IngestSettings(Section):
     """More rejected rows than this refuse the file: something is wrong with the export, not with rows."""
     max_reject_share: Share = 0.01
     """Likewise a larger share of the rows; ten are always tolerated, so that small files are judged by row."""
+    query: str | None = None
+    """A SELECT of user, movie, rating and maybe time, asked before each run like a file, on a read-only connection."""
+    films_query: str | None = None
+    """Likewise of movie, title and maybe genres, with | between them."""
+    query_url: str | None = None
+    """The database that both are asked of. None: the one that everything lies in."""
 
     @field_validator("paths", mode="before")
     @classmethod
@@ -195,7 +203,8 @@ class Config(Section):
 
     def sha256(self) -> str:
         """A fingerprint of every setting but where the database lies and where users are scored: rows know neither."""
-        return hashlib.sha256(self.model_dump_json(exclude={"database", "engine", "dask"}).encode()).hexdigest()
+        elsewhere: dict[str, Any] = {"database": True, "engine": True, "dask": True, "ingest": {"query_url"}}
+        return hashlib.sha256(self.model_dump_json(exclude=elsewhere).encode()).hexdigest()
 
 
 def load_config(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
@@ -262,15 +271,15 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
-    """RECBATCH_A__B=value -> {a: {b: value}}; RECBATCH_DATABASE__URL_FILE names a file that holds the URL."""
+    """RECBATCH_A__B=value -> {a: {b: value}}; one of SECRETS names a file that holds the value."""
     found: dict[str, Any] = {}
     for name in sorted(environ):
         if not name.startswith(PREFIX):
             continue
         path = name.removeprefix(PREFIX).lower().split("__")
         value: Any = environ[name]
-        if path == ["database", "url_file"]:
-            path, value = ["database", "url"], _secret(name, Path(value))
+        if tuple(path) in SECRETS:
+            path, value = [path[0], path[1].removesuffix("_file")], _secret(name, Path(value))
         elif re.match(r"[\[{]|(null|~)$", value):
             try:
                 value = yaml.load(value, Loader=_StrictLoader)  # noqa: S506  a SafeLoader

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, and_, delete, func, select, update
 from batch import RecbatchError, schema
 from batch.checks import ROWS
 from batch.database import Database
-from batch.ingest.formats import DAT, LONG, MOVIELENS, U_DATA
+from batch.ingest.formats import DAT, LONG, MOVIELENS, QUERY, U_DATA
 from batch.telemetry import warn
 
 _users, _runs, _lists, _filters = schema.users, schema.runs, schema.recommendations, schema.item_filters
@@ -86,7 +86,7 @@ def _names(format_: str, row: str, texts: set[str]) -> bool:
     """Whether a rejected row names one of these; rows of catalogues and cells of a wide matrix name no user."""
     if format_ in USER_FIRST:
         return row.split(USER_FIRST[format_], 1)[0].strip() in texts
-    if format_ != LONG.name:
+    if format_ not in (LONG.name, QUERY.name):
         return False
     fields = f",{normalize('NFC', row)},"  # a key may hold commas itself; in doubt a row goes
     return any(re.search(rf",\s*{re.escape(text)}\s*,", fields) for text in texts)

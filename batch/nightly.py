@@ -27,7 +27,7 @@ from batch.evaluate import Evaluation, evaluate
 from batch.exclude import exclude
 from batch.fallback import filled
 from batch.gates import audit_gates
-from batch.ingest import Report, Settings, ingest
+from batch.ingest import Queries, Report, Settings, ingest
 from batch.ingest.merge import Limits
 from batch.load import Loaded, load
 from batch.metrics import Metrics
@@ -257,8 +257,10 @@ def measuring(ratings: Ratings, config: Config) -> Measuring:
 
 
 def ingest_configured(database: Database, config: Config) -> list[Report]:
-    """Ingest what `ingest.paths` names; a refused file is reported, and does not stop the night."""
-    reports = ingest(database, config.ingest.paths, ingest_settings(config))
+    """Ingest what `ingest.paths` and queries name; a refused one is reported, and does not stop the night."""
+    asked = Queries(config.ingest.query, config.ingest.films_query, config.ingest.query_url)
+    queries = asked if asked.ratings or asked.films else None
+    reports = ingest(database, config.ingest.paths, ingest_settings(config), queries=queries)
     for report in reports:
         tell = warn if report.status == "refused" else say
         tell("ingest", file=report.file, status=report.status, why=report.why, read=report.read, new=report.accepted)
