@@ -1,20 +1,27 @@
 """A written run -> integrity checks passed or failed: what must hold of any list, whoever asks for it."""
 
-from sqlalchemy import Connection, Table, and_, case, distinct, func, or_, select
+from collections.abc import Container
+
+from sqlalchemy import Connection, Table, and_, case, distinct, func, or_, select, union
 
 from batch import schema
 from batch.checks import ROWS, Check, none_of
+from batch.filters import at_moment, hidden
 
-_lists, _runs = schema.recommendations, schema.runs
+_lists, _popular, _runs = schema.recommendations, schema.popular_items, schema.runs
 
 
-def audit_integrity(connection: Connection, run_id: int) -> list[Check]:
-    """What must hold of any list, counted in violations, of which there may be none."""
+def audit_integrity(connection: Connection, run_id: int, barred: Container[int] = ()) -> list[Check]:
+    """What must hold of any list, counted in violations, of which there may be none.
+
+    `barred` are ids of films that the settings keep out, besides what `item_filters` does.
+    """
     counts = {
         "rows_missing_or_extra": _rows_off(connection, run_id),
         "broken_ranks": _broken_ranks(connection, run_id),
         "scores_out_of_order": _out_of_order(connection, run_id),
         "already_rated": _already_rated(connection, run_id),
+        "filtered_films": _filtered(connection, run_id) + _barred(connection, run_id, barred),
         "unknown_films": _unknown(connection, run_id, schema.movies, "movie_id"),
         "unknown_users": _unknown(connection, run_id, schema.users, "user_id"),
         "scores_not_finite": _not_finite(connection, run_id),
@@ -62,6 +69,27 @@ def _already_rated(connection: Connection, run_id: int) -> int:
     same = and_(r.user_id == _lists.c.user_id, r.movie_id == _lists.c.movie_id)
     rows = select(func.count()).select_from(_lists.join(schema.ratings, same)).where(_lists.c.run_id == run_id, known)
     return connection.execute(rows).scalar_one()
+
+
+def _filtered(connection: Connection, run_id: int) -> int:
+    """Rows of lists and popular films that a filter held back as the run began: later filters are not its fault."""
+    run = connection.execute(select(_runs.c.started_at, _runs.c.last_filter_id).where(_runs.c.run_id == run_id)).one()
+    if not run.last_filter_id:
+        return 0
+    knew = schema.item_filters.c.filter_id <= run.last_filter_id
+    begun, found = at_moment(run.started_at), 0
+    for table, user_id in ((_lists, _lists.c.user_id), (_popular, None)):
+        held = hidden(begun, table.c.movie_id, user_id, knew)
+        found += connection.execute(select(func.count()).where(table.c.run_id == run_id, held)).scalar_one()
+    return found
+
+
+def _barred(connection: Connection, run_id: int, barred: Container[int]) -> int:
+    """Films in lists, or popular ones, that the settings keep out."""
+    if not barred:
+        return 0
+    listed = [select(table.c.movie_id).where(table.c.run_id == run_id) for table in (_lists, _popular)]
+    return sum(movie_id in barred for movie_id in connection.execute(union(*listed)).scalars())
 
 
 def _unknown(connection: Connection, run_id: int, table: Table, column: str) -> int:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sqlalchemy import BigInteger, Connection, SmallInteger, Table
 
 from batch import RecbatchError
+from batch.schema import Json
 
 Array: TypeAlias = npt.NDArray[Any]
 CHUNK = 10_000
@@ -18,6 +19,9 @@ BINARY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 """How a COPY in binary form begins: signature, no flags, nothing more."""
 BINARY_END = b"\xff\xff"
 """A row of -1 fields, which is none."""
+
+JSONB_VERSION = b"\x01"
+"""What stands before the text of a jsonb value."""
 
 
 class WriteError(RecbatchError):
@@ -77,7 +81,11 @@ def _laid_out(table: Table, constants: Mapping[str, int | str], columns: Mapping
     lacking = np.bitwise_or.reduce(unknown, axis=0)  # (k,) a bit for each column
     for pattern in np.unique(lacking):
         chosen = lacking == pattern
-        texts = {name: value.encode() for name, value in constants.items() if isinstance(value, str)}
+        texts = {
+            name: (JSONB_VERSION if table.c[name].type is Json else b"") + value.encode()
+            for name, value in constants.items()
+            if isinstance(value, str)
+        }
         present = {
             name: _packed(column[chosen]) if _is_text(column) else column[chosen]
             for place, (name, column) in enumerate(columns.items())

@@ -3,13 +3,17 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, Text, cast, func
 
 from batch import schema
 from batch.bulk import bulk_insert
 
 ROWS = "rows"
 """The metric of each published model that says how many rows were written for it."""
+FALLBACK = "fallback"
+"""The `kind` of the reason of a row that stands in for what a model could not say."""
+FALLBACK_ROWS = "fallback_rows"
+"""The metric that says which share of the rows written stand in."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,11 @@ class Check:
     passed: bool
     wanted: Literal["at least", "at most"]
     about: str = ""  # what the value is made of, for people
+
+
+def said_by_model(reason: ColumnElement[str | None]) -> ColumnElement[bool]:
+    """Whether a row of a list is what its model says, by its reason; both databases write JSON with these spaces."""
+    return func.coalesce(cast(reason, Text), "").not_like(f'{{"kind": "{FALLBACK}"%')
 
 
 def none_of(name: str, count: int) -> Check:

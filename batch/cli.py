@@ -34,6 +34,8 @@ app = typer.Typer(
 )
 db = typer.Typer(help="The tables themselves.", no_args_is_help=True)
 app.add_typer(db, name="db")
+filters = typer.Typer(help="Films that must not be shown.", no_args_is_help=True)
+app.add_typer(filters, name="filter")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 _given: dict[str, Any] = {"config": None, "log_format": None}  # options before a command, for the command
@@ -118,7 +120,8 @@ def ingest(
     from batch.show import ingest_reports
 
     settings, data = _open(create=not dry_run)
-    at = None if snapshot_at is None else int(snapshot_at.replace(tzinfo=UTC).timestamp())
+    moment = _utc(snapshot_at)
+    at = None if moment is None else int(moment.timestamp())
     with database.run_lock(data):
         reports = merge(data, paths, ingest_settings(settings), snapshot_at=at, dry_run=dry_run)
     _print(as_json, [asdict(report) for report in reports], lambda: ingest_reports(reports))
@@ -201,14 +204,12 @@ def schedule(
 @app.command()
 def top(
     user: Annotated[str, typer.Argument(help="A user's key, or a name that only one user has.")],
-    model: Annotated[
-        str | None, typer.Option(help="blend, user_user, item_item or neural. Default: all of them.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="A model, such as blend. Default: all of them.")] = None,
     n: Annotated[int | None, typer.Option("-n", min=1, help="At most this many films.")] = None,
     run_id: Annotated[int | None, typer.Option("--run", help="A run other than the published one.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a user's list; an unknown user gets the popular one.
+    """Show a user's list; whoever has none, or is unknown, gets the popular one.
 
     Example: recbatch top 1 --model item_item
     """
@@ -225,8 +226,12 @@ def top(
             typer.echo(f"{error}; this is what is popular", err=True)
             found = [query.popular(connection, n=n, run_id=run_id)]
         else:
-            chosen = [model] if model else available
-            found = [query.top(connection, key, model=name, n=n, run_id=run_id) for name in chosen]
+            wanted = [model] if model else [*available] or ["blend"]
+            each = [query.top(connection, key, model=name, n=n, run_id=run_id) for name in wanted]
+            lacking = [name for name, answer in zip(wanted, each, strict=True) if answer.model != name]
+            if lacking:
+                typer.echo(f"{key} has no list of {', '.join(lacking)}; this is what is popular", err=True)
+            found = [answer for place, answer in enumerate(each) if answer not in each[:place]]
     _print(as_json, [asdict(answer) for answer in found], lambda: answers(found))
 
 
@@ -463,7 +468,7 @@ def forget(user: Annotated[str, typer.Argument(help="A user's key, or a name tha
         gone = remove(data, key)
     typer.echo(
         f"{key} is forgotten: {gone.ratings:,} ratings, {gone.rows:,} rows of lists, {gone.rejects:,} rejected rows, "
-        f"{gone.files:,} files of weights"
+        f"{gone.files:,} files of weights, {gone.filters:,} filters"
     )
 
 
@@ -503,6 +508,66 @@ def grant(
     database.grant(data, role, job=job)
     may = f"{data.schema_name}.*, and write rows" if job else ", ".join(f"{data.schema_name}.{v}" for v in schema.VIEWS)
     typer.echo(f"{role} may read {may}")
+
+
+@filters.command()
+def add(
+    film: Annotated[str, typer.Argument(metavar="MOVIE", help="A film's key, or a title that only one film has.")],
+    user: Annotated[str | None, typer.Option(help="Only from this user. Default: from everyone.")] = None,
+    starts_at: Annotated[
+        datetime | None, typer.Option("--from", help="From this time on, in UTC. Default: now.")
+    ] = None,
+    ends_at: Annotated[
+        datetime | None, typer.Option("--until", help="Up to this time, in UTC. Default: for good.")
+    ] = None,
+    why: Annotated[str | None, typer.Option(help="A note for whoever asks later.")] = None,
+) -> None:
+    """Hide a film at once, and keep it out of the lists of every run from now on.
+
+    Example: recbatch filter add "Heat (1995)" --until 2027-01-01 --why "no licence"
+    """
+    from batch.filters import add as hide
+
+    _, data = _open()
+    window = {"starts_at": _utc(starts_at), "ends_at": _utc(ends_at)}
+    with database.small_write(data) as connection:
+        movie_key, _ = query.find_film(connection, film)
+        user_key = None if user is None else query.find_user(connection, user)
+        filter_id = hide(connection, movie_key, user_key, **window, reason=why)
+    typer.echo(f"filter {filter_id} keeps {movie_key} from {user_key or 'everyone'}")
+
+
+@filters.command(name="list")
+def list_filters(as_json: AsJson = False) -> None:
+    """Show the filters that hold, or will.
+
+    Example: recbatch filter list
+    """
+    from batch.filters import standing
+    from batch.show import filter_table
+
+    _, data = _open()
+    with data.reader.connect() as connection:
+        found = standing(connection)
+    _print(as_json, [asdict(each) for each in found], lambda: filter_table(found))
+
+
+@filters.command()
+def remove(filter_id: Annotated[int, typer.Argument(metavar="ID", help="As 'recbatch filter list' has it.")]) -> None:
+    """End a filter: its film is shown again where it is in the published lists.
+
+    Example: recbatch filter remove 3
+    """
+    from batch.filters import end
+
+    _, data = _open()
+    with database.small_write(data) as connection:
+        end(connection, filter_id)
+    typer.echo(f"filter {filter_id} has ended")
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    return None if moment is None else moment.replace(tzinfo=UTC)
 
 
 def _config() -> Config:

@@ -7,14 +7,14 @@ from itertools import groupby
 from sqlalchemy import Connection, and_, case, cast, distinct, func, select
 
 from batch import schema
-from batch.checks import ROWS
+from batch.checks import ROWS, said_by_model
 
 _lists, _runs = schema.recommendations, schema.runs
 
 
 @dataclass(frozen=True)
 class Volume:
-    """What one model's lists amount to."""
+    """What one model's lists amount to, less what stands in for what it could not say."""
 
     users: int
     rows: int
@@ -74,7 +74,8 @@ def _side(connection: Connection, run_id: int, ranks: int) -> Side:
         metrics.setdefault(model, {})[metric] = value
     firsts = func.sum(case((_lists.c.rank == 1, 1), else_=0))  # as many as users, and cheaper to count
     counted = select(_lists.c.model, firsts, func.count(), func.count(distinct(_lists.c.movie_id)))
-    lists = counted.where(_lists.c.run_id == run_id, _lists.c.rank <= ranks)
+    said = said_by_model(_lists.c.reason)  # a model that has fallen silent must not hide behind what stands in for it
+    lists = counted.where(_lists.c.run_id == run_id, _lists.c.rank <= ranks, said)
     found = connection.execute(lists.group_by(_lists.c.model).order_by(_lists.c.model))
     volumes = {model: Volume(int(users), int(rows), int(films)) for model, users, rows, films in found}
     return Side(run_id, run.top_n, run.n_ratings or 0, metrics, volumes)

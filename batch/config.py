@@ -17,10 +17,12 @@ from batch.params import PRESETS, Gates, Models
 
 DEFAULT_FILE = Path("config.yaml")
 PREFIX = "RECBATCH_"
-SECRETS = (["database", "url"], ["metrics", "push_url"], ["notify", "webhook_url"])
+SECRETS = (["database", "url"], ["ingest", "query_url"], ["metrics", "push_url"], ["notify", "webhook_url"])
 """What may hold a secret: never part of a message, and with _FILE behind its name a variable names a file instead."""
-ROWS_KNOW_NOT = {"database", "engine", "dask", "check", "metrics", "notify"}
-"""Sections that change no row: where the database lies, where users are scored, and who is told how it went."""
+ELSEWHERE: dict[str, Any] = {
+    **dict.fromkeys(("database", "engine", "dask", "check", "metrics", "notify"), True), "ingest": {"query_url"},
+}  # fmt: skip
+"""What changes no row: where databases lie, where users are scored, and who is told how it went."""
 MAX_BYTES = 65_536
 """A settings file larger than this is some other file."""
 
@@ -68,6 +70,12 @@ class IngestSettings(Section):
     """More rejected rows than this refuse the file: something is wrong with the export, not with rows."""
     max_reject_share: Share = 0.01
     """Likewise a larger share of the rows; ten are always tolerated, so that small files are judged by row."""
+    query: str | None = None
+    """A SELECT of user, movie, rating and maybe time, asked before each run like a file, on a read-only connection."""
+    films_query: str | None = None
+    """Likewise of movie, title and maybe genres, with | between them."""
+    query_url: str | None = None
+    """The database that both are asked of. None: the one that everything lies in."""
 
     @field_validator("paths", mode="before")
     @classmethod
@@ -89,6 +97,26 @@ class PublishSettings(Section):
     """Films in a list."""
     keep_runs: int = Field(14, ge=2)
     """Runs whose rows stay readable: two weeks of nights. The published run and the one before always stay."""
+    least_ratings: int = Field(5, ge=1)
+    """A user with fewer gets popular films in place of a model's: below that, no model was found to beat them."""
+    diversity: Share = 0
+    """Weight of films being unlike each other in genres, against their scores, when the blend's are chosen; 0: none."""
+
+
+class FilterSettings(Section):
+    """Films that no list may hold, from the next run on; single films and users at once by `recbatch filter add`."""
+
+    films: tuple[str, ...] = ()
+    """Keys of films."""
+    genres: tuple[str, ...] = ()
+    """Names of genres: a film that has any of them."""
+
+    @field_validator("films", "genres", mode="before")
+    @classmethod
+    def _texts(cls, value: Any) -> Any:
+        value = ([value] if value else []) if isinstance(value, str) else value
+        # A key may look like a number in YAML; true and false are not what anybody means.
+        return [str(one) if type(one) is int else one for one in value] if isinstance(value, list | tuple) else value
 
 
 class ScheduleSettings(Section):
@@ -196,6 +224,7 @@ class Config(Section):
     preset: Literal["plain", "tuned"] = "tuned"
     models: Models = PRESETS["tuned"]
     publish: PublishSettings = PublishSettings()
+    filters: FilterSettings = FilterSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: Gates = Gates()
@@ -224,7 +253,7 @@ class Config(Section):
 
     def sha256(self) -> str:
         """A fingerprint of every setting that rows may depend on."""
-        return hashlib.sha256(self.model_dump_json(exclude=ROWS_KNOW_NOT).encode()).hexdigest()
+        return hashlib.sha256(self.model_dump_json(exclude=ELSEWHERE).encode()).hexdigest()
 
 
 def load_config(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:

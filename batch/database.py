@@ -3,8 +3,9 @@
 import fcntl
 import hashlib
 import os
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -283,6 +284,26 @@ def _file_lock(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def small_write(database: Database) -> Iterator[Connection]:
+    """A transaction of a few rows that a night need not end for, where the database bears it.
+
+    SQLite up to 3.51.2 could damage a file while one connection wrote and another tidied the log, at the same instant.
+    With such a version the run lock is taken: raises LockedError while a job is at work.
+    """
+    with (
+        run_lock(database) if database.file and not _two_may_write() else nullcontext(),
+        database.writer.begin() as made,
+    ):
+        yield made
+
+
+def _two_may_write() -> bool:
+    """Whether this SQLite has the mend, which later versions of two older lines have too."""
+    found = sqlite3.sqlite_version_info
+    return found >= (3, 51, 3) or (3, 50, 7) <= found < (3, 51) or (3, 44, 6) <= found < (3, 45)
 
 
 def next_id(connection: Connection, column: Any) -> int:

@@ -7,18 +7,35 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import expit
 
+from batch.barred import Barred
 from batch.blend import Blend, Features, Held, Said, Scale, Weights, features, learn, less_own_mean, table
+from batch.diversify import diversify
 from batch.models import PERSONAL, Model, Scores
 from batch.models.baseline import Baseline
-from batch.models.grounds import Grounds, Shares
+from batch.models.grounds import Grounds, Ids, Shares
 from batch.rank import best_unseen, tie_places
-from batch.ratings import NO_PAIRS, NOBODY, SCORE_DECIMALS, Bools, Floats, Ints, Pairs, Ratings, Sparse, blocks, only
+from batch.ratings import (
+    NO_PAIRS,
+    NOBODY,
+    SCORE_DECIMALS,
+    Bools,
+    Floats,
+    Ints,
+    Pairs,
+    Ratings,
+    Sparse,
+    Texts,
+    blocks,
+    only,
+)
 
 if TYPE_CHECKING:  # the compiler behind it loads only where something is fitted
     from batch.models.signals import Signals, Tastes
 
 PUBLISHED = (*PERSONAL, "blend")
 """The names that lists are published under."""
+BY_SCORE = "blend_by_score"
+"""The blend without regard to diversity, measured beside it where `publish.diversity` is set."""
 CANDIDATES = 100
 """Films of each user that the blend puts in order. Fewer miss some that are liked, more teach nothing."""
 LEAST_RATED = 5
@@ -37,6 +54,14 @@ class Answer:
     support: Floats  # (b, n) the evidence behind it
     said: Floats  # (p,) stars of the cells asked about, nan where the model cannot say
     grounds: Grounds | None = None  # why, of the listed films, list by list; None where nobody asked
+
+    def reasons(self, ids: Ids) -> Texts:
+        """Why, as it is stored, (b, n); empty where a list has ended, and where nobody asked."""
+        told = np.array(self.grounds.stored(ids) if self.grounds else [], dtype=np.str_)
+        found = np.zeros(self.listed.shape, told.dtype)
+        if self.grounds:
+            found[self.listed != NOBODY] = told
+        return found
 
 
 def answer(scores: Scores, seen: Sparse, places: Ints, n: int, asked: Pairs, explained: bool) -> Answer:
@@ -67,28 +92,34 @@ class Ensemble:
     places: Ints  # of tied films, (n_items,)
     known: Bools  # films that can be candidates, (n_items,)
     blend: Blend | None
+    barred: Barred | None = None  # what no list may hold; None: nothing
+    diversity: float = 0.0  # the weight of unlikeness against the score in the choice of the blend's films, 0 to 1
 
     def answers(self, names: Sequence[str], users: Ints, n: int, asked: Pairs = NO_PAIRS) -> dict[str, Answer]:
         """What the models of these names say to these users, (b,): lists of n, and ratings of the cells asked about.
 
         One model at a time holds its scores of every film; the blend looks at its candidates only.
         """
-        return self._answers(names, users, self.ratings.matrix[users], n, asked, explained=False)
+        return self._answers(names, users, self._taken(users), n, asked, explained=False)
 
     def explained(self, names: Sequence[str], users: Ints, n: int, unseen: Pairs = NO_PAIRS) -> dict[str, Answer]:
         """The same lists, with the reason of every film; those `unseen` may be listed as if nobody had rated them."""
-        seen = self.ratings.matrix[users]  # CSR (b, n_items)
+        seen = self._taken(users)  # CSR (b, n_items)
         if len(unseen.rows):
             again = np.zeros(seen.shape, dtype=np.bool_)
             again[unseen] = True
             seen = only(seen, ~again[Pairs.stored(seen)])
         return self._answers(names, users, seen, n, NO_PAIRS, explained=True)
 
+    def _taken(self, users: Ints) -> Sparse:
+        """What may not be listed, CSR (b, n_items)."""
+        return self.ratings.matrix[users] if self.barred is None else self.barred.taken(self.ratings, users)
+
     def _answers(
         self, names: Sequence[str], users: Ints, seen: Sparse, n: int, asked: Pairs, *, explained: bool
     ) -> dict[str, Answer]:
         found: dict[str, Answer] = {}
-        blended = self.blend if "blend" in names else None
+        blended = self.blend if "blend" in names or BY_SCORE in names else None
         tastes = None if blended is None else self.signals.tastes(users)
         pool = None if tastes is None else self._pool(users, seen, tastes, n)
         cells = NO_PAIRS if pool is None else pool.cells.and_then(asked)
@@ -104,12 +135,16 @@ class Ensemble:
                 told[name] = self._said(name, scores, users, cells)
         if blended is not None and pool is not None and tastes is not None:
             at_cells = features(self.signals.at(users, cells, tastes), told)
-            found["blend"] = self._blended(blended, pool, at_cells, users, cells, n, explained=explained)
+            for name, diversity in (("blend", self.diversity), (BY_SCORE, 0.0)):
+                if name in names:
+                    found[name] = self._blended(
+                        blended, pool, at_cells, users, cells, n, diversity=diversity, explained=explained
+                    )
         return {name: found[name] for name in names if name in found}
 
     def baseline(self, name: str) -> Baseline:
         """What stands in where this model cannot say."""
-        return self.signals.bias if name == "blend" else self.models[name].baseline
+        return self.signals.bias if name in ("blend", BY_SCORE) else self.models[name].baseline
 
     def examined(self, users: Ints, block: int, held: Ratings | None = None) -> Iterator[Examined]:
         """Features of users' candidates, and of their ratings in `held`, block by block."""
@@ -146,7 +181,16 @@ class Ensemble:
         return _Pool(cells, len(first.rows), tastes.promised(cells))
 
     def _blended(
-        self, blend: Blend, pool: "_Pool", found: Features, users: Ints, cells: Pairs, n: int, *, explained: bool
+        self,
+        blend: Blend,
+        pool: "_Pool",
+        found: Features,
+        users: Ints,
+        cells: Pairs,
+        n: int,
+        *,
+        diversity: float,
+        explained: bool,
     ) -> Answer:
         """The blend's lists, out of the pool, and its ratings of the cells that follow it; (p,) features of both."""
         rating = blend.stars(found, self.signals.bias.at(users, cells), PERSONAL)
@@ -159,6 +203,8 @@ class Ensemble:
         rows, columns = pool.cells
         in_order = np.lexsort((self.places[columns], -np.round(score, SCORE_DECIMALS), rows))
         rank = np.arange(len(rows)) - np.searchsorted(rows[in_order], rows[in_order])
+        if diversity:
+            in_order, rank = self._unlike(Pairs(rows, columns), score, in_order, rank, diversity, n)
         kept, rank = in_order[rank < n], rank[rank < n]
         listed = np.full((len(users), n), NOBODY)
         listed[rows[kept], rank] = columns[kept]
@@ -168,6 +214,18 @@ class Ensemble:
         said = np.where(counts[cells.rows[asked]] > 0, rating[asked], np.nan)
         grounds = _shares(*blend.shares(*given), kept) if explained else None
         return Answer(listed, told[0], told[1], told[2], said, grounds)
+
+    def _unlike(
+        self, cells: Pairs, score: Floats, in_order: Ints, rank: Ints, diversity: float, n: int
+    ) -> tuple[Ints, Ints]:
+        """Of the cells, in order by user and score, those that `diversify` keeps, and their ranks."""
+        shape = int(cells.rows.max(initial=-1)) + 1, int(rank.max(initial=-1)) + 1
+        place, listed, scores = np.zeros(shape, dtype=np.int64), np.full(shape, NOBODY), np.full(shape, np.nan)
+        at = cells.rows[in_order], rank
+        place[at], listed[at], scores[at] = in_order, cells.columns[in_order], score[in_order]
+        chosen = diversify(listed, scores, self.ratings.genres, diversity, n)
+        users, ranks = np.nonzero(chosen != NOBODY)
+        return place[users, chosen[users, ranks]], ranks
 
 
 def _shares(start: float, shares: Mapping[str, Floats], kept: Ints) -> Shares:
@@ -187,7 +245,15 @@ class _Pool(NamedTuple):
     promised: Floats  # (p,)
 
 
-def assemble(ratings: Ratings, models: Mapping[str, Model], weights: Weights | None, seed: int, block: int) -> Ensemble:
+def assemble(
+    ratings: Ratings,
+    models: Mapping[str, Model],
+    weights: Weights | None,
+    seed: int,
+    block: int,
+    barred: Barred | None = None,
+    diversity: float = 0.0,
+) -> Ensemble:
     """Join the fitted models of PERSONAL and REFERENCE with a blend of these weights, on this fit's scale."""
     ensemble = unblended(ratings, models)
     seen = list(ensemble.examined(ratings.some_users(SCALED_USERS, seed), block)) if weights else []
@@ -195,7 +261,7 @@ def assemble(ratings: Ratings, models: Mapping[str, Model], weights: Weights | N
     centred = [less_own_mean(part, each.candidates.rows) for part, each in zip(levels, seen, strict=True)]
     empty = np.empty((0, len(weights.names) if weights else 0))
     scale = Scale.of(np.concatenate([empty, *levels]), np.concatenate([empty, *centred]))
-    return replace(ensemble, blend=Blend(weights, scale))
+    return replace(ensemble, blend=Blend(weights, scale), barred=barred, diversity=diversity)
 
 
 def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:

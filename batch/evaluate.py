@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from batch.blend import Weights
-from batch.ensemble import PUBLISHED, Answer, assemble, learn_weights, unblended
+from batch.ensemble import BY_SCORE, PUBLISHED, Answer, assemble, learn_weights, unblended
 from batch.metrics import Catalogue, Judged, Metrics, gain, measure
 from batch.models import PERSONAL, REFERENCE, Model, fit
 from batch.models.baseline import Baseline
@@ -77,21 +77,29 @@ class Evaluation:
 
 
 def evaluate(
-    ratings: Ratings, params: Models, *, seed: int, n: int, relevant_from: float, block: int, users: int
+    ratings: Ratings,
+    params: Models,
+    *,
+    seed: int,
+    n: int,
+    relevant_from: float,
+    block: int,
+    users: int,
+    diversity: float = 0.0,
 ) -> Evaluation:
     """Metrics of every model and baseline, fitted without the held-out part and measured on it.
 
     The held-out part is of a seeded sample of so many `users`, or of all there are. RMSE and MAE are in stars, clipped
     to the scale, over held-out ratings; a pair the model cannot say is scored with its own baseline, and
     `fallback_share` is how often. Metrics of lists are means over users with a relevant held-out film (rated at or
-    above `relevant_from`), all films unseen in training being candidates. Definitions: docs/metrics.md. A metric that
-    nothing speaks to is left out.
+    above `relevant_from`), all films unseen in training being candidates. With `diversity` the blend is measured
+    without it too, as `blend_by_score`. Definitions: docs/metrics.md. A metric that nothing speaks to is left out.
     """
     test = _of_some(ratings, users, seed, hold_out)
     weights = _learnt(ratings, ~test, params, seed, relevant_from, block)  # before there is another copy of the ratings
     train, held = ratings.keep(~test), ratings.keep(test)
-    ensemble = assemble(train, fit_all(train, params, seed), weights, seed, block)
-    judged = judge(ensemble, MEASURED, held, _whose(held, users), n, relevant_from, block)
+    ensemble = assemble(train, fit_all(train, params, seed), weights, seed, block, diversity=diversity)
+    judged = judge(ensemble, _measured(diversity), held, _whose(held, users), n, relevant_from, block)
     return Evaluation(figures(judged, train, weights, seed), weights)
 
 
@@ -122,7 +130,16 @@ def figures(judged: Mapping[str, Judged], train: Ratings, weights: Weights | Non
 
 
 def held_against(
-    train: Ratings, held: Ratings, params: Models, *, seed: int, n: int, relevant_from: float, block: int, users: int
+    train: Ratings,
+    held: Ratings,
+    params: Models,
+    *,
+    seed: int,
+    n: int,
+    relevant_from: float,
+    block: int,
+    users: int,
+    diversity: float = 0.0,
 ) -> tuple[dict[str, Judged], Weights | None]:
     """Every model and baseline fitted on `train` and held against `held`, which has the same users and items.
 
@@ -130,8 +147,12 @@ def held_against(
     come from a cut of `train` of its own, which the measured models are then fitted on too.
     """
     weights = _learnt(train, np.ones(train.n_ratings, dtype=np.bool_), params, seed, relevant_from, block)
-    ensemble = assemble(train, fit_all(train, params, seed), weights, seed, block)
-    return judge(ensemble, MEASURED, held, _whose(held, users), n, relevant_from, block), weights
+    ensemble = assemble(train, fit_all(train, params, seed), weights, seed, block, diversity=diversity)
+    return judge(ensemble, _measured(diversity), held, _whose(held, users), n, relevant_from, block), weights
+
+
+def _measured(diversity: float) -> tuple[str, ...]:
+    return (*MEASURED, BY_SCORE) if diversity else MEASURED
 
 
 def _whose(held: Ratings, users: int) -> Ints:

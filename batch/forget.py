@@ -12,10 +12,10 @@ from sqlalchemy.exc import DBAPIError
 from batch import RecbatchError, schema
 from batch.checks import ROWS
 from batch.database import Database
-from batch.ingest.formats import DAT, LONG, MOVIELENS, U_DATA
+from batch.ingest.formats import DAT, LONG, MOVIELENS, QUERY, U_DATA
 from batch.telemetry import warn
 
-_users, _runs, _lists = schema.users, schema.runs, schema.recommendations
+_users, _runs, _lists, _filters = schema.users, schema.runs, schema.recommendations, schema.item_filters
 _metrics, _batches, _rejects = schema.run_metrics, schema.ingest_batches, schema.ingest_rejects
 
 USER_FIRST = {format_.name: format_.plain.separator.decode() for format_ in (MOVIELENS, DAT, U_DATA) if format_.plain}
@@ -34,6 +34,7 @@ class Forgotten:
     rows: int  # of lists, in all kept runs
     rejects: int
     files: int  # of weights: each has a row for every user
+    filters: int  # films kept from them
 
 
 def forget(database: Database, user_key: str) -> Forgotten:
@@ -52,12 +53,13 @@ def forget(database: Database, user_key: str) -> Forgotten:
         ratings = connection.execute(delete(schema.ratings).where(mine)).rowcount
         rows = _forget_lists(connection, user.user_id)
         rejects = _forget_rejects(connection, {text for text in (user.user_key, user.name) if text})
+        filters = connection.execute(delete(_filters).where(_filters.c.user_id == user.user_id)).rowcount
         connection.execute(delete(_users).where(_users.c.user_id == user.user_id))
         connection.execute(update(_runs).values(artifact=None, artifact_sha256=None))
     _overwrite(database)
     if left:
         raise StillThereError(f"forgotten, but remove these files by hand: {', '.join(map(str, left))}")
-    return Forgotten(ratings, rows, rejects, files)
+    return Forgotten(ratings, rows, rejects, files, filters)
 
 
 def _forget_lists(connection: Connection, user_id: int) -> int:
@@ -90,7 +92,7 @@ def _names(format_: str, row: str, texts: set[str]) -> bool:
     """Whether a rejected row names one of these; rows of catalogues and cells of a wide matrix name no user."""
     if format_ in USER_FIRST:
         return row.split(USER_FIRST[format_], 1)[0].strip() in texts
-    if format_ != LONG.name:
+    if format_ not in (LONG.name, QUERY.name):
         return False
     fields = f",{normalize('NFC', row)},"  # a key may hold commas itself; in doubt a row goes
     return any(re.search(rf",\s*{re.escape(text)}\s*,", fields) for text in texts)
@@ -101,7 +103,7 @@ def _overwrite(database: Database) -> None:
 
     Past the point where a failure would change what is true: it costs a warning.
     """
-    tables = (_users, schema.ratings, _lists, _rejects)
+    tables = (_users, schema.ratings, _lists, _rejects, _filters)
     statements = ["PRAGMA wal_checkpoint(TRUNCATE)"] if database.file else [f"VACUUM {table.name}" for table in tables]
     try:
         with database.writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:

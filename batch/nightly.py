@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from importlib.metadata import version
-from itertools import islice
 from json import dumps
 from platform import python_version
 from typing import Literal, TypedDict
@@ -19,15 +18,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from batch import engines, publish
 from batch.artifacts import save_weights, weights_file
 from batch.audit import audit_integrity
-from batch.checks import ROWS, Check, record
+from batch.barred import Barred
+from batch.checks import FALLBACK_ROWS, ROWS, Check, record
 from batch.config import Config
 from batch.costs import estimate
 from batch.database import Database, LockedError, prepare, run_lock
 from batch.ending import Ending
 from batch.ensemble import PUBLISHED, Ensemble, assemble
 from batch.evaluate import Evaluation, evaluate
+from batch.exclude import exclude
+from batch.fallback import as_said, filled
 from batch.gates import audit_gates
-from batch.ingest import Report, Settings, ingest
+from batch.ingest import Queries, Report, Settings, ingest
 from batch.ingest.merge import Limits
 from batch.load import Loaded, load
 from batch.metrics import Metrics
@@ -139,11 +141,12 @@ def _night(
     with step("load", into=seconds) as told, database.reader.connect() as connection:
         loaded = load(connection, scale=config.ingest.scale, known_until=_end_of(order.as_of, config))
         ratings = loaded.ratings
+        barred, last_filter_id = exclude(connection, loaded, config.filters, key.run_id)
         told |= {"users": ratings.n_users, "films": ratings.n_items, "ratings": ratings.n_ratings}
         ending.users, ending.films, ending.ratings = ratings.n_users, ratings.n_items, ratings.n_ratings
         ending.newest_rating = None if ratings.rated_at is None else float(np.nanmax(ratings.rated_at))
     with database.writer.begin() as connection:
-        publish.note(connection, key, **_facts(loaded, order, config))
+        publish.note(connection, key, **_facts(loaded, order, config), last_filter_id=last_filter_id)
     with step("evaluate", into=seconds) as told:
         evaluation = measure(ratings, config)
         metrics = evaluation.metrics
@@ -154,9 +157,10 @@ def _night(
         with step("fit", into=seconds, model=name):
             fitted[name] = fit(name, ratings, getattr(config.models, name, None), config.evaluation.seed)
     with step("fit", into=seconds, model="blend"):
-        ensemble = assemble(ratings, fitted, evaluation.weights, config.evaluation.seed, block)
+        seed, diversity = config.evaluation.seed, config.publish.diversity
+        ensemble = assemble(ratings, fitted, evaluation.weights, seed, block, barred=barred, diversity=diversity)
     with step("score", into=seconds) as told:
-        rows = _write(database, config, key, ensemble, block)
+        rows, stand_ins = _write(database, config, key, ensemble, barred, block)
         told |= rows
     final: dict[str, object] = {"rows_written": sum(rows.values()), "forced": int(order.force)}
     file = weights_file(config.artifacts.dir, f"{database.fingerprint}-run-{key.run_id}")
@@ -168,11 +172,13 @@ def _night(
     with step("audit", into=seconds) as told, database.writer.begin() as connection:
         publish.write_metrics(connection, key, metrics)
         publish.write_metrics(connection, key, {name: {ROWS: count} for name, count in rows.items()})
+        shares = {name: {FALLBACK_ROWS: stand_ins[name] / count} for name, count in rows.items() if count}
+        publish.write_metrics(connection, key, shares)
         figures = {**seconds, "peak_mb": float(peak_mb())}
         if ending.newest_rating is not None:
             figures[NEWEST_RATING] = ending.newest_rating
         publish.write_metrics(connection, key, {NIGHT: figures})
-        checks = audit_integrity(connection, key.run_id)
+        checks = audit_integrity(connection, key.run_id, set(ratings.movie_ids[barred.everyone].tolist()))
         checks += audit_gates(connection, key.run_id, config.gate)
         record(connection, key.run_id, checks)
         told["checks"] = len(checks)
@@ -196,22 +202,32 @@ def _verdict(checks: list[Check], order: Order) -> Literal["published", "ready",
     return "published" if order.publish else "ready"
 
 
-def _write(database: Database, config: Config, key: RunKey, ensemble: Ensemble, block: int) -> dict[str, int]:
-    """Score, rank and write block by block, one pass for all models; returns the rows written of each."""
-    ratings, counts, top_n = ensemble.ratings, ensemble.ratings.item_counts(), config.publish.top_n
-    rows = dict.fromkeys(PUBLISHED, 0)
+def _write(
+    database: Database, config: Config, key: RunKey, ensemble: Ensemble, barred: Barred, block: int
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Score, rank and write block by block, one pass for all models; rows written of each, and how many stand in."""
+    ratings, item_counts, top_n = ensemble.ratings, ensemble.ratings.item_counts(), config.publish.top_n
+    user_counts, in_order = ratings.user_counts(), ensemble.places.argsort()
+    popular = in_order[(item_counts[in_order] > 0) & ~np.isin(in_order, barred.everyone)]  # columns, best first
+    rows, stand_ins = dict.fromkeys(PUBLISHED, 0), dict.fromkeys(PUBLISHED, 0)
+
     with engines.opened(config) as answers, progress("scoring users", ratings.n_users) as advance:
         for users, said in answers(ensemble, PUBLISHED, top_n, blocks(ratings.n_users, block)):
             with database.writer.begin() as connection:
                 publish.keep(connection, key)
                 for name, answer in said.items():
-                    rows[name] += publish.write_lists(connection, key, name, ratings, users, answer)
+                    lists = as_said(answer, ratings)
+                    if config.preset != "plain":  # the method to the letter, whose lists end where it falls silent
+                        taken = barred.taken(ratings, users)
+                        lists = filled(lists, taken, user_counts[users], popular, config.publish.least_ratings)
+                    rows[name] += publish.write_lists(connection, key, name, ratings, users, lists)
+                    stand_ins[name] += int(lists.stand_ins.sum())
             advance(len(users))
-    popular = list(islice((item for item in ensemble.places.argsort() if counts[item]), top_n))
+    shown = popular[:top_n]
     with database.writer.begin() as connection:
         publish.keep(connection, key)
-        publish.write_popular(connection, key, ratings.movie_ids[popular].tolist(), counts[popular].tolist())
-    return rows
+        publish.write_popular(connection, key, ratings.movie_ids[shown].tolist(), item_counts[shown].tolist())
+    return rows, stand_ins
 
 
 def block_size(ratings: Ratings, memory_mb: int) -> int:
@@ -257,6 +273,7 @@ class Measuring(TypedDict):
     relevant_from: float
     block: int
     users: int
+    diversity: float
 
 
 def measuring(ratings: Ratings, config: Config) -> Measuring:
@@ -268,12 +285,15 @@ def measuring(ratings: Ratings, config: Config) -> Measuring:
         "relevant_from": LIKED_SHARE * ratings.scale[1] if liked is None else liked,
         "block": block_size(ratings, config.resources.memory_mb),
         "users": config.evaluation.users,
+        "diversity": config.publish.diversity,
     }
 
 
 def ingest_configured(database: Database, config: Config) -> list[Report]:
-    """Ingest what `ingest.paths` names; a refused file is reported, and does not stop the night."""
-    reports = ingest(database, config.ingest.paths, ingest_settings(config))
+    """Ingest what `ingest.paths` and queries name; a refused one is reported, and does not stop the night."""
+    asked = Queries(config.ingest.query, config.ingest.films_query, config.ingest.query_url)
+    queries = asked if asked.ratings or asked.films else None
+    reports = ingest(database, config.ingest.paths, ingest_settings(config), queries=queries)
     for report in reports:
         tell = warn if report.status == "refused" else say
         tell("ingest", file=report.file, status=report.status, why=report.why, read=report.read, new=report.accepted)

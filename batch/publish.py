@@ -31,7 +31,7 @@ from sqlalchemy.exc import DBAPIError
 from batch import RecbatchError, schema
 from batch.bulk import bulk_insert, insert_columns
 from batch.database import Database, abandon, next_id
-from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Ratings
+from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Ratings, Texts
 from batch.telemetry import warn
 
 _runs, _publication = schema.runs, schema.publication
@@ -133,9 +133,8 @@ def write_lists(connection: Connection, run: RunKey, model: str, ratings: Rating
         "rank": ranks + 1,
         "movie_id": ratings.movie_ids[lists.listed[rows, ranks]],
         **dict(zip(("score", "predicted_rating", "support"), stored, strict=True)),
+        "reason": lists.reasons[rows, ranks],
     }
-    if lists.grounds is not None:
-        columns["reason"] = np.array(lists.grounds.stored(ratings), dtype=np.str_)
     return insert_columns(connection, schema.recommendations, {"run_id": run.run_id, "model": model}, columns)
 
 
@@ -159,15 +158,8 @@ class Lists(Protocol):
         """The evidence behind each."""
 
     @property
-    def grounds(self) -> "Reasons | None":
-        """Why, of the listed films, list by list; None where nothing is told."""
-
-
-class Reasons(Protocol):
-    """Why a model lists what it lists."""
-
-    def stored(self, ids: Ratings) -> list[str]:
-        """A JSON object for each film, with the database's ids; empty where there is nothing to tell."""
+    def reasons(self) -> Texts:
+        """Why, as JSON; empty where nothing is told."""
 
 
 MOST = (schema.LARGEST, schema.LARGEST, schema.MOST_SUPPORT)

@@ -17,12 +17,14 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, Connection, Select, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, exists, select
 
 from batch import RecbatchError, reasons, schema
 from batch.database import Database, open_database, require_tables
+from batch.filters import hidden, now_on
 
-_users, _movies, _genres, _runs = schema.users, schema.movies, schema.genres, schema.runs
+_users, _movies, _genres, _ratings = schema.users, schema.movies, schema.genres, schema.ratings
+_runs = schema.runs
 _lists, _popular, _publication = schema.recommendations, schema.popular_items, schema.publication
 
 
@@ -64,7 +66,7 @@ class Film:
 
 @dataclass(frozen=True)
 class Answer:
-    """A list, and where it comes from. `user_key` is None for the list for everyone, whose model is `popular`."""
+    """A list, and where it comes from. Its model is `popular` where there is no other; `user_key` None: for anyone."""
 
     user_key: str | None
     user_name: str | None
@@ -142,41 +144,53 @@ def find_film(connection: Connection, film: str) -> tuple[str, str]:
 
 
 def top(connection: Connection, user: str, *, model: str, n: int | None = None, run_id: int | None = None) -> Answer:
-    """One user's list by key, at most n films, of the published run or of the run given; no films if it has none.
+    """One user's list by key, at most n films, of the published run or of the run given.
 
-    Raises NoSuchRunError, UnknownUserError.
+    Films that the user has rated since that run, or that a filter hides by now, are left out; the others keep the ranks
+    they were published with. Who has no list, or none of it left, gets the popular one, whose `model` says so. Raises
+    NoSuchRunError, UnknownUserError.
     """
     run = _run(connection, run_id)
-    query = _films(run.run_id, model).where(_users.c.user_key == user)
-    rows = connection.execute(query if n is None else query.where(_lists.c.rank <= n)).all()
+    query = _films(connection, run.run_id, model).where(_users.c.user_key == user)
+    rows = connection.execute(query if n is None else query.limit(n)).all()
     if rows:
         return _answer(rows, model, run, Names(connection))
-    known = connection.execute(select(_users.c.name).where(_users.c.user_key == user)).first()
-    if known is None:
-        raise UnknownUserError(f"no user has the key {user!r}")
-    return Answer(user, known.name, model, run.run_id, run.published_at, run.scale, ())
+    return popular(connection, user=user, n=n, run_id=run_id)
 
 
 def lists(connection: Connection, *, model: str, run_id: int | None = None) -> Iterator[Answer]:
-    """Every user's list of one model, in order of the database's user ids; read as they come, not held in memory.
+    """Every user's list of one model, as `top` gives it, in order of the database's user ids; who has none is left out.
 
-    Raises NoSuchRunError.
+    Read as they come, not held in memory. Raises NoSuchRunError.
     """
     run = _run(connection, run_id)
-    rows = connection.execution_options(yield_per=10_000).execute(_films(run.run_id, model))
+    rows = connection.execution_options(yield_per=10_000).execute(_films(connection, run.run_id, model))
     names = Names(connection)  # films that were named before are not looked up again
     for _, of_user in groupby(rows, key=lambda row: row.user_key):
         yield _answer(list(of_user), model, run, names)
 
 
-def popular(connection: Connection, *, n: int | None = None, run_id: int | None = None) -> Answer:
-    """The list for anyone the models do not know: the most rated films. Raises NoSuchRunError."""
+def popular(
+    connection: Connection, *, user: str | None = None, n: int | None = None, run_id: int | None = None
+) -> Answer:
+    """The most rated films, for anyone the models do not know; to a user's key, less what this user has rated.
+
+    Raises NoSuchRunError, UnknownUserError.
+    """
     run = _run(connection, run_id)
     i, m = _popular.c, _movies.c
     query = select(i.rank, m.movie_key, m.title, i.score).join_from(_popular, _movies, i.movie_id == m.movie_id)
-    rows = connection.execute(query.where(i.run_id == run.run_id).order_by(i.rank)).all()
+    user_id = name = None
+    if user is not None:
+        known = connection.execute(select(_users.c.user_id, _users.c.name).where(_users.c.user_key == user)).first()
+        if known is None:
+            raise UnknownUserError(f"no user has the key {user!r}")
+        user_id, name = known
+        query = query.where(~_rated(user_id, i.movie_id))
+    query = query.where(i.run_id == run.run_id, ~hidden(now_on(connection), i.movie_id, user_id)).order_by(i.rank)
+    rows = connection.execute(query if n is None else query.limit(n)).all()
     films = tuple(Film(row.rank, row.movie_key, row.title, row.score, None, None, "") for row in rows)
-    return Answer(None, None, "popular", run.run_id, run.published_at, run.scale, films if n is None else films[:n])
+    return Answer(user, name, "popular", run.run_id, run.published_at, run.scale, films)
 
 
 def models(connection: Connection, *, run_id: int | None = None) -> tuple[str, ...]:
@@ -217,15 +231,22 @@ def _run(connection: Connection, run_id: int | None) -> _Run:
     return _Run(*told)
 
 
-def _films(run_id: int, model: str) -> Select[Any]:
+def _films(connection: Connection, run_id: int, model: str) -> Select[Any]:
+    film = _lists.c.movie_id
     columns = (_lists.c.rank, _movies.c.movie_key, _movies.c.title, _lists.c.score, _lists.c.predicted_rating)
     return (
         select(_users.c.user_key, _users.c.name, *columns, _lists.c.reason)
         .join_from(_lists, _users, _users.c.user_id == _lists.c.user_id)
         .join(_movies, _movies.c.movie_id == _lists.c.movie_id)
         .where(_lists.c.run_id == run_id, _lists.c.model == model)
+        .where(~_rated(_lists.c.user_id, film), ~hidden(now_on(connection), film, _lists.c.user_id))
         .order_by(_lists.c.user_id, _lists.c.rank)
     )
+
+
+def _rated(user_id: Any, movie_id: Any) -> ColumnElement[bool]:
+    """Whether the user has rated the film by now: `ratings` may be newer than the run."""
+    return exists(select(_ratings.c.movie_id).where(_ratings.c.user_id == user_id, _ratings.c.movie_id == movie_id))
 
 
 class Names:

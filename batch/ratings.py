@@ -11,6 +11,7 @@ from scipy import sparse
 Ints: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
+Texts: TypeAlias = npt.NDArray[np.str_]
 Sparse: TypeAlias = Any  # scipy.sparse.csr_array, which carries no types
 
 SCORE_DECIMALS = 6

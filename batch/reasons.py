@@ -18,7 +18,11 @@ SHOWN_SHARES = 3
 """Of the blend's shares, the largest; the others stay in the data."""
 LEAST = 0.005
 """Below it a weight would be shown as 0.00."""
-FALLBACK = "Not among your most promising films: it fills up a list that would be short."
+FILLER = "Not among your most promising films: it fills up a list that would be short."
+FALLBACK = {
+    "few ratings": "Popular: you have rated too few films to say more.",
+    "nothing more to say": "Popular: of further films the model can say nothing to you.",
+}
 FLATTENED = "The network in this form has a weight of its own for every film, and cannot tell why."
 
 SILENT = {
@@ -130,7 +134,8 @@ _TOLD = {
     "neural": _own_genres,
     "flattened": lambda *_: FLATTENED,
     "blend": _shares,
-    "fallback": lambda *_: FALLBACK,
+    "filler": lambda *_: FILLER,
+    "fallback": lambda reason, *_: FALLBACK[reason["because"]],
     "silent": lambda reason, *_: SILENT[reason["cause"]],
 }
 """Kinds of reasons; docs/reasons.md has their fields."""

@@ -24,7 +24,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration: what the tables of a database must be at for this program to work on it."""
 
 LARGEST = 1e6
@@ -173,6 +173,18 @@ ratings = _table(
     rowid=False,
 )
 
+item_filters = _table(
+    "item_filters",
+    _id("filter_id"),
+    Column("movie_id", Id, ForeignKey("movies.movie_id"), nullable=False),
+    Column("user_id", Id, ForeignKey("users.user_id")),  # NULL: the film is kept from everyone
+    Column("starts_at", Moment, nullable=False),
+    Column("ends_at", Moment),  # the first moment at which it holds no more; NULL: none
+    Column("reason", Text),
+    CheckConstraint("ends_at >= starts_at", name="window"),
+    Index("ix_item_filters_movie_id", "movie_id"),
+)
+
 _RUNNING = text("status = 'running'")
 _NIGHTLY = text("status = 'published' AND triggered_by <> 'manual'")
 
@@ -199,6 +211,7 @@ runs = _table(
     Column("config_sha256", Text, nullable=False),
     Column("data_sha256", Text),
     Column("last_batch_id", Id),  # the newest batch whose ratings it saw
+    Column("last_filter_id", Id),  # the newest filter it honoured; NULL: it knew of none
     Column("known_until", Id),  # seconds since 1970 UTC: ratings from then on were left out; NULL: none were
     Column("versions", Json, nullable=False),
     Column("artifact", Text),  # where the trained weights lie
@@ -276,18 +289,32 @@ publication = _table(
     CheckConstraint("slot = 'current'", name="slot"),
 )
 
+NOW = {"sqlite": "strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')", "postgresql": "CURRENT_TIMESTAMP"}
+"""This moment by the database's clock, as `Moment` is stored; the same all through a statement."""
+
 VIEWS = {
     "current_recommendations": """
         SELECT u.user_key, u.name AS user_name, r.model, r.rank, m.movie_key, m.title, r.score, r.predicted_rating,
                r.reason, r.run_id, p.published_at
         FROM publication p
-        JOIN recommendations r ON r.run_id = p.run_id
-        JOIN users u ON u.user_id = r.user_id
-        JOIN movies m ON m.movie_id = r.movie_id""",
+        CROSS JOIN users u
+        JOIN recommendations r ON r.run_id = p.run_id AND r.user_id = u.user_id
+        JOIN movies m ON m.movie_id = r.movie_id
+        WHERE NOT EXISTS (
+            SELECT 1 FROM item_filters f
+            WHERE f.movie_id = r.movie_id AND (f.user_id IS NULL OR f.user_id = r.user_id)
+            AND f.starts_at <= {now} AND (f.ends_at IS NULL OR f.ends_at > {now}))""",
     "current_popular": """
         SELECT i.rank, m.movie_key, m.title, i.score, i.run_id, p.published_at
         FROM publication p
         JOIN popular_items i ON i.run_id = p.run_id
-        JOIN movies m ON m.movie_id = i.movie_id""",
+        JOIN movies m ON m.movie_id = i.movie_id
+        WHERE NOT EXISTS (
+            SELECT 1 FROM item_filters f
+            WHERE f.movie_id = i.movie_id AND f.user_id IS NULL
+            AND f.starts_at <= {now} AND (f.ends_at IS NULL OR f.ends_at > {now}))""",
 }
-"""What applications read: the published run only."""
+"""What applications read: the published run, less what a filter keeps back at this moment; `{now}` is from NOW.
+
+CROSS JOIN keeps SQLite to this order: it does not know that `publication` has one row, and would read every kept run.
+"""

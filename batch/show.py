@@ -15,6 +15,7 @@ if TYPE_CHECKING:  # who only wants to see a list must not wait for what makes o
 
     from batch.consult import Consultation
     from batch.diff import Diff
+    from batch.filters import Filter
     from batch.health import Finding
     from batch.ingest import Report
     from batch.metrics import Metrics
@@ -46,7 +47,7 @@ def answers(found: Sequence[Answer]) -> None:
         when = f", published {_minute(answer.published_at)} UTC" if answer.published_at else ", never published"
         title = f"{answer.model} for {who or 'everyone'}: run {answer.run_id}{when}"
         if not answer.films:
-            typer.echo(f"{title}\n  no films: the model has nothing to say to this user\n")
+            typer.echo(f"{title}\n  no films that this user has not rated\n")
             continue
         stars = answer.model != "popular"
         table = _table(["", "film", "stars", "score"] if stars else ["", "film", "ratings"], numbers=(0, 2, 3))
@@ -219,6 +220,16 @@ def finding_lines(findings: Iterable[Finding]) -> None:
     """One line for each thing that was looked at."""
     for finding in findings:
         typer.echo(f"{finding.level} {finding.name}: {finding.about}")
+
+
+def filter_table(filters: Sequence[Filter]) -> None:
+    """What is kept from whom, and until when."""
+    table = _table(["id", "film", "kept from", "from (UTC)", "until", "why"], numbers=(0,))
+    for each in filters:
+        until = _minute(each.ends_at) or "for good"
+        whom, why = each.user_key or "everyone", each.reason or ""
+        table.add_row(str(each.filter_id), each.title, whom, _minute(each.starts_at), until, why)
+    _show(table, None if filters else "no film is filtered")
 
 
 def coming_nights(nights: Nights, count: int) -> None:

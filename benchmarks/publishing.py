@@ -31,11 +31,13 @@ from batch.bulk import bulk_insert
 from batch.checks import ROWS
 from batch.database import Database, open_database, run_lock, upgrade
 from batch.ensemble import PUBLISHED
-from batch.ratings import Floats, Ints, Ratings, blocks
+from batch.ratings import Floats, Ints, Ratings, Texts, blocks
 from shapes import SHAPES, Shape
 
 SEED, N, BLOCK = 20261123, 5, 128
-COLUMNS = ["run_id", "user_id", "model", "rank", "movie_id", "score", "predicted_rating", "support"]
+COLUMNS = ["run_id", "user_id", "model", "rank", "movie_id", "score", "predicted_rating", "support", "reason"]
+REASON = '{"kind":"item_item","films":[[1193,4.5,0.213],[2355,5.0,0.142],[1287,4.0,0.051]],"others":0.118}'
+"""As long as a reason is on average."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Drawn:
     score: Floats
     rating: Floats
     support: Floats
+    reasons: Texts
 
 
 def main() -> None:
@@ -129,7 +132,7 @@ def drawn(n_users: int, n_items: int, random: np.random.Generator) -> Drawn:
     first = random.integers(0, n_items - N * 97, n_users)
     listed = first[:, None] + 97 * np.arange(N)
     score = np.sort(random.random((n_users, N)), axis=1)[:, ::-1]
-    return Drawn(listed, score, 5 * score, 100 * score)
+    return Drawn(listed, score, 5 * score, 100 * score, np.full(listed.shape, REASON))
 
 
 def write(database: Database, key: publish.RunKey, ratings: Ratings) -> dict[str, int]:
@@ -153,7 +156,7 @@ def drawn_rows(ratings: Ratings, run_id: int) -> list[tuple[Any, ...]]:
             for place, user in enumerate(users.tolist()):
                 columns = (told.listed[place] + 1, told.score[place], told.rating[place], told.support[place])
                 for rank, values in enumerate(zip(*(column.tolist() for column in columns), strict=True), 1):
-                    found.append((run_id, user + 1, name, rank, *values))
+                    found.append((run_id, user + 1, name, rank, *values, REASON))
     return found
 
 

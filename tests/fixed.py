@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from batch import cli, engines, nightly
+from batch.barred import Barred
 from batch.ensemble import PUBLISHED, Answer
 from batch.evaluate import Evaluation
 from batch.ratings import NO_PAIRS, Ints, Pairs, Ratings
@@ -21,6 +22,7 @@ class Fixed:
     """Stands in for every fitted model, on the same ratings: what it says is a remainder of two numbers."""
 
     ratings: Ratings
+    barred: Barred | None = None
 
     @property
     def places(self) -> Ints:
@@ -34,7 +36,7 @@ class Fixed:
         """The same n unseen films to each model's users, (b,), every time."""
         films = np.arange(self.ratings.n_items)
         said = (users[:, None] * 7 + films * 13) % 101 + films / 1000  # (b, n_items), no two alike
-        said[self.ratings.matrix[users].toarray() > 0] = -1.0
+        said[(self.barred or Barred.nothing(self.ratings)).taken(self.ratings, users).toarray() > 0] = -1.0
         listed = np.argsort(-said, axis=1)[:, :n]
         score = np.take_along_axis(said, listed, axis=1)
         answer = Answer(listed, score, np.full_like(score, 3.5), np.ones_like(score), np.empty(0))
@@ -63,7 +65,7 @@ def by_fixed_arithmetic(patch: pytest.MonkeyPatch) -> None:
     """From here on a night fits nothing: what it reads, writes, checks and publishes is as ever."""
     patch.setattr(nightly, "measure", figures)
     patch.setattr(nightly, "fit", lambda _name, ratings, _params, _seed: Fixed(ratings))
-    patch.setattr(nightly, "assemble", lambda ratings, *_: Fixed(ratings))
+    patch.setattr(nightly, "assemble", lambda ratings, *_, barred, **__: Fixed(ratings, barred))
     patch.setattr(engines, "opened", _one_by_one)
     patch.setattr(nightly, "block_size", lambda *_: 9)  # several transactions
 

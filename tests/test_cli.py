@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert
 
+from batch import schema
 from batch.config import Config
 from batch.database import open_database, run_lock
 
@@ -104,6 +106,17 @@ def test_an_unknown_user_gets_the_popular_list(demo: tuple[Path, str]) -> None:
     assert told.returncode == 0
     assert told.stdout.startswith("popular for everyone: run ")
     assert "no user has the key or name 'Nobody Here'" in told.stderr
+
+
+def test_a_user_without_a_list_gets_the_popular_one_once(demo: tuple[Path, str]) -> None:
+    """`top` for someone known of whom nothing is known shows what is popular once, in their name, and says why."""
+    with open_database(f"sqlite:///{demo[0] / 'recbatch.db'}").writer.begin() as connection:
+        connection.execute(insert(schema.users).values(user_id=9999, user_key="New Here"))
+    told = recbatch(demo[0], "top", "New Here")
+    assert told.returncode == 0
+    assert told.stdout.count("popular for New Here: run ") == 1
+    assert " for " not in told.stdout.replace("popular for New Here", "")
+    assert "New Here has no list of blend, item_item, neural, user_user; this is what is popular" in told.stderr
 
 
 @pytest.mark.parametrize(

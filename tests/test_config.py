@@ -133,6 +133,14 @@ def test_a_wrong_setting_is_one_clear_line(write: Callable[..., Path], text: str
     assert str(error.value).count("\n") == 0
 
 
+def test_the_url_of_queries_may_lie_in_a_file(write: Callable[..., Path]) -> None:
+    """RECBATCH_INGEST__QUERY_URL_FILE is read likewise, and where queries are asked changes no fingerprint."""
+    secret = write("secret", "postgresql://me:canary@db/shop\n")
+    found = load_config(None, {"RECBATCH_INGEST__QUERY_URL_FILE": str(secret)})
+    assert found.ingest.query_url == "postgresql://me:canary@db/shop"
+    assert found.sha256() == Config().sha256()
+
+
 def test_a_named_file_must_exist() -> None:
     """A settings file that was named and is not there is an error; the default one may be missing."""
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: no such file"):

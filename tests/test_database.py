@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import CheckConstraint, inspect, text
+from sqlalchemy import CheckConstraint, Connection, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from batch import schema
@@ -22,6 +22,7 @@ from batch.database import (
     DatabaseUrlError,
     LockedError,
     NotReadyError,
+    grant,
     migrations,
     open_database,
     prepare,
@@ -77,6 +78,50 @@ def test_ratings_outlive_the_loss_of_their_foreign_keys(url: str) -> None:
         kept = connection.execute(text("SELECT * FROM ratings ORDER BY user_id")).all()
         assert [tuple(row) for row in kept] == [(1, 2, 0.5, None, 1), (2, 1, 4.5, 1700000000, 1)]
         connection.execute(text("INSERT INTO ratings VALUES (3, 1, 4.5, NULL, 1)"))
+
+
+def test_filters_come_and_go_with_what_was_published(database: Database) -> None:
+    """Version 0003 goes down to 0002 and up again: lists stay as they are, and whoever may read the views still may."""
+    config = Config()
+    config.set_main_option("script_location", str(migrations()))
+    listed = text("SELECT user_key, model, rank, movie_key FROM current_recommendations")
+    with database.writer.begin() as connection:
+        insert(connection, "users", user_id=1, user_key="u1")
+        insert(connection, "movies", movie_id=1, movie_key="m1", title="t")
+        run = {
+            "logical_date": "2026-01-01",
+            "triggered_by": "manual",
+            "owner": "",
+            "started_at": "2026-01-01T00:00:00+00:00",
+        }
+        told = {"status": "published", "forced": 0, "top_n": 5, "seed": 1, "config_sha256": "", "versions": "{}"}
+        insert(connection, "runs", run_id=1, **run, **told)
+        insert(
+            connection, "recommendations", run_id=1, user_id=1, model="x", rank=1, movie_id=1, score=1.0, support=1.0
+        )
+        insert(connection, "publication", slot="current", run_id=1, published_at="2026-01-01T00:00:00+00:00")
+        insert(connection, "item_filters", filter_id=1, movie_id=1, starts_at="2026-01-01T00:00:00+00:00")
+        role = "reader_" + os.urandom(4).hex()
+        if database.file is None:
+            connection.execute(text(f"CREATE ROLE {role}"))
+    if database.file is None:
+        grant(database, role)
+    for direction, version in ((command.downgrade, "0002"), (command.upgrade, "head")):
+        with database.writer.begin() as connection:
+            config.attributes["connection"] = connection
+            direction(config, version)
+        with database.writer.connect() as connection:
+            if database.file is None:
+                connection.execute(text(f"SET ROLE {role}"))
+            assert [tuple(row) for row in connection.execute(listed)] == [("u1", "x", 1, "m1")]
+            assert inspect(connection).has_table("item_filters") == (version == "head")
+    require_tables(database)
+
+
+def insert(connection: Connection, table: str, **row: object) -> None:
+    """One row, as text and numbers."""
+    columns = ", ".join(row)
+    connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({', '.join(f':{name}' for name in row)})"), row)
 
 
 def test_the_newest_migration_is_the_one_that_is_asked_for() -> None:
@@ -247,8 +292,6 @@ def test_whoever_lost_the_lock_cannot_publish(postgres_url: str) -> None:
 @pytest.mark.promise("E2")
 def test_a_granted_role_reads_the_views_only(postgres_url: str) -> None:
     """A role that was granted reading sees both views, and neither the tables behind them nor any change."""
-    from batch.database import grant
-
     database = open_database(postgres_url)
     upgrade(database)
     role = "reader_" + os.urandom(4).hex()

@@ -244,7 +244,7 @@ def test_nothing_listens_beyond_this_machine(alone: engines.Engine) -> None:
 class Threads:
     """Stands in for fitted models: says how many threads they would take."""
 
-    def answers(self, *_: object) -> dict[str, Any]:
+    def explained(self, *_: object) -> dict[str, Any]:
         import numba
         from threadpoolctl import threadpool_info
 

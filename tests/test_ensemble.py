@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from batch import ensemble, evaluate
+from batch.barred import Barred
 from batch.blend import Held, Weights
-from batch.ensemble import Ensemble, assemble, learn_weights, unblended
+from batch.diversify import diversify
+from batch.ensemble import BY_SCORE, Ensemble, assemble, learn_weights, unblended
 from batch.evaluate import fit_all, held_against, hold_out, hold_out_mixed, judge
 from batch.metrics import Catalogue, Judged, gain, measure
 from batch.models import PERSONAL, REFERENCE, Scores
@@ -116,6 +119,60 @@ SMALL = tastes(0, 60, 80)
 def night() -> Night:
     """An evaluation of 60 users x 80 films."""
     return watched(SMALL)
+
+
+# What may not be listed
+
+
+def test_the_blend_may_be_diverse(night: Night) -> None:
+    """With diversity the blend keeps unlike films in order of score, no other list changes, and both are measured."""
+    scorer = replace(night.measured, diversity=0.7)
+    users, n_items = everyone(scorer.ratings), scorer.ratings.n_items
+    names = [*MODELS, "blend", BY_SCORE]
+    plain, found = (each.answers(names, users, 5) for each in (night.measured, scorer))
+    whole = night.measured.answers(["blend"], users, n_items)["blend"]
+    for name in (*MODELS, BY_SCORE):
+        assert found[name].listed.tobytes() == plain[name].listed.tobytes()
+    assert plain[BY_SCORE].listed.tobytes() == plain["blend"].listed.tobytes()
+    scores = found["blend"].score
+    for user in users.tolist():
+        films = [film for film in whole.listed[user].tolist() if film != NOBODY]
+        kept = diversify(np.array([films], dtype=np.int64).reshape(1, -1), whole.score[[user], : len(films)],
+                         scorer.ratings.genres, 0.7, 5)[0]  # fmt: skip
+        listed = [film for film in found["blend"].listed[user].tolist() if film != NOBODY]
+        assert listed == [films[place] for place in kept.tolist() if place != NOBODY]
+        known = scores[user, : len(listed)]
+        assert (np.diff(known) <= 0).all()
+        assert known.tolist() == [whole.score[user, films.index(film)] for film in listed]
+    assert found["blend"].listed.tobytes() != plain["blend"].listed.tobytes()
+    measured = evaluate.evaluate(
+        SMALL, QUICK, seed=0, n=5, relevant_from=4.0, block=16, users=99, diversity=0.7
+    ).metrics
+    assert measured["blend"]["diversity@5"] > measured[BY_SCORE]["diversity@5"]
+    assert measured["blend"]["rmse"] == measured[BY_SCORE]["rmse"]
+    assert BY_SCORE not in night.judged
+
+
+def test_every_model_passes_over_what_is_barred(night: Night) -> None:
+    """With films barred each model lists what it would have listed next, and says the same of all cells asked about."""
+    scorer, random = night.measured, np.random.default_rng(0)
+    users, n_items = everyone(scorer.ratings), scorer.ratings.n_items
+    own = sparse.csr_array((random.random(scorer.ratings.matrix.shape) < 0.1).astype(np.float64))
+    barred = Barred(np.sort(random.permutation(n_items)[:9]), own)
+    asked = Pairs(np.array([0, 5]), np.array([1, 2]))
+    names = [*MODELS, "blend"]
+    whole, left = (each.answers(names, users, n, asked) for each, n in
+                   ((scorer, n_items), (replace(scorer, barred=barred), 5)))  # fmt: skip
+    for name in names:
+        assert whole[name].said.tobytes() == left[name].said.tobytes()
+        for user in users.tolist():
+            out = {*barred.everyone.tolist(), *own[[user]].indices.tolist(), NOBODY}
+            kept = [film for film in whole[name].listed[user].tolist() if film not in out]
+            found = [film for film in left[name].listed[user].tolist() if film != NOBODY]
+            assert not out & set(found)
+            if name != "blend":  # whose candidates are others then
+                assert found == kept[:5]
+            assert len(found) == min(5, len(kept)) or name == "blend"
 
 
 # What the blend is learnt from

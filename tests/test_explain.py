@@ -390,13 +390,13 @@ def test_every_row_says_why(run: Run) -> None:
     """Each row has a reason of its model's kind; only the blend stands in, and only where it has no candidate left."""
     kinds = Counter((row.model, reason["kind"]) for row, reason in run.told())
     lists = 61 * 5
-    stands_in = kinds.pop(("blend", "fallback"))
+    stands_in = kinds.pop(("blend", "filler"))
     expected = {("user_user", "user_user"), ("item_item", "item_item"), ("neural", "neural"), ("blend", "blend")}
     assert kinds.keys() == expected
     assert kinds["blend", "blend"] + stands_in == lists
     assert 1 <= stands_in <= 5
     for row, reason in run.told():
-        assert (reason["kind"] == "fallback") == (row.model == "blend" and row.score < 0)
+        assert (reason["kind"] == "filler") == (row.model == "blend" and row.score < 0)
 
 
 def test_weights_add_up_in_every_row(run: Run) -> None:
@@ -411,7 +411,7 @@ def test_weights_add_up_in_every_row(run: Run) -> None:
             assert reason["shares"].keys() <= SHARES.keys()
             odds = reason["start"] + sum(reason["shares"].values())
             assert odds == pytest.approx(math.log(row.score / (1 - row.score)), abs=0.005 + 1e-4)
-        elif reason["kind"] != "fallback":
+        elif reason["kind"] != "filler":
             user, item = row_of[row.user_id], column_of[row.movie_id]
             departure = row.predicted_rating - (baseline.mu + baseline.user[user] + baseline.item[item])
             told = reason.get("weight", 0) + reason.get("others", 0)
@@ -549,7 +549,7 @@ def test_films_that_cannot_be_placed(run: Run) -> None:
     neural = opinions["neural"]
     assert neural.place is not None
     assert 1 <= neural.place <= neural.of == 66 - rated + 1
-    assert opinions["blend"].reason == {"kind": "fallback"}
+    assert opinions["blend"].reason == {"kind": "filler"}
 
 
 @pytest.mark.parametrize(

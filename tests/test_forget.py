@@ -52,6 +52,7 @@ def known(nights: Faults, database: Database, tmp_path: Path) -> Database:
     mine = [(CANARY, movie, rating, at) for _, movie, rating, at in random_rows(0)[:12]]
     bad = [(CANARY, "m1", "x", 1), ("u3", "m2", "y", 1)]
     fill(database, tmp_path / "more", [*mine, *bad])
+    assert command("filter", "add", "m30", "--user", CANARY, "--why", f"{CANARY} asked") == 0
     broken = tmp_path / "broken.csv"
     broken.write_text("user,movie,rating\n" + f"{CANARY},m1,x\n" * 20)
     assert command("ingest", str(broken)) == 1
@@ -65,11 +66,11 @@ def test_whoever_is_forgotten_is_nowhere(known: Database, tmp_path: Path, capsys
     """No table, no file of weights and no byte of SQLite's file holds a forgotten user; others lose nothing."""
     everyone = rows(known, "SELECT count(*) FROM ratings")[0][0]
     kept = rows(known, "SELECT run_id, count(*) FROM recommendations WHERE user_id = 1 GROUP BY run_id ORDER BY run_id")
-    assert set(canaries(known)) == {"users", "ingest_rejects"}
+    assert set(canaries(known)) == {"users", "ingest_rejects", "item_filters"}
     with leaving_what_is_deleted(known):
         assert command("forget", CANARY) == 0
     assert capsys.readouterr().out.splitlines()[-1] == (
-        f"{CANARY} is forgotten: 12 ratings, 40 rows of lists, 21 rejected rows, 2 files of weights"
+        f"{CANARY} is forgotten: 12 ratings, 40 rows of lists, 21 rejected rows, 2 files of weights, 1 filters"
     )
     assert canaries(known) == []
     assert rows(known, "SELECT count(*) FROM ratings")[0][0] == everyone - 12

@@ -21,7 +21,9 @@ NAN = np.nan
 FLATTENED = PRESETS["plain"].neural.model_copy(update={"architecture": "flattened"})
 RECTIFIED = PRESETS["tuned"].neural.model_copy(update={"activation": "relu"})
 CASES = {
-    **{f"{name}-{preset}": (name, getattr(knobs, name)) for name in PERSONAL for preset, knobs in PRESETS.items()},
+    **{
+        f"{name}-{preset}": (name, getattr(knobs, name, None)) for name in PERSONAL for preset, knobs in PRESETS.items()
+    },
     **{name: (name, None) for name in REFERENCE},
     "neural-flattened": ("neural", FLATTENED),
     "neural-relu": ("neural", RECTIFIED),
@@ -181,7 +183,7 @@ def two_tastes(n: int) -> tuple[Ratings, Floats]:
 def test_two_tastes_are_told_apart(name: str, preset: str, n: int) -> None:
     """Where users have one of two tastes, each is recommended the unseen film of their own before the other's."""
     ratings, withheld = two_tastes(n)
-    scores = fit(name, ratings, getattr(PRESETS[preset], name), 0).score(np.arange(2 * n))
+    scores = fit(name, ratings, getattr(PRESETS[preset], name, None), 0).score(np.arange(2 * n))
     listed = best_unseen(scores.relevance, ratings.matrix, tie_places(ratings.item_counts()), 2)
     liked_first = [[user, (user + n) % (2 * n)] for user in range(2 * n)]  # film k of the own taste, then of the other
     assert withheld[np.arange(2 * n)[:, None], liked_first].all()

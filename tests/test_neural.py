@@ -15,6 +15,7 @@ from batch.models.baseline import fit_baseline
 from batch.models.flattened import TooLargeError
 from batch.models.neural import NoDeviceError
 from batch.params import PRESETS, Neural
+from batch.rank import best_unseen, tie_places
 from batch.ratings import Ratings
 from reference import Floats, lines_of, random_stars, ratings_of
 
@@ -447,3 +448,21 @@ def test_the_limit_is_on_all_weights(limit: float, fits: bool) -> None:
             with pytest.raises(TooLargeError):
                 flattened.fit(small(), params, 0)
     assert bool(steps) == fits
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_film_nobody_rated_reaches_those_who_love_its_genre(preset: str) -> None:
+    """A new film of a loved genre comes with the unseen ones of that genre, before all others, in everyone's list."""
+    loves_first = np.arange(40) % 2 == 0  # (40,) users
+    is_first = np.arange(42) % 2 == 0  # (42,) films; the last two are new, one of either genre
+    stars = np.where(loves_first[:, None] == is_first, 5.0, 1.0)  # (40, 42)
+    stars[np.random.default_rng(0).random(stars.shape) < 0.1] = NAN
+    stars[:, 40:] = NAN
+    genres = np.stack([is_first, ~is_first], axis=1).astype(np.float64)  # (42, 2)
+    ratings = ratings_of(stars, genres=genres)
+    scores = neural.fit(ratings, PRESETS[preset].neural, 0).score(np.arange(40))
+    listed = best_unseen(scores.relevance, ratings.matrix, tie_places(ratings.item_counts()), 42)
+    for user, films in enumerate(listed.tolist()):
+        loved = np.flatnonzero(np.isnan(stars[user]) & (is_first == loves_first[user])).tolist()
+        assert loved[-1] in (40, 41)
+        assert sorted(films[: len(loved)]) == loved

@@ -20,8 +20,8 @@ from data import fill, random_rows, settings
 
 TODAY = date(2026, 11, 23)
 INTEGRITY = {
-    "rows_missing_or_extra", "broken_ranks", "scores_out_of_order", "already_rated", "unknown_films",
-    "unknown_users", "scores_not_finite",
+    "rows_missing_or_extra", "broken_ranks", "scores_out_of_order", "already_rated", "filtered_films",
+    "unknown_films", "unknown_users", "scores_not_finite",
 }  # fmt: skip
 SHARES = sorted(f"{what}_share_{name}" for what in ("users", "rows") for name in PUBLISHED)
 
@@ -163,8 +163,8 @@ def test_a_model_that_falls_silent_is_refused(
     silence = Scores(*[np.full((25, 40), np.nan)] * 3)
     monkeypatch.setattr(PerMovie, "score", lambda *_: silence)
     outcome = night(database, tmp_path)
-    assert (outcome.status, outcome.rows["neural"]) == ("rejected", 0)
-    about = ("users_share", "rows_share", "films_share", "rmse_of_bias", "rmse_of_published")
+    assert (outcome.status, outcome.rows["neural"]) == ("rejected", 125)  # all of which stand in
+    about = ("users_share", "rows_share", "films_share", "rmse_of_bias", "rmse_of_published", "churn")
     assert {check.name for check in outcome.failed_checks} == {f"{name}_neural" for name in about}
 
 
@@ -232,7 +232,7 @@ def test_as_of_knows_only_what_was_known(database: Database, tmp_path: Path) -> 
     known = [(f"u{u}", f"m{i}", 1 + (u + i) % 5, early) for u in range(6) for i in range(6) if (u + i) % 3]
     fill(database, tmp_path, [*known, ("u0", "m0", 5, late), ("u1", "m2", 5, late)])
     past = date(2001, 9, 10)
-    outcome = night(database, tmp_path, Order(past, as_of=past, publish=False))
+    outcome = night(database, tmp_path, Order(past, as_of=past, publish=False), RECBATCH_PUBLISH__LEAST_RATINGS="1")
     assert outcome.status == "ready"
     assert outcome.failed_checks == []
     assert rows(database, "SELECT n_ratings FROM runs") == [(len(known),)]

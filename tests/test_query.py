@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -100,6 +101,46 @@ def test_the_popular_list(published: Database) -> None:
         most = connection.execute(text(f"SELECT count(*) FROM ratings WHERE movie_id = ({counted} LIMIT 1)")).scalar()
     assert [tuple(row) for row in view] == [(film.rank, film.title, film.score) for film in answer.films]
     assert (answer.user_key, answer.model, answer.films[0].score) == (None, "popular", most)
+
+
+def test_a_known_user_without_ratings_gets_what_is_popular(published: Database) -> None:
+    """Whoever is known and has no list gets the popular one by any model's name, labelled, in their own name."""
+    with published.writer.begin() as connection:
+        connection.execute(text("INSERT INTO users (user_id, user_key, name) VALUES (999, 'newcomer', 'New')"))
+    with query.snapshot(url_of(published)) as connection:
+        everyone = query.popular(connection)
+        for model in query.models(connection):
+            answer = query.top(connection, "newcomer", model=model)
+            assert answer == replace(everyone, user_key="newcomer", user_name="New")
+        assert (answer.model, len(answer.films)) == ("popular", 5)
+        assert query.top(connection, "newcomer", model="blend", n=2).films == everyone.films[:2]
+        assert "newcomer" not in {found.user_key for found in query.lists(connection, model="blend")}
+
+
+def test_what_was_rated_since_is_left_out(published: Database) -> None:
+    """A film rated after the run is in no list of that user; the others keep their ranks, and nobody else loses it."""
+    with query.snapshot(url_of(published)) as connection:
+        before = query.top(connection, "u7", model="item_item")
+        others = query.top(connection, "u8", model="item_item")
+        everyone = query.popular(connection)
+    rated = "SELECT user_id, movie_id, 4, NULL, 1 FROM users, movies WHERE user_key = 'u7' AND movie_key = :film"
+    seen = {before.films[1].movie_key, everyone.films[0].movie_key}
+    with published.writer.begin() as connection:
+        connection.execute(text("INSERT INTO users (user_id, user_key) VALUES (999, 'newcomer')"))
+        statement = text(f"INSERT INTO ratings {rated} ON CONFLICT DO NOTHING")
+        connection.execute(statement, [{"film": film} for film in seen])
+        newly = rated.replace("user_key = 'u7'", "user_key = 'newcomer'")
+        connection.execute(text(f"INSERT INTO ratings {newly}"), {"film": everyone.films[0].movie_key})
+    with query.snapshot(url_of(published)) as connection:
+        after = query.top(connection, "u7", model="item_item")
+        left = [film for film in before.films if film.movie_key not in seen]
+        assert list(after.films) == left
+        assert 1 <= len(left) < 5
+        assert query.top(connection, "u7", model="item_item", n=1).films == tuple(left[:1])
+        assert after in list(query.lists(connection, model="item_item"))
+        assert query.top(connection, "u8", model="item_item") == others
+        assert query.top(connection, "newcomer", model="neural").films == everyone.films[1:]
+        assert query.popular(connection) == everyone
 
 
 def test_nothing_published_yet(database: Database) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 from batch import query, show
 from batch.models.grounds import LARGEST, Grounds, Opaque, OwnGenres, OwnRatings, People, Shares
 from batch.ratings import NOBODY, Ints
-from batch.reasons import FALLBACK, FLATTENED, films, genres, sentence
+from batch.reasons import FILLER, FLATTENED, films, genres, sentence
 
 TITLES = {1: "The Matrix", 2: "Blade Runner", 3: "Twilight", 4: "Heat"}
 GENRES = {1: "Drama", 2: "Crime", 3: "Comedy"}
@@ -66,7 +66,7 @@ SENTENCES: list[tuple[dict[str, Any] | None, str]] = [
     ),
     ({"kind": "blend", "start": -3.1, "shares": {}}, "As promising as the average of your candidates."),
     ({"kind": "flattened", "weight": 0.3}, FLATTENED),
-    ({"kind": "fallback"}, FALLBACK),
+    ({"kind": "filler"}, FILLER),
     ({"kind": "of tomorrow"}, ""),
     (None, ""),
 ]
@@ -84,7 +84,7 @@ def test_what_is_looked_up() -> None:
     assert (films(reason), genres(reason)) == ({1, 3, 4}, set())
     reason = {"kind": "neural", "genres": [[1, 0.21], [3, -0.05]], "others": 0.1}
     assert (films(reason), genres(reason)) == (set(), {1, 3})
-    assert films(None) | genres(None) | films({"kind": "fallback"}) == set()
+    assert films(None) | genres(None) | films({"kind": "filler"}) == set()
 
 
 HOSTILE = [
@@ -174,7 +174,7 @@ def test_genres_and_networks_are_stored() -> None:
 def test_shares_are_stored() -> None:
     """Where the odds start and what each share adds, without those that add nothing; or that it stands in."""
     rows = Shares(("taste", "neural"), -3.25, np.array([[0.5, 0], [0, 0]]), [False, True])
-    assert told(rows) == ['{"kind":"blend","start":-3.25,"shares":{"taste":0.5}}', '{"kind":"fallback"}']
+    assert told(rows) == ['{"kind":"blend","start":-3.25,"shares":{"taste":0.5}}', '{"kind":"filler"}']
 
 
 def test_rounded_weights_add_up() -> None:

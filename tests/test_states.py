@@ -83,7 +83,10 @@ class Nights(RuleBasedStateMachine):
 
     def _config(self) -> Config:
         return Config.model_validate(
-            {"artifacts": {"dir": self.home / "artifacts"}, "publish": {"keep_runs": KEPT, "top_n": LISTED}}
+            {
+                "artifacts": {"dir": self.home / "artifacts"},
+                "publish": {"keep_runs": KEPT, "top_n": LISTED, "least_ratings": 1},
+            }
         )
 
     def _order(self, *, manual: bool, publish: bool = True) -> nightly.Order:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from sqlalchemy import Connection
@@ -15,6 +16,7 @@ from batch.database import Database
 from batch.ingest.batches import File, Report, Settings, close_batch, merged_before, open_batch, record_refusal
 from batch.ingest.formats import FAMILIES, recognise
 from batch.ingest.merge import Batch, merge_movies, merge_ratings
+from batch.ingest.queries import Queries, ask
 from batch.ingest.regular import read_ratings
 from batch.ingest.rows import RatingRow, Reading, RefusedError, Reject
 from batch.ingest.sources import UTF8, Source, find, members, shown
@@ -23,7 +25,7 @@ from batch.telemetry import progress
 SOME = 1 << 18
 """Characters read between looks at the progress."""
 
-__all__ = ["Report", "Settings", "UnreadableError", "ingest", "read_pairs"]
+__all__ = ["Queries", "Report", "Settings", "UnreadableError", "ingest", "read_pairs"]
 
 
 @dataclass
@@ -50,14 +52,26 @@ def ingest(
     *,
     snapshot_at: int | None = None,
     dry_run: bool = False,
+    queries: Queries | None = None,
 ) -> list[Report]:
-    """Merge the files that the paths name, group by group; the caller holds the run lock.
+    """Merge the files that the paths name, and what queries give, group by group; the caller holds the run lock.
 
     A group (a wide pair; MovieLens files that lie together) is merged whole or not at all; a refused group leaves the
     others merged and its reason in `ingest_batches`, its rejected rows in `ingest_rejects`. `snapshot_at`, seconds
     since 1970 UTC, stands for the files' modification times.
     """
     reports, files = _survey(paths, settings, snapshot_at)
+    with TemporaryDirectory(prefix="recbatch-") as folder:
+        if queries is not None:
+            failed, answers = ask(database, queries, Path(folder), settings)
+            reports, files = [*reports, *failed], [*files, *answers]
+        return _merge_all(database, reports, files, settings, dry_run)
+
+
+def _merge_all(
+    database: Database, reports: list[Report], files: list[File], settings: Settings, dry_run: bool
+) -> list[Report]:
+    """Merge the files, and record what is refused; the reports of both, after those that are there already."""
     refused: list[tuple[Report, File | None]] = [(report, None) for report in reports if report.status == "refused"]
     lost = {(FAMILIES.get(name), folder): report.file for report, name, folder in _places(reports)}
     for (family, folder, _), group in groupby(sorted(files, key=_group), key=_group):

@@ -45,6 +45,8 @@ U_DATA = Format(
 )  # fmt: skip
 U_ITEM = Format("MovieLens u.item", "movielens-100k", "movies", movielens_100k.read_movies, legacy=True)
 LONG = Format("long CSV", "long", "ratings", long.read_ratings)
+QUERY = Format("rows of a query", "query", "ratings", long.read_ratings)
+QUERY_MOVIES = Format("films of a query", "query", "movies", long.read_movies)
 
 LINE_END = re.compile(r"\r\n|\r|\n")
 """What ends a line of a file; Python's splitlines knows signs besides that occur within titles."""

@@ -1,9 +1,10 @@
-"""A plain long CSV, one rating a row, with a column map -> rows."""
+"""A plain long CSV, one rating or one film a row, with a column map -> rows."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from batch.ingest.delimited import csv_rows, parsed
-from batch.ingest.rows import RatingRow, Reading, RefusedError, Reject, key
+from batch.ingest.movielens import listed_genres
+from batch.ingest.rows import MovieRow, RatingRow, Reading, RefusedError, Reject, key
 
 USUAL = {
     "user": ("user_key", "user_id", "userid", "user"),
@@ -12,6 +13,7 @@ USUAL = {
     "time": ("rated_at", "timestamp", "time", "date"),
 }
 """Names that are found without a column map, compared without case, first come first."""
+USUAL_OF_FILMS = {"movie": USUAL["movie"], "title": ("title", "name"), "genres": ("genres", "genre")}
 
 
 def recognise(header: list[str], columns: dict[str, str | None]) -> str | None:
@@ -25,10 +27,7 @@ def recognise(header: list[str], columns: dict[str, str | None]) -> str | None:
 def read_ratings(lines: Iterable[str], reading: Reading) -> Iterator[RatingRow | Reject]:
     """`ann,Heat,4.5,2026-11-23T02:30:00Z`, under a header"""
     rows = csv_rows(lines)
-    _, header = next(rows)
-    header = [name.strip() for name in header]
-    if len(set(header)) < len(header):
-        raise RefusedError("HEADER_DUPLICATE", "two columns have the same name; rename one", 1)
+    header = _header(rows)
     found = _places(header, reading.columns)
     user, movie, rating, time = (found[what] for what in ("user", "movie", "rating", "time"))
     if user is None or movie is None or rating is None:
@@ -46,11 +45,37 @@ def read_ratings(lines: Iterable[str], reading: Reading) -> Iterator[RatingRow |
     return parsed(rows, len(header), ",", parse)
 
 
-def _places(header: list[str], columns: dict[str, str | None]) -> dict[str, int | None]:
+def read_movies(lines: Iterable[str], reading: Reading) -> Iterator[MovieRow | Reject]:
+    """`heat,Heat (1995),Crime|Drama`, under a header"""
+    rows = csv_rows(lines)
+    header = _header(rows)
+    found = _places(header, {"movie": reading.columns.get("movie")}, USUAL_OF_FILMS)
+    movie, title, genres = (found[what] for what in ("movie", "title", "genres"))
+    if movie is None or title is None:
+        raise RefusedError("HEADER_MISSING", f"no column for movie or title among {', '.join(header)}; name them so", 1)
+
+    def parse(line: int, fields: list[str]) -> MovieRow:
+        named = () if genres is None else listed_genres(fields[genres])
+        return MovieRow(line, key(fields[movie], header[movie]), key(fields[title], header[title]), named)
+
+    return parsed(rows, len(header), ",", parse)
+
+
+def _header(rows: Iterator[tuple[int, list[str]]]) -> list[str]:
+    _, header = next(rows)
+    header = [name.strip() for name in header]
+    if len(set(header)) < len(header):
+        raise RefusedError("HEADER_DUPLICATE", "two columns have the same name; rename one", 1)
+    return header
+
+
+def _places(
+    header: list[str], columns: dict[str, str | None], names: Mapping[str, tuple[str, ...]] = USUAL
+) -> dict[str, int | None]:
     """Which column holds what: the one that the map names, else the first usual name."""
     folded = [name.casefold() for name in header]
     found: dict[str, int | None] = {}
-    for what, usual in USUAL.items():
+    for what, usual in names.items():
         named = columns.get(what)
         wanted, among = ((named,), header) if named else (usual, folded)
         found[what] = next((among.index(name) for name in wanted if name in among), None)

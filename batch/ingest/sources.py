@@ -31,11 +31,12 @@ class Source:
 
     path: Path
     member: str | None
+    known_as: str | None = None  # where the file is a passing one
 
     @property
     def name(self) -> str:
         """The file as people may find it again."""
-        return shown(self.path / self.member if self.member else self.path)
+        return self.known_as or shown(self.path / self.member if self.member else self.path)
 
     @property
     def folder(self) -> str:

@@ -12,7 +12,8 @@ from batch.models.grounds import Grounds, Untold
 from batch.ratings import Floats, Ints, Pairs, Ratings
 
 PERSONAL = ("user_user", "item_item", "neural")
-"""The models whose lists are published. A module of the same name has `fit(ratings, params, seed)`."""
+"""The models whose lists are published. A module of the same name has `fit(ratings, params, seed)`; params is None for
+one without knobs in `batch.params`. docs/your-own-model.md adds one."""
 
 REFERENCE = ("popular", "bias")
 """The baselines, fitted and measured beside them; a model that does not beat these is not worth its night."""

@@ -153,11 +153,11 @@ class Shares:
     stands_in: Sequence[bool]  # (p,) no candidate: it fills up a list that is short
 
     def stored(self, _ids: Ids) -> list[str]:
-        """{"kind": "blend", "start": odds, "shares": {name: odds, ...}}, or {"kind": "fallback"}"""
+        """{"kind": "blend", "start": odds, "shares": {name: odds, ...}}, or {"kind": "filler"}"""
         every = np.column_stack([np.full(len(self.shares), self.start), self.shares])
         added, _ = _rounded(every, every.sum(axis=1), ODDS)
         return [
-            _object(kind='"fallback"')
+            _object(kind='"filler"')
             if stands_in
             else _object(
                 kind='"blend"',

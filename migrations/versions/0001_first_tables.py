@@ -3,10 +3,25 @@
 import sqlalchemy as sa
 from alembic import op
 
-from batch.schema import VIEWS, Day, Id, Json, Moment, Real, Small
+from batch.schema import Day, Id, Json, Moment, Real, Small
 
 revision = "0001"
 down_revision = None
+
+VIEWS = {  # as they were
+    "current_recommendations": """
+        SELECT u.user_key, u.name AS user_name, r.model, r.rank, m.movie_key, m.title, r.score, r.predicted_rating,
+               r.reason, r.run_id, p.published_at
+        FROM publication p
+        JOIN recommendations r ON r.run_id = p.run_id
+        JOIN users u ON u.user_id = r.user_id
+        JOIN movies m ON m.movie_id = r.movie_id""",
+    "current_popular": """
+        SELECT i.rank, m.movie_key, m.title, i.score, i.run_id, p.published_at
+        FROM publication p
+        JOIN popular_items i ON i.run_id = p.run_id
+        JOIN movies m ON m.movie_id = i.movie_id""",
+}
 
 
 def upgrade() -> None:
