@@ -57,6 +57,7 @@ def most_shown(database: Database) -> str:
     return str(film)
 
 
+@pytest.mark.promise("D10")
 @pytest.mark.usefixtures("nights")
 def test_a_film_is_hidden_at_once_and_left_out_from_then_on(database: Database) -> None:
     """A filtered film is gone from views and answers at once, ranks stay, and the next night's lists are full again."""
@@ -76,6 +77,7 @@ def test_a_film_is_hidden_at_once_and_left_out_from_then_on(database: Database) 
     assert len(seen_by(database, film)["lists"]) > 2
 
 
+@pytest.mark.promise("D10")
 @pytest.mark.usefixtures("nights")
 def test_a_film_may_be_kept_from_one_user(database: Database) -> None:
     """A user's own filter changes nobody else's lists, nor what is popular for anyone."""
@@ -142,6 +144,7 @@ def test_an_older_run_knew_nothing_of_a_newer_filter(database: Database) -> None
     assert seen_by(database, film) == {"lists": set(), "popular": set()}
 
 
+@pytest.mark.promise("D10")
 @pytest.mark.usefixtures("nights")
 @pytest.mark.parametrize("whose", ["everyone", "one user", "settings", "popular"])
 def test_a_filtered_film_in_a_list_is_found_out(database: Database, tmp_path: Path, whose: str) -> None:
