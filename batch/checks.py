@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Connection, Text, cast, func
+from sqlalchemy import ColumnElement, Connection
 
 from batch import schema
 from batch.bulk import bulk_insert
@@ -29,9 +29,9 @@ class Check:
     about: str = ""  # what the value is made of, for people
 
 
-def said_by_model(reason: ColumnElement[str | None]) -> ColumnElement[bool]:
-    """Whether a row of a list is what its model says, by its reason; both databases write JSON with these spaces."""
-    return func.coalesce(cast(reason, Text), "").not_like(f'{{"kind": "{FALLBACK}"%')
+def said_by_model(support: ColumnElement[float]) -> ColumnElement[bool]:
+    """Whether a row of a list is what its model says: what stands in for it, and nothing else, has no support."""
+    return support > 0
 
 
 def none_of(name: str, count: int) -> Check:

@@ -43,7 +43,7 @@ class Side:
 
 @dataclass(frozen=True)
 class Shared:
-    """What became of one model's lists, over the users who have one in both runs."""
+    """What became of one model's lists, less what stands in, over the users who have one in both runs."""
 
     same: int  # users who have the same films in the same places
     overlap: float  # films in both / films of the longer list, the mean over users
@@ -74,7 +74,7 @@ def _side(connection: Connection, run_id: int, ranks: int) -> Side:
         metrics.setdefault(model, {})[metric] = value
     firsts = func.sum(case((_lists.c.rank == 1, 1), else_=0))  # as many as users, and cheaper to count
     counted = select(_lists.c.model, firsts, func.count(), func.count(distinct(_lists.c.movie_id)))
-    said = said_by_model(_lists.c.reason)  # a model that has fallen silent must not hide behind what stands in for it
+    said = said_by_model(_lists.c.support)  # a model that has fallen silent must not hide behind what stands in for it
     lists = counted.where(_lists.c.run_id == run_id, _lists.c.rank <= ranks, said)
     found = connection.execute(lists.group_by(_lists.c.model).order_by(_lists.c.model))
     volumes = {model: Volume(int(users), int(rows), int(films)) for model, users, rows, films in found}
@@ -97,6 +97,7 @@ def shared_lists(connection: Connection, run_id: int, other_id: int, ranks: int)
         .where(one.c.run_id == run_id, other.c.run_id == other_id)
         .where(other.c.user_id == one.c.user_id, other.c.model == one.c.model)
         .where(one.c.rank <= ranks, other.c.rank <= ranks)
+        .where(said_by_model(one.c.support), said_by_model(other.c.support))
         .group_by(one.c.user_id, one.c.model)
         .subquery()
         .c

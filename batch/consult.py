@@ -12,6 +12,7 @@ from batch.config import Config
 from batch.database import Database
 from batch.ensemble import assemble
 from batch.evaluate import fit_all, learn_nightly
+from batch.exclude import exclude
 from batch.explain import explain
 from batch.load import Loaded, load
 from batch.ratings import Ratings
@@ -27,7 +28,7 @@ class Opinion:
     score: float | None  # what its list is ordered by
     place: int | None  # among the user's unseen films, 1 = first
     of: int  # how many of those it places
-    reason: dict[str, Any]
+    reason: dict[str, Any] | None  # None for a model that tells none
     why: str
 
 
@@ -39,6 +40,8 @@ class Consultation:
     movie_key: str
     title: str
     rated: float | None  # stars the user gave it already: then places are as if they had not
+    filtered: bool  # kept from the user by a filter: likewise
+    few: bool  # the user has rated too little: what lists hold is popular films, whatever models say
     scale: tuple[float, float]
     opinions: tuple[Opinion, ...]
 
@@ -54,12 +57,13 @@ def consult(database: Database, config: Config, user: str, film: str) -> Consult
         movie_key, title = query.find_film(connection, film)
         loaded = load(connection, scale=config.ingest.scale)
         recorded = _recorded(connection, loaded, config)
+        barred, _ = exclude(connection, loaded, config.filters)
     ratings, by = loaded.ratings, nightly.measuring(loaded.ratings, config)
     weights = _learnt(ratings, config, by) if recorded is None else recorded.weights
     models = fit_all(ratings, config.models, by["seed"])
     row, column = loaded.user_keys.index(user_key), loaded.movie_keys.index(movie_key)
-    verdicts = explain(assemble(ratings, models, weights, by["seed"], by["block"]), row, column)
-    told = [json.loads(verdict.reason) for verdict in verdicts.values()]
+    verdicts = explain(assemble(ratings, models, weights, by["seed"], by["block"], barred), row, column)
+    told = [json.loads(verdict.reason) if verdict.reason else None for verdict in verdicts.values()]
     with database.reader.connect() as connection:
         sentences = query.Names(connection).sentences(told)
     opinions = tuple(
@@ -68,7 +72,16 @@ def consult(database: Database, config: Config, user: str, film: str) -> Consult
     )
     mine = ratings.matrix[[row]]
     rated = mine.data[mine.indices == column]
-    return Consultation(user_key, movie_key, title, float(rated[0]) if len(rated) else None, ratings.scale, opinions)
+    return Consultation(
+        user_key=user_key,
+        movie_key=movie_key,
+        title=title,
+        rated=float(rated[0]) if len(rated) else None,
+        filtered=column in barred.everyone or bool(barred.own[row, column]),
+        few=config.preset != "plain" and 0 < mine.nnz < config.publish.least_ratings,
+        scale=ratings.scale,
+        opinions=opinions,
+    )
 
 
 def _learnt(ratings: Ratings, config: Config, by: nightly.Measuring) -> Weights | None:

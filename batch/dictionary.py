@@ -55,6 +55,8 @@ _RUN = (
                unit="UTC", promise="the same in all rows of a view"),
 )  # fmt: skip
 
+_RANKS = "1, 2, 3, ...; one is missing where a film was hidden after the run"
+
 VIEWS: Mapping[str, tuple[ViewColumn, ...]] = {
     "current_recommendations": (
         ViewColumn("user_key", _users.user_key, "The user's id in the source.",
@@ -63,14 +65,16 @@ VIEWS: Mapping[str, tuple[ViewColumn, ...]] = {
         ViewColumn("model", _lists.model, "Which model made the list.",
                    promise="models may be added: always ask for one"),
         ViewColumn("rank", _lists.rank, "The film's place in the user's list of that model, the best first.",
-                   unit="1, 2, 3, ... without gaps", promise="unique with user_key and model"),
+                   unit=_RANKS, promise="unique with user_key and model"),
         *_FILM,
         ViewColumn("score", _lists.score, "What the list is ordered by, highest first.",
                    unit="the model's own", promise="comparable within one list only"),
         ViewColumn("predicted_rating", _lists.predicted_rating,
                    "How the user would rate the film; NULL where the model predicts none.",
                    unit="stars of the source's scale, unclipped"),
-        ViewColumn("reason", _lists.reason, "Why the film is there, for programs; NULL where nothing is told.",
+        ViewColumn("reason", _lists.reason,
+                   "Why the film is there, for programs; NULL where nothing is told. Kind `fallback`: a popular film "
+                   "stands in for what the model could not say.",
                    unit="a JSON object; text that holds one on SQLite", promise="keys may be added"),
         ViewColumn("run_id", _lists.run_id, "The run that made the list.",
                    promise="the same in all rows of a view; grows with each run, and falls with a rollback"),
@@ -78,7 +82,7 @@ VIEWS: Mapping[str, tuple[ViewColumn, ...]] = {
     ),
     "current_popular": (
         ViewColumn("rank", _popular.rank, "The film's place, the most rated first.",
-                   unit="1, 2, 3, ... without gaps", promise="unique"),
+                   unit=_RANKS, promise="unique"),
         *_FILM,
         ViewColumn("score", _popular.score, "How many have rated the film.", unit="ratings"),
         ViewColumn("run_id", _popular.run_id, "The run that made the list.",

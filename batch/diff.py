@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, exists, func, select
 
 from batch import RecbatchError, schema
+from batch.checks import said_by_model
 from batch.compare import Shared, Side, Volume, shared_lists, sides
 from batch.query import models
 
@@ -108,10 +109,11 @@ def _figure(side: Side, model: str, metric: str) -> float | None:
 def _moved(connection: Connection, run_id: int, other_id: int, ranks: int) -> Mapping[str, list[Moved]]:
     """By model, the films of a run's lists that those of the other run lack, for users who have both."""
     one, other = _lists.alias("one").c, _lists.alias("other").c
-    others = (other.run_id == other_id, other.user_id == one.user_id, other.model == one.model)
+    same_list = (other.run_id == other_id, other.user_id == one.user_id, other.model == one.model)
+    others = (*same_list, said_by_model(other.support))
     counted = (
         select(one.model, one.movie_id, func.count().label("lists"))
-        .where(one.run_id == run_id, one.rank <= ranks)
+        .where(one.run_id == run_id, one.rank <= ranks, said_by_model(one.support))
         .where(exists().where(*others, other.rank == 1))
         .where(~exists().where(*others, other.movie_id == one.movie_id, other.rank <= ranks))
         .group_by(one.model, one.movie_id)

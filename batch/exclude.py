@@ -7,23 +7,27 @@ from sqlalchemy import Connection, func, select
 from batch import schema
 from batch.barred import Barred
 from batch.config import FilterSettings
-from batch.filters import active, at_moment
+from batch.filters import active, at_moment, now_on
 from batch.load import Loaded
 from batch.telemetry import warn
 
 _filters, _genres, _links = schema.item_filters, schema.genres, schema.movie_genres
 
 
-def exclude(connection: Connection, loaded: Loaded, rules: FilterSettings, run_id: int) -> tuple[Barred, int]:
-    """What is barred as a run begins, and the number of the newest filter that is known by now.
+def exclude(
+    connection: Connection, loaded: Loaded, rules: FilterSettings, run_id: int | None = None
+) -> tuple[Barred, int]:
+    """What is barred as a run begins, or now where none is named, and the number of the newest filter known by now.
 
     A film or genre of the settings that nobody has heard of is warned of, not refused: a catalogue may bring it later.
     """
     f = _filters.c
     ratings = loaded.ratings
-    begun = connection.execute(select(schema.runs.c.started_at).where(schema.runs.c.run_id == run_id)).scalar_one()
+    r, moment = schema.runs.c, now_on(connection)
+    if run_id is not None:
+        moment = at_moment(connection.execute(select(r.started_at).where(r.run_id == run_id)).scalar_one())
     newest = connection.execute(select(func.coalesce(func.max(f.filter_id), 0))).scalar_one()
-    pairs = connection.execute(select(f.movie_id, f.user_id).where(active(at_moment(begun)))).all()
+    pairs = connection.execute(select(f.movie_id, f.user_id).where(active(moment))).all()
     column_of = {number: column for column, number in enumerate(ratings.movie_ids.tolist())}
     row_of = {number: row for row, number in enumerate(ratings.user_ids.tolist())}
     everyone = {column_of[movie_id] for movie_id, user_id in pairs if user_id is None}

@@ -4,7 +4,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, insert, literal, literal_column, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    exists,
+    func,
+    insert,
+    literal,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from batch import RecbatchError, schema
 from batch.database import next_id
@@ -51,7 +63,8 @@ def add(
         raise EmptyWindowError(f"a filter from {starts:%Y-%m-%d %H:%M} UTC cannot end at {ends_at:%Y-%m-%d %H:%M} UTC")
     if connection.dialect.name == "postgresql":  # where two may add at once: each must see the other's number
         connection.exec_driver_sql(f"LOCK TABLE {_filters.name} IN EXCLUSIVE MODE")
-    filter_id = next_id(connection, _filters.c.filter_id)
+    known = connection.execute(select(func.coalesce(func.max(schema.runs.c.last_filter_id), 0))).scalar_one()
+    filter_id = max(next_id(connection, _filters.c.filter_id), known + 1)  # one that a run knew may be forgotten
     movie_id = select(_movies.c.movie_id).where(_movies.c.movie_key == movie_key).scalar_subquery()
     user_id = select(_users.c.user_id).where(_users.c.user_key == user_key).scalar_subquery()
     row = {"filter_id": filter_id, "starts_at": starts, "ends_at": ends_at, "reason": reason}
@@ -78,7 +91,8 @@ def standing(connection: Connection) -> list[Filter]:
     columns = f.filter_id, m.movie_key, m.title, u.user_key, f.starts_at, f.ends_at, f.reason
     joined = select(*columns).join(_movies, m.movie_id == f.movie_id).outerjoin(_users, u.user_id == f.user_id)
     now = now_on(connection)
-    found = connection.execute(joined.where(or_(f.ends_at.is_(None), f.ends_at > now)).order_by(f.filter_id))
+    to_come = or_(f.ends_at.is_(None), and_(f.ends_at > now, f.ends_at > f.starts_at))  # or ended before it began
+    found = connection.execute(joined.where(to_come).order_by(f.filter_id))
     return [Filter(*row) for row in found]
 
 

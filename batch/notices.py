@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Thread
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from batch import __version__
 from batch.config import Config
@@ -93,6 +93,13 @@ def _post(failing: str, url: str, body: bytes, content_type: str) -> None:
         warn(failing, to=f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}", error=why[0])
 
 
+class _NoRedirect(HTTPRedirectHandler):
+    """What is sent elsewhere would go without its body, and with its password."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Take the answer as it is."""
+
+
 def _late() -> str:
     return f"no answer within {TIMEOUT:g} s"
 
@@ -106,7 +113,7 @@ def _delivered(url: str, body: bytes, content_type: str) -> list[str]:
         url = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     try:
         request = Request(url, data=body, headers=headers, method="POST")  # noqa: S310  http or https, by the settings
-        with urlopen(request, timeout=TIMEOUT):  # noqa: S310
+        with build_opener(_NoRedirect).open(request, timeout=TIMEOUT):
             return []
     except TimeoutError:
         return [_late()]

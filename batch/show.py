@@ -73,6 +73,10 @@ def consultation(told: Consultation) -> None:
     _show(table, f"{title} for {told.user_key}")
     if told.rated is not None:
         typer.echo(f"rated {told.rated:g} already, which the models know; it will not be recommended again")
+    if told.filtered:
+        typer.echo("kept from this user by a filter; it is not recommended ('recbatch filter list')")
+    if told.few:
+        typer.echo("this user has rated fewer films than publish.least_ratings: the lists hold popular ones instead")
 
 
 def side_by_side(lists: Sequence[Answer]) -> None:

@@ -165,10 +165,10 @@ def test_any_statement_of_other_commands_may_fail(
     """Whichever fails, it is done whole or not at all, the exit code does not say more, and once more is enough."""
     next_night(database)
     monkeypatch.setenv("RECBATCH_PUBLISH__KEEP_RUNS", "5")
-    tries = often(1, len(KINDS))
+    tries, times = often(1, len(KINDS)), count(1)
     for at in count(1):
         for kind in (KINDS * 2)[at % len(KINDS) :][:tries]:
-            asked = work(database, tmp_path, at * len(KINDS) + KINDS.index(kind))
+            asked = work(database, tmp_path, next(times))
             code, reached = faulted(nights, tmp_path, asked.arguments, at, kind)
             done = asked.done()
             assert done or code == FAILED, (at, kind)

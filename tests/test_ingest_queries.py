@@ -12,7 +12,9 @@ from batch.ingest.queries import ask
 from fixed import command
 from tables import by, films, ratings, rows
 
-RATINGS = "SELECT who AS user, what AS movie, stars AS rating, seen AS time FROM shop_ratings ORDER BY who, what"
+RATINGS = """
+    SELECT who AS user, what AS movie, stars AS rating, seen AS time FROM shop_ratings
+    WHERE what NOT LIKE '100%' ORDER BY who, what"""
 FILMS = "SELECT what AS movie, title, kinds AS genres FROM shop_films ORDER BY what"
 ROWS = [
     ("ann", "heat", 4.5, "2026-01-02 03:04:05.000+00:00"),

@@ -43,6 +43,8 @@ class Listener:
                     listener.freed.wait(20)
                     return
                 self.send_response(listener.answer)
+                if listener.answer == 302:
+                    self.send_header("Location", f"{listener.url}/elsewhere")
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
@@ -180,6 +182,8 @@ def test_a_delivery_that_fails_fails_no_job(
 
     webhook.answer = 500
     night()
+    webhook.answer = 302  # whoever followed it would send the password elsewhere, and the news nowhere
+    night()
     monkeypatch.setattr(notices, "TIMEOUT", 0.2)
     webhook.hangs = True
     night()
@@ -195,6 +199,7 @@ def test_a_delivery_that_fails_fails_no_job(
     night()
     found = [
         "it answered 500",
+        "it answered 302",
         "no answer within 0.2 s",
         "Connection refused",
         "InvalidURL",
@@ -206,7 +211,7 @@ def test_a_delivery_that_fails_fails_no_job(
         assert told.count("\n") == 1
     told = json.loads(warned[0])
     assert (told["event"], told["to"], told["error"]) == ("webhook not told", webhook.url, "it answered 500")
-    assert not any(SECRET in told for told in (warned[0], warned[1], warned[2], warned[4]))
+    assert not any(SECRET in told for told in (*warned[:4], warned[5]))
 
 
 def test_a_password_becomes_a_header(webhook: Listener, monkeypatch: pytest.MonkeyPatch) -> None:

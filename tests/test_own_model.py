@@ -48,3 +48,8 @@ def test_a_model_is_one_file_and_one_line(tmp_path: Path) -> None:
     assert rows(database, gates) == [(1,)]
     heard = "SELECT count(*) FROM run_metrics WHERE model = 'blend' AND metric = 'list_weight_genre_taste'"
     assert rows(database, heard) == [(1,)]
+    pair = rows(database, f"SELECT user_key, movie_key {own} LIMIT 1")[0]
+    asked = [sys.executable, "-m", "batch", "explain", *pair]
+    told = subprocess.run(asked, cwd=tmp_path, env=environ, check=False, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    assert "genre_taste" in told.stdout

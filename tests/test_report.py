@@ -238,7 +238,7 @@ ODD: list[tuple[Callable[[pytest.MonkeyPatch], int], tuple[str, ...]]] = [
     (_first, ("Published.", "No trend: no other run", "Nothing to compare with: no published run before this one")),
     (_purged, ("Purged. Its lists were deleted on", "Its lists were purged.", "Readers see run 4.", "0.200")),
     (_rejected, ("Rejected: a check refused it. Nothing was published. Readers see run 1.", "failed: 1.250",
-                 "3 of 38 checks failed: precision_of_popular_blend, ")),
+                 "3 of 39 checks failed: precision_of_popular_blend, ")),
     (_forced, ("Published. It is what readers see", "A person published it all the same.", "failed: 1.250")),
     (_after_a_refused_one, ("Against run 1, the published run before it", "The last 2 published runs")),
     (_failed, ("Failed. Nothing was published.", "It says: [Errno 28] No space left on &lt;device&gt;",

@@ -75,7 +75,7 @@ def _where(database: Database, url: str | None) -> Database:
 
 def _spool(connection: Connection, sql: str, file: Path) -> None:
     """The rows of a query as CSV, under the names of its columns."""
-    result = connection.execution_options(yield_per=ROWS).exec_driver_sql(sql)
+    result = connection.execution_options(yield_per=ROWS, no_parameters=True).exec_driver_sql(sql)
     if not result.returns_rows:
         raise RefusedError("NO_ROWS", "gives no rows; it must be a SELECT")
     with file.open("w", encoding="utf-8", newline="", errors="backslashreplace") as out:

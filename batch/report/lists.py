@@ -7,6 +7,7 @@ from itertools import groupby
 from sqlalchemy import Connection, case, func, select
 
 from batch import query, schema
+from batch.checks import said_by_model
 from batch.query import Film
 
 FEW = 10
@@ -23,7 +24,7 @@ _lists, _movies, _users, _ratings = schema.recommendations, schema.movies, schem
 
 @dataclass(frozen=True)
 class Lists:
-    """What one model's lists amount to."""
+    """What one model's lists amount to, less what stands in for what it could not say."""
 
     users: int  # who have one
     full: int  # whose list has all n films
@@ -54,11 +55,12 @@ class Sample:
 def lists(connection: Connection, run_id: int, top_n: int) -> dict[str, Lists]:
     """Counts by model: one pass over a run's rows for the users, one for the films."""
     firsts, lasts = (func.sum(case((_lists.c.rank == rank, 1), else_=0)) for rank in (1, top_n))
-    rows = select(_lists.c.model, firsts, lasts, func.count()).where(_lists.c.run_id == run_id)
+    said = _lists.c.run_id == run_id, said_by_model(_lists.c.support)
+    rows = select(_lists.c.model, firsts, lasts, func.count()).where(*said)
     users = {model: counts for model, *counts in connection.execute(rows.group_by(_lists.c.model))}
     by_film = (
         select(_lists.c.model, func.count().label("shown"))
-        .where(_lists.c.run_id == run_id)
+        .where(*said)
         .group_by(_lists.c.model, _lists.c.movie_id)
         .subquery()
     )
@@ -76,7 +78,7 @@ def most_listed(connection: Connection, run_id: int, model: str) -> tuple[Listed
     """The films that most users are told of; ties by title."""
     counted = (
         select(_lists.c.movie_id, func.count().label("shown"))
-        .where(_lists.c.run_id == run_id, _lists.c.model == model)
+        .where(_lists.c.run_id == run_id, _lists.c.model == model, said_by_model(_lists.c.support))
         .group_by(_lists.c.movie_id)
         .subquery()
     )
@@ -114,7 +116,8 @@ def _sample(
         .order_by(_ratings.c.rating.desc(), func.coalesce(_ratings.c.rated_at, 0).desc(), _movies.c.title)
         .limit(FAVOURITES)
     )
-    found = {model: query.top(connection, key, model=model, run_id=run_id, n=SHOWN_FILMS).films for model in models}
+    answers = (query.top(connection, key, model=model, run_id=run_id, n=SHOWN_FILMS) for model in models)
+    found = {model: told.films if told.model == model else () for model, told in zip(models, answers, strict=True)}
     films = sorted(film.movie_key for told in found.values() for film in told)
     agreed = {film: count for film, group in groupby(films) if (count := len(list(group))) > 1}
     who = f"User {key}" if name is None else name if name == key else f"{name} ({key})"
