@@ -67,7 +67,10 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 def commands() -> Iterator[str]:
     """Every command with its arguments and options, as the program has them."""
     yield "## Commands\n"
-    yield "`recbatch`, or `python -m batch`; options of `recbatch` itself stand before the command. Results go to stdout, the log to stderr.\n"
+    yield (
+        "`recbatch`, or `python -m batch`; options of `recbatch` itself stand before the command. Results go to stdout,\n"
+        "the log to stderr.\n"
+    )
     yield from command("recbatch", typer.main.get_command(cli.app))
 
 
