@@ -68,7 +68,7 @@ def commands() -> Iterator[str]:
     """Every command with its arguments and options, as the program has them."""
     yield "## Commands\n"
     yield (
-        "`recbatch`, or `python -m batch`; options of `recbatch` itself stand before the command. Results go to stdout,\n"
+        "`recbatch`, or `python -m batch`; its own options stand before the command. Results go to stdout,\n"
         "the log to stderr.\n"
     )
     yield from command("recbatch", typer.main.get_command(cli.app))
