@@ -81,6 +81,15 @@ def test_links_lead_somewhere() -> None:
             assert not part or re.search(rf"^#+ {heading}$", linked.read_text().lower(), re.M), (page.name, target)
 
 
+@pytest.mark.parametrize("page", ["README.md", "docs/comparison.md"])
+def test_figures_are_those_that_were_measured(page: str) -> None:
+    """Every figure that a page gives of this project and its peers stands in docs/quality.md."""
+    measured = set(re.findall(r"0\.\d{3}\b", (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")))
+    told = set(re.findall(r"0\.\d{3}\b", (ROOT / page).read_text(encoding="utf-8")))
+    assert len(told) > 5
+    assert told <= measured
+
+
 def test_the_reference_is_what_the_program_has() -> None:
     """The page of commands, settings and tables is what `make reference` makes of this version, nothing left unsaid."""
     made = runpy.run_path(str(ROOT / "docs" / "reference.py"))["page"]()
