@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test soak lint quality bench lock clean
+.PHONY: demo test soak lint quality bench reference lock clean
 .DELETE_ON_ERROR:
 
 demo: .venv/runtime
@@ -30,6 +30,10 @@ quality: .venv/bench
 bench: .venv/bench
 	$(BIN)/python benchmarks/scale.py --shapes 1m --no-peers --again
 	$(BIN)/python benchmarks/exact.py
+
+# Commands, settings and tables as the program has them, for docs/reference.md.
+reference: .venv/runtime
+	$(BIN)/python docs/reference.py
 
 # The image's packages by hash, in the versions of constraints.txt. Torch and what is only for its CUDA build are left
 # out: the image takes torch by version, from the index that its builder names.

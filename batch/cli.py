@@ -531,10 +531,11 @@ def add(
     _, data = _open()
     window = {"starts_at": _utc(starts_at), "ends_at": _utc(ends_at)}
     with database.small_write(data) as connection:
-        movie_key, _ = query.find_film(connection, film)
+        movie_key, title = query.find_film(connection, film)
         user_key = None if user is None else query.find_user(connection, user)
         filter_id = hide(connection, movie_key, user_key, **window, reason=why)
-    typer.echo(f"filter {filter_id} keeps {movie_key} from {user_key or 'everyone'}")
+    told = movie_key if title == movie_key else f"{title} ({movie_key})"
+    typer.echo(f"filter {filter_id} keeps {told} from {user_key or 'everyone'}")
 
 
 @filters.command(name="list")
