@@ -1,14 +1,15 @@
 """A user's key and a film's -> what every model says of the pair and why, fitted on the database as it stands."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, select
 
-from batch import nightly, query, schema
+from batch import filters, nightly, query, schema
 from batch.blend import Weights
-from batch.config import Config
+from batch.config import Config, FilterSettings
 from batch.database import Database
 from batch.ensemble import assemble
 from batch.evaluate import fit_all, learn_nightly
@@ -40,6 +41,7 @@ class Consultation:
     title: str
     rated: float | None  # stars the user gave it already: then places are as if they had not
     scale: tuple[float, float]
+    hidden_by: tuple[str, ...]  # filters and settings that keep the film from the user now
     opinions: tuple[Opinion, ...]
 
 
@@ -54,6 +56,7 @@ def consult(database: Database, config: Config, user: str, film: str) -> Consult
         movie_key, title = query.find_film(connection, film)
         loaded = load(connection, scale=config.ingest.scale)
         recorded = _recorded(connection, loaded, config)
+        hidden_by = tuple(_hiding(connection, config.filters, user_key, movie_key))
     ratings, by = loaded.ratings, nightly.measuring(loaded.ratings, config)
     weights = _learnt(ratings, config, by) if recorded is None else recorded.weights
     models = fit_all(ratings, config.models, by["seed"])
@@ -68,7 +71,23 @@ def consult(database: Database, config: Config, user: str, film: str) -> Consult
     )
     mine = ratings.matrix[[row]]
     rated = mine.data[mine.indices == column]
-    return Consultation(user_key, movie_key, title, float(rated[0]) if len(rated) else None, ratings.scale, opinions)
+    stars = float(rated[0]) if len(rated) else None
+    return Consultation(user_key, movie_key, title, stars, ratings.scale, hidden_by, opinions)
+
+
+def _hiding(connection: Connection, rules: FilterSettings, user_key: str, movie_key: str) -> Iterator[str]:
+    """What keeps a film from a user, by the names that it can be ended by."""
+    for each in filters.holding(connection, movie_key, user_key):
+        yield f"filter {each.filter_id}" + (f" ({each.reason})" if each.reason else "")
+    if movie_key in rules.films:
+        yield "the setting filters.films"
+    if rules.genres:
+        g, link, m = schema.genres.c, schema.movie_genres, schema.movies
+        named = select(g.name).join_from(schema.genres, link, link.c.genre_id == g.genre_id)
+        own = named.join(m, m.c.movie_id == link.c.movie_id).where(m.c.movie_key == movie_key, g.name.in_(rules.genres))
+        yield from (
+            f"the setting filters.genres, {name}" for name in connection.execute(own.order_by(g.name)).scalars()
+        )
 
 
 def _learnt(ratings: Ratings, config: Config, by: nightly.Measuring) -> Weights | None:
