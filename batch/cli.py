@@ -21,11 +21,12 @@ from sqlalchemy.exc import DBAPIError
 from batch import RecbatchError, __version__, complete, database, query, schema, suggest, usage
 from batch.config import Config, ConfigError, load_config
 from batch.database import Database, DatabaseUrlError, LockedError, NotReadyError, open_database
+from batch.filters import EmptyWindowError
 from batch.usage import WRONG_USE
 
 FAILED, REFUSED, UNHEALTHY, LOCKED = 1, 3, 5, 75
 WRONG = (
-    ConfigError, DatabaseUrlError, NotReadyError,
+    ConfigError, DatabaseUrlError, EmptyWindowError, NotReadyError,
     query.UnknownUserError, query.AmbiguousUserError, query.UnknownFilmError, query.AmbiguousFilmError,
 )  # fmt: skip
 """What whoever typed the command can mend there, or in the settings."""

@@ -1,7 +1,6 @@
 """A user's key and a film's -> what every model says of the pair and why, fitted on the database as it stands."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,7 +55,7 @@ def consult(database: Database, config: Config, user: str, film: str) -> Consult
         movie_key, title = query.find_film(connection, film)
         loaded = load(connection, scale=config.ingest.scale)
         recorded = _recorded(connection, loaded, config)
-        hidden_by = tuple(_hiding(connection, config.filters, user_key, movie_key))
+        hidden_by = hiding(connection, config.filters, user_key, movie_key)
     ratings, by = loaded.ratings, nightly.measuring(loaded.ratings, config)
     weights = _learnt(ratings, config, by) if recorded is None else recorded.weights
     models = fit_all(ratings, config.models, by["seed"])
@@ -75,19 +74,19 @@ def consult(database: Database, config: Config, user: str, film: str) -> Consult
     return Consultation(user_key, movie_key, title, stars, ratings.scale, hidden_by, opinions)
 
 
-def _hiding(connection: Connection, rules: FilterSettings, user_key: str, movie_key: str) -> Iterator[str]:
-    """What keeps a film from a user, by the names that it can be ended by."""
-    for each in filters.holding(connection, movie_key, user_key):
-        yield f"filter {each.filter_id}" + (f" ({each.reason})" if each.reason else "")
+def hiding(connection: Connection, rules: FilterSettings, user_key: str, movie_key: str) -> tuple[str, ...]:
+    """What keeps a film from a user now, by the names under which it can be ended."""
+    m, g, link = schema.movies, schema.genres, schema.movie_genres
+    found = [
+        f"filter {each.filter_id}" + (f" ({each.reason})" if each.reason else "")
+        for each in filters.holding(connection, movie_key, user_key)
+    ]
     if movie_key in rules.films:
-        yield "the setting filters.films"
-    if rules.genres:
-        g, link, m = schema.genres.c, schema.movie_genres, schema.movies
-        named = select(g.name).join_from(schema.genres, link, link.c.genre_id == g.genre_id)
-        own = named.join(m, m.c.movie_id == link.c.movie_id).where(m.c.movie_key == movie_key, g.name.in_(rules.genres))
-        yield from (
-            f"the setting filters.genres, {name}" for name in connection.execute(own.order_by(g.name)).scalars()
-        )
+        found.append("the setting filters.films")
+    of_film = select(g.c.name).join_from(g, link, link.c.genre_id == g.c.genre_id)
+    of_film = of_film.join(m, m.c.movie_id == link.c.movie_id).where(m.c.movie_key == movie_key)
+    barred = connection.execute(of_film.where(g.c.name.in_(rules.genres)).order_by(g.c.name)).scalars()
+    return (*found, *(f"the setting filters.genres, {name}" for name in barred))
 
 
 def _learnt(ratings: Ratings, config: Config, by: nightly.Measuring) -> Weights | None:

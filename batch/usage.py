@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+PROGRAM = "recbatch"
+"""Also where it is `python -m batch`: what the help tells can then be typed, and Tab asks under one name."""
 WRONG_USE, HUNG_UP = 2, 141
 """The second is what a shell reports of a program whose reader has left, as in `recbatch top 1 | head -1`."""
 
@@ -49,7 +51,7 @@ class Commands(typer.Typer):
 def call(commands: typer.Typer) -> int:
     """Do what the command line says; the exit code. Raises typer.TyperException where it says nothing that is known."""
     try:
-        return commands(standalone_mode=False) or 0
+        return commands(prog_name=PROGRAM, standalone_mode=False) or 0
     except typer.TyperException as error:
         if not error.format_message():  # no command at all: the help has been shown
             return WRONG_USE
