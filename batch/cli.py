@@ -697,6 +697,15 @@ def _stop(code: int, message: str) -> NoReturn:
     raise SystemExit(code)
 
 
+def _said(message: str) -> str:
+    """What a database says of itself, with the place and the remedy that SQLite leaves out."""
+    remedy = {
+        "unable to open database file": "SQLite must be able to write into its folder, to read as well",
+        "file is not a database": "mend database.url, or move the file away",
+    }.get(message)
+    return f"{message}: {_database(_config()).label}; {remedy}" if remedy else message
+
+
 def _terminated(number: int, _frame: FrameType | None) -> None:
     """A signal ends the program as an exception does: transactions roll back and the run is marked failed."""
     raise SystemExit(128 + number)
@@ -716,7 +725,7 @@ def _errors() -> Iterator[None]:
     except RecbatchError as error:
         _stop(FAILED, str(error))
     except DBAPIError as error:
-        _stop(FAILED, f"the database says: {str(error.orig).strip()}")
+        _stop(FAILED, f"the database says: {_said(str(error.orig).strip())}")
     except OSError as error:
         _stop(FAILED, f"{error.filename or 'output'}: {error.strerror or error}")
 

@@ -169,6 +169,12 @@ def test_the_demo_keeps_its_hands_off_other_files(tmp_path: Path) -> None:
         (["top", "Ann"], {"RECBATCH_DATABASE__URL": "postgresql://u:canary@h:abc/db"}, 2, "database.url is not a URL"),
         (["top", "Ann"], {"RECBATCH_DATABASE__URL": "postgresql://u:canary@ry@h/db"}, 2, "write an @ that belongs"),
         (["top", "Ann"], {"RECBATCH_DATABASE__URL": "sqlite+aiosqlite:///x.db"}, 2, "is not supported"),
+        (
+            ["runs"],
+            {"RECBATCH_DATABASE__URL": "sqlite:///taken"},
+            1,
+            "/taken; mend database.url, or move the file away",
+        ),
         (["ingest", "taken"], {"RECBATCH_DATABASE__URL": "sqlite:////dev/null/x.db"}, 1, "/dev/null"),
         (["run"], {"RECBATCH_PRESET": "plain"}, 2, "did you mean models.preset?"),
         (["run"], {"RECBATCH_PUBLISH__TOPN": "3"}, 2, "RECBATCH_PUBLISH__TOPN: unknown setting; did you mean top_n?"),

@@ -29,7 +29,7 @@ def build(source: Path, folder: Path) -> Path:
 def files(*folders: str) -> set[str]:
     """Paths of the checkout's own files below these folders."""
     every = (path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file())
-    return {str(path.relative_to(ROOT)) for path in every if path.suffix != ".pyc" and "cache" not in str(path)}
+    return {str(path.relative_to(ROOT)) for path in every if "__pycache__" not in path.parts}
 
 
 def content(wheel: Path) -> dict[str, bytes]:
