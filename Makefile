@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test soak lint quality bench reference lock clean
+.PHONY: demo test soak lint quality bench reference lock build clean
 .DELETE_ON_ERROR:
 
 demo: .venv/runtime
@@ -45,6 +45,10 @@ lock: .venv/test
 	$(INSTALL) uv
 	$(BIN)/$(LOCK) --extra postgres $(addprefix --no-emit-package ,torch $(CUDA)) --output-file locks/image.txt pyproject.toml
 	echo hatchling | $(BIN)/$(LOCK) --output-file locks/build.txt -
+
+# The wheel and the sdist of a release, in dist/, without a network; tests/test_package.py holds what must be in them.
+build: .venv/test
+	$(BIN)/python -m hatchling build --clean
 
 # A stamp file per set of packages: installing again happens only when the pins or the packaging change.
 .venv/python:
