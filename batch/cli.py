@@ -3,8 +3,10 @@
 import atexit
 import gc
 import json
+import os
 import signal
 import sys
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -30,6 +32,8 @@ WRONG = (
     query.UnknownUserError, query.AmbiguousUserError, query.UnknownFilmError, query.AmbiguousFilmError,
 )  # fmt: skip
 """What whoever typed the command can mend there, or in the settings."""
+LOOK_AGAIN = 1.0
+"""Seconds between looks at whether a signal that came is still on its way to end the program."""
 NEW_OBJECTS = 10_000
 """After how many of them Python looks for garbage; its own 700 suits programs that make less at their start."""
 
@@ -193,7 +197,9 @@ def run(
         _print(as_json, plan, lambda: plan_lines(plan))
         return
     outcome = nightly.run(data, settings, order)
-    _print(as_json, asdict(outcome), lambda: outcome_lines(outcome, _overridden(data)))
+    # Asked only where it matters: once the list is out, no fault may make the answer another.
+    overridden = _overridden(data) if outcome.status == "rejected" else []
+    _print(as_json, asdict(outcome), lambda: outcome_lines(outcome, overridden))
     if outcome.status == "rejected":
         raise typer.Exit(REFUSED)
 
@@ -707,9 +713,30 @@ def _said(message: str) -> str:
     return f"{message}: {_database(_config()).label}; {remedy}" if remedy else message
 
 
+class _Signalled(SystemExit):
+    """Raised where the program was when a signal came."""
+
+
 def _terminated(number: int, _frame: FrameType | None) -> None:
-    """A signal ends the program as an exception does: transactions roll back and the run is marked failed."""
-    raise SystemExit(128 + number)
+    """A signal ends the program as an exception does: transactions roll back and the run is marked abandoned.
+
+    Where foreign code calls Python, such as a compiler that asks for what it compiled before, what is raised is dropped;
+    an exception that is gone before the program is comes again.
+    """
+    raise _watched(number)
+
+
+def _watched(number: int) -> _Signalled:
+    end = _Signalled(128 + number)
+    alive = weakref.ref(end)
+
+    def look(_number: int, _frame: FrameType | None) -> None:
+        if alive() is None:
+            raise _watched(number)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, LOOK_AGAIN, LOOK_AGAIN)
+    return end
 
 
 @contextmanager
@@ -743,4 +770,10 @@ def main() -> None:
     gc.set_threshold(NEW_OBJECTS)
     atexit.register(gc.freeze)
     with _errors():
-        sys.exit(usage.call(app))
+        try:
+            code = usage.call(app)
+        except _Signalled as end:  # by now transactions are rolled back, locks gone and children ended
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(int(str(end.code)))  # Python would wait for threads at work, such as one that trains
+        sys.exit(code)

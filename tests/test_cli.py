@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from sqlalchemy import insert
@@ -271,3 +273,22 @@ def test_sample_data_is_told_by_ingest(tmp_path: Path) -> None:
     assert all(report["read"] == report["accepted"] for report in told)
     assert f"{told[1]['read']:,} ratings by 20 users" in written.stdout
     assert Config().database.url == "sqlite:///recbatch.db"
+
+
+def test_a_signal_is_not_lost_in_foreign_code(tmp_path: Path) -> None:
+    """A signal that comes while C code calls Python, where exceptions are dropped, ends the program too."""
+    program = """
+        import ctypes, os, signal, time
+        from batch import cli, usage
+
+        def work(_app):
+            ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGTERM))()
+            time.sleep(20)
+
+        usage.call = work
+        cli.main()"""
+    script = tmp_path / "script.py"
+    script.write_text(dedent(program))
+    began = time.monotonic()
+    assert subprocess.run([sys.executable, script], capture_output=True).returncode == 143
+    assert time.monotonic() - began < 15
