@@ -720,8 +720,8 @@ class _Signalled(SystemExit):
 def _terminated(number: int, _frame: FrameType | None) -> None:
     """A signal ends the program as an exception does: transactions roll back and the run is marked abandoned.
 
-    Where foreign code calls Python, such as a compiler that asks for what it compiled before, what is raised is dropped;
-    an exception that is gone before the program is comes again.
+    Where foreign code calls Python, such as a compiler that looks for what it compiled before, exceptions are dropped:
+    one that is gone while the program is not comes again.
     """
     raise _watched(number)
 
