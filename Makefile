@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test soak lint quality bench lock clean
+.PHONY: demo test soak lint quality bench reference lock build clean
 .DELETE_ON_ERROR:
 
 demo: .venv/runtime
@@ -31,6 +31,10 @@ bench: .venv/bench
 	$(BIN)/python benchmarks/scale.py --shapes 1m --no-peers --again
 	$(BIN)/python benchmarks/exact.py
 
+# Commands, settings and tables as the program has them, for docs/reference.md.
+reference: .venv/runtime
+	$(BIN)/python docs/reference.py
+
 # The image's packages by hash, in the versions of constraints.txt. Torch and what is only for its CUDA build are left
 # out: the image takes torch by version, from the index that its builder names.
 CUDA := cuda-bindings cuda-pathfinder cuda-toolkit triton $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc \
@@ -41,6 +45,10 @@ lock: .venv/test
 	$(INSTALL) uv
 	$(BIN)/$(LOCK) --extra postgres $(addprefix --no-emit-package ,torch $(CUDA)) --output-file locks/image.txt pyproject.toml
 	echo hatchling | $(BIN)/$(LOCK) --output-file locks/build.txt -
+
+# The wheel and the sdist of a release, in dist/, without a network; tests/test_package.py holds what must be in them.
+build: .venv/test
+	$(BIN)/python -m hatchling build --clean
 
 # A stamp file per set of packages: installing again happens only when the pins or the packaging change.
 .venv/python:

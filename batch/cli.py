@@ -3,14 +3,16 @@
 import atexit
 import gc
 import json
+import os
 import signal
 import sys
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, date, datetime, timedelta
 from io import TextIOWrapper
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, Literal, NoReturn
@@ -18,26 +20,37 @@ from typing import Annotated, Any, Literal, NoReturn
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from batch import RecbatchError, __version__, database, query, schema
+from batch import RecbatchError, __version__, complete, database, query, schema, suggest, usage
 from batch.config import Config, ConfigError, load_config
 from batch.database import Database, DatabaseUrlError, LockedError, NotReadyError, open_database
+from batch.filters import EmptyWindowError
+from batch.usage import WRONG_USE
 
-FAILED, WRONG_USE, REFUSED, UNHEALTHY, LOCKED = 1, 2, 3, 5, 75
+FAILED, REFUSED, UNHEALTHY, LOCKED = 1, 3, 5, 75
+WRONG = (
+    ConfigError, DatabaseUrlError, EmptyWindowError, NotReadyError,
+    query.UnknownUserError, query.AmbiguousUserError, query.UnknownFilmError, query.AmbiguousFilmError,
+)  # fmt: skip
+"""What whoever typed the command can mend there, or in the settings."""
+LOOK_AGAIN = 1.0
+"""Seconds between looks at whether a signal that came is still on its way to end the program."""
 NEW_OBJECTS = 10_000
 """After how many of them Python looks for garbage; its own 700 suits programs that make less at their start."""
 
-app = typer.Typer(
+app = usage.Commands(
     help="Film ratings in, each user's top films in a database table, every night.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-db = typer.Typer(help="The tables themselves.", no_args_is_help=True)
+db = usage.Commands(help="The tables themselves.")
 app.add_typer(db, name="db")
-filters = typer.Typer(help="Films that must not be shown.", no_args_is_help=True)
+filters = usage.Commands(help="Films that must not be shown.")
 app.add_typer(filters, name="filter")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+User = Annotated[str, typer.Argument(metavar="USER", help="A user's key, or a name that only one user has.")]
+Movie = Annotated[str, typer.Argument(metavar="MOVIE", help="A film's key, or a title that only one film has.")]
+A_RUN = "A run that 'recbatch runs' lists."
 _given: dict[str, Any] = {"config": None, "log_format": None}  # options before a command, for the command
 
 
@@ -89,6 +102,7 @@ def sample_data(
     users: Annotated[int, typer.Option(min=1, help="Users.")] = 600,
     films: Annotated[int, typer.Option(min=1, help="Films.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same files.")] = 20261123,
+    as_json: AsJson = False,
 ) -> None:
     """Write made-up ratings and genres in the wide format.
 
@@ -97,8 +111,12 @@ def sample_data(
     from batch.sample import write_sample
 
     written = write_sample(folder, seed=seed, n_users=users, n_items=films)
-    typer.echo(
-        f"{written.ratings}: {written.n_ratings:,} ratings by {users:,} users\n{written.genres}: {films:,} films"
+    _print(
+        as_json,
+        written._asdict() | {"users": users, "films": films},
+        lambda: typer.echo(
+            f"{written.ratings}: {written.n_ratings:,} ratings by {users:,} users\n{written.genres}: {films:,} films"
+        ),
     )
 
 
@@ -134,7 +152,9 @@ def run(
     as_of: Annotated[
         datetime | None,
         typer.Option(
-            formats=["%Y-%m-%d"], help="Use what was known by the end of that day; ends ready, not published."
+            formats=["%Y-%m-%d"],
+            metavar="DATE",
+            help="Use what was known by the end of that day; ends ready, not published.",
         ),
     ] = None,
     publish: Annotated[
@@ -177,14 +197,19 @@ def run(
         _print(as_json, plan, lambda: plan_lines(plan))
         return
     outcome = nightly.run(data, settings, order)
-    _print(as_json, asdict(outcome), lambda: outcome_lines(outcome))
+    # Asked only where it matters: once the list is out, no fault may make the answer another.
+    overridden = _overridden(data) if outcome.status == "rejected" else []
+    _print(as_json, asdict(outcome), lambda: outcome_lines(outcome, overridden))
     if outcome.status == "rejected":
         raise typer.Exit(REFUSED)
 
 
 @app.command()
 def schedule(
-    upcoming: Annotated[int | None, typer.Option("--next", min=1, help="Print the next N times and stop.")] = None,
+    upcoming: Annotated[
+        int | None, typer.Option("--next", min=1, metavar="N", help="Print the next N times and stop.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="With --next: print JSON instead of text.")] = False,
 ) -> None:
     """Stay up and run the job every night, by schedule.cron.
 
@@ -194,8 +219,11 @@ def schedule(
     from batch.show import coming_nights
 
     if upcoming is not None:
-        coming_nights(clock.Nights(_config().schedule), upcoming)
+        nights = list(islice(clock.Nights(_config().schedule).after(datetime.now(UTC)), upcoming))
+        _print(as_json, [asdict(night) for night in nights], lambda: coming_nights(nights))
         return
+    if as_json:
+        _stop(WRONG_USE, "--json goes with --next; a scheduler that stays up logs JSON by 'recbatch --log-format json'")
     settings, data = _open(create=True)
     given = [(f"--{name.replace('_', '-')}", str(value)) for name, value in _given.items() if value]
     clock.stay(data, settings.schedule, clock.command(*chain(*given)))
@@ -203,10 +231,18 @@ def schedule(
 
 @app.command()
 def top(
-    user: Annotated[str, typer.Argument(help="A user's key, or a name that only one user has.")],
-    model: Annotated[str | None, typer.Option(help="A model, such as blend. Default: all of them.")] = None,
-    n: Annotated[int | None, typer.Option("-n", min=1, help="At most this many films.")] = None,
-    run_id: Annotated[int | None, typer.Option("--run", help="A run other than the published one.")] = None,
+    user: User,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="A model, such as blend. Default: all of them.", autocompletion=complete.models
+        ),
+    ] = None,
+    n: Annotated[int | None, typer.Option("-n", min=1, metavar="N", help="At most this many films.")] = None,
+    run_id: Annotated[
+        int | None,
+        typer.Option("--run", metavar="RUN", help="A run other than the published one.", autocompletion=complete.runs),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a user's list; whoever has none, or is unknown, gets the popular one.
@@ -221,7 +257,7 @@ def top(
         if model is not None and model not in available:
             _stop(WRONG_USE, f"no lists of a model {model!r}; there are {', '.join(available) or 'none'}")
         try:
-            key = query.find_user(connection, user)
+            key = suggest.find_user(connection, user)
         except query.UnknownUserError as error:
             typer.echo(f"{error}; this is what is popular", err=True)
             found = [query.popular(connection, n=n, run_id=run_id)]
@@ -232,13 +268,16 @@ def top(
             if lacking:
                 typer.echo(f"{key} has no list of {', '.join(lacking)}; this is what is popular", err=True)
             found = [answer for place, answer in enumerate(each) if answer not in each[:place]]
+            if hidden := query.hidden_titles(connection, key, run_id=run_id):
+                told = f"a filter hides {', '.join(hidden)}; 'recbatch filter list' tells from whom and until when"
+                typer.echo(told, err=True)
     _print(as_json, [asdict(answer) for answer in found], lambda: answers(found))
 
 
 @app.command()
 def explain(
-    user: Annotated[str, typer.Argument(help="A user's key, or a name that only one user has.")],
-    movie: Annotated[str, typer.Argument(help="A film's key, or a title that only one film has.")],
+    user: User,
+    movie: Movie,
     as_json: AsJson = False,
 ) -> None:
     """Say why, and how much, each model would or would not recommend a film to a user.
@@ -252,12 +291,9 @@ def explain(
     from batch.show import consultation
 
     settings, data = _open()
-    try:
-        told = consult(data, settings, user, movie)
-    except (
-        query.UnknownUserError, query.AmbiguousUserError, query.UnknownFilmError, query.AmbiguousFilmError
-    ) as error:  # fmt: skip
-        _stop(WRONG_USE, str(error))
+    with data.reader.connect() as connection:
+        user_key, (movie_key, _) = suggest.find_user(connection, user), suggest.find_film(connection, movie)
+    told = consult(data, settings, user_key, movie_key)
     _print(as_json, asdict(told), lambda: consultation(told))
 
 
@@ -311,8 +347,12 @@ def runs(
 
 @app.command()
 def report(
-    run_id: Annotated[int | None, typer.Argument(metavar="[RUN]", help="Default: the published run.")] = None,
+    run_id: Annotated[
+        int | None,
+        typer.Argument(metavar="[RUN]", help="Default: the published run.", autocompletion=complete.runs),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Default: report-RUN.html.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write one HTML page about a run: figures, charts, checks, sample lists.
 
@@ -323,15 +363,25 @@ def report(
     _, data = _open()
     with data.reader.connect() as connection:
         written = write(connection, run_id, output)
-    typer.echo(str(written))
+    _print(as_json, {"file": written}, lambda: typer.echo(str(written)))
 
 
 @app.command()
 def diff(
-    before: Annotated[int, typer.Argument(metavar="A", help="A run that 'recbatch runs' lists.")],
-    after: Annotated[int, typer.Argument(metavar="B", help="The run it is compared with, the newer one as a rule.")],
+    before: Annotated[int, typer.Argument(metavar="A", help=A_RUN, autocompletion=complete.runs)],
+    after: Annotated[
+        int,
+        typer.Argument(
+            metavar="B", help="The run it is compared with, the newer one as a rule.", autocompletion=complete.runs
+        ),
+    ],
     model: Annotated[
-        str | None, typer.Option(help="blend, user_user, item_item or neural. Default: all of them.")
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="blend, user_user, item_item or neural. Default: all of them.",
+            autocompletion=complete.models,
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -390,7 +440,10 @@ def check(
 
 
 @app.command()
-def publish(run_id: Annotated[int, typer.Argument(metavar="RUN", help="A run that 'recbatch runs' lists.")]) -> None:
+def publish(
+    run_id: Annotated[int, typer.Argument(metavar="RUN", help=A_RUN, autocompletion=complete.runs)],
+    as_json: AsJson = False,
+) -> None:
     """Make a finished run current, older ones too, after auditing it again.
 
     Example: recbatch publish 12
@@ -398,11 +451,11 @@ def publish(run_id: Annotated[int, typer.Argument(metavar="RUN", help="A run tha
     from batch import nightly
 
     _, data = _open()
-    typer.echo(f"run {nightly.republish(data, lambda _: run_id)} is now current")
+    _now_current(as_json, nightly.republish(data, lambda _: run_id))
 
 
 @app.command()
-def rollback() -> None:
+def rollback(as_json: AsJson = False) -> None:
     """Make the run before the current one current again.
 
     Example: recbatch rollback
@@ -411,12 +464,13 @@ def rollback() -> None:
     from batch.publish import previous
 
     _, data = _open()
-    typer.echo(f"run {nightly.republish(data, previous)} is now current")
+    _now_current(as_json, nightly.republish(data, previous))
 
 
 @app.command()
 def purge(
     keep: Annotated[int | None, typer.Option(min=2, help="Runs whose lists stay. Default: publish.keep_runs.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Delete the lists of old runs; the current run and the one before stay.
 
@@ -427,7 +481,8 @@ def purge(
     settings, data = _open()
     with database.run_lock(data):
         gone = delete(data, keep or settings.publish.keep_runs)
-    typer.echo(f"purged {len(gone)} runs" + (f": {', '.join(map(str, gone))}" if gone else ""))
+    told = f"purged {len(gone)} runs" + (f": {', '.join(map(str, gone))}" if gone else "")
+    _print(as_json, {"purged": gone}, lambda: typer.echo(told))
 
 
 @app.command()
@@ -454,7 +509,7 @@ def contract(
 
 
 @app.command()
-def forget(user: Annotated[str, typer.Argument(help="A user's key, or a name that only one user has.")]) -> None:
+def forget(user: User, as_json: AsJson = False) -> None:
     """Remove a person everywhere: ratings, lists of all kept runs, rejected rows.
 
     Example: recbatch forget 42
@@ -464,16 +519,20 @@ def forget(user: Annotated[str, typer.Argument(help="A user's key, or a name tha
     _, data = _open()
     with database.run_lock(data):
         with data.reader.connect() as connection:
-            key = query.find_user(connection, user)
+            key = suggest.find_user(connection, user)
         gone = remove(data, key)
-    typer.echo(
+    told = (
         f"{key} is forgotten: {gone.ratings:,} ratings, {gone.rows:,} rows of lists, {gone.rejects:,} rejected rows, "
         f"{gone.files:,} files of weights, {gone.filters:,} filters"
     )
+    _print(as_json, {"user_key": key, **asdict(gone)}, lambda: typer.echo(told))
 
 
 @app.command()
-def backup(file: Annotated[Path, typer.Argument(help="The copy; it must not be there yet.")]) -> None:
+def backup(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy; it must not be there yet.")],
+    as_json: AsJson = False,
+) -> None:
     """Copy a SQLite database while jobs and readers are at work.
 
     Example: recbatch backup recbatch-backup.db
@@ -481,24 +540,30 @@ def backup(file: Annotated[Path, typer.Argument(help="The copy; it must not be t
     from batch.backup import backup as copy
 
     _, data = _open()
-    typer.echo(f"{file}: {copy(data, file) / 1e6:,.1f} MB")
+    size = copy(data, file)
+    _print(as_json, {"file": file, "bytes": size}, lambda: typer.echo(f"{file}: {size / 1e6:,.1f} MB"))
 
 
 @db.command()
-def upgrade() -> None:
+def upgrade(as_json: AsJson = False) -> None:
     """Make the tables, or bring them to this version.
 
     Example: recbatch db upgrade
     """
     data = _database(_config())
     database.upgrade(data)
-    typer.echo(f"{data.label} is at schema version {schema.HEAD}")
+    _print(
+        as_json,
+        {"database": data.label, "schema_version": schema.HEAD},
+        lambda: typer.echo(f"{data.label} is at schema version {schema.HEAD}"),
+    )
 
 
 @db.command()
 def grant(
     role: Annotated[str, typer.Argument(help="An existing Postgres role.")],
     job: Annotated[bool, typer.Option("--job", help="Let it do the job: all rows, no change of tables.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Let a Postgres role read the views, and nothing else.
 
@@ -507,12 +572,16 @@ def grant(
     _, data = _open()
     database.grant(data, role, job=job)
     may = f"{data.schema_name}.*, and write rows" if job else ", ".join(f"{data.schema_name}.{v}" for v in schema.VIEWS)
-    typer.echo(f"{role} may read {may}")
+    _print(
+        as_json,
+        {"role": role, "schema": data.schema_name, "may": "do the job" if job else "read the views"},
+        lambda: typer.echo(f"{role} may read {may}"),
+    )
 
 
 @filters.command()
 def add(
-    film: Annotated[str, typer.Argument(metavar="MOVIE", help="A film's key, or a title that only one film has.")],
+    film: Movie,
     user: Annotated[str | None, typer.Option(help="Only from this user. Default: from everyone.")] = None,
     starts_at: Annotated[
         datetime | None, typer.Option("--from", help="From this time on, in UTC. Default: now.")
@@ -521,6 +590,7 @@ def add(
         datetime | None, typer.Option("--until", help="Up to this time, in UTC. Default: for good.")
     ] = None,
     why: Annotated[str | None, typer.Option(help="A note for whoever asks later.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Hide a film at once, and keep it out of the lists of every run from now on.
 
@@ -531,10 +601,15 @@ def add(
     _, data = _open()
     window = {"starts_at": _utc(starts_at), "ends_at": _utc(ends_at)}
     with database.small_write(data) as connection:
-        movie_key, _ = query.find_film(connection, film)
-        user_key = None if user is None else query.find_user(connection, user)
+        movie_key, title = suggest.find_film(connection, film)
+        user_key = None if user is None else suggest.find_user(connection, user)
         filter_id = hide(connection, movie_key, user_key, **window, reason=why)
-    typer.echo(f"filter {filter_id} keeps {movie_key} from {user_key or 'everyone'}")
+    told = movie_key if title == movie_key else f"{title} ({movie_key})"
+    _print(
+        as_json,
+        {"filter_id": filter_id, "movie_key": movie_key, "user_key": user_key},
+        lambda: typer.echo(f"filter {filter_id} keeps {told} from {user_key or 'everyone'}"),
+    )
 
 
 @filters.command(name="list")
@@ -553,7 +628,10 @@ def list_filters(as_json: AsJson = False) -> None:
 
 
 @filters.command()
-def remove(filter_id: Annotated[int, typer.Argument(metavar="ID", help="As 'recbatch filter list' has it.")]) -> None:
+def remove(
+    filter_id: Annotated[int, typer.Argument(metavar="ID", help="As 'recbatch filter list' has it.")],
+    as_json: AsJson = False,
+) -> None:
     """End a filter: its film is shown again where it is in the published lists.
 
     Example: recbatch filter remove 3
@@ -563,7 +641,20 @@ def remove(filter_id: Annotated[int, typer.Argument(metavar="ID", help="As 'recb
     _, data = _open()
     with database.small_write(data) as connection:
         end(connection, filter_id)
-    typer.echo(f"filter {filter_id} has ended")
+    _print(as_json, {"filter_id": filter_id}, lambda: typer.echo(f"filter {filter_id} has ended"))
+
+
+def _overridden(data: Database) -> list[str]:
+    """The gates that the published run failed and a person published it over."""
+    from batch.publish import failed_gates
+
+    with data.reader.connect() as connection:
+        current = query.published(connection)
+        return failed_gates(connection, current.run_id) if current else []
+
+
+def _now_current(as_json: bool, run_id: int) -> None:
+    _print(as_json, {"run_id": run_id}, lambda: typer.echo(f"run {run_id} is now current"))
 
 
 def _utc(moment: datetime | None) -> datetime | None:
@@ -613,9 +704,39 @@ def _stop(code: int, message: str) -> NoReturn:
     raise SystemExit(code)
 
 
+def _said(message: str) -> str:
+    """What a database says of itself, with the place and the remedy that SQLite leaves out."""
+    remedy = {
+        "unable to open database file": "SQLite must be able to write into its folder, to read as well",
+        "file is not a database": "mend database.url, or move the file away",
+    }.get(message)
+    return f"{message}: {_database(_config()).label}; {remedy}" if remedy else message
+
+
+class _Signalled(SystemExit):
+    """Raised where the program was when a signal came."""
+
+
 def _terminated(number: int, _frame: FrameType | None) -> None:
-    """A signal ends the program as an exception does: transactions roll back and the run is marked failed."""
-    raise SystemExit(128 + number)
+    """A signal ends the program as an exception does: transactions roll back and the run is marked abandoned.
+
+    Where foreign code calls Python, such as a compiler that looks for what it compiled before, exceptions are dropped:
+    one that is gone while the program is not comes again.
+    """
+    raise _watched(number)
+
+
+def _watched(number: int) -> _Signalled:
+    end = _Signalled(128 + number)
+    alive = weakref.ref(end)
+
+    def look(_number: int, _frame: FrameType | None) -> None:
+        if alive() is None:
+            raise _watched(number)
+
+    signal.signal(signal.SIGALRM, look)
+    signal.setitimer(signal.ITIMER_REAL, LOOK_AGAIN, LOOK_AGAIN)
+    return end
 
 
 @contextmanager
@@ -623,14 +744,16 @@ def _errors() -> Iterator[None]:
     """What went wrong -> one line with the remedy, and the exit code that cron and its like act on."""
     try:
         yield
-    except (ConfigError, DatabaseUrlError, NotReadyError) as error:
+    except typer.TyperException as error:
+        _stop(WRONG_USE, usage.told(error))
+    except WRONG as error:
         _stop(WRONG_USE, str(error))
     except LockedError as error:
         _stop(LOCKED, str(error))
     except RecbatchError as error:
         _stop(FAILED, str(error))
     except DBAPIError as error:
-        _stop(FAILED, f"the database says: {str(error.orig).strip()}")
+        _stop(FAILED, f"the database says: {_said(str(error.orig).strip())}")
     except OSError as error:
         _stop(FAILED, f"{error.filename or 'output'}: {error.strerror or error}")
 
@@ -647,4 +770,10 @@ def main() -> None:
     gc.set_threshold(NEW_OBJECTS)
     atexit.register(gc.freeze)
     with _errors():
-        app()
+        try:
+            code = usage.call(app)
+        except _Signalled as end:  # by now transactions are rolled back, locks gone and children ended
+            for stream in (sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(int(str(end.code)))  # Python would wait for threads at work, such as one that trains
+        sys.exit(code)

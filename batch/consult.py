@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from batch import nightly, query, schema
+from batch import filters, nightly, query, schema
 from batch.blend import Weights
-from batch.config import Config
+from batch.config import Config, FilterSettings
 from batch.database import Database
 from batch.ensemble import assemble
 from batch.evaluate import fit_all, learn_nightly
@@ -40,9 +40,9 @@ class Consultation:
     movie_key: str
     title: str
     rated: float | None  # stars the user gave it already: then places are as if they had not
-    filtered: bool  # kept from the user by a filter: likewise
     few: bool  # the user has rated too little: what lists hold is popular films, whatever models say
     scale: tuple[float, float]
+    hidden_by: tuple[str, ...]  # filters and settings that keep the film from the user now: likewise
     opinions: tuple[Opinion, ...]
 
 
@@ -58,6 +58,7 @@ def consult(database: Database, config: Config, user: str, film: str) -> Consult
         loaded = load(connection, scale=config.ingest.scale)
         recorded = _recorded(connection, loaded, config)
         barred, _ = exclude(connection, loaded, config.filters)
+        hidden_by = hiding(connection, config.filters, user_key, movie_key)
     ratings, by = loaded.ratings, nightly.measuring(loaded.ratings, config)
     weights = _learnt(ratings, config, by) if recorded is None else recorded.weights
     models = fit_all(ratings, config.models, by["seed"])
@@ -77,11 +78,26 @@ def consult(database: Database, config: Config, user: str, film: str) -> Consult
         movie_key=movie_key,
         title=title,
         rated=float(rated[0]) if len(rated) else None,
-        filtered=column in barred.everyone or bool(barred.own[row, column]),
+        hidden_by=hidden_by,
         few=config.preset != "plain" and 0 < mine.nnz < config.publish.least_ratings,
         scale=ratings.scale,
         opinions=opinions,
     )
+
+
+def hiding(connection: Connection, rules: FilterSettings, user_key: str, movie_key: str) -> tuple[str, ...]:
+    """What keeps a film from a user now, by the names under which it can be ended."""
+    m, g, link = schema.movies, schema.genres, schema.movie_genres
+    found = [
+        f"filter {each.filter_id}" + (f" ({each.reason})" if each.reason else "")
+        for each in filters.holding(connection, movie_key, user_key)
+    ]
+    if movie_key in rules.films:
+        found.append("the setting filters.films")
+    of_film = select(g.c.name).join_from(g, link, link.c.genre_id == g.c.genre_id)
+    of_film = of_film.join(m, m.c.movie_id == link.c.movie_id).where(m.c.movie_key == movie_key)
+    barred = connection.execute(of_film.where(g.c.name.in_(rules.genres)).order_by(g.c.name)).scalars()
+    return (*found, *(f"the setting filters.genres, {name}" for name in barred))
 
 
 def _learnt(ratings: Ratings, config: Config, by: nightly.Measuring) -> Weights | None:

@@ -149,8 +149,18 @@ def require_tables(database: Database) -> None:
     if found is None:
         raise NotReadyError(f"{database.label} has no tables of recbatch yet; run 'recbatch db upgrade'")
     if found != schema.HEAD:
+        _refuse_newer(database, found)
         versions = f"schema version {found}, this program needs {schema.HEAD}"
         raise NotReadyError(f"{database.label} is at {versions}; run 'recbatch db upgrade'")
+
+
+def _refuse_newer(database: Database, found: str | None) -> None:
+    """Versions are numbers of four digits: a later one was made by a later program, which alone knows the way back."""
+    if found is not None and found > schema.HEAD:
+        raise NotReadyError(
+            f"{database.label} is at schema version {found}, of a newer recbatch than this one, which knows "
+            f"{schema.HEAD}; install that version, or name another database"
+        )
 
 
 def revision(connection: Connection) -> str | None:
@@ -186,6 +196,8 @@ def upgrade(database: Database) -> None:
     with run_lock(database):
         if database.file is None:
             _make_schema(database)
+        with database.reader.connect() as connection:
+            _refuse_newer(database, revision(connection))
         config = Config()
         config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
         with database.writer.begin() as connection:

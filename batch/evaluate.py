@@ -179,13 +179,15 @@ def fit_all(ratings: Ratings, params: Models, seed: int) -> dict[str, Model]:
     def one(name: str) -> Model:
         return fit(name, ratings, getattr(params, name, None), seed)
 
-    names = (*PERSONAL, *REFERENCE)
-    with ThreadPoolExecutor(1) as beside:
+    names, beside = (*PERSONAL, *REFERENCE), ThreadPoolExecutor(1)
+    try:
         network = beside.submit(one, "neural")
         if ratings.n_ratings > MANY:
             network.result()
         found = {name: one(name) for name in names if name != "neural"}
         found["neural"] = network.result()  # what it raises is raised here
+    finally:
+        beside.shutdown(wait=False)  # a run that is told to end does not wait for a network to be trained
     return {name: found[name] for name in names}
 
 

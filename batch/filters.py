@@ -87,13 +87,22 @@ def end(connection: Connection, filter_id: int) -> None:
 
 def standing(connection: Connection) -> list[Filter]:
     """The filters that have not ended, in order of number."""
+    f, now = _filters.c, now_on(connection)
+    to_come = or_(f.ends_at.is_(None), and_(f.ends_at > now, f.ends_at > f.starts_at))  # or ended before it began
+    return _read(connection, to_come)
+
+
+def holding(connection: Connection, movie_key: str, user_key: str) -> list[Filter]:
+    """The filters that keep a film from a user now."""
+    whom = or_(_filters.c.user_id.is_(None), _users.c.user_key == user_key)
+    return _read(connection, and_(_movies.c.movie_key == movie_key, whom, active(now_on(connection))))
+
+
+def _read(connection: Connection, which: ColumnElement[bool]) -> list[Filter]:
     f, m, u = _filters.c, _movies.c, _users.c
     columns = f.filter_id, m.movie_key, m.title, u.user_key, f.starts_at, f.ends_at, f.reason
     joined = select(*columns).join(_movies, m.movie_id == f.movie_id).outerjoin(_users, u.user_id == f.user_id)
-    now = now_on(connection)
-    to_come = or_(f.ends_at.is_(None), and_(f.ends_at > now, f.ends_at > f.starts_at))  # or ended before it began
-    found = connection.execute(joined.where(to_come).order_by(f.filter_id))
-    return [Filter(*row) for row in found]
+    return [Filter(*row) for row in connection.execute(joined.where(which).order_by(f.filter_id))]
 
 
 def active(at: Any) -> ColumnElement[bool]:

@@ -200,6 +200,20 @@ def models(connection: Connection, *, run_id: int | None = None) -> tuple[str, .
     return tuple(sorted(rows.scalars()))
 
 
+def hidden_titles(connection: Connection, user: str, *, run_id: int | None = None) -> tuple[str, ...]:
+    """Films of a user's lists, of any model, that a filter hides by now, by title. Raises NoSuchRunError."""
+    run, u, m = _run(connection, run_id), _users.c, _movies.c
+    listed = (
+        select(m.title)
+        .distinct()
+        .join_from(_lists, _users, u.user_id == _lists.c.user_id)
+        .join(_movies, m.movie_id == _lists.c.movie_id)
+        .where(_lists.c.run_id == run.run_id, u.user_key == user)
+        .where(hidden(now_on(connection), _lists.c.movie_id, _lists.c.user_id))
+    )
+    return tuple(connection.execute(listed.order_by(m.title)).scalars())
+
+
 class _Run(NamedTuple):
     """The run that an answer is about."""
 

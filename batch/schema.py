@@ -129,21 +129,21 @@ movie_genres = _table(
 ingest_batches = _table(
     "ingest_batches",
     _id("batch_id"),
-    Column("file", Text, nullable=False),
+    Column("file", Text, nullable=False),  # its path, and behind it the place within an archive
     Column("format", Text),  # NULL where it could not be told
     Column("sha256", Text),  # of the content, unpacked; NULL where it could not be read
     Column("settings_sha256", Text, nullable=False),  # of the settings it was read by
-    Column("snapshot_at", Id, nullable=False),  # seconds since 1970 UTC
-    Column("ingested_at", Moment, nullable=False),
-    Column("status", Text, nullable=False),
-    Column("rows_read", Id, nullable=False),
-    Column("rows_accepted", Id, nullable=False),
-    Column("rows_rejected", Id, nullable=False),
-    Column("rows_duplicate", Id, nullable=False),
+    Column("snapshot_at", Id, nullable=False),  # how old its ratings without a time are, seconds since 1970 UTC
+    Column("ingested_at", Moment, nullable=False),  # UTC
+    Column("status", Text, nullable=False),  # refused: nothing of it was taken
+    Column("rows_read", Id, nullable=False),  # of a wide matrix: cells that are not 0
+    Column("rows_accepted", Id, nullable=False),  # taken
+    Column("rows_rejected", Id, nullable=False),  # kept in ingest_rejects
+    Column("rows_duplicate", Id, nullable=False),  # said already, in the file or before it
     Column("all_timed", Small, nullable=False),  # 1: each rating has its own time, so that the file's age says nothing
     Column("scale_min", Real),  # stars; NULL for a file without ratings
-    Column("scale_max", Real),
-    Column("error", Text),
+    Column("scale_max", Real),  # likewise
+    Column("error", Text),  # why it was refused
     CheckConstraint("status IN ('merged', 'refused')", name="status"),
     CheckConstraint("rows_read = rows_accepted + rows_rejected + rows_duplicate", name="every_row_accounted_for"),
 )
@@ -152,12 +152,12 @@ ingest_rejects = _table(
     "ingest_rejects",
     Column("batch_id", Id, ForeignKey("ingest_batches.batch_id"), primary_key=True),
     Column("reject_no", Id, primary_key=True),
-    Column("file", Text, nullable=False),
+    Column("file", Text, nullable=False),  # its path
     Column("line", Id, nullable=False),  # as an editor counts them, from 1
-    Column("field", Text),
-    Column("code", Text, nullable=False),
-    Column("message", Text, nullable=False),
-    Column("text", Text, nullable=False),
+    Column("field", Text),  # the column that is at fault, if it is one
+    Column("code", Text, nullable=False),  # the kind of fault, one word
+    Column("message", Text, nullable=False),  # the fault in plain words
+    Column("text", Text, nullable=False),  # the row as it stood
     rowid=False,
 )
 
@@ -166,9 +166,9 @@ ratings = _table(
     "ratings",
     Column("user_id", Id, primary_key=True, autoincrement=False),
     Column("movie_id", Id, primary_key=True, autoincrement=False),
-    Column("rating", Real, nullable=False),
+    Column("rating", Real, nullable=False),  # stars
     Column("rated_at", Id),  # seconds since 1970 UTC; NULL where the file had no times
-    Column("batch_id", Id, nullable=False),
+    Column("batch_id", Id, nullable=False),  # the batch it came with
     CheckConstraint("rating BETWEEN -1e6 AND 1e6", name="rating"),
     rowid=False,
 )
@@ -178,9 +178,9 @@ item_filters = _table(
     _id("filter_id"),
     Column("movie_id", Id, ForeignKey("movies.movie_id"), nullable=False),
     Column("user_id", Id, ForeignKey("users.user_id")),  # NULL: the film is kept from everyone
-    Column("starts_at", Moment, nullable=False),
+    Column("starts_at", Moment, nullable=False),  # UTC
     Column("ends_at", Moment),  # the first moment at which it holds no more; NULL: none
-    Column("reason", Text),
+    Column("reason", Text),  # a note for people
     CheckConstraint("ends_at >= starts_at", name="window"),
     Index("ix_item_filters_movie_id", "movie_id"),
 )
@@ -191,32 +191,32 @@ _NIGHTLY = text("status = 'published' AND triggered_by <> 'manual'")
 runs = _table(
     "runs",
     _id("run_id"),
-    Column("logical_date", Day, nullable=False),
-    Column("triggered_by", Text, nullable=False),
-    Column("status", Text, nullable=False),
+    Column("logical_date", Day, nullable=False),  # the night it answers
+    Column("triggered_by", Text, nullable=False),  # who asked for it
+    Column("status", Text, nullable=False),  # ready: not published; rejected: by a check; abandoned: ended from outside
     Column("owner", Text, nullable=False),  # who may publish it: a token of the process that opened it
-    Column("started_at", Moment, nullable=False),
-    Column("finished_at", Moment),
-    Column("published_at", Moment),
-    Column("purged_at", Moment),
+    Column("started_at", Moment, nullable=False),  # UTC
+    Column("finished_at", Moment),  # UTC
+    Column("published_at", Moment),  # UTC; when it was published last
+    Column("purged_at", Moment),  # when its lists were deleted
     Column("forced", Small, nullable=False),  # 1 where a person overrode a gate
-    Column("n_users", Id),
-    Column("n_movies", Id),
-    Column("n_ratings", Id),
+    Column("n_users", Id),  # what it knew
+    Column("n_movies", Id),  # likewise
+    Column("n_ratings", Id),  # likewise
     Column("top_n", Id, nullable=False),  # films in a list, at most
-    Column("rows_written", Id),
+    Column("rows_written", Id),  # of all models
     Column("rating_min", Real),  # the scale the ratings are on, stars
-    Column("rating_max", Real),
-    Column("seed", Id, nullable=False),
-    Column("config_sha256", Text, nullable=False),
-    Column("data_sha256", Text),
+    Column("rating_max", Real),  # likewise
+    Column("seed", Id, nullable=False),  # where all its randomness starts
+    Column("config_sha256", Text, nullable=False),  # of every setting that rows may depend on
+    Column("data_sha256", Text),  # of the ratings and genres it learnt from
     Column("last_batch_id", Id),  # the newest batch whose ratings it saw
     Column("last_filter_id", Id),  # the newest filter it honoured; NULL: it knew of none
     Column("known_until", Id),  # seconds since 1970 UTC: ratings from then on were left out; NULL: none were
-    Column("versions", Json, nullable=False),
+    Column("versions", Json, nullable=False),  # of this program and the packages that numbers depend on
     Column("artifact", Text),  # where the trained weights lie
-    Column("artifact_sha256", Text),
-    Column("error", Text),
+    Column("artifact_sha256", Text),  # of that file
+    Column("error", Text),  # why it failed
     CheckConstraint("triggered_by IN ('manual', 'schedule', 'catchup')", name="triggered_by"),
     CheckConstraint("status IN ('running', 'ready', 'published', 'rejected', 'failed', 'abandoned')", name="status"),
     Index("uq_runs_one_running", "status", unique=True, sqlite_where=_RUNNING, postgresql_where=_RUNNING),
@@ -231,20 +231,20 @@ NEWEST_RATING = "newest_rating"
 run_metrics = _table(
     "run_metrics",
     Column("run_id", Id, ForeignKey("runs.run_id"), primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("metric", Text, primary_key=True),
-    Column("value", Real, nullable=False),
+    Column("model", Text, primary_key=True),  # 'night': of the run itself
+    Column("metric", Text, primary_key=True),  # its name
+    Column("value", Real, nullable=False),  # in the metric's unit
     rowid=False,
 )
 
 run_checks = _table(
     "run_checks",
     Column("run_id", Id, ForeignKey("runs.run_id"), primary_key=True),
-    Column("name", Text, primary_key=True),
-    Column("value", Real, nullable=False),
-    Column("threshold", Real, nullable=False),
-    Column("severity", Text, nullable=False),
-    Column("passed", Small, nullable=False),
+    Column("name", Text, primary_key=True),  # of the check
+    Column("value", Real, nullable=False),  # what was measured
+    Column("threshold", Real, nullable=False),  # what it is held against
+    Column("severity", Text, nullable=False),  # integrity: nobody can override it
+    Column("passed", Small, nullable=False),  # 1 or 0
     CheckConstraint("severity IN ('integrity', 'gate')", name="severity"),
     rowid=False,
 )
@@ -260,7 +260,7 @@ recommendations = _table(
     Column("movie_id", Id, nullable=False),
     Column("score", Real, nullable=False),
     Column("predicted_rating", Real),
-    Column("support", Real, nullable=False),
+    Column("support", Real, nullable=False),  # the evidence behind the rating, in the model's own unit
     Column("reason", Json),
     CheckConstraint("rank >= 1", name="rank"),
     CheckConstraint("score BETWEEN -1e6 AND 1e6", name="score"),
@@ -282,9 +282,9 @@ popular_items = _table(
 
 publication = _table(
     "publication",
-    Column("slot", Text, primary_key=True),
-    Column("run_id", Id, ForeignKey("runs.run_id"), nullable=False),
-    Column("previous_run_id", Id, ForeignKey("runs.run_id")),
+    Column("slot", Text, primary_key=True),  # so that there is one row
+    Column("run_id", Id, ForeignKey("runs.run_id"), nullable=False),  # what readers see
+    Column("previous_run_id", Id, ForeignKey("runs.run_id")),  # where 'recbatch rollback' leads
     Column("published_at", Moment, nullable=False),
     CheckConstraint("slot = 'current'", name="slot"),
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from itertools import islice
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -22,7 +21,7 @@ if TYPE_CHECKING:  # who only wants to see a list must not wait for what makes o
     from batch.nightly import Outcome
     from batch.operate import Run
     from batch.query import Answer
-    from batch.schedule import Nights
+    from batch.schedule import Night
 
 SHOWN_REJECTS = 5
 """Rejected rows that are printed; all of them lie in ingest_rejects."""
@@ -73,8 +72,8 @@ def consultation(told: Consultation) -> None:
     _show(table, f"{title} for {told.user_key}")
     if told.rated is not None:
         typer.echo(f"rated {told.rated:g} already, which the models know; it will not be recommended again")
-    if told.filtered:
-        typer.echo("kept from this user by a filter; it is not recommended ('recbatch filter list')")
+    if told.hidden_by:
+        typer.echo(f"hidden by {', '.join(told.hidden_by)}: wherever the models place it, it is in no list")
     if told.few:
         typer.echo("this user has rated fewer films than publish.least_ratings: the lists hold popular ones instead")
 
@@ -133,8 +132,8 @@ def _metrics(metrics: Mapping[str, Metrics], names: Mapping[str, str], title: st
     _show(table, title)
 
 
-def outcome_lines(outcome: Outcome) -> None:
-    """How a run ended, in a few lines."""
+def outcome_lines(outcome: Outcome, overridden: Sequence[str] = ()) -> None:
+    """How a run ended, in a few lines; `overridden` are the gates that the run readers see had failed itself."""
     ingest_reports(outcome.ingested)
     if outcome.status == "already_published":
         typer.echo(f"nothing to do: run {outcome.run_id} is published for that night")
@@ -154,6 +153,12 @@ def outcome_lines(outcome: Outcome) -> None:
             else "a run that fails an integrity check is never published; run again"
         )
         typer.echo(f"nothing was published, and readers get what they got before; {remedy}", err=True)
+        if gates_only and overridden:
+            typer.echo(
+                f"what readers get was published over its gates ({', '.join(overridden)}), and this run was held "
+                f"against it: if this one is the good one, 'recbatch publish {outcome.run_id}'",
+                err=True,
+            )
 
 
 def plan_lines(plan: Mapping[str, Any]) -> None:
@@ -233,12 +238,15 @@ def filter_table(filters: Sequence[Filter]) -> None:
         until = _minute(each.ends_at) or "for good"
         whom, why = each.user_key or "everyone", each.reason or ""
         table.add_row(str(each.filter_id), each.title, whom, _minute(each.starts_at), until, why)
-    _show(table, None if filters else "no film is filtered")
+    if filters:
+        _show(table, None)
+    else:
+        typer.echo("no film is filtered")
 
 
-def coming_nights(nights: Nights, count: int) -> None:
+def coming_nights(nights: Iterable[Night]) -> None:
     """The next times the job is due, in UTC, with the night each stands for."""
-    for night in islice(nights.after(datetime.now(UTC)), count):
+    for night in nights:
         typer.echo(f"{night.due:%Y-%m-%d %H:%M} UTC, for {night.logical_date}")
 
 

@@ -182,11 +182,16 @@ def test_a_link_to_the_file_has_the_same_lock(sqlite_url: str, tmp_path: Path) -
 
 
 def test_another_version_is_refused(database: Database) -> None:
-    """Tables of another version are an error that says which, and what to run."""
+    """Tables of another version are an error that says which, and what to run; a newer one cannot be upgraded."""
     with database.writer.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
     with pytest.raises(NotReadyError, match=r"schema version 0000.*db upgrade"):
         require_tables(database)
+    with database.writer.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for refused in (require_tables, upgrade):
+        with pytest.raises(NotReadyError, match=r"schema version 9999, of a newer recbatch.*install that version"):
+            refused(database)
 
 
 def test_tables_of_postgres_lie_in_their_schema(postgres_url: str) -> None:

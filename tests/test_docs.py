@@ -1,6 +1,7 @@
 """What the documentation shows: commands that exist, settings that parse, snippets that are what they say."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
@@ -76,7 +77,25 @@ def test_links_lead_somewhere() -> None:
             path, _, part = target.partition("#")
             linked = page.parent / path if path else page
             assert linked.exists(), (page.name, target)
-            assert not part or re.search(rf"^#+ {part}$", linked.read_text().lower(), re.M), (page.name, target)
+            heading = part.replace("-", "[ -]")
+            assert not part or re.search(rf"^#+ {heading}$", linked.read_text().lower(), re.M), (page.name, target)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/comparison.md"])
+def test_figures_are_those_that_were_measured(page: str) -> None:
+    """Every figure that a page gives of this project and its peers stands in docs/quality.md."""
+    measured = set(re.findall(r"0\.\d{3}\b", (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")))
+    told = set(re.findall(r"0\.\d{3}\b", (ROOT / page).read_text(encoding="utf-8")))
+    assert len(told) > 5
+    assert told <= measured
+
+
+def test_the_reference_is_what_the_program_has() -> None:
+    """The page of commands, settings and tables is what `make reference` makes of this version, nothing left unsaid."""
+    made = runpy.run_path(str(ROOT / "docs" / "reference.py"))["page"]()
+    assert made == (ROOT / "docs" / "reference.md").read_text(encoding="utf-8"), "run 'make reference'"
+    for part in ("Settings", "Views", "Tables"):
+        assert not re.search(r"\|\s+\|$", made.partition(f"## {part}\n")[2].partition("\n## ")[0], re.M), part
 
 
 @pytest.mark.promise("E6")

@@ -16,7 +16,7 @@ from sqlalchemy import event, text
 
 from batch import consult, nightly, query
 from batch.blend import Weights
-from batch.config import Config
+from batch.config import Config, FilterSettings
 from batch.database import Database, open_database, upgrade
 from batch.ensemble import PUBLISHED, assemble
 from batch.evaluate import fit_all
@@ -593,6 +593,29 @@ def test_explain_as_a_command(run: Run, monkeypatch: pytest.MonkeyPatch, capsys:
     assert all(len(line) <= 80 for line in printed.splitlines())
     for opinion in found["opinions"]:
         assert opinion["why"].split()[0] in printed
+
+
+def test_a_hidden_film_is_explained_as_hidden(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`explain` names the filters and settings that keep a film from the user, and only those that hold for them."""
+    monkeypatch.setenv("RECBATCH_DATABASE__URL", run.database.url.render_as_string())
+    monkeypatch.setenv("RECBATCH_MODELS__PRESET", run.preset)
+    monkeypatch.setenv("RECBATCH_MODELS__NEURAL__EPOCHS", "20")
+    for user in ("u2", "u1"):
+        assert command("filter", "add", "solo1", "--user", user, "--why", f"not for {user}") == 0
+    assert command("-q", "explain", "u1", "solo1") == 0
+    assert "hidden by filter 2 (not for u1): wherever the models place it" in capsys.readouterr().out
+    for number in ("1", "2"):
+        assert command("filter", "remove", number) == 0
+    [(genre,)] = rows(run.database, "SELECT min(name) FROM genres JOIN movie_genres USING (genre_id) "
+                                    "JOIN movies USING (movie_id) WHERE movie_key = 'm1'")  # fmt: skip
+    rules = FilterSettings(films=("m1",), genres=(genre, "none"))
+    with run.database.reader.connect() as connection:
+        assert consult.hiding(connection, rules, "u1", "m1") == (
+            "the setting filters.films", f"the setting filters.genres, {genre}",
+        )  # fmt: skip
+        assert consult.hiding(connection, FilterSettings(), "u1", "solo1") == ()
 
 
 def test_top_shows_why(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

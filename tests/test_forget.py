@@ -123,7 +123,7 @@ def test_a_key_that_holds_commas(database: Database, tmp_path: Path) -> None:
 def test_nobody_of_that_name(known: Database, capsys: pytest.CaptureFixture[str]) -> None:
     """An unknown user is an error, and nobody is forgotten in their place."""
     before = rows(known, "SELECT count(*) FROM ratings")
-    assert command("forget", "Quetzal") == 1
+    assert command("forget", "Quetzal") == 2
     assert "Quetzal" in capsys.readouterr().err
     assert rows(known, "SELECT count(*) FROM ratings") == before
 

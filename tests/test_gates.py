@@ -1,6 +1,7 @@
 """What a night must show before readers see it: each gate on its own, poisoned nights, normal nights, overrides."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -457,7 +458,10 @@ def test_the_plain_preset_needs_force(tmp_path: Path) -> None:
     over = recbatch(tmp_path, "publish", "1")
     assert (over.returncode, over.stdout) == (0, "run 1 is now current\n")
     assert "precision_of_popular_item_item" in over.stderr
-    assert recbatch(tmp_path, "run").returncode == 3  # the tuned lists have nothing of the plain ones
+    good = recbatch(tmp_path, "run")
+    assert good.returncode == 3  # the tuned lists have nothing of the plain ones
+    assert re.search(r"what readers get was published over its gates \(.*precision_of_popular_item_item", good.stderr)
+    assert good.stderr.endswith("if this one is the good one, 'recbatch publish 2'\n")
     assert recbatch(tmp_path, "run", "--force").returncode == 0
     told = json.loads(recbatch(tmp_path, "runs", "--json").stdout)
     assert [(run["status"], run["forced"], run["current"]) for run in told] == [

@@ -164,7 +164,7 @@ def test_a_model_that_falls_silent_is_refused(
     monkeypatch.setattr(PerMovie, "score", lambda *_: silence)
     outcome = night(database, tmp_path)
     assert (outcome.status, outcome.rows["neural"]) == ("rejected", 125)  # all of which stand in
-    about = ("users_share", "rows_share", "films_share", "rmse_of_bias", "rmse_of_published", "churn")
+    about = ("users_share", "rows_share", "films_share", "rmse_of_bias", "rmse_of_published")
     assert {check.name for check in outcome.failed_checks} == {f"{name}_neural" for name in about}
 
 

@@ -1,0 +1,96 @@
+"""docs/tutorial.md, followed to the letter on the real data: every file, command and statement that it shows."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "tutorial.md"
+ADDRESS = "postgresql://USER:PASSWORD@HOST/NAME"
+UNREAD = {"links.csv": "movieId,imdbId,tmdbId", "tags.csv": "userId,movieId,tag,timestamp"}
+"""What the zip as downloaded holds besides."""
+FITTED = re.compile(r"recbatch (run|top 1|explain|diff)\b|app\.py")
+"""Commands whose output rests on linear algebra: its last digits, and with them some places, differ by machine."""
+PROGRAM = (
+    "import sys; sys.path.insert(0, {tests!r}); {first}; from batch.cli import main; sys.argv[0] = 'recbatch'; main()"
+)
+QUICK = "import fixed, pytest; fixed.by_fixed_arithmetic(pytest.MonkeyPatch())"
+"""The second database is there to show where rows go: its night fits nothing."""
+
+
+def blocks(text: str) -> Iterator[tuple[str | None, str, str]]:
+    """(name of the file it is to be saved as, kind, content) of every fenced block, in order."""
+    for saved, kind, content in re.findall(r"(?:as `([\w./]+)`[^\n`]*:\n\n)?```(\w+)\n(.*?)```", text, re.S):
+        yield saved or None, kind, content
+
+
+def install(folder: Path, first: str = "pass") -> None:
+    """A `recbatch` in this folder that is the program under test."""
+    program = PROGRAM.format(tests=str(ROOT / "tests"), first=first)
+    folder.mkdir(exist_ok=True)
+    (folder / "recbatch").write_text(f'#!/bin/sh\nexec {sys.executable} -W ignore -c "{program}" "$@"\n')
+    (folder / "recbatch").chmod(0o755)
+
+
+def shape(output: str, *, fitted: bool) -> list[str]:
+    """Its lines without what must differ: times always, and of fitted models every figure and film."""
+    lines = [line.rstrip() for line in output.strip().splitlines()]
+    if not fitted:
+        return [re.sub(r"\d{4}-\d\d-\d\d( \d\d:\d\d)?|\b\d\.\d h", "TIME", line) for line in lines]
+    told = [_form(line) for line in lines if line and not line.startswith("  ")]  # reasons and long titles are wrapped
+    return [line for place, line in enumerate(told) if place == 0 or line != told[place - 1]]
+
+
+def _form(line: str) -> str:
+    """A line of a list or table -> its first word, another -> itself with its figures masked."""
+    if row := re.match(r"(\d+)[. ] |(user_user|item_item|neural|blend|popular|bias)  ", line):
+        return row[0]
+    return re.sub(r"\s+", " ", re.sub(r"\d[\d,.:-]*", "0", line))
+
+
+def test_the_tutorial_is_what_happens(tmp_path: Path, movielens: Path, postgres_server: str, postgres_url: str) -> None:
+    """Whoever does what the tutorial says, in an empty folder with MovieLens' zip, sees what it shows."""
+    work, path = tmp_path / "work", tmp_path / "bin"
+    work.mkdir()
+    install(path)
+    unpacked = tmp_path / "zip" / movielens.name
+    shutil.copytree(movielens, unpacked)
+    for name, header in UNREAD.items():
+        (unpacked / name).write_text(f"{header}\n")
+    shutil.make_archive(str(work / "ml-latest-small"), "zip", unpacked.parent, unpacked.name)
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")}
+    environ |= {"PYTHONPATH": str(ROOT), "COLUMNS": "100", "NO_COLOR": "1", "PATH": f"{path}:{os.environ['PATH']}"}
+    said, commands, compared = "", "", 0
+    for saved, kind, content in blocks(PAGE.read_text(encoding="utf-8")):
+        if saved:
+            (work / saved).parent.mkdir(exist_ok=True)
+            (work / saved).write_text(content)
+        elif kind == "sh" and "pip install" not in content:
+            commands = content
+            if ADDRESS in commands:
+                install(path, QUICK)
+                commands = commands.replace(ADDRESS, f"'{postgres_url}'")
+                with psycopg.connect(postgres_server, autocommit=True) as connection:
+                    connection.execute("DROP ROLE IF EXISTS web")
+                    connection.execute("CREATE ROLE web")
+            told = subprocess.run(
+                ["bash", "-e", "-c", commands], cwd=work, env=environ, check=False, capture_output=True, text=True
+            )
+            assert told.returncode == 0, commands + told.stdout + told.stderr
+            said = told.stdout
+        elif kind == "text":
+            fitted = bool(FITTED.search(commands))
+            assert shape(said, fitted=fitted) == shape(content, fitted=fitted), commands + said
+            compared += 1
+        elif kind == "sql":
+            with psycopg.connect(postgres_url) as connection:
+                assert [row[0] for row in connection.execute(content).fetchall()] == [1, 2, 3, 4, 5]
+                connection.execute("DROP OWNED BY web; DROP ROLE web")
+    assert compared > 10
+    assert (work / "report-1.html").stat().st_size > 10_000
