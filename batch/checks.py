@@ -10,6 +10,8 @@ from batch.bulk import bulk_insert
 
 ROWS = "rows"
 """The metric of each published model that says how many rows were written for it."""
+CHURN = "churn_"
+"""What the names of gates begin with, before the model's, whose value is the share of users who keep no film."""
 FALLBACK = "fallback"
 """The `kind` of the reason of a row that stands in for what a model could not say."""
 FALLBACK_ROWS = "fallback_rows"

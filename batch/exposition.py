@@ -5,13 +5,12 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
+from batch.checks import CHURN
 from batch.ending import STATUSES, Ending
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LAST_RUN = "recbatch_last_run_"
 """What metrics of any run begin with; the others are of the last run that was published."""
-CHURN = "churn_"
-"""What the names of gates begin with whose value is a share of users."""
 OF_MODELS = {"coverage": "coverage_ratio", "precision": "precision_ratio", "rmse": "rmse"}
 """Metrics that `evaluate` measured, without their @n, and what they are called here."""
 

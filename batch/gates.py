@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from sqlalchemy import Connection, select
 
 from batch import schema
-from batch.checks import Check, at_least, at_most
+from batch.checks import CHURN, Check, at_least, at_most
 from batch.compare import Shared, Side, Volume, shared_lists, sides
 from batch.params import Gates
 
@@ -88,7 +88,7 @@ def _churn(shared: Mapping[str, Shared], published: Side, limits: Gates) -> Iter
     for model, lists in shared.items():
         if lists.users >= limits.min_users_judged:
             about = f"{lists.replaced:,} of {lists.users:,} users keep no film of run {published.run_id}"
-            yield at_most(f"churn_{model}", lists.replaced / lists.users, limits.max_churn, about)
+            yield at_most(f"{CHURN}{model}", lists.replaced / lists.users, limits.max_churn, about)
 
 
 def _error(name: str, model: str, tonight: Side, other: float, against: str, threshold: float) -> Check:

@@ -288,7 +288,7 @@ def _remove(artifact: Path) -> None:
 
 
 def _purgeable(connection: Connection, keep_runs: int) -> list[tuple[int, str | None]]:
-    whole = _runs.c.status.in_(("published", "ready", "rejected"))
+    whole = _runs.c.status.in_(schema.WITH_LISTS)
     kept = select(_runs.c.run_id).where(whole).order_by(_runs.c.run_id.desc()).limit(keep_runs)
     pointers = connection.execute(select(_publication.c.run_id, _publication.c.previous_run_id)).first() or ()
     spared = {number for number in pointers if number is not None} | set(connection.execute(kept).scalars())

@@ -240,7 +240,7 @@ def _run(connection: Connection, run_id: int | None) -> _Run:
     if row is None:
         raise NoSuchRunError(f"there is no run {run_id}; 'recbatch runs' lists them")
     *told, status, purged_at = row
-    if purged_at is not None or status not in ("published", "ready", "rejected"):
+    if purged_at is not None or status not in schema.WITH_LISTS:
         raise NoSuchRunError(f"run {run_id} has no lists: it is {'purged' if purged_at else status}")
     return _Run(*told)
 

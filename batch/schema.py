@@ -289,6 +289,9 @@ publication = _table(
     CheckConstraint("slot = 'current'", name="slot"),
 )
 
+WITH_LISTS = ("published", "ready", "rejected")
+"""How a run ended that has lists, until they are purged."""
+
 NOW = {"sqlite": "strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')", "postgresql": "CURRENT_TIMESTAMP"}
 """This moment by the database's clock, as `Moment` is stored; the same all through a statement."""
 

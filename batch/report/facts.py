@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, select
 
 from batch import query, schema
+from batch.checks import CHURN
 from batch.compare import shared_lists
 from batch.costs import SECONDS
 from batch.models import PERSONAL, REFERENCE
@@ -18,10 +19,6 @@ from batch.schema import NIGHT
 
 PAST = 30
 """Runs at most in a trend: a month of nights."""
-CHURN = "churn_"
-"""What the names of checks begin with whose value is a model's churn."""
-COMPLETE = ("published", "ready", "rejected")
-"""A run that ended so has lists, until they are purged."""
 
 _runs, _metrics, _checks = schema.runs, schema.run_metrics, schema.run_checks
 
@@ -60,7 +57,7 @@ class Run:
 
     @property
     def has_lists(self) -> bool:
-        return self.status in COMPLETE and self.purged_at is None
+        return self.status in schema.WITH_LISTS and self.purged_at is None
 
 
 @dataclass(frozen=True)
