@@ -86,7 +86,7 @@ def run(database: Database, config: Config, order: Order) -> Outcome:
     """One night, under the run lock, and everyone told who waits to hear of it.
 
     The list that readers see changes in the last step, or not at all. Raises LockedError if another job is at work;
-    whatever else is raised has left the run `failed`.
+    whatever else is raised has left the run `failed`, or `abandoned` where a signal ended it.
     """
     ending = Ending(order.logical_date, order.triggered_by, datetime.now(UTC))
     try:
