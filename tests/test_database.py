@@ -294,6 +294,20 @@ def test_whoever_lost_the_lock_cannot_publish(postgres_url: str) -> None:
         pass
 
 
+@pytest.mark.promise("B1")
+def test_a_lock_is_free_before_its_session_ends(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Postgres the next job finds the lock free, however long the server keeps the session of the one before."""
+    database = open_database(postgres_url)
+    upgrade(database)
+    with monkeypatch.context() as patch:
+        with run_lock(database) as holder:
+            session = holder.connection.dbapi_connection
+            patch.setattr(session, "close", lambda: None)
+        with run_lock(database):
+            pass
+    session.close()
+
+
 @pytest.mark.promise("E2")
 def test_a_granted_role_reads_the_views_only(postgres_url: str) -> None:
     """A role that was granted reading sees both views, and neither the tables behind them nor any change."""

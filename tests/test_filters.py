@@ -146,6 +146,16 @@ def test_an_older_run_knew_nothing_of_a_newer_filter(database: Database) -> None
 
 @pytest.mark.promise("D10")
 @pytest.mark.usefixtures("nights")
+def test_a_forgotten_filter_leaves_its_number(database: Database) -> None:
+    """A number that a run knew is given to no other filter, so that an older run can still be shown again."""
+    assert hide(database, "m1", "u3") == 1
+    assert command("-q", "run") == command("-q", "run") == 0
+    assert command("forget", "u3") == 0
+    assert hide(database, most_shown(database), starts_at=datetime.now(UTC) - 24 * AN_HOUR) == 2
+    assert command("rollback") == 0
+
+
+@pytest.mark.usefixtures("nights")
 @pytest.mark.parametrize("whose", ["everyone", "one user", "settings", "popular"])
 def test_a_filtered_film_in_a_list_is_found_out(database: Database, tmp_path: Path, whose: str) -> None:
     """A run with a film that a filter it knew holds back fails its audit, wherever the film is."""
