@@ -3,10 +3,7 @@
 import atexit
 import gc
 import json
-import os
-import signal
 import sys
-import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -14,13 +11,12 @@ from datetime import UTC, date, datetime, timedelta
 from io import TextIOWrapper
 from itertools import chain, islice
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from batch import RecbatchError, __version__, complete, database, query, schema, suggest, usage
+from batch import RecbatchError, __version__, complete, database, interrupt, query, schema, suggest, usage
 from batch.config import Config, ConfigError, load_config
 from batch.database import Database, DatabaseUrlError, LockedError, NotReadyError, open_database
 from batch.filters import EmptyWindowError
@@ -32,8 +28,6 @@ WRONG = (
     query.UnknownUserError, query.AmbiguousUserError, query.UnknownFilmError, query.AmbiguousFilmError,
 )  # fmt: skip
 """What whoever typed the command can mend there, or in the settings."""
-LOOK_AGAIN = 1.0
-"""Seconds between looks at whether a signal that came is still on its way to end the program."""
 NEW_OBJECTS = 10_000
 """After how many of them Python looks for garbage; its own 700 suits programs that make less at their start."""
 
@@ -713,32 +707,6 @@ def _said(message: str) -> str:
     return f"{message}: {_database(_config()).label}; {remedy}" if remedy else message
 
 
-class _Signalled(SystemExit):
-    """Raised where the program was when a signal came."""
-
-
-def _terminated(number: int, _frame: FrameType | None) -> None:
-    """A signal ends the program as an exception does: transactions roll back and the run is marked abandoned.
-
-    Where foreign code calls Python, such as a compiler that looks for what it compiled before, exceptions are dropped:
-    one that is gone while the program is not comes again.
-    """
-    raise _watched(number)
-
-
-def _watched(number: int) -> _Signalled:
-    end = _Signalled(128 + number)
-    alive = weakref.ref(end)
-
-    def look(_number: int, _frame: FrameType | None) -> None:
-        if alive() is None:
-            raise _watched(number)
-
-    signal.signal(signal.SIGALRM, look)
-    signal.setitimer(signal.ITIMER_REAL, LOOK_AGAIN, LOOK_AGAIN)
-    return end
-
-
 @contextmanager
 def _errors() -> Iterator[None]:
     """What went wrong -> one line with the remedy, and the exit code that cron and its like act on."""
@@ -760,8 +728,7 @@ def _errors() -> Iterator[None]:
 
 def main() -> None:
     """The `recbatch` command."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _terminated)
+    interrupt.listen()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a title must not fail where the terminal lacks its letters
@@ -770,10 +737,6 @@ def main() -> None:
     gc.set_threshold(NEW_OBJECTS)
     atexit.register(gc.freeze)
     with _errors():
-        try:
+        with interrupt.ending_at_once():
             code = usage.call(app)
-        except _Signalled as end:  # by now transactions are rolled back, locks gone and children ended
-            for stream in (sys.stdout, sys.stderr):
-                stream.flush()
-            os._exit(int(str(end.code)))  # Python would wait for threads at work, such as one that trains
         sys.exit(code)
