@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice
-from types import FrameType
+from queue import SimpleQueue
+from threading import Lock
 from zoneinfo import ZoneInfo
 
-from apscheduler.schedulers.blocking import BlockingScheduler
+from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
@@ -18,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from batch import schema
 from batch.config import ConfigError, ScheduleSettings
 from batch.database import Database
+from batch.interrupt import Interrupted
 from batch.telemetry import say, warn
 
 TICK = 20
@@ -128,26 +130,24 @@ def stay(database: Database, settings: ScheduleSettings, command: list[str]) -> 
     """Run the job whenever it is due, until SIGTERM or SIGINT, which end a running job first.
 
     Each run is a process of its own, the same command that a person would type: a crash cannot take the scheduler
-    along, and memory is given back. Raises SystemExit(143) or SystemExit(130).
+    along, and memory is given back. Raises Interrupted.
     """
     clock = _Clock(database, settings, command)
-    scheduler = BlockingScheduler(timezone=UTC)
+    scheduler = BackgroundScheduler(timezone=UTC)
     scheduler.add_job(
         clock.tick, "interval", seconds=TICK, next_run_time=datetime.now(UTC), coalesce=True, max_instances=1,
         misfire_grace_time=None,
     )  # fmt: skip
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
+    # An exception that a signal raises would be dropped where APScheduler logs whatever comes and goes on.
+    asked: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+        signal.signal(number, lambda number, _frame: asked.put(number))
     for night in islice(clock.nights.after(datetime.now(UTC)), 1):
         say("scheduler started", next=night.due.isoformat(), night=night.logical_date)
-    try:
-        scheduler.start()
-    finally:
-        clock.end_job()
+    scheduler.start()
+    end = Interrupted(128 + asked.get())
+    clock.stop()
+    raise end
 
 
 class _Clock:
@@ -159,6 +159,7 @@ class _Clock:
         self._catchup = timedelta(hours=settings.catchup_hours)
         self._longest = timedelta(hours=settings.max_hours)
         self._job: subprocess.Popen[bytes] | None = None
+        self._starting, self._stopped = Lock(), False
         self._settled: date | None = None
         self._pause, self._paused_at = timedelta(), datetime.min.replace(tzinfo=UTC)
 
@@ -182,15 +183,17 @@ class _Clock:
             return
         trigger = "catchup" if moment - night.due > LATE else "schedule"
         say("starting", night=night.logical_date, trigger=trigger)
-        self._job = subprocess.Popen(  # noqa: S603  our own command
-            [*self._command, "run", "--scheduled-for", night.logical_date.isoformat(), "--trigger", trigger]
-        )
+        order = [*self._command, "run", "--scheduled-for", night.logical_date.isoformat(), "--trigger", trigger]
+        with self._starting:
+            if self._stopped:
+                return
+            self._job = subprocess.Popen(order)  # noqa: S603  our own command
         try:
             code = self._job.wait(self._longest.total_seconds())
         except subprocess.TimeoutExpired:
             warn("longer than schedule.max_hours", night=night.logical_date)
             self._settled = night.logical_date  # it would only take as long again
-            self.end_job()
+            self._end_job()
             code = self._job.wait()
         self._job = None
         (say if code == 0 else warn)("job ended", night=night.logical_date, exit_code=code)
@@ -204,7 +207,13 @@ class _Clock:
         self._paused_at = moment
         self._pause = min(max(2 * self._pause, timedelta(seconds=TICK)), LONGEST_PAUSE)
 
-    def end_job(self) -> None:
+    def stop(self) -> None:
+        """Start nothing any more, and end what was started."""
+        with self._starting:
+            self._stopped = True
+        self._end_job()
+
+    def _end_job(self) -> None:
         """Send SIGTERM to a running job and wait for it, killing it after its grace."""
         job = self._job
         if job is None:

@@ -7,7 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -53,7 +54,7 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def contained(tmp_path: Path) -> Start:
+def contained(tmp_path: Path) -> Iterator[Start]:
     """Starts a command as the image would, the first process it sees, on an empty volume."""
     if os.geteuid() != 0 or not shutil.which("unshare") or subprocess.run(["unshare", "--mount", "true"]).returncode:
         pytest.skip("only root, allowed to mount, can make a tree of files for a process of its own")
@@ -65,11 +66,16 @@ def contained(tmp_path: Path) -> Start:
     script = MAKE.replace("SYSTEM", shlex.join(SYSTEM))
     apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh", root, data, user]
 
-    def start(*command: str) -> "subprocess.Popen[str]":
-        pipe, output = subprocess.PIPE, subprocess.STDOUT
-        return subprocess.Popen([*apart, *command], env=environment(), stdout=pipe, stderr=output, text=True)
+    with ExitStack() as ending:
 
-    return start
+        def start(*command: str) -> "subprocess.Popen[str]":
+            pipe, output = subprocess.PIPE, subprocess.STDOUT
+            process = subprocess.Popen([*apart, *command], env=environment(), stdout=pipe, stderr=output, text=True)
+            ending.enter_context(process)
+            ending.callback(process.kill)
+            return process
+
+        yield start
 
 
 @pytest.mark.promise("E6")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice, pairwise, takewhile
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from sqlalchemy import text
@@ -281,6 +282,52 @@ def test_the_scheduler_runs_a_night_and_ends_on_sigterm(sqlite_url: str, tmp_pat
     assert statuses() == [("published", "schedule")]
     assert "event=starting" in log
     assert " run=1 event=finished status=published" in log  # its runs log as it does
+
+
+@pytest.mark.promise("B7")
+@pytest.mark.parametrize("moment", ["as the clock hands over a tick", "as a job was just started"])
+def test_a_signal_is_never_lost(moment: str, sqlite_url: str, tmp_path: Path) -> None:
+    """SIGTERM while APScheduler is at work, or before a job is known, ends the scheduler, and the job with it."""
+    database = open_database(sqlite_url)
+    prepare(database)
+    sent = tmp_path / "job"
+    program = f"""
+        import os, signal, subprocess, sys, time
+        from apscheduler.executors.base import BaseExecutor
+        from datetime import UTC, datetime, timedelta
+        from pathlib import Path
+        from batch import cli, schedule, usage
+        from batch.config import ScheduleSettings
+        from batch.database import open_database
+
+        submit, start = BaseExecutor.submit_job, subprocess.Popen
+
+        def submitted(*arguments):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return submit(*arguments)
+
+        def started(*arguments):
+            job = start(*arguments)
+            Path({str(sent)!r}).write_text(str(job.pid))
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.5)
+            return job
+
+        if {moment == "as a job was just started"}:
+            subprocess.Popen = started
+        else:
+            BaseExecutor.submit_job = submitted
+        due = datetime.now(UTC) - timedelta(minutes=2)
+        settings = ScheduleSettings(cron=f"{{due.minute}} {{due.hour}} * * *")
+        sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
+        usage.call = lambda _app: schedule.stay(open_database({sqlite_url!r}), settings, sleeping)
+        cli.main()"""
+    script = tmp_path / "script.py"
+    script.write_text(dedent(program))
+    assert subprocess.run([sys.executable, script], capture_output=True, timeout=30).returncode == 143
+    if moment == "as a job was just started":
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(sent.read_text()), 0)
 
 
 @pytest.mark.promise("B7")
