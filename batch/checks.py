@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Connection
+from sqlalchemy import ColumnElement, Connection, select
 
 from batch import schema
 from batch.bulk import bulk_insert
@@ -17,6 +17,8 @@ FALLBACK = "fallback"
 FALLBACK_ROWS = "fallback_rows"
 """The metric that says which share of the rows written stand in."""
 
+Severity = Literal["integrity", "gate"]
+
 
 @dataclass(frozen=True)
 class Check:
@@ -25,7 +27,7 @@ class Check:
     name: str
     value: float
     threshold: float
-    severity: Literal["integrity", "gate"]
+    severity: Severity
     passed: bool
     wanted: Literal["at least", "at most"]
     about: str = ""  # what the value is made of, for people
@@ -58,3 +60,10 @@ def record(connection: Connection, run_id: int, checks: list[Check]) -> None:
     columns = ["run_id", "name", "value", "threshold", "severity", "passed"]
     rows = ((run_id, k.name, k.value, k.threshold, k.severity, int(k.passed)) for k in checks)
     bulk_insert(connection, c, columns, rows)
+
+
+def failed(connection: Connection, run_id: int, severity: Severity | None = None) -> list[str]:
+    """The checks that a run failed when it was last audited, by name; of one severity, or all of them."""
+    c = schema.run_checks.c
+    wanted = select(c.name).where(c.run_id == run_id, c.passed == 0).order_by(c.name)
+    return list(connection.execute(wanted if severity is None else wanted.where(c.severity == severity)).scalars())

@@ -373,7 +373,7 @@ def diff(
         str | None,
         typer.Option(
             metavar="MODEL",
-            help="blend, user_user, item_item or neural. Default: all of them.",
+            help="The lists of this model only. Default: of every model.",
             autocompletion=complete.models,
         ),
     ] = None,
@@ -640,11 +640,11 @@ def remove(
 
 def _overridden(data: Database) -> list[str]:
     """The gates that the published run failed and a person published it over."""
-    from batch.publish import failed_gates
+    from batch.checks import failed
 
     with data.reader.connect() as connection:
         current = query.published(connection)
-        return failed_gates(connection, current.run_id) if current else []
+        return failed(connection, current.run_id, "gate") if current else []
 
 
 def _now_current(as_json: bool, run_id: int) -> None:

@@ -13,8 +13,9 @@ from batch.params import Models
 from batch.ratings import Ratings
 from batch.schema import NIGHT
 
-SCORE = "seconds_score"
 SECONDS = "seconds_"
+"""What names of the night's metrics begin with, before a step's."""
+SCORE = f"{SECONDS}score"
 
 
 @dataclass(frozen=True)

@@ -319,5 +319,5 @@ def _two_may_write() -> bool:
 
 
 def next_id(connection: Connection, column: Any) -> int:
-    """The next number for a primary key that this program hands out, under the run lock."""
+    """The next number for a primary key that this program hands out; the transaction must be the only writer's."""
     return int(connection.execute(select(func.coalesce(func.max(column), 0) + 1)).scalar_one())

@@ -18,13 +18,13 @@ HELP = {
     "recbatch_last_run_timestamp_seconds": "When the last run ended, however it did.",
     "recbatch_last_run_duration_seconds": "How long the last run took.",
     "recbatch_last_run_status": "1 for how the last run ended, 0 for the other ways.",
-    "recbatch_last_run_id": "The number of the last run; missing where it ended before it had one.",
+    "recbatch_last_run_id": "The number of the last run; 0 where it ended before it had one.",
     "recbatch_last_run_failed_checks": "Integrity checks and gates that the last run failed.",
     "recbatch_last_run_step_seconds": "How long each step of the last run took, of those it came to.",
     "recbatch_last_run_peak_memory_bytes": "The most memory that the last run held.",
     "recbatch_last_run_ingested_rows": "Rows of files that the last run ingested, by what became of them.",
     "recbatch_last_run_refused_files": "Files that the last run refused whole.",
-    "recbatch_last_run_ratings": "Ratings that the last run learnt from.",
+    "recbatch_last_run_ratings": "Ratings that the last run learnt from; 0 where it did not come to them.",
     "recbatch_last_success_timestamp_seconds": "When the last run that was published ended.",
     "recbatch_last_success_run_id": "The number of the last run that was published.",
     "recbatch_users": "Users whom the last published run knew.",
@@ -67,8 +67,8 @@ def _is_kept(line: str) -> bool:
 def _of_any_run(ending: Ending) -> Iterator[Sample]:
     yield from _known({
         "timestamp_seconds": _seconds(ending.finished_at), "duration_seconds": ending.took,
-        "id": ending.run_id, "failed_checks": len(ending.failed_checks), "refused_files": ending.files_refused,
-        "peak_memory_bytes": ending.peak_mb * 1e6, "ratings": ending.ratings,
+        "id": ending.run_id or 0, "failed_checks": len(ending.failed_checks), "refused_files": ending.files_refused,
+        "peak_memory_bytes": ending.peak_mb * 1e6, "ratings": ending.ratings or 0,
     }, LAST_RUN)  # fmt: skip
     yield from (Sample(f"{LAST_RUN}status", ending.status == name, ("status", name)) for name in STATUSES)
     yield from (Sample(f"{LAST_RUN}step_seconds", taken, ("step", step)) for step, taken in ending.seconds.items())

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, func, select
 
 from batch import schema
+from batch.checks import failed
 from batch.database import Database, NotReadyError, require_tables
 from batch.query import published
 
@@ -70,7 +71,7 @@ def _current(connection: Connection, now: datetime, ages: Ages) -> Iterator[Find
     }
     told = f"run {current.run_id}, published {_minute(current.published_at)}, was made {_hours(age)} ago{limit[level]}"
     yield Finding("freshness", level, told, age / timedelta(hours=1))
-    against = _failed_checks(connection, current.run_id)
+    against = failed(connection, current.run_id, "gate")
     if against:
         yield Finding("gates", "warning", f"run {current.run_id} was published over its gates: {', '.join(against)}")
     yield from _data(connection, current.run_id, run.last_batch_id, now)
@@ -120,17 +121,11 @@ def _at_work(run: Row[Any], now: datetime, ages: Ages) -> Finding:
 def _ended(connection: Connection, run: Row[Any]) -> Finding:
     if run.status not in _UNHAPPY:
         return Finding("last_run", "ok", f"run {run.run_id} is {run.status}")
-    why = (run.error or ", ".join(_failed_checks(connection, run.run_id)) or "no reason left").splitlines()[0]
+    why = (run.error or ", ".join(failed(connection, run.run_id)) or "no reason left").splitlines()[0]
     # An abandoned run was ended from outside, and is started again: the age tells if that does not help.
     return Finding(
         "last_run", "warning" if run.status == "abandoned" else "error", f"run {run.run_id} is {run.status}: {why}"
     )
-
-
-def _failed_checks(connection: Connection, run_id: int) -> list[str]:
-    c = schema.run_checks.c
-    failed = select(c.name).where(c.run_id == run_id, c.passed == 0).order_by(c.name)
-    return list(connection.execute(failed).scalars())
 
 
 def _hours(age: timedelta) -> str:

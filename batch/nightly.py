@@ -19,9 +19,9 @@ from batch import engines, publish
 from batch.artifacts import save_weights, weights_file
 from batch.audit import audit_integrity
 from batch.barred import Barred
-from batch.checks import FALLBACK_ROWS, ROWS, Check, record
+from batch.checks import FALLBACK_ROWS, ROWS, Check, failed, record
 from batch.config import Config
-from batch.costs import estimate
+from batch.costs import SECONDS, estimate
 from batch.database import Database, LockedError, prepare, run_lock
 from batch.ending import Ending
 from batch.ensemble import PUBLISHED, Ensemble, assemble
@@ -174,7 +174,7 @@ def _night(
         publish.write_metrics(connection, key, {name: {ROWS: count} for name, count in rows.items()})
         shares = {name: {FALLBACK_ROWS: stand_ins[name] / count} for name, count in rows.items() if count}
         publish.write_metrics(connection, key, shares)
-        figures = {**seconds, "peak_mb": float(peak_mb())}
+        figures = {f"{SECONDS}{name}": taken for name, taken in seconds.items()} | {"peak_mb": float(peak_mb())}
         if ending.newest_rating is not None:
             figures[NEWEST_RATING] = ending.newest_rating
         publish.write_metrics(connection, key, {NIGHT: figures})
@@ -238,7 +238,7 @@ def block_size(ratings: Ratings, memory_mb: int) -> int:
 
 
 def plan(database: Database, config: Config, order: Order) -> dict[str, object]:
-    """What a run would work on, as the tables stand before `ingest.paths`; writes nothing."""
+    """What a run would work on, as the tables stand before it ingests; writes nothing."""
     with database.reader.connect() as connection:
         ratings = load(connection, scale=config.ingest.scale, known_until=_end_of(order.as_of, config)).ratings
         block = block_size(ratings, config.resources.memory_mb)
@@ -248,7 +248,7 @@ def plan(database: Database, config: Config, order: Order) -> dict[str, object]:
         "database": database.label,
         "night": order.logical_date,
         "ends": "published" if order.publish else "ready",
-        "ingest_first": [str(path) for path in config.ingest.paths],
+        "ingest_first": [*(str(path) for path in config.ingest.paths), *(name for name, *_ in _queries(config).asked)],
         "users": active,
         "films": ratings.n_items,
         "ratings": ratings.n_ratings,
@@ -291,13 +291,15 @@ def measuring(ratings: Ratings, config: Config) -> Measuring:
 
 def ingest_configured(database: Database, config: Config) -> list[Report]:
     """Ingest what `ingest.paths` and queries name; a refused one is reported, and does not stop the night."""
-    asked = Queries(config.ingest.query, config.ingest.films_query, config.ingest.query_url)
-    queries = asked if asked.ratings or asked.films else None
-    reports = ingest(database, config.ingest.paths, ingest_settings(config), queries=queries)
+    reports = ingest(database, config.ingest.paths, ingest_settings(config), queries=_queries(config))
     for report in reports:
         tell = warn if report.status == "refused" else say
         tell("ingest", file=report.file, status=report.status, why=report.why, read=report.read, new=report.accepted)
     return reports
+
+
+def _queries(config: Config) -> Queries:
+    return Queries(config.ingest.query, config.ingest.films_query, config.ingest.query_url)
 
 
 def ingest_settings(config: Config) -> Settings:
@@ -318,7 +320,7 @@ def republish(database: Database, wanted: Callable[[Connection], int]) -> int:
         if broken:
             raise CannotPublishError(f"run {chosen} fails its integrity checks: {', '.join(broken)}")
         with publish.surely(database, holder, publish.is_current(chosen)):
-            overridden = publish.failed_gates(holder, chosen)
+            overridden = failed(holder, chosen, "gate")
             publish.republish(holder, chosen)
         if overridden:
             warn("published over its gates", run=chosen, gates=", ".join(overridden))

@@ -61,8 +61,6 @@ class Neural(Knobs):
     """per_movie stops after this many epochs without a better validation error; sooner where the best came early."""
     batch_size: Count
     """Ratings per step of per_movie."""
-    device: Literal["auto", "cpu", "cuda"]
-    """Where per_movie is trained. auto: a GPU, if torch finds one."""
     max_weights_mb: Positive
     """flattened is refused above this size of its weights, MB: it needs 32 * n_users * n_items of them."""
 
@@ -121,7 +119,6 @@ PRESETS: dict[str, Models] = {
             epochs=200,
             patience=5,
             batch_size=4096,
-            device="auto",
             max_weights_mb=100,
         ),
     ),
@@ -153,7 +150,6 @@ PRESETS: dict[str, Models] = {
             epochs=200,
             patience=20,
             batch_size=1024,
-            device="auto",
             max_weights_mb=100,
         ),
     ),

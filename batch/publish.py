@@ -30,6 +30,7 @@ from sqlalchemy.exc import DBAPIError
 
 from batch import RecbatchError, schema
 from batch.bulk import bulk_insert, insert_columns
+from batch.checks import failed
 from batch.database import Database, abandon, next_id
 from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Ratings, Texts
 from batch.telemetry import warn
@@ -234,18 +235,11 @@ def republish(connection: Connection, run_id: int) -> None:
     """
     status, now = require_lists(connection, run_id), datetime.now(UTC)
     if status != "published":
-        forced = {"forced": 1} if failed_gates(connection, run_id) else {}
+        forced = {"forced": 1} if failed(connection, run_id, "gate") else {}
         # A person publishes it: that night's scheduled run may have been published since, and there is one of those.
         values = {"status": "published", "published_at": now, "triggered_by": "manual", **forced}
         connection.execute(update(_runs).where(_runs.c.run_id == run_id).values(values))
     _flip(connection, run_id, now, forwards_only=False)
-
-
-def failed_gates(connection: Connection, run_id: int) -> list[str]:
-    """The gates that a run failed when it was made."""
-    c = schema.run_checks.c
-    against = and_(c.run_id == run_id, c.severity == "gate", c.passed == 0)
-    return list(connection.execute(select(c.name).where(against).order_by(c.name)).scalars())
 
 
 def previous(connection: Connection) -> int:

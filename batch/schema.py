@@ -96,7 +96,7 @@ def _table(name: str, *parts: Any, rowid: bool = True) -> Table:
 
 
 def _id(name: str, **options: Any) -> Column[int]:
-    """A primary key that this program numbers itself, under the run lock."""
+    """A primary key that this program numbers itself, one writer at a time."""
     return Column(name, Id, primary_key=True, autoincrement=False, **options)
 
 

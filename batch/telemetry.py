@@ -107,13 +107,13 @@ def warn(event: str, /, **fields: Any) -> None:
 def step(name: str, /, into: dict[str, float], **fields: Any) -> Iterator[dict[str, Any]]:
     """Time a step and log it when it is done, with the most memory that was held so far.
 
-    The caller may add figures to the dict it gets. The time goes `into` another as `seconds_NAME`, added up where a
+    The caller may add figures to the dict it gets. The time goes `into` another under the name, added up where a
     step is taken several times.
     """
     began = time.perf_counter()
     yield fields
     taken = time.perf_counter() - began
-    into[f"seconds_{name}"] = into.get(f"seconds_{name}", 0.0) + taken
+    into[name] = into.get(name, 0.0) + taken
     say(name, **fields, seconds=taken, peak_mb=peak_mb())
 
 

@@ -13,7 +13,6 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from batch.models import flattened, neural
 from batch.models.baseline import fit_baseline
 from batch.models.flattened import TooLargeError
-from batch.models.neural import NoDeviceError
 from batch.params import PRESETS, Neural
 from batch.rank import best_unseen, tie_places
 from batch.ratings import Ratings
@@ -219,7 +218,7 @@ def test_a_step_is_adam_on_the_gradient(activation: str) -> None:
     data, _ = noisy(25, 40, 12)
     params = knobs(activation=activation, weight_decay=3.0, learning_rate=0.02, hidden=5)
     off = fit_baseline("bias", data).deviations(data).data
-    run = neural._Training(data, np.arange(25), off, params, 0, torch.device("cpu"))
+    run = neural._Training(data, np.arange(25), off, params, 0)
     ours = run.start(torch.Generator())
     split = {"W1": ours.shared[:, :-1], "b1": ours.shared[:, -1], "W2": ours.own[:, :-1], "b2": ours.own[:, -1]}
     weights = {name: weight.clone().requires_grad_(True) for name, weight in split.items()}
@@ -290,7 +289,7 @@ def test_of_a_crowd_the_penalty_is_what_predicts_best(decay: float, expected: fl
     data, _ = noisy(60, 60, 12)
     off = fit_baseline("bias", data).deviations(data).data
     params, hidden = knobs(weight_decay=decay), data.genres
-    found = neural._penalty(data, off, hidden, params, 0, torch.device("cpu"))
+    found = neural._penalty(data, off, hidden, params, 0)
     held = torch.randperm(data.n_ratings, generator=torch.Generator().manual_seed(0))[: data.n_ratings // 10].numpy()
     rest = np.setdiff1d(np.arange(data.n_ratings), held)
     users, errors = data.user_of_rating(), {}
@@ -349,17 +348,6 @@ def test_threads_change_no_digit(threads: int, monkeypatch: pytest.MonkeyPatch) 
         assert {name: array.tobytes() for name, array in found.items()} == {
             name: array.tobytes() for name, array in alone.items()
         }
-
-
-def test_the_device_is_the_one_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """auto takes a GPU if torch finds one, cpu never, and cuda is refused by name where there is none."""
-    for found, chosen in ((True, {"auto": "cuda", "cpu": "cpu", "cuda": "cuda"}), (False, {"auto": "cpu"})):
-        monkeypatch.setattr(torch.cuda, "is_available", lambda found=found: found)
-        assert {name: neural._device(knobs(device=name)).type for name in chosen} == chosen
-    with pytest.raises(
-        NoDeviceError, match=r"models\.neural\.device: cuda, but torch finds no GPU here; use auto or cpu"
-    ):
-        neural.fit(crowd(), knobs(device="cuda"), 0)
 
 
 FLATTENED = knobs(architecture="flattened")

@@ -353,8 +353,11 @@ def test_files_in_the_settings_are_ingested_first(database: Database, tmp_path: 
 def test_a_plan_writes_nothing(database: Database, tmp_path: Path) -> None:
     """A dry run tells what a run would work on and leaves no trace."""
     fill(database, tmp_path)
-    told = nightly.plan(database, settings(tmp_path), Order(TODAY))
+    inputs = {"PATHS": "[new.csv]", "QUERY": "SELECT 1", "FILMS_QUERY": "SELECT 2"}
+    chosen = settings(tmp_path, **{f"RECBATCH_INGEST__{name}": value for name, value in inputs.items()})
+    told = nightly.plan(database, chosen, Order(TODAY))
     assert (told["users"], told["films"], told["rows_at_most"]) == (25, 40, 500)
+    assert told["ingest_first"] == ["new.csv", "ingest.films_query", "ingest.query"]
     assert rows(database, "SELECT * FROM runs") == []
 
 

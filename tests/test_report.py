@@ -234,6 +234,12 @@ def _unmeasured(patch: pytest.MonkeyPatch) -> int:
     return 2
 
 
+def _standing_in(patch: pytest.MonkeyPatch) -> int:
+    patch.setenv("RECBATCH_PUBLISH__LEAST_RATINGS", "14")
+    assert command("-q", "run", "--force") == 0
+    return 2
+
+
 ODD: list[tuple[Callable[[pytest.MonkeyPatch], int], tuple[str, ...]]] = [
     (_first, ("Published.", "No trend: no other run", "Nothing to compare with: no published run before this one")),
     (_purged, ("Purged. Its lists were deleted on", "Its lists were purged.", "Readers see run 4.", "0.200")),
@@ -245,6 +251,7 @@ ODD: list[tuple[Callable[[pytest.MonkeyPatch], int], tuple[str, ...]]] = [
                "The run has no lists: it did not come that far.", "No check was made", "Times were not recorded.",
                "There is little to tell")),
     (_ready, ("Ready, not published. Readers see run 1.", "Users keep 5.00 of their 5 blend films of run 1")),
+    (_standing_in, ("shorter listsusers withoutstand-ins blend402184 %",)),
     (_unmeasured, ("Nothing was measured: too few ratings could be held out.", "25 users have 4 lists")),
 ]  # fmt: skip
 

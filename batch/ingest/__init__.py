@@ -16,7 +16,7 @@ from batch.database import Database
 from batch.ingest.batches import File, Report, Settings, close_batch, merged_before, open_batch, record_refusal
 from batch.ingest.formats import FAMILIES, recognise
 from batch.ingest.merge import Batch, merge_movies, merge_ratings
-from batch.ingest.queries import Queries, ask
+from batch.ingest.queries import NO_QUERIES, Queries, ask
 from batch.ingest.regular import read_ratings
 from batch.ingest.rows import RatingRow, Reading, RefusedError, Reject
 from batch.ingest.sources import UTF8, Source, find, members, shown
@@ -52,7 +52,7 @@ def ingest(
     *,
     snapshot_at: int | None = None,
     dry_run: bool = False,
-    queries: Queries | None = None,
+    queries: Queries = NO_QUERIES,
 ) -> list[Report]:
     """Merge the files that the paths name, and what queries give, group by group; the caller holds the run lock.
 
@@ -61,11 +61,11 @@ def ingest(
     since 1970 UTC, stands for the files' modification times.
     """
     reports, files = _survey(paths, settings, snapshot_at)
-    with TemporaryDirectory(prefix="recbatch-") as folder:
-        if queries is not None:
-            failed, answers = ask(database, queries, Path(folder), settings)
-            reports, files = [*reports, *failed], [*files, *answers]
+    if not queries.asked:
         return _merge_all(database, reports, files, settings, dry_run)
+    with TemporaryDirectory(prefix="recbatch-") as folder:
+        failed, answers = ask(database, queries, Path(folder), settings)
+        return _merge_all(database, [*reports, *failed], [*files, *answers], settings, dry_run)
 
 
 def _merge_all(

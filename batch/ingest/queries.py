@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from batch import schema
 from batch.database import Database, DatabaseUrlError, open_database
 from batch.ingest.batches import File, Report, Settings
-from batch.ingest.formats import QUERY, QUERY_MOVIES
+from batch.ingest.formats import QUERY, QUERY_MOVIES, Format
 from batch.ingest.rows import RefusedError
 from batch.ingest.sources import Source
 
@@ -30,6 +30,15 @@ class Queries:
     films: str | None = None  # movie, title and maybe genres, a|b
     url: str | None = None  # where those tables are; None: in the same database
 
+    @property
+    def asked(self) -> list[tuple[str, Format, str]]:
+        """The settings that ask, what they ask for, and the SQL; films come before the ratings of them."""
+        known = [("ingest.films_query", QUERY_MOVIES, self.films), ("ingest.query", QUERY, self.ratings)]
+        return [(name, format_, sql) for name, format_, sql in known if sql is not None]
+
+
+NO_QUERIES = Queries()
+
 
 def ask(database: Database, queries: Queries, folder: Path, settings: Settings) -> tuple[list[Report], list[File]]:
     """Write what the queries give into files in this folder, both as of one moment, and say what cannot be had.
@@ -37,15 +46,14 @@ def ask(database: Database, queries: Queries, folder: Path, settings: Settings) 
     They are asked on a connection that cannot write, and rows are not held in memory. Where one of them fails the other
     is left out too: they belong together.
     """
-    asked = [("ingest.films_query", QUERY_MOVIES, queries.films), ("ingest.query", QUERY, queries.ratings)]
-    wanted = [(name, format_, sql) for name, format_, sql in asked if sql is not None]
+    asked = queries.asked
     files: list[File] = []
     name, format_ = asked[-1][:2]  # at fault where there is no database to ask
     try:
         with _where(database, queries.url).reader.connect() as there:
             if there.dialect.name == "postgresql":
                 there.exec_driver_sql("SET search_path TO DEFAULT")  # not this program's own schema
-            for name, format_, sql in wanted:
+            for name, format_, sql in asked:
                 source = Source(folder / f"{name}.csv", None, name)
                 _spool(there, sql, source.path)
                 files.append(File(source, format_, "the settings ask for it", *source.examined(), source.modified_at))
@@ -56,8 +64,8 @@ def ask(database: Database, queries: Queries, folder: Path, settings: Settings) 
     else:
         with database.reader.connect() as here:
             return [], [_aged(here, file, settings) for file in files]
-    others = {other: f"{other}: not merged, because it belongs with {name}" for other, *_ in wanted}
-    return [Report(each, kind.name, (others | why)[each], "refused") for each, kind, _ in wanted], []
+    others = {other: f"{other}: not merged, because it belongs with {name}" for other, *_ in asked}
+    return [Report(each, kind.name, (others | why)[each], "refused") for each, kind, _ in asked], []
 
 
 def _where(database: Database, url: str | None) -> Database:

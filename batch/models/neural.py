@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 from torch.optim.adam import adam
 
-from batch import RecbatchError
 from batch.models import flattened
 from batch.models.baseline import fit_baseline
 from batch.models.trained import Flattened, PerMovie
@@ -32,18 +31,10 @@ MORE_DECAY = (0.0, 3.0, 10.0, 30.0, 100.0)
 """Ratings' worth of penalty tried on top of `weight_decay` where rows are solved: it stands for stopping early."""
 
 
-class NoDeviceError(RecbatchError):
-    """The device asked for is not there; the message says what is."""
-
-
 def fit(ratings: Ratings, params: Neural, seed: int) -> PerMovie | Flattened:
-    """Fit the chosen architecture; raises `flattened.TooLargeError` where that form would not fit its limit.
-
-    Raises NoDeviceError where `device` names one that this machine has not.
-    """
+    """Fit the chosen architecture; raises `flattened.TooLargeError` where that form would not fit its limit."""
     if params.architecture == "flattened":
         return flattened.fit(ratings, params, seed)
-    device = _device(params)
     added = params.baseline == "bias"
     baseline = fit_baseline("bias" if added else "user_mean", ratings)
     targets = baseline.deviations(ratings).data  # (n_ratings,) what is left to learn
@@ -51,21 +42,15 @@ def fit(ratings: Ratings, params: Neural, seed: int) -> PerMovie | Flattened:
     learners = ratings.some_users(LEARNERS, seed) if crowd else np.arange(ratings.n_users)
     taught = ratings.of(learners)
     heard, wanted = (ratings.keep(taught), targets[taught]) if crowd else (ratings, targets)
-    trained = _train(_Training(heard, learners, wanted, params, seed, device))
+    trained = _train(_Training(heard, learners, wanted, params, seed))
     hidden = _hidden(trained, ratings.genres, params)
     if crowd:
-        penalty = _penalty(heard, wanted, hidden, params, seed, device)
-        trained |= _own_rows(ratings, targets, hidden, penalty, device)
+        penalty = _penalty(heard, wanted, hidden, params, seed)
+        trained |= _own_rows(ratings, targets, hidden, penalty)
     if not added:  # the network alone predicts: its b2 carries the mean that training started from
         trained["b2"] = trained["b2"] + baseline.mu + baseline.user
     rectified, counts = params.activation == "relu", ratings.user_counts().astype(np.float64)
     return PerMovie(baseline, added, ratings.genres, rectified, hidden, counts, trained)
-
-
-def _device(params: Neural) -> torch.device:
-    if params.device == "cuda" and not torch.cuda.is_available():
-        raise NoDeviceError("models.neural.device: cuda, but torch finds no GPU here; use auto or cpu")
-    return torch.device("cuda" if params.device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def _hidden(trained: Mapping[str, Floats], genres: Floats, params: Neural) -> Floats:
@@ -87,7 +72,7 @@ def _train(run: "_Training") -> dict[str, Floats]:
         held = shuffled.at(slice(n_held)) if n_held else shuffled
         _, best = run.train(shuffled.at(slice(n_held, None)), held, run.params.epochs)
         layers, _ = run.train(shuffled, None, best)
-    shared, own = (layer.double().cpu().numpy() for layer in layers)
+    shared, own = (layer.double().numpy() for layer in layers)
     return {"W1": shared[:, :-1], "b1": shared[:, -1], "W2": own[:, :-1], "b2": own[:, -1]}
 
 
@@ -134,14 +119,12 @@ class _Layers(NamedTuple):
 class _Training:
     """The ratings as tensors, and where training starts, for one training after another."""
 
-    def __init__(
-        self, ratings: Ratings, learners: Ints, targets: Floats, params: Neural, seed: int, device: torch.device
-    ) -> None:
+    def __init__(self, ratings: Ratings, learners: Ints, targets: Floats, params: Neural, seed: int) -> None:
         levelled = np.hstack([ratings.genres, np.ones((ratings.n_items, 1))])
-        self.genres = torch.from_numpy(levelled).float().to(device)  # (n_items, n_genres + 1)
+        self.genres = torch.from_numpy(levelled).float()  # (n_items, n_genres + 1)
         rows = np.repeat(np.arange(len(learners)), ratings.user_counts()[learners])  # (n_ratings,)
         columns = rows, ratings.matrix.indices.astype(np.int64), targets.astype(np.float32)
-        self.ratings = _Cells(*(torch.from_numpy(column).to(device) for column in columns))
+        self.ratings = _Cells(*(torch.from_numpy(column) for column in columns))
         self.n_users, self.params, self.seed = len(learners), params, seed
 
     def start(self, random: torch.Generator) -> _Layers:
@@ -152,7 +135,7 @@ class _Training:
         shared = torch.hstack([axes if hidden >= n_genres else axes.T, torch.zeros(hidden, 1)])
         own = torch.randn(self.n_users, hidden, generator=random) * 0.01
         own = torch.hstack([own, torch.zeros(self.n_users, 1)])
-        return _Layers(shared.to(self.genres.device), own.to(self.genres.device))
+        return _Layers(shared, own)
 
     def train(self, fitting: _Cells, judged: _Cells | None, epochs: int) -> tuple[_Layers, int]:
         """Weights after training on these ratings, and the epoch, from 1, after which `judged` were predicted best."""
@@ -161,7 +144,7 @@ class _Training:
         adam = _Adam(layers, self.params, 2 * self.params.weight_decay / max(n_ratings, 1))
         best, best_error = 1, float("inf")
         for epoch in range(1, epochs + 1 if n_ratings else 1):
-            order = torch.randperm(n_ratings, generator=random).to(fitting.wanted.device)
+            order = torch.randperm(n_ratings, generator=random)
             for cells in fitting.at(order).parts(self.params.batch_size):
                 adam.step(layers, self.gradients(layers, cells))
             if judged is None:
@@ -199,9 +182,9 @@ class _Adam:
     def __init__(self, layers: _Layers, params: Neural, decay: float) -> None:
         self.rates = SHARED * params.learning_rate, params.learning_rate
         # (hidden or n_genres, + 1) each; levels are free
-        self.decays = [torch.tensor([decay] * (layer.shape[1] - 1) + [0.0], device=layer.device) for layer in layers]
+        self.decays = [torch.tensor([decay] * (layer.shape[1] - 1) + [0.0]) for layer in layers]
         self.means, self.squares = ([torch.zeros_like(layer) for layer in layers] for _ in range(2))
-        self.steps = [torch.zeros((), device=layer.device) for layer in layers]
+        self.steps = [torch.zeros(()) for layer in layers]
 
     def step(self, layers: _Layers, gradients: _Layers) -> None:
         """Move the weights, in place."""
@@ -214,9 +197,7 @@ class _Adam:
             )  # fmt: skip
 
 
-def _penalty(
-    ratings: Ratings, targets: Floats, hidden: Floats, params: Neural, seed: int, device: torch.device
-) -> float:
+def _penalty(ratings: Ratings, targets: Floats, hidden: Floats, params: Neural, seed: int) -> float:
     """What a row's square costs: the weight decay, and as much more as predicts best what is held back."""
     shuffled, n_held = _shuffled(ratings.n_ratings, seed)
     held = np.zeros(ratings.n_ratings, dtype=np.bool_)
@@ -225,15 +206,13 @@ def _penalty(
     rest, wanted = ratings.keep(~held), targets[~held]
     errors: dict[float, float] = {}
     for more in MORE_DECAY:
-        rows = _own_rows(rest, wanted, hidden, params.weight_decay + more, device)
+        rows = _own_rows(rest, wanted, hidden, params.weight_decay + more)
         said = (rows["W2"][users] * hidden[items]).sum(axis=1) + rows["b2"][users]
         errors[params.weight_decay + more] = float(((said - targets[held]) ** 2).sum())
     return min(errors, key=lambda penalty: errors[penalty])
 
 
-def _own_rows(
-    ratings: Ratings, targets: Floats, hidden: Floats, penalty: float, device: torch.device
-) -> dict[str, Floats]:
+def _own_rows(ratings: Ratings, targets: Floats, hidden: Floats, penalty: float) -> dict[str, Floats]:
     """W2 and b2 of every user, (n_users, hidden) and (n_users,), with the shared layer as it is.
 
     Each row minimises its own sum of (target - y)^2 + penalty |row|^2, which is where training it would end: a ridge
@@ -243,21 +222,21 @@ def _own_rows(
     rows, levels = np.zeros((n_users, width)), np.zeros(n_users)
     starts, counts = torch.from_numpy(ratings.matrix.indptr.astype(np.int64)), torch.from_numpy(ratings.user_counts())
     items, wanted = ratings.matrix.indices, torch.from_numpy(targets)
-    films = torch.from_numpy(hidden).to(device)
-    ridge = max(penalty, LEAST_DECAY) * torch.eye(width, dtype=torch.float64, device=device)
+    films = torch.from_numpy(hidden)
+    ridge = max(penalty, LEAST_DECAY) * torch.eye(width, dtype=torch.float64)
     for users in _together(ratings.user_counts()):
         widest = int(counts[users].max())
         places = torch.arange(widest)  # (widest,)
-        there = (places < counts[users][:, None]).double().to(device)  # (b, widest) 1 where there is a rating
+        there = (places < counts[users][:, None]).double()  # (b, widest) 1 where there is a rating
         cells = torch.minimum(starts[users][:, None] + places, starts[users + 1][:, None] - 1)
-        h = films[torch.from_numpy(items[cells.numpy()].astype(np.int64)).to(device)]  # (b, widest, hidden)
+        h = films[torch.from_numpy(items[cells.numpy()].astype(np.int64))]  # (b, widest, hidden)
         share = there / there.sum(1, keepdim=True)
         middle = (h * share[:, :, None]).sum(1, keepdim=True)  # (b, 1, hidden)
         off = (h - middle) * there[:, :, None]
-        want = wanted[cells].to(device)
+        want = wanted[cells]
         row = torch.linalg.solve(off.mT @ off + ridge, (off * want[:, :, None]).sum(1))  # (b, hidden)
-        rows[users] = row.cpu().numpy()
-        levels[users] = ((want * share).sum(1) - (row * middle[:, 0]).sum(1)).cpu().numpy()
+        rows[users] = row.numpy()
+        levels[users] = ((want * share).sum(1) - (row * middle[:, 0]).sum(1)).numpy()
     return {"W2": rows, "b2": levels}
 
 

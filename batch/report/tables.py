@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from batch.checks import FALLBACK_ROWS
 from batch.query import Film
 from batch.report import words
 from batch.report.facts import Check, Churn, Facts
@@ -159,10 +160,12 @@ def reached(facts: Facts) -> list[dict[str, str]]:
     rows = []
     for model, found in ((model, facts.lists[model]) for model in facts.models if model in facts.lists):
         users, known = found.users, facts.run.n_users
+        stand_ins = facts.metric(model, FALLBACK_ROWS)
         told = {
             "users": words.count(users),
             "shorter": words.count(users - found.full),
             "without": ABSENT if known is None else words.count(max(known - users, 0)),
+            "stand_ins": ABSENT if stand_ins is None else words.share(stand_ins),
         }
         rows.append({"name": model, **told})
     return rows

@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 MODELS = {
     "blend": "learnt every night from the other models",
+    "blend_by_score": "the blend before unlike films are preferred",
     "user_user": "what people who rate alike rated",
     "item_item": "films that the same people like",
     "neural": "knows films by their genres only",
@@ -31,6 +32,7 @@ GLOSSARY = {
     "hit rate": "Share of users with at least one liked film in their list.",
     "RMSE, MAE": "How far predicted stars are from given ones: root of the mean square, and mean.",
     "fallback": "Share of held-out ratings for which the model had no evidence, and its baseline stood in.",
+    "stand-ins": "Share of all places in lists that popular films take, where the model had nothing to say.",
     "95 % interval": "What the figure would be between if other users of the same kind had been there. "
     "Models whose intervals overlap may be equally good.",
     "popularity": "Ratings of a listed film as multiples of those of an average rated film: 1× follows no fame.",
