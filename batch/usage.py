@@ -41,7 +41,7 @@ class Group(TyperGroup):
 class Commands(typer.Typer):
     """Commands of these two kinds."""
 
-    def __init__(self, *, help: str, **given: Any) -> None:
+    def __init__(self, *, help: str | None = None, **given: Any) -> None:
         super().__init__(cls=Group, help=help, no_args_is_help=True, **given)
 
     def command(self, name: str | None = None, **given: Any) -> Callable[[F], F]:

@@ -14,7 +14,10 @@ from pydantic import BaseModel
 from sqlalchemy import CheckConstraint, Column, Index, Table, UniqueConstraint
 from sqlalchemy.dialects import postgresql, sqlite
 
-from batch import cli, config, dictionary, params, schema
+from batch import config, dictionary, params, schema
+from batch.cli import app
+from batch.cli.common import FAILED, LOCKED, REFUSED, UNHEALTHY
+from batch.usage import WRONG_USE
 
 PAGE = Path(__file__).with_name("reference.md")
 HEAD = """# Reference
@@ -42,11 +45,11 @@ KINDS = {datetime: "TIME", Path: "FILE", str: "TEXT", int: "N", float: "NUMBER"}
 """What an option takes, by its type."""
 EXITS = {
     0: "Done, or nothing to do.",
-    cli.FAILED: "Failed; the old list still serves. The last line on stderr says why.",
-    cli.WRONG_USE: "Wrong use or settings; the message names what.",
-    cli.REFUSED: "A run was refused by a check; the old list still serves.",
-    cli.UNHEALTHY: "`recbatch check`: the list is stale, or the last run failed or was refused.",
-    cli.LOCKED: "Another job is at work on this database; try again later.",
+    FAILED: "Failed; the old list still serves. The last line on stderr says why.",
+    WRONG_USE: "Wrong use or settings; the message names what.",
+    REFUSED: "A run was refused by a check; the old list still serves.",
+    UNHEALTHY: "`recbatch check`: the list is stale, or the last run failed or was refused.",
+    LOCKED: "Another job is at work on this database; try again later.",
     130: "Ended by SIGINT; the old list still serves.",
     143: "Ended by SIGTERM; the old list still serves.",
 }
@@ -71,7 +74,7 @@ def commands() -> Iterator[str]:
         "`recbatch`, or `python -m batch`; its own options stand before the command. Results go to stdout,\n"
         "the log to stderr.\n"
     )
-    yield from command("recbatch", typer.main.get_command(cli.app))
+    yield from command("recbatch", typer.main.get_command(app))
 
 
 def command(name: str, found: Any) -> Iterator[str]:

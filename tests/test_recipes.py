@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from batch import cli
+from batch.cli.common import LOCKED, REFUSED
 from batch.config import ConfigError, load_config
 from batch.schedule import _trigger
+from batch.usage import WRONG_USE
 from test_docs import ROOT, require_command
 
 DEPLOY = ROOT / "deploy"
@@ -84,7 +85,7 @@ def test_the_units() -> None:
     command = shlex.split(service["ExecStart"])
     assert command[0].endswith("/.venv/bin/recbatch")
     require_command(command)
-    assert int(service["SuccessExitStatus"]) == cli.LOCKED
+    assert int(service["SuccessExitStatus"]) == LOCKED
     assert timer["Persistent"] == "true"
 
 
@@ -96,7 +97,7 @@ def test_the_dag() -> None:
         assert (replaced, program) == ("exec", ".venv/bin/recbatch")
         require_command([program, *rest])
         assert task["append_env"]
-    assert night["skip_on_exit_code"] == cli.LOCKED
+    assert night["skip_on_exit_code"] == LOCKED
 
 
 def test_the_cronjob() -> None:
@@ -106,7 +107,7 @@ def test_the_cronjob() -> None:
     _trigger(spec["schedule"])
     job = spec["jobTemplate"]["spec"]
     [rule] = job["podFailurePolicy"]["rules"]
-    assert rule["onExitCodes"]["values"] == [cli.WRONG_USE, cli.REFUSED, cli.LOCKED]
+    assert rule["onExitCodes"]["values"] == [WRONG_USE, REFUSED, LOCKED]
     pod = job["template"]["spec"]
     [container] = pod["containers"]
     assert rule["onExitCodes"]["containerName"] == container["name"]
