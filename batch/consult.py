@@ -14,6 +14,7 @@ from batch.ensemble import assemble
 from batch.evaluate import fit_all, learn_nightly
 from batch.exclude import exclude
 from batch.explain import explain
+from batch.given import Measuring, measuring
 from batch.load import Loaded, load
 from batch.ratings import Ratings
 
@@ -59,7 +60,7 @@ def consult(database: Database, config: Config, user: str, film: str) -> Consult
         recorded = _recorded(connection, loaded, config)
         barred, _ = exclude(connection, loaded, config.filters)
         hidden_by = hiding(connection, config.filters, user_key, movie_key)
-    ratings, by = loaded.ratings, nightly.measuring(loaded.ratings, config)
+    ratings, by = loaded.ratings, measuring(loaded.ratings, config)
     weights = _learnt(ratings, config, by) if recorded is None else recorded.weights
     models = fit_all(ratings, config.models, by["seed"])
     row, column = loaded.user_keys.index(user_key), loaded.movie_keys.index(movie_key)
@@ -100,7 +101,7 @@ def hiding(connection: Connection, rules: FilterSettings, user_key: str, movie_k
     return (*found, *(f"the setting filters.genres, {name}" for name in barred))
 
 
-def _learnt(ratings: Ratings, config: Config, by: nightly.Measuring) -> Weights | None:
+def _learnt(ratings: Ratings, config: Config, by: Measuring) -> Weights | None:
     return learn_nightly(
         ratings,
         config.models,

@@ -10,6 +10,7 @@ import typer
 from batch import RecbatchError, nightly, query
 from batch.config import ArtifactSettings, load_config, shipped_text
 from batch.database import open_database, prepare, run_lock
+from batch.given import ingest_settings
 from batch.ingest import ingest
 from batch.sample import write_sample
 from batch.show import ingest_reports, metrics_table, outcome_lines, side_by_side
@@ -44,7 +45,7 @@ def demonstrate(folder: Path) -> nightly.Outcome:
     database = open_database(f"sqlite:///{folder / 'recbatch.db'}")
     prepare(database)
     with run_lock(database):
-        ingest_reports(ingest(database, config.ingest.paths, nightly.ingest_settings(config)))
+        ingest_reports(ingest(database, config.ingest.paths, ingest_settings(config)))
     outcome = nightly.run(database, config, nightly.Order(datetime.now(UTC).date()))
     if outcome.status == "rejected":  # by thresholds that somebody changed in the folder's settings
         outcome_lines(outcome)

@@ -10,6 +10,7 @@ from batch.checks import Check
 Status = Literal["published", "ready", "rejected", "failed", "abandoned"]
 STATUSES: tuple[Status, ...] = ("published", "ready", "rejected", "failed", "abandoned")
 WELL = ("published", "ready")
+STEPS = ("load", "evaluate", "fit", "score", "audit")
 
 
 @dataclass

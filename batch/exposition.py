@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import NamedTuple
 
 from batch.checks import CHURN
-from batch.ending import STATUSES, Ending
+from batch.ending import STATUSES, STEPS, Ending
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LAST_RUN = "recbatch_last_run_"
-"""What metrics of any run begin with; the others are of the last run that was published."""
+"""What metrics of any run begin with. It gives all of them, zeros for what it did not come to: a Pushgateway keeps
+what a push does not name. The others are of the last run that was published."""
 OF_MODELS = {"coverage": "coverage_ratio", "precision": "precision_ratio", "rmse": "rmse"}
 """Metrics that `evaluate` measured, without their @n, and what they are called here."""
 
@@ -20,7 +21,7 @@ HELP = {
     "recbatch_last_run_status": "1 for how the last run ended, 0 for the other ways.",
     "recbatch_last_run_id": "The number of the last run; 0 where it ended before it had one.",
     "recbatch_last_run_failed_checks": "Integrity checks and gates that the last run failed.",
-    "recbatch_last_run_step_seconds": "How long each step of the last run took, of those it came to.",
+    "recbatch_last_run_step_seconds": "How long each step of the last run took; 0 where it did not come to it.",
     "recbatch_last_run_peak_memory_bytes": "The most memory that the last run held.",
     "recbatch_last_run_ingested_rows": "Rows of files that the last run ingested, by what became of them.",
     "recbatch_last_run_refused_files": "Files that the last run refused whole.",
@@ -71,7 +72,7 @@ def _of_any_run(ending: Ending) -> Iterator[Sample]:
         "peak_memory_bytes": ending.peak_mb * 1e6, "ratings": ending.ratings or 0,
     }, LAST_RUN)  # fmt: skip
     yield from (Sample(f"{LAST_RUN}status", ending.status == name, ("status", name)) for name in STATUSES)
-    yield from (Sample(f"{LAST_RUN}step_seconds", taken, ("step", step)) for step, taken in ending.seconds.items())
+    yield from (Sample(f"{LAST_RUN}step_seconds", ending.seconds.get(step, 0.0), ("step", step)) for step in STEPS)
     duplicate = ending.rows_read - ending.rows_accepted - ending.rows_rejected
     counts = {"accepted": ending.rows_accepted, "rejected": ending.rows_rejected, "duplicate": duplicate}
     yield from (Sample(f"{LAST_RUN}ingested_rows", count, ("result", result)) for result, count in counts.items())

@@ -32,7 +32,7 @@ class Ages:
 class Finding:
     """One thing looked at. `hours` is an age, None where it is not about one."""
 
-    name: Literal["schema", "freshness", "last_run", "gates", "data"]
+    name: Literal["schema", "freshness", "last_run", "integrity", "gates", "data"]
     level: Level
     about: str
     hours: float | None = None
@@ -71,6 +71,10 @@ def _current(connection: Connection, now: datetime, ages: Ages) -> Iterator[Find
     }
     told = f"run {current.run_id}, published {_minute(current.published_at)}, was made {_hours(age)} ago{limit[level]}"
     yield Finding("freshness", level, told, age / timedelta(hours=1))
+    broken = failed(connection, current.run_id, "integrity")
+    if broken:
+        told = f"run {current.run_id} was audited once more, and fails: {', '.join(broken)}; publish another run"
+        yield Finding("integrity", "error", told)
     against = failed(connection, current.run_id, "gate")
     if against:
         yield Finding("gates", "warning", f"run {current.run_id} was published over its gates: {', '.join(against)}")

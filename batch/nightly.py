@@ -1,6 +1,6 @@
 """The whole night: load, evaluate, fit, score in blocks, rank, write, audit, publish."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
@@ -8,7 +8,7 @@ from functools import cache
 from importlib.metadata import version
 from json import dumps
 from platform import python_version
-from typing import Literal, TypedDict
+from typing import Literal
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -19,7 +19,7 @@ from batch import engines, publish
 from batch.artifacts import save_weights, weights_file
 from batch.audit import audit_integrity
 from batch.barred import Barred
-from batch.checks import FALLBACK_ROWS, ROWS, Check, failed, record
+from batch.checks import FALLBACK_ROWS, ROWS, Check, record
 from batch.config import Config
 from batch.costs import SECONDS, estimate
 from batch.database import Database, LockedError, prepare, run_lock
@@ -29,8 +29,8 @@ from batch.evaluate import Evaluation, evaluate
 from batch.exclude import exclude
 from batch.fallback import as_said, filled
 from batch.gates import audit_gates
-from batch.ingest import Queries, Report, Settings, ingest
-from batch.ingest.merge import Limits
+from batch.given import block_size, ingest_settings, measuring, queries
+from batch.ingest import Report, ingest
 from batch.load import Loaded, load
 from batch.metrics import Metrics
 from batch.models import PERSONAL, REFERENCE, Model, fit
@@ -40,16 +40,6 @@ from batch.ratings import Ratings, blocks
 from batch.schema import NEWEST_RATING, NIGHT
 from batch.telemetry import peak_mb, progress, run_id, say, step, warn
 
-BLOCK_SHARE = 0.055
-"""Of the memory, for the users that are scored together, and each core has such a block: larger ones are no faster."""
-BLOCK_ARRAYS = 12
-"""Arrays (b, n_items) of doubles that there are at once while a block is scored."""
-TOGETHER = 16
-"""Users at most that a model listens for in one pass over all ratings: one more would be a pass of its own."""
-MOST_A_BLOCK = 128
-"""Users: enough blocks for every core also where users are few. Rows must not depend on how many cores there are."""
-LIKED_SHARE = 0.8
-"""Of the scale's maximum: 4 of 5 stars, where the config does not say from where on a film counts as liked."""
 LAST_DAY = date(9000, 1, 1)
 """Later days cannot be counted in every time zone, and nothing was rated then."""
 RECORDED = ("recbatch", "numpy", "numba", "scipy", "scikit-learn", "torch")
@@ -230,13 +220,6 @@ def _write(
     return rows, stand_ins
 
 
-def block_size(ratings: Ratings, memory_mb: int) -> int:
-    """Users scored at a time: what a share of the memory holds."""
-    bytes_a_user = BLOCK_ARRAYS * 8 * max(ratings.n_items, 1)
-    held = min(MOST_A_BLOCK, max(1, int(BLOCK_SHARE * memory_mb * 1e6 / bytes_a_user)))
-    return held - held % TOGETHER if held > TOGETHER else held
-
-
 def plan(database: Database, config: Config, order: Order) -> dict[str, object]:
     """What a run would work on, as the tables stand before it ingests; writes nothing."""
     with database.reader.connect() as connection:
@@ -248,7 +231,7 @@ def plan(database: Database, config: Config, order: Order) -> dict[str, object]:
         "database": database.label,
         "night": order.logical_date,
         "ends": "published" if order.publish else "ready",
-        "ingest_first": [*(str(path) for path in config.ingest.paths), *(name for name, *_ in _queries(config).asked)],
+        "ingest_first": [*(str(path) for path in config.ingest.paths), *(name for name, *_ in queries(config).asked)],
         "users": active,
         "films": ratings.n_items,
         "ratings": ratings.n_ratings,
@@ -265,66 +248,13 @@ def measure(ratings: Ratings, config: Config) -> Evaluation:
     return evaluate(ratings, config.models, **measuring(ratings, config))
 
 
-class Measuring(TypedDict):
-    """How models are held against ratings."""
-
-    seed: int
-    n: int
-    relevant_from: float
-    block: int
-    users: int
-    diversity: float
-
-
-def measuring(ratings: Ratings, config: Config) -> Measuring:
-    """What the settings say of measuring."""
-    liked = config.evaluation.relevant_from
-    return {
-        "seed": config.evaluation.seed,
-        "n": config.publish.top_n,
-        "relevant_from": LIKED_SHARE * ratings.scale[1] if liked is None else liked,
-        "block": block_size(ratings, config.resources.memory_mb),
-        "users": config.evaluation.users,
-        "diversity": config.publish.diversity,
-    }
-
-
 def ingest_configured(database: Database, config: Config) -> list[Report]:
     """Ingest what `ingest.paths` and queries name; a refused one is reported, and does not stop the night."""
-    reports = ingest(database, config.ingest.paths, ingest_settings(config), queries=_queries(config))
+    reports = ingest(database, config.ingest.paths, ingest_settings(config), queries=queries(config))
     for report in reports:
         tell = warn if report.status == "refused" else say
         tell("ingest", file=report.file, status=report.status, why=report.why, read=report.read, new=report.accepted)
     return reports
-
-
-def _queries(config: Config) -> Queries:
-    return Queries(config.ingest.query, config.ingest.films_query, config.ingest.query_url)
-
-
-def ingest_settings(config: Config) -> Settings:
-    """What ingest needs of the settings."""
-    chosen = config.ingest
-    return Settings(chosen.scale, chosen.columns.model_dump(), Limits(chosen.max_rejects, chosen.max_reject_share))
-
-
-def republish(database: Database, wanted: Callable[[Connection], int]) -> int:
-    """Make another run current, audited once more; `wanted` picks it under the lock. Returns the run."""
-    with run_lock(database) as holder:
-        with holder.begin():
-            chosen = wanted(holder)
-            publish.require_lists(holder, chosen)
-            checks = audit_integrity(holder, chosen)
-            record(holder, chosen, checks)  # the evidence stays, also where it speaks against the run
-        broken = [check.name for check in checks if not check.passed]
-        if broken:
-            raise CannotPublishError(f"run {chosen} fails its integrity checks: {', '.join(broken)}")
-        with publish.surely(database, holder, publish.is_current(chosen)):
-            overridden = failed(holder, chosen, "gate")
-            publish.republish(holder, chosen)
-        if overridden:
-            warn("published over its gates", run=chosen, gates=", ".join(overridden))
-        return chosen
 
 
 def _opening(config: Config) -> dict[str, object]:

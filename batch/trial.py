@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from batch import RecbatchError, nightly
+from batch import RecbatchError
 from batch.config import Config
 from batch.database import Database
 from batch.ensemble import PUBLISHED
 from batch.evaluate import figures, held_against
+from batch.given import ingest_settings, measuring
 from batch.ingest import read_pairs
 from batch.load import Loaded, load, place
 from batch.metrics import Judged, Metrics
@@ -26,7 +27,7 @@ def trial(database: Database, config: Config, test: Path, predictions: Path | No
 
     Raises UnreadableError, NothingToMeasureError.
     """
-    pairs = read_pairs(test, nightly.ingest_settings(config))
+    pairs = read_pairs(test, ingest_settings(config))
     with database.reader.connect() as connection:
         loaded = load(connection, scale=config.ingest.scale)
     held = place(loaded, pairs)
@@ -34,7 +35,7 @@ def trial(database: Database, config: Config, test: Path, predictions: Path | No
         raise NothingToMeasureError(
             f"{test}: none of its {len(pairs):,} ratings is of a user and a film in the database"
         )
-    judged, weights = held_against(loaded.ratings, held, config.models, **nightly.measuring(loaded.ratings, config))
+    judged, weights = held_against(loaded.ratings, held, config.models, **measuring(loaded.ratings, config))
     if predictions:
         _write(predictions, loaded, held, judged)
     return figures(judged, loaded.ratings, weights, config.evaluation.seed)

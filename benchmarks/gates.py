@@ -20,6 +20,7 @@ from batch.checks import Check
 from batch.config import Config, load_config
 from batch.database import Database, open_database, prepare, run_lock
 from batch.ensemble import PUBLISHED
+from batch.given import ingest_settings
 from batch.ingest import ingest
 from batch.sample import write_sample
 
@@ -83,7 +84,7 @@ def sample(folder: Path) -> Database:
     database = open_database(f"sqlite:///{folder / 'recbatch.db'}")
     prepare(database)
     with run_lock(database):
-        ingest(database, [folder / "in"], nightly.ingest_settings(Config()))
+        ingest(database, [folder / "in"], ingest_settings(Config()))
     return database
 
 

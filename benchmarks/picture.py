@@ -18,6 +18,7 @@ import numpy as np
 from batch import nightly
 from batch.config import load_config
 from batch.database import open_database, prepare, run_lock
+from batch.given import ingest_settings
 from batch.ingest import ingest
 from batch.report import report
 from batch.sample import write_sample
@@ -60,7 +61,7 @@ def picture(folder: Path, file: Path) -> None:
         with sample.ratings.open("w", encoding="utf-8", newline="") as out:
             csv.writer(out, lineterminator="\n").writerows([rows[0], *kept])
         with run_lock(database):
-            ingest(database, [folder], nightly.ingest_settings(config), snapshot_at=night)
+            ingest(database, [folder], ingest_settings(config), snapshot_at=night)
         print(nightly.run(database, config, nightly.Order(FIRST + timedelta(days=night))).status)
     with database.reader.connect() as connection:
         page = report(connection, None, folder / "report.html")

@@ -31,12 +31,12 @@ from batch.config import Config
 from batch.database import open_database, prepare, run_lock
 from batch.ensemble import Answer, answer
 from batch.evaluate import held_against, hold_out, judge
+from batch.given import ingest_settings
 from batch.ingest import ingest
 from batch.load import load
 from batch.metrics import Catalogue, Judged, Metrics, measure
 from batch.models import Model
 from batch.models.baseline import Baseline
-from batch.nightly import ingest_settings
 from batch.params import PRESETS
 from batch.rank import tie_places
 from batch.ratings import Ints, Pairs, Ratings

@@ -9,8 +9,8 @@ import numpy as np
 
 from batch.config import Config, load_config
 from batch.database import Database, run_lock
+from batch.given import ingest_settings
 from batch.ingest import Report, ingest
-from batch.nightly import ingest_settings
 
 GENRES = ("action", "comedy", "drama")
 

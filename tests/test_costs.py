@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from batch import costs, nightly
 from batch.database import Database
+from batch.given import block_size
 from batch.nightly import Order
 from reference import ratings_of
 from test_nightly import TODAY, fill, night, rows, settings
@@ -69,4 +70,4 @@ def test_memory_decides_the_block(memory_mb: int, n_items: int, expected: int) -
     Beyond one pass over the ratings it is some whole passes.
     """
     wide = replace(ratings_of([[3.0]]), matrix=csr_array((1, n_items)))
-    assert nightly.block_size(wide, memory_mb) == expected
+    assert block_size(wide, memory_mb) == expected

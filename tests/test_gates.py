@@ -17,10 +17,12 @@ from batch.config import Config
 from batch.database import Database, run_lock
 from batch.ensemble import PUBLISHED
 from batch.gates import audit_gates
+from batch.given import ingest_settings
 from batch.ingest import ingest
-from batch.nightly import Order, Outcome, ingest_settings
+from batch.nightly import Order, Outcome
 from batch.operate import history
 from batch.params import Gates
+from batch.republish import republish
 from batch.sample import write_sample
 from data import settings
 from test_cli import recbatch
@@ -403,14 +405,14 @@ def refused(sampled: Database, tmp_path: Path) -> Database:
 
 def test_a_person_may_publish_what_a_gate_refused(refused: Database, tmp_path: Path) -> None:
     """`publish RUN` of a run that only gates refused makes it current and records that a person overrode them."""
-    assert nightly.republish(refused, lambda _: 2) == 2
+    assert republish(refused, lambda _: 2) == 2
     with refused.reader.connect() as connection:
         told = [(run.run_id, run.status, run.current, run.forced) for run in history(connection, 2)]
     assert told == [(2, "published", True, True), (1, "published", False, False)]
     assert rows(refused, "SELECT count(*) FROM run_checks WHERE run_id = 2 AND passed = 0 AND severity = 'gate'") != [
         (0,)
     ]
-    nightly.republish(refused, publish.previous)
+    republish(refused, publish.previous)
     with refused.reader.connect() as connection:
         assert [run.forced for run in history(connection, 2)] == [True, False]
 
@@ -422,7 +424,7 @@ def test_nobody_may_publish_what_is_broken(refused: Database) -> None:
             connection, "DELETE FROM recommendations WHERE run_id = 2 AND user_id = 3 AND model = 'neural' AND rank = 5"
         )
     with pytest.raises(publish.CannotPublishError, match="fails its integrity checks: rows_missing_or_extra"):
-        nightly.republish(refused, lambda _: 2)
+        republish(refused, lambda _: 2)
     assert rows(refused, "SELECT run_id FROM publication") == [(1,)]
     assert rows(refused, "SELECT status, forced FROM runs WHERE run_id = 2") == [("rejected", 0)]
 
@@ -432,7 +434,7 @@ def test_a_ready_run_is_forced_only_over_a_gate(sampled: Database, tmp_path: Pat
     """A run left ready is recorded as forced when a gate spoke against it, and not when none did."""
     outcome = night(sampled, tmp_path, Order(TONIGHT, publish=False), RECBATCH_MODELS__PRESET=preset)
     assert (outcome.status, bool(outcome.failed_checks)) == ("ready", forced)
-    nightly.republish(sampled, lambda _: outcome.run_id)
+    republish(sampled, lambda _: outcome.run_id)
     assert rows(sampled, "SELECT status, forced FROM runs") == [("published", int(forced))]
 
 

@@ -117,6 +117,19 @@ def test_how_the_last_run_ended(database: Database, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("nights")
+def test_a_published_run_that_was_damaged_is_found(database: Database) -> None:
+    """Where the published run fails its integrity checks when it is audited again, a monitor hears which."""
+    assert command("-q", "run") == 0
+    change(database, "DELETE FROM recommendations WHERE run_id = 2 AND rank = 1 AND model = 'blend'")
+    assert command("publish", "2") == 1
+    told = "run 2 was audited once more, and fails: broken_ranks, rows_missing_or_extra; publish another run"
+    assert found(database, "integrity") == Finding("integrity", "error", told)
+    assert all(each.name != "gates" for each in examine(database, made(database), AGES))
+    assert command("publish", "1") == 0
+    assert all(each.name != "integrity" for each in examine(database, made(database), AGES))
+
+
+@pytest.mark.usefixtures("nights")
 def test_files_that_came_since(database: Database, tmp_path: Path) -> None:
     """Files that were merged after the published run saw the tables are counted."""
     assert "since" not in found(database, "data").about

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from batch import nightly
 from batch.database import Database, open_database, run_lock, upgrade
 from batch.ensemble import PUBLISHED
+from batch.given import ingest_settings
 from batch.ingest import ingest
 from batch.nightly import Order
 from data import settings
@@ -29,7 +30,7 @@ def nights(
         upgrade(database)
         config = settings(folder)
         with run_lock(database):
-            reports = ingest(database, [movielens], nightly.ingest_settings(config))
+            reports = ingest(database, [movielens], ingest_settings(config))
         assert [(report.status, report.read, report.accepted) for report in reports] == [
             ("merged", 9742, 9742),
             ("merged", 100_836, 100_836),

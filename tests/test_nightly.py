@@ -16,6 +16,7 @@ from batch.ensemble import PUBLISHED
 from batch.models import Scores
 from batch.nightly import Order, Outcome
 from batch.operate import history
+from batch.republish import republish
 from data import fill, random_rows, settings
 
 TODAY = date(2026, 11, 23)
@@ -147,7 +148,7 @@ def test_a_damaged_run_is_found_out(database: Database, tmp_path: Path, check: s
         row = f"run_id = 1 AND user_id = 3 AND model = 'neural' AND rank = {rank}"
         assert connection.execute(text(f"{damage} WHERE {row}")).rowcount == 1
     with pytest.raises(publish.CannotPublishError, match=f"integrity checks: {check}$"):
-        nightly.republish(database, lambda _: 1)
+        republish(database, lambda _: 1)
     assert rows(database, "SELECT name FROM run_checks WHERE run_id = 1 AND passed = 0") == [(check,)]
     assert rows(database, "SELECT run_id FROM publication") == [(2,)]
 
@@ -173,7 +174,7 @@ def test_a_person_may_publish_an_older_run_of_a_night(database: Database, tmp_pa
     fill(database, tmp_path)
     night(database, tmp_path, Order(TODAY, "schedule", publish=False))
     night(database, tmp_path, Order(TODAY, "schedule"))
-    assert nightly.republish(database, lambda _: 1) == 1
+    assert republish(database, lambda _: 1) == 1
     assert rows(database, "SELECT run_id, previous_run_id FROM publication") == [(1, 2)]
 
 
@@ -200,7 +201,7 @@ def test_integrity_cannot_be_forced(database: Database, tmp_path: Path, monkeypa
     assert outcome.status == "rejected"
     assert [check.name for check in outcome.failed_checks] == ["already_rated"]
     with pytest.raises(publish.CannotPublishError, match="already_rated"):
-        nightly.republish(database, lambda _: outcome.run_id)
+        republish(database, lambda _: outcome.run_id)
 
 
 @pytest.mark.promise("A4")
@@ -237,7 +238,7 @@ def test_as_of_knows_only_what_was_known(database: Database, tmp_path: Path) -> 
     assert outcome.failed_checks == []
     assert rows(database, "SELECT n_ratings FROM runs") == [(len(known),)]
     assert rows(database, "SELECT * FROM publication") == []
-    nightly.republish(database, lambda _: outcome.run_id)
+    republish(database, lambda _: outcome.run_id)
     assert rows(database, "SELECT run_id FROM publication") == [(outcome.run_id,)]
     before_all = date(2001, 9, 8)
     nobody = night(database, tmp_path, Order(before_all, as_of=before_all, publish=False))
@@ -274,12 +275,12 @@ def test_rollback_and_purge(database: Database, tmp_path: Path) -> None:
     fill(database, tmp_path)
     for _ in range(4):
         night(database, tmp_path)
-    nightly.republish(database, publish.previous)
+    republish(database, publish.previous)
     with query.snapshot(database.url.render_as_string(hide_password=False), database.schema_name) as connection:
         now = query.published(connection)
         assert now is not None
         assert (now.run_id, now.previous_run_id) == (3, 4)
-    nightly.republish(database, lambda _: 1)
+    republish(database, lambda _: 1)
     [(kept,), (gone,)] = rows(database, "SELECT artifact FROM runs WHERE run_id < 3 ORDER BY run_id")
     with run_lock(database):
         assert publish.purge(database, 2) == [2]
@@ -289,7 +290,7 @@ def test_rollback_and_purge(database: Database, tmp_path: Path) -> None:
         told = [(run.run_id, run.current, run.purged) for run in history(connection, 3)]
     assert told == [(4, False, False), (3, False, False), (2, False, True)]
     with pytest.raises(publish.CannotPublishError, match="purged"):
-        nightly.republish(database, lambda _: 2)
+        republish(database, lambda _: 2)
 
 
 @pytest.mark.promise("B3")

@@ -254,7 +254,7 @@ def test_the_textfile(nights: Faults, database: Database, tmp_path: Path, monkey
     }  # fmt: skip
     assert good["recbatch_last_run_ingested_rows"] == {"accepted": 1, "rejected": 1, "duplicate": 0}
     assert good["recbatch_last_success_timestamp_seconds"] == good["recbatch_last_run_timestamp_seconds"]
-    assert set(good["recbatch_last_run_step_seconds"]) >= {"load", "score"}
+    assert set(good["recbatch_last_run_step_seconds"]) == {"load", "evaluate", "fit", "score", "audit"}
     assert 5e7 < good["recbatch_last_run_peak_memory_bytes"][""] < 1e10
     success = {name: values for name, values in good.items() if "last_run" not in name}
     for environ, codes, status in (
@@ -271,6 +271,8 @@ def test_the_textfile(nights: Faults, database: Database, tmp_path: Path, monkey
         assert sum(found["recbatch_last_run_status"].values()) == 1
         assert found["recbatch_last_run_timestamp_seconds"][""] > good["recbatch_last_run_timestamp_seconds"][""]
     assert found["recbatch_last_run_id"] == {"": 0}
+    assert {name for name in found if "last_run" in name} == {name for name in HELP if "last_run" in name}
+    assert set(found["recbatch_last_run_step_seconds"].values()) == {0}
     assert command("-q", "run") == DONE
     assert read(file.read_text())["recbatch_last_success_run_id"] == {"": 4}
     assert [each.name for each in file.parent.iterdir()] == ["recbatch.prom"]

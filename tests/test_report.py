@@ -139,6 +139,7 @@ def test_the_page_says_what_was_measured(
     assert "Beside the best single model that is +0.10 films (−0.05 to +0.25)." in text
     assert "Users keep 5.00 of their 5 blend films of run 1 on average; nobody keeps nothing." in text
     assert "checks failed" not in text
+    assert "blend_by_score" not in told
     assert re.search(r"All \d+ checks passed\.", text)
     assert 'aria-label="blend 0.200 (0.160 to 0.240); user_user 0.140 (0.112 to 0.168)' in told
     assert 'aria-label="run 1 to run 2: blend from 0.200 to 0.200; popular from 0.200 to 0.120"' in told
@@ -234,6 +235,13 @@ def _unmeasured(patch: pytest.MonkeyPatch) -> int:
     return 2
 
 
+def _by_score(patch: pytest.MonkeyPatch) -> int:
+    found = measured().metrics
+    patch.setattr(nightly, "measure", lambda *_: Evaluation({**found, "blend_by_score": found["blend"]}, None))
+    assert command("-q", "run", "--force") == 0
+    return 2
+
+
 def _standing_in(patch: pytest.MonkeyPatch) -> int:
     patch.setenv("RECBATCH_PUBLISH__LEAST_RATINGS", "14")
     assert command("-q", "run", "--force") == 0
@@ -251,6 +259,7 @@ ODD: list[tuple[Callable[[pytest.MonkeyPatch], int], tuple[str, ...]]] = [
                "The run has no lists: it did not come that far.", "No check was made", "Times were not recorded.",
                "There is little to tell")),
     (_ready, ("Ready, not published. Readers see run 1.", "Users keep 5.00 of their 5 blend films of run 1")),
+    (_by_score, ("the blend before unlike films are preferred", "knows films by their genres only")),
     (_standing_in, ("shorter listsusers withoutstand-ins blend402184 %",)),
     (_unmeasured, ("Nothing was measured: too few ratings could be held out.", "25 users have 4 lists")),
 ]  # fmt: skip

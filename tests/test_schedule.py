@@ -285,6 +285,18 @@ def test_the_scheduler_runs_a_night_and_ends_on_sigterm(sqlite_url: str, tmp_pat
 
 
 @pytest.mark.promise("B7")
+def test_a_clock_that_was_stopped_starts_nothing(sqlite_url: str, tmp_path: Path) -> None:
+    """A tick that was under way when the scheduler was told to end starts no job any more."""
+    database = open_database(sqlite_url)
+    prepare(database)
+    job = FakeJob(tmp_path)
+    clock = _Clock(database, ScheduleSettings(), job.command)
+    clock.stop()
+    clock.tick(lambda: datetime(2026, 11, 23, 2, 31, tzinfo=UTC))
+    assert job.started() == []
+
+
+@pytest.mark.promise("B7")
 @pytest.mark.parametrize("moment", ["as the clock hands over a tick", "as a job was just started"])
 def test_a_signal_is_never_lost(moment: str, sqlite_url: str, tmp_path: Path) -> None:
     """SIGTERM while APScheduler is at work, or before a job is known, ends the scheduler, and the job with it."""

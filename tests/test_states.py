@@ -26,8 +26,10 @@ from batch import nightly, publish
 from batch.config import Config
 from batch.database import Database, open_database, run_lock
 from batch.evaluate import Evaluation
+from batch.given import ingest_settings
 from batch.ingest import ingest
 from batch.publish import CannotPublishError
+from batch.republish import republish
 from data import fill, long_csv
 from fixed import by_fixed_arithmetic, figures
 from processes import POINTS, end_at, ended, in_child
@@ -78,7 +80,7 @@ class Nights(RuleBasedStateMachine):
 
     def _ingest(self, name: str) -> None:
         with run_lock(self.database):
-            [report] = ingest(self.database, [self.home / name], nightly.ingest_settings(Config()))
+            [report] = ingest(self.database, [self.home / name], ingest_settings(Config()))
         assert report.status in ("merged", "unchanged")
 
     def _config(self) -> Config:
@@ -169,7 +171,7 @@ class Nights(RuleBasedStateMachine):
     def rollback(self) -> None:
         """Show the run before."""
         try:
-            chosen = nightly.republish(self.database, publish.previous)
+            chosen = republish(self.database, publish.previous)
         except CannotPublishError:
             assert self.before is None
             return
@@ -184,7 +186,7 @@ class Nights(RuleBasedStateMachine):
         chosen = data.draw(strategies.sampled_from(sorted(self.runs)))
         possible = self.runs[chosen] in ("published", "ready", "rejected") and chosen not in self.purged
         try:
-            nightly.republish(self.database, lambda _: chosen)
+            republish(self.database, lambda _: chosen)
         except CannotPublishError:
             assert not possible
             return

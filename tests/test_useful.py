@@ -6,9 +6,9 @@ import pytest
 
 from batch.database import open_database, prepare, run_lock
 from batch.evaluate import evaluate
+from batch.given import ingest_settings
 from batch.ingest import ingest
 from batch.load import load
-from batch.nightly import ingest_settings
 from batch.params import PRESETS
 from batch.sample import write_sample
 from data import settings

@@ -71,8 +71,8 @@ def ingest(
 
     Example: recbatch ingest ml-latest-small.zip
     """
+    from batch.given import ingest_settings
     from batch.ingest import ingest as merge
-    from batch.nightly import ingest_settings
     from batch.show import ingest_reports
 
     settings, data = opened(create=not dry_run)

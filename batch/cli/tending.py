@@ -21,10 +21,10 @@ def publish(
 
     Example: recbatch publish 12
     """
-    from batch import nightly
+    from batch.republish import republish
 
     _, data = opened()
-    _now_current(as_json, nightly.republish(data, lambda _: run_id))
+    _now_current(as_json, republish(data, lambda _: run_id))
 
 
 @commands.command()
@@ -33,11 +33,11 @@ def rollback(as_json: AsJson = False) -> None:
 
     Example: recbatch rollback
     """
-    from batch import nightly
     from batch.publish import previous
+    from batch.republish import republish
 
     _, data = opened()
-    _now_current(as_json, nightly.republish(data, previous))
+    _now_current(as_json, republish(data, previous))
 
 
 @commands.command()

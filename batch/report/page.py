@@ -57,7 +57,10 @@ def _told(facts: Facts) -> dict[str, Any]:
         "steps": figures.steps(facts),
         "costs": figures.costs(facts),
         "details": summary.details(facts.run),
-        "glossary": (words.MODELS | words.GLOSSARY).items(),
+        "glossary": [
+            *((name, words.MODELS[name]) for name in (*facts.models, *facts.baselines) if name in words.MODELS),
+            *words.GLOSSARY.items(),
+        ],
     }
 
 
