@@ -11,6 +11,8 @@ from batch import query, schema
 CANDIDATES = 300
 """Names of the database that are compared, so that a slip costs milliseconds however many there are."""
 SHOWN = 3
+YEAR = re.compile(r" \(\d{4}\)$")
+"""What ends a title in MovieLens, and what people leave out."""
 
 
 def find_user(connection: Connection, user: str) -> str:
@@ -33,9 +35,11 @@ def find_film(connection: Connection, film: str) -> tuple[str, str]:
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'Heat (1995)'?`, or nothing: those that hold the word, else those that are spelt alike."""
     spelt = {name.lower(): name for name in known}
-    holding = [name for name in spelt if word.lower() in name]
-    near = holding[:SHOWN] or get_close_matches(word.lower(), spelt, n=SHOWN)
-    return f"; did you mean {' or '.join(repr(spelt[name]) for name in near)}?" if near else ""
+    if not YEAR.search(word):
+        spelt |= {YEAR.sub("", name): title for name, title in spelt.items()}
+    holding = [title for name, title in spelt.items() if word.lower() in name]
+    near = holding or [spelt[name] for name in get_close_matches(word.lower(), spelt, n=SHOWN)]
+    return f"; did you mean {' or '.join(map(repr, [*dict.fromkeys(near)][:SHOWN]))}?" if near else ""
 
 
 def _near(connection: Connection, text: str, *columns: Column[str]) -> str:

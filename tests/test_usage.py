@@ -116,8 +116,10 @@ def test_names_that_are_almost_right(database: Database, capsys: pytest.CaptureF
         connection.execute(
             insert(schema.users), [{"user_id": 9000 + n, "user_key": name} for n, name in enumerate(names)]
         )
+        titles = ["Matrix, The (1999)", "Speed (1994)"]
         connection.execute(
-            insert(schema.movies), [{"movie_id": 9000, "movie_key": "9000", "title": "Matrix, The (1999)"}]
+            insert(schema.movies),
+            [{"movie_id": 9000 + n, "movie_key": f"{9000 + n}", "title": title} for n, title in enumerate(titles)],
         )
 
     def told(*words: str) -> str:
@@ -134,6 +136,7 @@ def test_names_that_are_almost_right(database: Database, capsys: pytest.CaptureF
     assert told("forget", "Zzyzx") == "recbatch: no user has the key or name 'Zzyzx'\n"
     assert "did you mean 'Matrix, The (1999)'?" in told("filter", "add", "matrix")
     assert "did you mean 'Matrix, The (1999)'?" in told("explain", "Ruth Novak", "Matirx, The (1999)")
+    assert "did you mean 'Speed (1994)'?" in told("filter", "add", "Sped")
     assert command("top", "Ruth Novac") == 0
     assert "'Ruth Novac'; did you mean 'Ruth Novak' or 'Ruth Lind'?; this is what is popular" in capsys.readouterr().err
 
