@@ -17,7 +17,12 @@ from batch.params import PRESETS, Gates, Models
 
 DEFAULT_FILE = Path("config.yaml")
 PREFIX = "RECBATCH_"
-SECRETS = (["database", "url"], ["ingest", "query_url"], ["metrics", "push_url"], ["notify", "webhook_url"])
+SECRETS = (
+    ["database", "url"],
+    ["ingest", "query_url"],
+    ["metrics", "push_url"],
+    ["notify", "webhook_url"],
+)
 """What may hold a secret: never part of a message, and with _FILE behind its name a variable names a file instead."""
 ELSEWHERE: dict[str, Any] = {
     **dict.fromkeys(("database", "engine", "dask", "check", "metrics", "notify"), True), "ingest": {"query_url"},
@@ -116,7 +121,11 @@ class FilterSettings(Section):
     def _texts(cls, value: Any) -> Any:
         value = ([value] if value else []) if isinstance(value, str) else value
         # A key may look like a number in YAML; true and false are not what anybody means.
-        return [str(one) if type(one) is int else one for one in value] if isinstance(value, list | tuple) else value
+        return (
+            [str(one) if type(one) is int else one for one in value]
+            if isinstance(value, list | tuple)
+            else value
+        )
 
 
 class ScheduleSettings(Section):
@@ -137,7 +146,9 @@ class ScheduleSettings(Section):
         try:
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):
-            raise ValueError(f"{value!r} is not a time zone; use a name such as UTC or Europe/Oslo") from None
+            raise ValueError(
+                f"{value!r} is not a time zone; use a name such as UTC or Europe/Oslo"
+            ) from None
         return value
 
 
@@ -277,7 +288,9 @@ def shipped_text() -> str:
     """The config.yaml that comes with the program, comments and all."""
     package = Path(__file__).parent
     inside = package / "config.yaml"
-    return (inside if inside.is_file() else package.parent / "config.yaml").read_text(encoding="utf-8")
+    return (inside if inside.is_file() else package.parent / "config.yaml").read_text(
+        encoding="utf-8"
+    )
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -295,7 +308,9 @@ class _StrictLoader(yaml.SafeLoader):
         seen = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(
+                    problem=f"{key.value} is given twice", problem_mark=key.start_mark
+                )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -315,7 +330,9 @@ def _read(file: Path) -> dict[str, Any]:
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ConfigError(f"{file}: expected sections such as 'database:', found {type(content).__name__}")
+        raise ConfigError(
+            f"{file}: expected sections such as 'database:', found {type(content).__name__}"
+        )
     return _merged({key: {} for key in content if key in Config.model_fields}, content)
 
 
@@ -335,7 +352,9 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
                 value = yaml.load(value, Loader=_StrictLoader)  # noqa: S506  a SafeLoader
             except yaml.YAMLError:
                 told = "it" if path in SECRETS else repr(value)
-                raise ConfigError(f"{name}: {told} is not a list or mapping as YAML writes them") from None
+                raise ConfigError(
+                    f"{name}: {told} is not a list or mapping as YAML writes them"
+                ) from None
         for key in reversed(path):
             value = {key: value}
         found = _merged(found, value)
@@ -358,7 +377,9 @@ def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]
         below = merged.get(key)
         if isinstance(below, dict) and value is None:
             continue  # a section whose keys are all commented out
-        merged[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        merged[key] = (
+            _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        )
     return merged
 
 

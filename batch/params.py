@@ -10,6 +10,12 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
+LARGEST = 1e6
+"""Of a rating, a score or a weight, either way: a larger one means that a model has run wild."""
+LIKED_SHARE = 0.8
+"""Of the scale's maximum: a film counts as liked from there on, 4 of 5 stars, unless a setting says otherwise."""
+
+
 class Knobs(BaseModel):
     """Frozen, and an unknown name is an error: a misspelt knob must not silently keep its default."""
 

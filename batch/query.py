@@ -11,17 +11,19 @@ with snapshot("sqlite:///recbatch.db") as connection:
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, exists, select
 
-from batch import RecbatchError, reasons, schema
-from batch.database import Database, open_database, require_tables
-from batch.filters import hidden, now_on
+from batch import RecbatchError, reasons
+from batch.store import schema
+from batch.store.database import Database, open_database, require_tables
+from batch.store.filters import is_filtered, now_on
+from batch.store.runs import Run, current_run, find_run
 
 _users, _movies, _genres, _ratings = schema.users, schema.movies, schema.genres, schema.ratings
 _runs = schema.runs
@@ -98,7 +100,7 @@ def snapshot(url: str, schema_name: str = "recbatch") -> Iterator[Connection]:
     """A read-only connection on which every answer is of one moment, whatever is published meanwhile.
 
     Open a new one to see a new night; a snapshot kept for hours keeps the database from tidying up. Raises
-    `batch.database.NotReadyError` where there are no tables.
+    `batch.store.database.NotReadyError` where there are no tables.
     """
     with _database(url, schema_name).reader.connect() as connection:
         yield connection
@@ -118,11 +120,17 @@ def find_user(connection: Connection, user: str) -> str:
     """
     if connection.execute(select(_users.c.user_key).where(_users.c.user_key == user)).first():
         return user
-    named = connection.execute(select(_users.c.user_key).where(_users.c.name == user).limit(6)).scalars().all()
+    named = (
+        connection.execute(select(_users.c.user_key).where(_users.c.name == user).limit(6))
+        .scalars()
+        .all()
+    )
     if not named:
         raise UnknownUserError(f"no user has the key or name {user!r}")
     if len(named) > 1:
-        raise AmbiguousUserError(f"several users are named {user!r}; use one of the keys {', '.join(named)}")
+        raise AmbiguousUserError(
+            f"several users are named {user!r}; use one of the keys {', '.join(named)}"
+        )
     return str(named[0])
 
 
@@ -134,7 +142,10 @@ def find_film(connection: Connection, film: str) -> tuple[str, str]:
     m = _movies.c
     query = select(m.movie_key, m.title)
     found = connection.execute(query.where(m.movie_key == film)).all()
-    found = found or connection.execute(query.where(m.title == film).order_by(m.movie_key).limit(6)).all()
+    found = (
+        found
+        or connection.execute(query.where(m.title == film).order_by(m.movie_key).limit(6)).all()
+    )
     if not found:
         raise UnknownFilmError(f"no film has the key or title {film!r}")
     if len(found) > 1:
@@ -143,7 +154,14 @@ def find_film(connection: Connection, film: str) -> tuple[str, str]:
     return found[0].movie_key, found[0].title
 
 
-def top(connection: Connection, user: str, *, model: str, n: int | None = None, run_id: int | None = None) -> Answer:
+def top(
+    connection: Connection,
+    user: str,
+    *,
+    model: str,
+    n: int | None = None,
+    run_id: int | None = None,
+) -> Answer:
     """One user's list by key, at most n films, of the published run or of the run given.
 
     Films that the user has rated since that run, or that a filter hides by now, are left out; the others keep the ranks
@@ -164,14 +182,20 @@ def lists(connection: Connection, *, model: str, run_id: int | None = None) -> I
     Read as they come, not held in memory. Raises NoSuchRunError.
     """
     run = _run(connection, run_id)
-    rows = connection.execution_options(yield_per=10_000).execute(_films(connection, run.run_id, model))
+    rows = connection.execution_options(yield_per=10_000).execute(
+        _films(connection, run.run_id, model)
+    )
     names = Names(connection)  # films that were named before are not looked up again
     for _, of_user in groupby(rows, key=lambda row: row.user_key):
         yield _answer(list(of_user), model, run, names)
 
 
 def popular(
-    connection: Connection, *, user: str | None = None, n: int | None = None, run_id: int | None = None
+    connection: Connection,
+    *,
+    user: str | None = None,
+    n: int | None = None,
+    run_id: int | None = None,
 ) -> Answer:
     """The most rated films, for anyone the models do not know; to a user's key, less what this user has rated.
 
@@ -179,28 +203,40 @@ def popular(
     """
     run = _run(connection, run_id)
     i, m = _popular.c, _movies.c
-    query = select(i.rank, m.movie_key, m.title, i.score).join_from(_popular, _movies, i.movie_id == m.movie_id)
+    query = select(i.rank, m.movie_key, m.title, i.score).join_from(
+        _popular, _movies, i.movie_id == m.movie_id
+    )
     user_id = name = None
     if user is not None:
-        known = connection.execute(select(_users.c.user_id, _users.c.name).where(_users.c.user_key == user)).first()
+        known = connection.execute(
+            select(_users.c.user_id, _users.c.name).where(_users.c.user_key == user)
+        ).first()
         if known is None:
             raise UnknownUserError(f"no user has the key {user!r}")
         user_id, name = known
         query = query.where(~_rated(user_id, i.movie_id))
-    query = query.where(i.run_id == run.run_id, ~hidden(now_on(connection), i.movie_id, user_id)).order_by(i.rank)
+    query = query.where(
+        i.run_id == run.run_id, ~is_filtered(now_on(connection), i.movie_id, user_id)
+    ).order_by(i.rank)
     rows = connection.execute(query if n is None else query.limit(n)).all()
-    films = tuple(Film(row.rank, row.movie_key, row.title, row.score, None, None, "") for row in rows)
+    films = tuple(
+        Film(row.rank, row.movie_key, row.title, row.score, None, None, "") for row in rows
+    )
     return Answer(user, name, "popular", run.run_id, run.published_at, run.scale, films)
 
 
 def models(connection: Connection, *, run_id: int | None = None) -> tuple[str, ...]:
     """The models that a run has lists of. Raises NoSuchRunError."""
     run = _run(connection, run_id)
-    rows = connection.execute(select(_lists.c.model).distinct().where(_lists.c.run_id == run.run_id))
+    rows = connection.execute(
+        select(_lists.c.model).distinct().where(_lists.c.run_id == run.run_id)
+    )
     return tuple(sorted(rows.scalars()))
 
 
-def hidden_titles(connection: Connection, user: str, *, run_id: int | None = None) -> tuple[str, ...]:
+def hidden_titles(
+    connection: Connection, user: str, *, run_id: int | None = None
+) -> tuple[str, ...]:
     """Films of a user's lists, of any model, that a filter hides by now, by title. Raises NoSuchRunError."""
     run, u, m = _run(connection, run_id), _users.c, _movies.c
     listed = (
@@ -209,58 +245,56 @@ def hidden_titles(connection: Connection, user: str, *, run_id: int | None = Non
         .join_from(_lists, _users, u.user_id == _lists.c.user_id)
         .join(_movies, m.movie_id == _lists.c.movie_id)
         .where(_lists.c.run_id == run.run_id, u.user_key == user)
-        .where(hidden(now_on(connection), _lists.c.movie_id, _lists.c.user_id))
+        .where(is_filtered(now_on(connection), _lists.c.movie_id, _lists.c.user_id))
     )
     return tuple(connection.execute(listed.order_by(m.title)).scalars())
 
 
-class _Run(NamedTuple):
-    """The run that an answer is about."""
-
-    run_id: int
-    published_at: datetime | None
-    rating_min: float | None
-    rating_max: float | None
-
-    @property
-    def scale(self) -> tuple[float, float] | None:
-        return None if self.rating_min is None or self.rating_max is None else (self.rating_min, self.rating_max)
-
-
-def _run(connection: Connection, run_id: int | None) -> _Run:
-    r, p = _runs.c, _publication.c
+def _run(connection: Connection, run_id: int | None) -> Run:
+    """The published run, or the one of this number if it has lists."""
     if run_id is None:
-        current = select(r.run_id, p.published_at, r.rating_min, r.rating_max)
-        found = connection.execute(current.join_from(_publication, _runs, p.run_id == r.run_id)).first()
-        if found is None:
+        current = current_run(connection)
+        if current is None:
             raise NoSuchRunError("nothing is published yet; run 'recbatch run'")
-        return _Run(*found)
-    pinned = select(r.run_id, r.published_at, r.rating_min, r.rating_max, r.status, r.purged_at)
-    row = connection.execute(pinned.where(r.run_id == run_id)).first()
-    if row is None:
+        return replace(current, published_at=current.current_since)
+    run = find_run(connection, run_id)
+    if run is None:
         raise NoSuchRunError(f"there is no run {run_id}; 'recbatch runs' lists them")
-    *told, status, purged_at = row
-    if purged_at is not None or status not in schema.WITH_LISTS:
-        raise NoSuchRunError(f"run {run_id} has no lists: it is {'purged' if purged_at else status}")
-    return _Run(*told)
+    if not run.has_lists:
+        state = "purged" if run.purged else run.status
+        raise NoSuchRunError(f"run {run_id} has no lists: it is {state}")
+    return run
 
 
 def _films(connection: Connection, run_id: int, model: str) -> Select[Any]:
     film = _lists.c.movie_id
-    columns = (_lists.c.rank, _movies.c.movie_key, _movies.c.title, _lists.c.score, _lists.c.predicted_rating)
+    columns = (
+        _lists.c.rank,
+        _movies.c.movie_key,
+        _movies.c.title,
+        _lists.c.score,
+        _lists.c.predicted_rating,
+    )
     return (
         select(_users.c.user_key, _users.c.name, *columns, _lists.c.reason)
         .join_from(_lists, _users, _users.c.user_id == _lists.c.user_id)
         .join(_movies, _movies.c.movie_id == _lists.c.movie_id)
         .where(_lists.c.run_id == run_id, _lists.c.model == model)
-        .where(~_rated(_lists.c.user_id, film), ~hidden(now_on(connection), film, _lists.c.user_id))
+        .where(
+            ~_rated(_lists.c.user_id, film),
+            ~is_filtered(now_on(connection), film, _lists.c.user_id),
+        )
         .order_by(_lists.c.user_id, _lists.c.rank)
     )
 
 
 def _rated(user_id: Any, movie_id: Any) -> ColumnElement[bool]:
     """Whether the user has rated the film by now: `ratings` may be newer than the run."""
-    return exists(select(_ratings.c.movie_id).where(_ratings.c.user_id == user_id, _ratings.c.movie_id == movie_id))
+    return exists(
+        select(_ratings.c.movie_id).where(
+            _ratings.c.user_id == user_id, _ratings.c.movie_id == movie_id
+        )
+    )
 
 
 class Names:
@@ -273,24 +307,35 @@ class Names:
 
     def sentences(self, told: Sequence[dict[str, Any] | None]) -> list[str]:
         """Each of these reasons in words."""
-        self._look_up(_movies.c.movie_id, _movies.c.title, self._films, set().union(*map(reasons.films, told)))
-        self._look_up(_genres.c.genre_id, _genres.c.name, self._genres, set().union(*map(reasons.genres, told)))
+        self._look_up(
+            _movies.c.movie_id, _movies.c.title, self._films, set().union(*map(reasons.films, told))
+        )
+        self._look_up(
+            _genres.c.genre_id,
+            _genres.c.name,
+            self._genres,
+            set().union(*map(reasons.genres, told)),
+        )
         return [reasons.sentence(reason, self._films, self._genres) for reason in told]
 
-    def _look_up(self, key: Column[int], name: Column[str], known: dict[int, str], wanted: set[int]) -> None:
+    def _look_up(
+        self, key: Column[int], name: Column[str], known: dict[int, str], wanted: set[int]
+    ) -> None:
         missing = sorted(wanted - known.keys())
         if missing:
             rows = self._connection.execute(select(key, name).where(key.in_(missing)))
             known.update((number, text) for number, text in rows)
 
 
-def _answer(rows: Any, model: str, run: _Run, names: Names) -> Answer:
+def _answer(rows: Any, model: str, run: Run, names: Names) -> Answer:
     told = [_read(row.reason) for row in rows]
     films = tuple(
         Film(row.rank, row.movie_key, row.title, row.score, row.predicted_rating, reason, why)
         for row, reason, why in zip(rows, told, names.sentences(told), strict=True)
     )
-    return Answer(rows[0].user_key, rows[0].name, model, run.run_id, run.published_at, run.scale, films)
+    return Answer(
+        rows[0].user_key, rows[0].name, model, run.run_id, run.published_at, run.scale, films
+    )
 
 
 def _read(reason: Any) -> dict[str, Any] | None:

@@ -32,8 +32,12 @@ class Ratings:
     movie_ids: Ints  # (n_items,)
     genres: Floats  # (n_items, n_genres) 0/1
     scale: tuple[float, float]  # lowest and highest possible rating, stars
-    rated_at: Floats | None = None  # (n_ratings,) seconds since 1970 UTC beside matrix.data, nan = unknown; None = all
-    genre_ids: Ints = field(default_factory=lambda: np.empty(0, dtype=np.int64))  # (n_genres,) the database's ids
+    rated_at: Floats | None = (
+        None  # (n_ratings,) seconds since 1970 UTC beside matrix.data, nan = unknown; None = all
+    )
+    genre_ids: Ints = field(
+        default_factory=lambda: np.empty(0, dtype=np.int64)
+    )  # (n_genres,) the database's ids
 
     @property
     def n_users(self) -> int:
@@ -61,14 +65,18 @@ class Ratings:
 
     def timeless_users(self) -> Ints:
         """Rows of the users with a rating whose time is not known, in order."""
-        unknown = np.ones(self.n_ratings, dtype=np.bool_) if self.rated_at is None else np.isnan(self.rated_at)
+        unknown = (
+            np.ones(self.n_ratings, dtype=np.bool_)
+            if self.rated_at is None
+            else np.isnan(self.rated_at)
+        )
         return np.unique(self.user_of_rating()[unknown])
 
     def keep(self, chosen: Bools) -> "Ratings":
         """The same users and items with only the chosen ratings; `chosen` is (n_ratings,)."""
         return replace(
             self,
-            matrix=only(self.matrix, chosen),
+            matrix=select_stored(self.matrix, chosen),
             rated_at=None if self.rated_at is None else self.rated_at[chosen],
         )
 
@@ -95,7 +103,10 @@ class Pairs(NamedTuple):
     @staticmethod
     def stored(block: Sparse) -> "Pairs":
         """The cells that a block, CSR (b, n_items), has a value in, in order."""
-        return Pairs(np.repeat(np.arange(block.shape[0]), np.diff(block.indptr)), block.indices.astype(np.int64))
+        return Pairs(
+            np.repeat(np.arange(block.shape[0]), np.diff(block.indptr)),
+            block.indices.astype(np.int64),
+        )
 
     @staticmethod
     def listed(lists: Ints) -> "Pairs":
@@ -105,13 +116,15 @@ class Pairs(NamedTuple):
 
     def and_then(self, others: "Pairs") -> "Pairs":
         """These, followed by others."""
-        return Pairs(np.concatenate([self.rows, others.rows]), np.concatenate([self.columns, others.columns]))
+        return Pairs(
+            np.concatenate([self.rows, others.rows]), np.concatenate([self.columns, others.columns])
+        )
 
 
 NO_PAIRS = Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
 
 
-def only(matrix: Sparse, chosen: Bools) -> Sparse:
+def select_stored(matrix: Sparse, chosen: Bools) -> Sparse:
     """A CSR matrix with only the chosen of its stored cells, (n_ratings,)."""
     kept_before = np.zeros(len(chosen) + 1, matrix.indptr.dtype)
     np.cumsum(chosen, out=kept_before[1:])
@@ -119,7 +132,7 @@ def only(matrix: Sparse, chosen: Bools) -> Sparse:
     return sparse.csr_array(kept, shape=matrix.shape)
 
 
-def filled(matrix: Sparse, values: npt.NDArray[Any]) -> Sparse:
+def with_data(matrix: Sparse, values: npt.NDArray[Any]) -> Sparse:
     """The same cells with other values, (n_ratings,); a value of 0 stays a stored cell."""
     return sparse.csr_array((values, matrix.indices, matrix.indptr), shape=matrix.shape)
 

@@ -19,6 +19,8 @@ SHOWN_SHARES = 3
 LEAST = 0.005
 """Below it a weight would be shown as 0.00."""
 FILLER = "Not among your most promising films: it fills up a list that would be short."
+FALLBACK_KIND = "fallback"
+"""The `kind` of the reason of a row that stands in for what a model could not say."""
 FALLBACK = {
     "few ratings": "Popular: you have rated too few films to say more.",
     "nothing more to say": "Popular: of further films the model can say nothing to you.",
@@ -44,7 +46,9 @@ def genres(reason: Mapping[str, Any] | None) -> set[int]:
     return {genre for genre, _ in (reason or {}).get("genres", ())}
 
 
-def sentence(reason: Mapping[str, Any] | None, titles: Mapping[int, str], names: Mapping[int, str]) -> str:
+def sentence(
+    reason: Mapping[str, Any] | None, titles: Mapping[int, str], names: Mapping[int, str]
+) -> str:
     """A reason in words, on one line; empty without a reason, or for one of a kind that is not known here.
 
     `titles` are of films by id and `names` of genres; one that is missing is called by its id. Titles are text: a sign
@@ -54,19 +58,31 @@ def sentence(reason: Mapping[str, Any] | None, titles: Mapping[int, str], names:
     return tell(reason, titles, names) if tell and reason else ""
 
 
-def _own_ratings(reason: Mapping[str, Any], titles: Mapping[int, str], _names: Mapping[int, str]) -> str:
-    told = [(f"{_called(film, titles, 'film')} {stars:.1f}", weight) for film, stars, weight in reason["films"]]
+def _own_ratings(
+    reason: Mapping[str, Any], titles: Mapping[int, str], _names: Mapping[int, str]
+) -> str:
+    told = [
+        (f"{_called(film, titles, 'film')} {stars:.1f}", weight)
+        for film, stars, weight in reason["films"]
+    ]
     total = reason["others"] + sum(weight for *_, weight in told)
     if total < 0:  # then a film that lowers the rating is why
         told = [(words, -weight) for words, weight in told]
     parts = (
-        _for_and_against(told, "because you gave ", "although you gave ") or "by many ratings, each of little weight"
+        _for_and_against(told, "because you gave ", "although you gave ")
+        or "by many ratings, each of little weight"
     )
-    listed = f"Listed for {_called(reason['listed_for'], titles, 'film')}; " if "listed_for" in reason else ""
+    listed = (
+        f"Listed for {_called(reason['listed_for'], titles, 'film')}; "
+        if "listed_for" in reason
+        else ""
+    )
     return f"{listed}{total:+.2f} stars {parts}."
 
 
-def _people(reason: Mapping[str, Any], _titles: Mapping[int, str], _names: Mapping[int, str]) -> str:
+def _people(
+    reason: Mapping[str, Any], _titles: Mapping[int, str], _names: Mapping[int, str]
+) -> str:
     told = []
     if reason["neighbours"]:
         who = _count(reason["neighbours"], "person who rates like you", "people who rate like you")
@@ -79,7 +95,9 @@ def _people(reason: Mapping[str, Any], _titles: Mapping[int, str], _names: Mappi
     return f"{', '.join(told)}." if told else ""
 
 
-def _own_genres(reason: Mapping[str, Any], _titles: Mapping[int, str], names: Mapping[int, str]) -> str:
+def _own_genres(
+    reason: Mapping[str, Any], _titles: Mapping[int, str], names: Mapping[int, str]
+) -> str:
     told = [
         (f"{_called(genre, names, 'genre')} ({weight:+.2f})", weight)
         for genre, weight in reason["genres"]
@@ -89,10 +107,18 @@ def _own_genres(reason: Mapping[str, Any], _titles: Mapping[int, str], names: Ma
     return f"{_capital(parts)}." if parts else "None of its genres moves it."
 
 
-def _shares(reason: Mapping[str, Any], _titles: Mapping[int, str], _names: Mapping[int, str]) -> str:
+def _shares(
+    reason: Mapping[str, Any], _titles: Mapping[int, str], _names: Mapping[int, str]
+) -> str:
     # By name where two are alike: the order of an object's fields depends on the database.
-    largest = sorted(reason["shares"].items(), key=lambda share: (-abs(share[1]), share[0]))[:SHOWN_SHARES]
-    told = [(f"{SHARES.get(name, name)} ({share:+.2f})", share) for name, share in largest if abs(share) >= LEAST]
+    largest = sorted(reason["shares"].items(), key=lambda share: (-abs(share[1]), share[0]))[
+        :SHOWN_SHARES
+    ]
+    told = [
+        (f"{SHARES.get(name, name)} ({share:+.2f})", share)
+        for name, share in largest
+        if abs(share) >= LEAST
+    ]
     parts = _for_and_against(told, "for ", "despite ")
     return f"{_capital(parts)}." if parts else "As promising as the average of your candidates."
 
@@ -100,9 +126,9 @@ def _shares(reason: Mapping[str, Any], _titles: Mapping[int, str], _names: Mappi
 def _for_and_against(told: Iterable[tuple[str, float]], first: str, second: str) -> str:
     """Words with weights -> those above 0 after one word, those below after another."""
     words = list(told)
-    sides = [(first, [word for word, weight in words if weight > 0])]
-    sides += [(second, [word for word, weight in words if weight < 0])]
-    return ", ".join(start + _and(side) for start, side in sides if side)
+    compared_runs = [(first, [word for word, weight in words if weight > 0])]
+    compared_runs += [(second, [word for word, weight in words if weight < 0])]
+    return ", ".join(start + _and(side) for start, side in compared_runs if side)
 
 
 def _and(words: list[str]) -> str:

@@ -14,7 +14,9 @@ from typing import Any, Literal
 
 log = logging.getLogger("recbatch")
 scheduler_log = logging.getLogger("apscheduler")
-drawing_log = logging.getLogger("matplotlib")  # warns at length where it has no home to keep a list of fonts in
+drawing_log = logging.getLogger(
+    "matplotlib"
+)  # warns at length where it has no home to keep a list of fonts in
 run_id: ContextVar[int | None] = ContextVar("run_id", default=None)
 """The run at work, added to every line."""
 
@@ -35,7 +37,10 @@ class _Json(logging.Formatter):
     """`{"time": "2026-11-23T02:30:00.120Z", "level": "info", "run": 12, "event": "loaded", "ratings": 100836}`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {"time": _moment(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"), **_fields(record)}
+        told = {
+            "time": _moment(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            **_fields(record),
+        }
         return json.dumps({key: _plain(value) for key, value in told.items()})
 
 
@@ -61,7 +66,9 @@ def _quoted(value: Any) -> str:
     text = f"{value:.3g}" if isinstance(value, float) else str(value)
     if text and not any(sign in text for sign in ' "=\n\r\t'):
         return text
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+    escaped = (
+        text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
+    )
     return f'"{escaped}"'
 
 
@@ -76,7 +83,7 @@ def start_logging(*, verbose: bool, style: Style | None = None) -> None:
         logger.setLevel(level)
 
 
-def hear_warnings(*names: str) -> None:
+def capture_warnings(*names: str) -> None:
     """Let the warnings of a library's loggers come out as lines like this program's, where it logs at all."""
     if log.handlers:
         for logger in map(logging.getLogger, names):
@@ -93,12 +100,12 @@ def _handler(formatter: logging.Formatter | None) -> logging.Handler:
     return handler
 
 
-def say(event: str, /, **fields: Any) -> None:
+def log_info(event: str, /, **fields: Any) -> None:
     """Log one event with its figures."""
     log.info(event, extra={"fields": fields})
 
 
-def warn(event: str, /, **fields: Any) -> None:
+def log_warning(event: str, /, **fields: Any) -> None:
     """Log something a person should look at."""
     log.warning(event, extra={"fields": fields})
 
@@ -114,13 +121,15 @@ def step(name: str, /, into: dict[str, float], **fields: Any) -> Iterator[dict[s
     yield fields
     taken = time.perf_counter() - began
     into[name] = into.get(name, 0.0) + taken
-    say(name, **fields, seconds=taken, peak_mb=peak_mb())
+    log_info(name, **fields, seconds=taken, peak_mb=peak_mb())
 
 
 def peak_mb() -> int:
     """The most memory, in MB, that this process has held so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6)  # bytes there, KiB elsewhere
+    return round(
+        peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+    )  # bytes there, KiB elsewhere
 
 
 @contextmanager
@@ -141,6 +150,6 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         done += more
         if time.monotonic() - spoke >= LINE_EVERY:
             spoke = time.monotonic()
-            say("progress", step=what, done=done, total=total)
+            log_info("progress", step=what, done=done, total=total)
 
     yield advance

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from batch.database import open_database
-from batch.load import load
 from batch.models import Model, item_item, user_user
 from batch.params import PRESETS
-from batch.rank import best_unseen, tie_places
+from batch.ranking.rank import best_unseen, tie_order
 from batch.ratings import Ints, Ratings
+from batch.store.database import open_database
+from batch.store.load import load
 
 MODELS: dict[str, Any] = {"user_user": user_user, "item_item": item_item}
 SEED = 20261123
@@ -56,11 +56,15 @@ def main() -> None:
         "n_users": ratings.n_users,
         "n_items": ratings.n_items,
         "n_ratings": ratings.n_ratings,
-        "pairs": float((raters.astype(np.float64) ** 2).sum()),  # of users with a film in common, film by film
+        "pairs": float(
+            (raters.astype(np.float64) ** 2).sum()
+        ),  # of users with a film in common, film by film
         "single": bool(ratings.n_users * ratings.n_ratings >= user_user.SINGLE_FROM),
     }
     for name in MODELS:
-        found[name] = alone(name, replace(ratings))  # another value, of which no baseline is known yet
+        found[name] = alone(
+            name, replace(ratings)
+        )  # another value, of which no baseline is known yet
     print(json.dumps(found))
 
 
@@ -69,15 +73,23 @@ def alone(name: str, ratings: Ratings) -> dict[str, float]:
     began = time.perf_counter()
     model: Model = MODELS[name].fit(ratings, getattr(PRESETS["tuned"], name), SEED)
     fitted = time.perf_counter() - began
-    places = tie_places(ratings.item_counts())
+    places = tie_order(ratings.item_counts())
     spent = {"score": 0.0, "rank": 0.0}
-    done = for_some(lambda users: _lists(model, ratings, users, places, spent), ratings.n_users, BLOCK, BUDGET, SEED)
+    done = for_some(
+        lambda users: _lists(model, ratings, users, places, spent),
+        ratings.n_users,
+        BLOCK,
+        BUDGET,
+        SEED,
+    )
     share = done["scored"] / ratings.n_users
     scaled = {f"{step}_seconds": seconds / share for step, seconds in spent.items()}
     return {"fit_seconds": fitted, **scaled, **done}
 
 
-def _lists(model: Model, ratings: Ratings, users: Ints, places: Ints, spent: dict[str, float]) -> None:
+def _lists(
+    model: Model, ratings: Ratings, users: Ints, places: Ints, spent: dict[str, float]
+) -> None:
     began = time.perf_counter()
     relevance = model.score(users).relevance  # (b, n_items)
     scored = time.perf_counter()
@@ -87,7 +99,12 @@ def _lists(model: Model, ratings: Ratings, users: Ints, places: Ints, spent: dic
 
 
 def for_some(
-    lists: Callable[[Ints], object], n_users: int, block: int, budget: float, seed: int, most: int = MOST_BLOCKS
+    lists: Callable[[Ints], object],
+    n_users: int,
+    block: int,
+    budget: float,
+    seed: int,
+    most: int = MOST_BLOCKS,
 ) -> dict[str, float]:
     """Seconds that everyone's lists take, from as many random blocks of users as the budget and `most` allow.
 

@@ -35,13 +35,29 @@ def measured(
     known = {name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")}
     known |= {"PYTHONPATH": str(ROOT)} | dict(environ or {})
     told, tell = os.pipe()
-    launch = [sys.executable, "-I", "-S", str(LAUNCH), str(tell), str(seconds or 0), str(megabytes or 0), *command]
+    launch = [
+        sys.executable,
+        "-I",
+        "-S",
+        str(LAUNCH),
+        str(tell),
+        str(seconds or 0),
+        str(megabytes or 0),
+        *command,
+    ]
     with log.open("a", encoding="utf-8") as err:
         err.write(f"$ {' '.join(command)}\n")
         err.flush()
         start = err.tell()
         ended = subprocess.run(  # noqa: S603  our own commands
-            launch, cwd=folder, env=known, stdout=subprocess.PIPE, stderr=err, text=True, pass_fds=[tell], check=True
+            launch,
+            cwd=folder,
+            env=known,
+            stdout=subprocess.PIPE,
+            stderr=err,
+            text=True,
+            pass_fds=[tell],
+            check=True,
         )
     os.close(tell)
     with os.fdopen(told, encoding="ascii") as counted:
@@ -76,5 +92,8 @@ def steps(told: str) -> list[Figures]:
         fields = dict(TOLD.findall(line))
         if "event" in fields and "seconds" in fields:
             name = " ".join(filter(None, [fields.pop("event"), fields.pop("model", None)]))
-            found.append({"step": name} | {field: float(value) for field, value in fields.items() if field != "level"})
+            found.append(
+                {"step": name}
+                | {field: float(value) for field, value in fields.items() if field != "level"}
+            )
     return found

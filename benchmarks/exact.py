@@ -20,7 +20,7 @@ from scipy import sparse
 
 from batch.models import Scores, item_item, user_user
 from batch.params import PRESETS, Neighbourhood
-from batch.ratings import Floats, Ints, Ratings, filled
+from batch.ratings import Floats, Ints, Ratings, with_data
 from children import ROOT
 from shapes import SHAPES
 from shapes import ratings as made_up
@@ -38,10 +38,16 @@ TIE = 1e9
 
 def main() -> int:
     """Compare, and tell."""
-    parser = argparse.ArgumentParser(description="Whether models are exact, and no digit hangs on threads.")
+    parser = argparse.ArgumentParser(
+        description="Whether models are exact, and no digit hangs on threads."
+    )
     parser.add_argument("--shape", choices=SHAPES, default="1m")
-    parser.add_argument("--users", type=int, default=40, help="drawn by the seed, and compared on all films")
-    parser.add_argument("--digest", action="store_true", help="print what the scores' bytes add up to, no more")
+    parser.add_argument(
+        "--users", type=int, default=40, help="drawn by the seed, and compared on all films"
+    )
+    parser.add_argument(
+        "--digest", action="store_true", help="print what the scores' bytes add up to, no more"
+    )
     asked = parser.parse_args()
     ratings = shaped(asked.shape)
     users = np.sort(np.random.default_rng(SEED).choice(ratings.n_users, asked.users, replace=False))
@@ -55,11 +61,15 @@ def main() -> int:
 
 def shaped(shape: str) -> Ratings:
     """Ratings of this shape, with nothing on disk."""
-    users, items, stars, _ = (np.concatenate(parts) for parts in zip(*made_up(SHAPES[shape], SEED), strict=True))
+    users, items, stars, _ = (
+        np.concatenate(parts) for parts in zip(*made_up(SHAPES[shape], SEED), strict=True)
+    )
     n_users, n_items = SHAPES[shape].n_users, SHAPES[shape].n_items
     matrix = sparse.csr_array((stars, (users, items)), shape=(n_users, n_items))
     matrix.sort_indices()
-    return Ratings(matrix, np.arange(n_users), np.arange(n_items), np.zeros((n_items, 0)), (0.5, 5.0))
+    return Ratings(
+        matrix, np.arange(n_users), np.arange(n_items), np.zeros((n_items, 0)), (0.5, 5.0)
+    )
 
 
 def all_scores(ratings: Ratings, users: Ints) -> Iterator[tuple[str, Scores]]:
@@ -68,7 +78,10 @@ def all_scores(ratings: Ratings, users: Ints) -> Iterator[tuple[str, Scores]]:
         for name, model in MODELS.items():
             yield f"{name}, {preset}", model.fit(ratings, getattr(params, name), SEED).score(users)
         double_until, user_user.SINGLE_FROM = user_user.SINGLE_FROM, 0.0
-        yield f"user_user, {preset}, singles", user_user.fit(ratings, params.user_user, SEED).score(users)
+        yield (
+            f"user_user, {preset}, singles",
+            user_user.fit(ratings, params.user_user, SEED).score(users),
+        )
         user_user.SINGLE_FROM = double_until
 
 
@@ -79,7 +92,9 @@ def formulas(ratings: Ratings, users: Ints) -> Iterator[bool]:
         model, preset, *_ = name.split(", ")
         if (model, preset) not in slow:
             params = getattr(PRESETS[preset], model)
-            slow[model, preset] = (by_users if model == "user_user" else by_films)(dense, users, params)
+            slow[model, preset] = (by_users if model == "user_user" else by_films)(
+                dense, users, params
+            )
         rating, support = slow[model, preset]
         silent = np.isnan(rating)
         same_silence = bool((silent == np.isnan(scores.rating)).all())
@@ -87,7 +102,10 @@ def formulas(ratings: Ratings, users: Ints) -> Iterator[bool]:
         off_support = (np.abs(support - scores.support) / np.maximum(support, 1.0)).max(initial=0.0)
         right = same_silence and off <= TOLERANCE and off_support <= TOLERANCE
         told = f"{len(users)} users, {rating.size - silent.sum():,} cells; largest difference {off:.1e} stars"
-        print(f"{name}: {'exact' if right else 'DIFFERS'}: {told}, {off_support:.1e} of support", flush=True)
+        print(
+            f"{name}: {'exact' if right else 'DIFFERS'}: {told}, {off_support:.1e} of support",
+            flush=True,
+        )
         yield right
 
 
@@ -97,9 +115,12 @@ def threads(shape: str, users: int) -> bool:
     for number in THREADS:
         command = [sys.executable, __file__, "--digest", "--shape", shape, "--users", str(users)]
         environ = os.environ | {"NUMBA_NUM_THREADS": str(number), "PYTHONPATH": str(ROOT)}
-        found[number] = subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout  # noqa: S603
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)  # noqa: S603
+        found[number] = done.stdout
     right = len(set(found.values())) == 1
-    print(f"{', '.join(map(str, THREADS))} threads: {'the same bytes' if right else f'DIFFERENT BYTES: {found}'}")
+    print(
+        f"{', '.join(map(str, THREADS))} threads: {'the same bytes' if right else f'DIFFERENT BYTES: {found}'}"
+    )
     return right
 
 
@@ -114,7 +135,10 @@ class Dense(NamedTuple):
 
     @staticmethod
     def of(ratings: Ratings) -> "Dense":
-        return Dense(ratings.matrix.toarray(), filled(ratings.matrix, np.ones(ratings.n_ratings)).toarray())
+        return Dense(
+            ratings.matrix.toarray(),
+            with_data(ratings.matrix, np.ones(ratings.n_ratings)).toarray(),
+        )
 
 
 def expected(dense: Dense, kind: str) -> Floats:
@@ -147,9 +171,13 @@ def similarities(values: Floats, rated: Floats, chosen: Ints, params: Neighbourh
         norms = (own**2).sum(axis=1)[:, None] * (values**2).sum(axis=1)[None, :]
     else:
         norms = (own**2 @ rated.T) * (own_rated @ (values**2).T)
-    sim = np.divide(products, np.sqrt(norms), out=np.zeros_like(products), where=(norms > 0) & (overlap > 0))
+    sim = np.divide(
+        products, np.sqrt(norms), out=np.zeros_like(products), where=(norms > 0) & (overlap > 0)
+    )
     sim[np.abs(sim) < NOISE] = 0.0
-    s = np.divide(sim * overlap, overlap + params.overlap_shrinkage, out=np.zeros_like(sim), where=overlap > 0)
+    s = np.divide(
+        sim * overlap, overlap + params.overlap_shrinkage, out=np.zeros_like(sim), where=overlap > 0
+    )
     s[np.arange(len(chosen)), chosen] = 0.0
     return s
 
@@ -162,9 +190,13 @@ def strongest(s: Floats, k: int) -> Floats:
     return kept
 
 
-def predicted(baseline: Floats, weighted: Floats, support: Floats, damping: float) -> tuple[Floats, Floats]:
+def predicted(
+    baseline: Floats, weighted: Floats, support: Floats, damping: float
+) -> tuple[Floats, Floats]:
     """Stars and support, nan where nobody speaks."""
-    said = np.divide(weighted, support + damping, out=np.full_like(weighted, np.nan), where=support > 0)
+    said = np.divide(
+        weighted, support + damping, out=np.full_like(weighted, np.nan), where=support > 0
+    )
     return baseline + said, support
 
 
@@ -183,11 +215,20 @@ def by_films(dense: Dense, users: Ints, params: Neighbourhood) -> tuple[Floats, 
     """item_item for these users, (b, n_items)."""
     baseline = expected(dense, params.baseline)
     off = deviations(dense, baseline)
-    values = (off if params.similarity == "adjusted_cosine" else dense.stars).T  # (n_items, n_users)
-    s = similarities(values, dense.rated.T, np.arange(len(values)), params)  # (n_items, n_items), row: the target
+    values = (
+        off if params.similarity == "adjusted_cosine" else dense.stars
+    ).T  # (n_items, n_users)
+    s = similarities(
+        values, dense.rated.T, np.arange(len(values)), params
+    )  # (n_items, n_items), row: the target
     if params.neighbours != "all":
         s = strongest(s, params.neighbours)
-    return predicted(baseline[users], off[users] @ s.T, dense.rated[users] @ np.abs(s).T, params.support_shrinkage)
+    return predicted(
+        baseline[users],
+        off[users] @ s.T,
+        dense.rated[users] @ np.abs(s).T,
+        params.support_shrinkage,
+    )
 
 
 if __name__ == "__main__":

@@ -35,11 +35,20 @@ def floor(alone: Mapping[str, Any], rates: Mapping[str, float]) -> Floor:
     """Of the sums at this size, in the precision that the model makes them in."""
     from batch.models.kernels import LANE_BYTES
 
-    n_users, n_items, n_ratings = (float(alone[name]) for name in ("n_users", "n_items", "n_ratings"))
+    n_users, n_items, n_ratings = (
+        float(alone[name]) for name in ("n_users", "n_items", "n_ratings")
+    )
     precision, size = ("single", 4) if alone["single"] else ("double", 8)
     operations = 2 * n_users * n_ratings
     alike = SUMS_A_PAIR * float(alone["pairs"])
     cells = n_ratings * (CELL_INDEX + size)
     least = cells + 2 * n_users * n_items * size
     groups = n_users / (LANE_BYTES / size)
-    return Floor(operations, alike, least, cells * groups, operations / rates[precision], least / rates["bytes"])
+    return Floor(
+        operations,
+        alike,
+        least,
+        cells * groups,
+        operations / rates[precision],
+        least / rates["bytes"],
+    )

@@ -15,14 +15,15 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from sqlalchemy import delete, select, update
 
-from batch import nightly, schema
-from batch.checks import Check
+from batch.cli.sample_data import write_sample
 from batch.config import Config, load_config
-from batch.database import Database, open_database, prepare, run_lock
-from batch.ensemble import PUBLISHED
-from batch.given import ingest_settings
 from batch.ingest import ingest
-from batch.sample import write_sample
+from batch.job import nightly
+from batch.job.inputs import ingest_settings
+from batch.models import PUBLISHED
+from batch.store import schema
+from batch.store.checks import Check
+from batch.store.database import Database, open_database, prepare, run_lock
 
 SEED = 0
 """Of the night that poisoned ones are held against."""
@@ -39,7 +40,9 @@ Worst = Mapping[str, Check]
 
 def main() -> None:
     """Run the nights and print the table."""
-    parser = argparse.ArgumentParser(description="What gates measure on normal and poisoned nights.")
+    parser = argparse.ArgumentParser(
+        description="What gates measure on normal and poisoned nights."
+    )
     parser.add_argument("--nights", type=int, default=20, help="normal nights")
     asked = parser.parse_args()
     with TemporaryDirectory() as folder:
@@ -51,7 +54,9 @@ def main() -> None:
     print("|---" * (1 + len(columns)) + "|")
     print(f"| ends | {' | '.join(status for status, _ in columns.values())} |")
     for kind in kinds:
-        print(f"| `{kind}` | {' | '.join(_figure(worst.get(kind)) for _, worst in columns.values())} |")
+        print(
+            f"| `{kind}` | {' | '.join(_figure(worst.get(kind)) for _, worst in columns.values())} |"
+        )
 
 
 def normal(folder: Path, nights: int) -> tuple[str, Worst]:
@@ -74,7 +79,9 @@ def poisoned(folder: Path, name: str, environ: dict[str, str]) -> tuple[str, Wor
     if name == "half the users":
         with database.writer.begin() as connection:
             connection.execute(delete(schema.ratings).where(schema.ratings.c.user_id % 2 == 0))
-    outcome = nightly.run(database, settings(folder, SEED, **environ), nightly.Order(date(2026, 1, 2)))
+    outcome = nightly.run(
+        database, settings(folder, SEED, **environ), nightly.Order(date(2026, 1, 2))
+    )
     return outcome.status, worst_of(outcome.checks)
 
 
@@ -90,7 +97,10 @@ def sample(folder: Path) -> Database:
 
 def settings(folder: Path, seed: int, **environ: str) -> Config:
     """The shipped settings with this seed."""
-    mine = {"RECBATCH_EVALUATION__SEED": str(seed), "RECBATCH_ARTIFACTS__DIR": str(folder / "artifacts")}
+    mine = {
+        "RECBATCH_EVALUATION__SEED": str(seed),
+        "RECBATCH_ARTIFACTS__DIR": str(folder / "artifacts"),
+    }
     return load_config(None, mine | environ)
 
 
@@ -98,7 +108,9 @@ def shuffle(database: Database) -> None:
     """Give every rating the stars of another."""
     r = schema.ratings.c
     with database.writer.begin() as connection:
-        pairs = connection.execute(select(r.user_id, r.movie_id, r.rating).order_by(r.user_id, r.movie_id)).all()
+        pairs = connection.execute(
+            select(r.user_id, r.movie_id, r.rating).order_by(r.user_id, r.movie_id)
+        ).all()
         stars = np.random.default_rng(SEED).permutation([pair.rating for pair in pairs]).tolist()
         for pair, rating in zip(pairs, stars, strict=True):
             same = (r.user_id == pair.user_id) & (r.movie_id == pair.movie_id)
@@ -109,7 +121,14 @@ def worst_of(checks: list[Check]) -> Worst:
     """The worst check of each kind."""
     found: dict[str, Check] = {}
     for check in checks:
-        kind = next((check.name.removesuffix(f"_{model}") for model in PUBLISHED if check.name.endswith(model)), None)
+        kind = next(
+            (
+                check.name.removesuffix(f"_{model}")
+                for model in PUBLISHED
+                if check.name.endswith(model)
+            ),
+            None,
+        )
         if kind is None or check.severity != "gate":
             continue
         worse = max if check.wanted == "at most" else min

@@ -16,7 +16,7 @@ import numpy as np
 from numba import njit
 
 from batch.models.baseline import fit_baseline
-from batch.models.kernels import LANE_BYTES, Cells, _frozen, _lined_up, _speak, cells, talk_of
+from batch.models.kernels import LANE_BYTES, Cells, _frozen, _lined_up, _speak, cells, deviations_of
 from shapes import SHAPES, in_memory
 
 SEED, ROUNDS, THREADS = 20261123, 7, 2
@@ -25,9 +25,16 @@ Work = Callable[[], object]
 
 @njit(nogil=True, error_model="numpy")
 def in_lanes(voices, talk, said):  # type: ignore[no-untyped-def]
-    """What `kernels._heard` does once it has the similarities."""
+    """What `kernels._user_weighted_sums` does once it has the similarities."""
     for speaker in range(len(voices)):
-        _speak(voices[speaker], talk.columns, talk.values, talk.starts[speaker], talk.starts[speaker + 1], said)
+        _speak(
+            voices[speaker],
+            talk.columns,
+            talk.values,
+            talk.starts[speaker],
+            talk.starts[speaker + 1],
+            said,
+        )
 
 
 @njit(nogil=True, error_model="numpy")
@@ -42,7 +49,9 @@ def plain(voices, talk, said):  # type: ignore[no-untyped-def]
                 said[column, lanes + lane] += abs(voices[speaker, lane])
 
 
-def for_a_group(loop: Callable[..., None], talk: Cells, n_users: int, n_items: int) -> tuple[Work, int]:
+def for_a_group(
+    loop: Callable[..., None], talk: Cells, n_users: int, n_items: int
+) -> tuple[Work, int]:
     """The sums of one group of users on each thread, and how many users that are."""
     lanes = LANE_BYTES // talk.values.itemsize
     voices = np.random.default_rng(SEED).random((n_users, lanes)).astype(talk.values.dtype)
@@ -71,16 +80,22 @@ def ratio(one: tuple[Work, int], other: tuple[Work, int]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("shape", choices=SHAPES, nargs="?", default="1m")
     shape = SHAPES[parser.parse_args().shape]
     ratings = in_memory(shape, SEED)
     off = fit_baseline("bias", ratings).deviations(ratings)
-    singles, doubles = (_frozen(talk_of(off, single=single).deviations) for single in (True, False))
+    singles, doubles = (
+        _frozen(deviations_of(off, single=single).deviations) for single in (True, False)
+    )
     by_key = _frozen(cells(off.astype(np.float32)))
     size = shape.n_users, shape.n_items
     best = for_a_group(in_lanes, singles, *size)
-    print(f"{ratings.n_ratings:,} ratings, {THREADS} threads; times as long as in lanes, by fame, in singles:")
+    print(
+        f"{ratings.n_ratings:,} ratings, {THREADS} threads; times as long as in lanes, by fame, in singles:"
+    )
     print(f"a plain loop: {ratio(best, for_a_group(plain, singles, *size)):.1f}")
     print(f"films by key, not by fame: {ratio(best, for_a_group(in_lanes, by_key, *size)):.1f}")
     print(f"in doubles: {ratio(best, for_a_group(in_lanes, doubles, *size)):.1f}")

@@ -17,9 +17,18 @@ from typing import Any
 import numpy as np
 from numba import config, njit
 
-from batch.compiled import in_parts
+from batch.models.compiled import in_parts
 
-RECORDED = ("recbatch", "numpy", "numba", "scipy", "torch", "scikit-surprise", "implicit", "psycopg")
+RECORDED = (
+    "recbatch",
+    "numpy",
+    "numba",
+    "scipy",
+    "torch",
+    "scikit-surprise",
+    "implicit",
+    "psycopg",
+)
 ARRAY_MB = 512
 """Of each of three arrays that are walked through: no cache holds them."""
 IN_CACHE = 1024
@@ -57,7 +66,11 @@ def memory_mb() -> float:
 
 def rates() -> dict[str, float]:
     """Bytes, and multiply-adds in double and single precision, a second; on as many threads as the models use."""
-    return {"bytes": bandwidth(), "double": multiply_adds(np.float64), "single": multiply_adds(np.float32)}
+    return {
+        "bytes": bandwidth(),
+        "double": multiply_adds(np.float64),
+        "single": multiply_adds(np.float32),
+    }
 
 
 def bandwidth() -> float:
@@ -65,7 +78,12 @@ def bandwidth() -> float:
     n = ARRAY_MB * 1_000_000 // 8
     a, b, c = (np.zeros(n) for _ in range(3))
     part = -(-n // config.NUMBA_NUM_THREADS)
-    return 3 * 8 * n / _best(lambda: in_parts(lambda start, stop: _triad(start, stop, a, b, c), n, part))
+    return (
+        3
+        * 8
+        * n
+        / _best(lambda: in_parts(lambda start, stop: _triad(start, stop, a, b, c), n, part))
+    )
 
 
 def multiply_adds(kind: type[np.floating[Any]]) -> float:
@@ -74,7 +92,9 @@ def multiply_adds(kind: type[np.floating[Any]]) -> float:
     rows = np.ones((threads, IN_CACHE), dtype=kind)
     scale, shift = kind(0.5), kind(0.25)
     done = threads * PASSES * IN_CACHE * CHAIN
-    return done / _best(lambda: in_parts(lambda start, _: _chain(rows[start], scale, shift, PASSES), threads, 1))
+    return done / _best(
+        lambda: in_parts(lambda start, _: _chain(rows[start], scale, shift, PASSES), threads, 1)
+    )
 
 
 def _best(work: Callable[[], None]) -> float:
@@ -106,7 +126,9 @@ def _chain(row, scale, shift, passes):  # type: ignore[no-untyped-def]
 
 def _processor() -> str:
     try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="ascii"))
+        found = re.search(
+            r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="ascii")
+        )
     except OSError:
         return platform.processor()
     return found[1] if found else platform.processor()
@@ -116,7 +138,9 @@ def _caches() -> str:
     """Of the first core, nearest first, as Linux tells of them."""
     found = []
     for cache in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind, size = ((cache / name).read_text(encoding="ascii").strip() for name in ("level", "type", "size"))
+        level, kind, size = (
+            (cache / name).read_text(encoding="ascii").strip() for name in ("level", "type", "size")
+        )
         if kind != "Instruction":
             found.append(f"L{level} {size}")
     return ", ".join(found)

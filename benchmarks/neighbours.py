@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from batch.ensemble import Answer, answer
-from batch.evaluate import hold_out, judge
-from batch.metrics import Catalogue, measure
 from batch.models import Model, item_item, user_user
 from batch.models.baseline import Baseline
 from batch.params import PRESETS
-from batch.rank import tie_places
+from batch.ranking.ensemble import RankedBlock, answer
+from batch.ranking.evaluate import hold_out, judge
+from batch.ranking.metrics import Catalogue, measure
+from batch.ranking.rank import tie_order
 from batch.ratings import Ints, Pairs, Ratings
 from shapes import SHAPES, in_memory
 
@@ -41,7 +41,9 @@ class Alone:
     ratings: Ratings
     places: Ints
 
-    def answers(self, names: Sequence[str], users: Ints, n: int, asked: Pairs) -> Mapping[str, Answer]:
+    def answers(
+        self, names: Sequence[str], users: Ints, n: int, asked: Pairs
+    ) -> Mapping[str, RankedBlock]:
         """Its lists for these users, (b,), and its ratings of the cells asked about."""
         told = answer(self.model.score(users), self.ratings.matrix[users], self.places, n, asked)
         return dict.fromkeys(names, told)
@@ -76,14 +78,19 @@ def row(name: str, k: int | str, label: str, train: Ratings, held: Ratings, user
     began = time.perf_counter()
     fitted = MODELS[name].fit(train, params, SEED)
     seconds = time.perf_counter() - began
-    alone = Alone(fitted, train, tie_places(train.item_counts()))
+    alone = Alone(fitted, train, tie_order(train.item_counts()))
     theirs = held.keep(held.of(users))
     began = time.perf_counter()
     judged = judge(alone, [name], theirs, users, N, RELEVANT_FROM, BLOCK)[name]
     scored = time.perf_counter() - began
     found = measure(judged, Catalogue(train.matrix, train.genres), SEED)
-    figures = " | ".join(f"{found[metric]:.4f}" for metric in ("rmse", f"precision@{N}", f"ndcg@{N}"))
-    print(f"| `{name}` | {label} | {len(users):,} | {seconds:.1f} | {scored:.1f} | {figures} |", flush=True)
+    figures = " | ".join(
+        f"{found[metric]:.4f}" for metric in ("rmse", f"precision@{N}", f"ndcg@{N}")
+    )
+    print(
+        f"| `{name}` | {label} | {len(users):,} | {seconds:.1f} | {scored:.1f} | {figures} |",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import time
 
 import numpy as np
 
-from batch.evaluate import hold_out
 from batch.models import neural
 from batch.models.baseline import Baseline
-from batch.models.trained import PerMovie
+from batch.models.networks import PerMovie
 from batch.params import PRESETS, Neural
+from batch.ranking.evaluate import hold_out
 from batch.ratings import Floats, Pairs, Ratings
 from quality import DATA, read
 from shapes import SHAPES, in_memory
@@ -34,7 +34,9 @@ def predicted(baseline: Baseline, model: PerMovie | None, held: Ratings) -> Floa
     users, pairs = held.user_of_rating(), Pairs.stored(held.matrix)
     if model is None:
         return baseline.at(np.arange(held.n_users), pairs)
-    said = (model.trained["W2"][users] * model.hidden[pairs.columns]).sum(axis=1) + model.trained["b2"][users]
+    said = (model.trained["W2"][users] * model.hidden[pairs.columns]).sum(axis=1) + model.trained[
+        "b2"
+    ][users]
     return said + baseline.at(np.arange(held.n_users), pairs) if model.added else said
 
 
@@ -58,7 +60,10 @@ def main() -> None:
         bias = rmse(predicted(neural.fit_baseline("bias", train), None, held), held)
         for preset, models in PRESETS.items():
             told = [fitted(train, held, models.neural, learners) for learners in (EVERYONE, sample)]
-            print(f"{name}, {preset}: bias {bias:.4f}; all {told[0]}; a sample of {sample} {told[1]}", flush=True)
+            print(
+                f"{name}, {preset}: bias {bias:.4f}; all {told[0]}; a sample of {sample} {told[1]}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from scipy import sparse
 
 from batch.models import Scores
 from batch.models.baseline import Baseline, fit_baseline
-from batch.ratings import Floats, Ints, Ratings, Sparse, filled
+from batch.ratings import Floats, Ints, Ratings, Sparse, with_data
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,11 @@ class Table:
 
 
 def _ranks(ratings: Ratings, relevance: Floats) -> Table:
-    return Table(fit_baseline("bias", ratings), np.full(ratings.matrix.shape, np.nan), relevance.astype(np.float64))
+    return Table(
+        fit_baseline("bias", ratings),
+        np.full(ratings.matrix.shape, np.nan),
+        relevance.astype(np.float64),
+    )
 
 
 def _predicts(ratings: Ratings, rating: Floats) -> Table:
@@ -73,8 +77,12 @@ def _weighted(ratings: Ratings, given: str) -> Sparse:
     """
     if given == "stars":
         return sparse.csr_matrix(ratings.matrix)
-    liked = ratings.keep(ratings.matrix.data >= LIKED_FROM * ratings.scale[1]) if given == "liked" else ratings
-    return sparse.csr_matrix(filled(liked.matrix, np.ones(liked.n_ratings)))
+    liked = (
+        ratings.keep(ratings.matrix.data >= LIKED_FROM * ratings.scale[1])
+        if given == "liked"
+        else ratings
+    )
+    return sparse.csr_matrix(with_data(liked.matrix, np.ones(liked.n_ratings)))
 
 
 # EASE
@@ -104,7 +112,11 @@ def implicit_als(
 
     with threadpool_limits(1, "blas"):  # it runs its own threads, and warns of BLAS's beside them
         model = AlternatingLeastSquares(
-            factors=factors, regularization=regularization, alpha=alpha, random_state=seed, dtype=np.float64
+            factors=factors,
+            regularization=regularization,
+            alpha=alpha,
+            random_state=seed,
+            dtype=np.float64,
         )
         model.fit(_weighted(ratings, given), show_progress=False)
     return _ranks(ratings, model.user_factors @ model.item_factors.T)
@@ -130,14 +142,22 @@ def _trainset(ratings: Ratings) -> tuple[Any, Ints, Ints]:
     from pandas import DataFrame
     from surprise import Dataset, Reader
 
-    cells = {"user": ratings.user_of_rating(), "item": ratings.matrix.indices, "stars": ratings.matrix.data}
-    trainset = Dataset.load_from_df(DataFrame(cells), Reader(rating_scale=ratings.scale)).build_full_trainset()
+    cells = {
+        "user": ratings.user_of_rating(),
+        "item": ratings.matrix.indices,
+        "stars": ratings.matrix.data,
+    }
+    trainset = Dataset.load_from_df(
+        DataFrame(cells), Reader(rating_scale=ratings.scale)
+    ).build_full_trainset()
     rows = np.array([trainset.to_raw_uid(u) for u in trainset.all_users()], dtype=np.int64)
     columns = np.array([trainset.to_raw_iid(i) for i in trainset.all_items()], dtype=np.int64)
     return trainset, rows, columns
 
 
-def _placed(ratings: Ratings, mu: float, user: Floats, item: Floats, beyond: Floats, at: tuple[Ints, Ints]) -> Table:
+def _placed(
+    ratings: Ratings, mu: float, user: Floats, item: Floats, beyond: Floats, at: tuple[Ints, Ints]
+) -> Table:
     """mu + b_u + b_i + what lies beyond, all in Surprise's numbers; it leaves out what it has not seen, and so do we.
 
     user is (users,), item (items,), beyond (users, items); `at` has our rows and columns of them.
@@ -156,7 +176,9 @@ def surprise_svd(ratings: Ratings, seed: int, **setting: Any) -> Table:
 
     trainset, rows, columns = _trainset(ratings)
     model = SVD(random_state=seed, **setting).fit(trainset)
-    return _placed(ratings, trainset.global_mean, model.bu, model.bi, model.pu @ model.qi.T, (rows, columns))
+    return _placed(
+        ratings, trainset.global_mean, model.bu, model.bi, model.pu @ model.qi.T, (rows, columns)
+    )
 
 
 def surprise_svdpp(ratings: Ratings, seed: int, **setting: Any) -> Table:
@@ -169,7 +191,9 @@ def surprise_svdpp(ratings: Ratings, seed: int, **setting: Any) -> Table:
     for user, rated in trainset.ur.items():
         items = [item for item, _ in rated]
         tastes[user] = model.pu[user] + model.yj[items].sum(axis=0) / np.sqrt(len(items))
-    return _placed(ratings, trainset.global_mean, model.bu, model.bi, tastes @ model.qi.T, (rows, columns))
+    return _placed(
+        ratings, trainset.global_mean, model.bu, model.bi, tastes @ model.qi.T, (rows, columns)
+    )
 
 
 def surprise_knn(ratings: Ratings, seed: int, *, user_based: bool, k: int, min_k: int) -> Table:  # noqa: ARG001
@@ -186,7 +210,9 @@ def surprise_knn(ratings: Ratings, seed: int, *, user_based: bool, k: int, min_k
     x_of, y_of, stars = (np.array(part) for part in zip(*cells, strict=True))  # (n_ratings,) each
     off = stars - trainset.global_mean - model.bx[x_of] - model.by[y_of]
     deviations = sparse.csr_array((off, (x_of, y_of)), shape=(n_x, n_y))
-    beyond = np.stack([_mean_deviation(model.sim[x], deviations, k, min_k) for x in range(n_x)])  # (n_x, n_y)
+    beyond = np.stack(
+        [_mean_deviation(model.sim[x], deviations, k, min_k) for x in range(n_x)]
+    )  # (n_x, n_y)
     if not user_based:
         beyond = beyond.T
     return _placed(ratings, trainset.global_mean, model.bu, model.bi, beyond, (rows, columns))
@@ -200,12 +226,16 @@ def _mean_deviation(alike: Floats, deviations: Sparse, k: int, min_k: int) -> Fl
     said = deviations[nearest]  # rows follow one another, the most similar first
     y, weight = said.indices, np.repeat(alike[nearest], np.diff(said.indptr))  # (said.nnz,) each
     counts = np.bincount(y, minlength=n_y)
-    by_y = np.argsort(y.astype(np.min_scalar_type(n_y)), kind="stable")  # small numbers are sorted without comparing
+    by_y = np.argsort(
+        y.astype(np.min_scalar_type(n_y)), kind="stable"
+    )  # small numbers are sorted without comparing
     rank = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)  # within its y
     kept = by_y[rank < k]
     loudness = np.bincount(y[kept], weight[kept], minlength=n_y)
     total = np.bincount(y[kept], weight[kept] * said.data[kept], minlength=n_y)
-    return np.divide(total, loudness, out=np.zeros(n_y), where=(loudness > 0) & (np.minimum(counts, k) >= min_k))
+    return np.divide(
+        total, loudness, out=np.zeros(n_y), where=(loudness > 0) & (np.minimum(counts, k) >= min_k)
+    )
 
 
 PEERS = [

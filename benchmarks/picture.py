@@ -15,13 +15,13 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from batch import nightly
+from batch.cli.sample_data import write_sample
 from batch.config import load_config
-from batch.database import open_database, prepare, run_lock
-from batch.given import ingest_settings
 from batch.ingest import ingest
-from batch.report import report
-from batch.sample import write_sample
+from batch.job import nightly
+from batch.job.inputs import ingest_settings
+from batch.serve.report import report
+from batch.store.database import open_database, prepare, run_lock
 
 ROOT = Path(__file__).parents[1]
 NIGHTS, FIRST = 7, date(2026, 11, 17)
@@ -53,7 +53,9 @@ def picture(folder: Path, file: Path) -> None:
     prepare(database)
     sample = write_sample(folder)
     rows = list(csv.reader(sample.ratings.open(encoding="utf-8")))
-    known = np.random.default_rng(0).random((len(rows), len(rows[0])))  # in 0..1: how late a rating comes
+    known = np.random.default_rng(0).random(
+        (len(rows), len(rows[0]))
+    )  # in 0..1: how late a rating comes
     for night in range(NIGHTS):
         share = KNOWN_FIRST + (1 - KNOWN_FIRST) * night / (NIGHTS - 1)
         kept = [[cell if place < 2 or known[row, place] <= share else "" for place, cell in enumerate(cells)]
@@ -66,7 +68,12 @@ def picture(folder: Path, file: Path) -> None:
     with database.reader.connect() as connection:
         page = report(connection, None, folder / "report.html")
     with TemporaryDirectory() as profile:
-        shot = [*SHOT, f"--user-data-dir={profile}", f"--screenshot={file}", page.resolve().as_uri()]
+        shot = [
+            *SHOT,
+            f"--user-data-dir={profile}",
+            f"--screenshot={file}",
+            page.resolve().as_uri(),
+        ]
         subprocess.run(shot, check=True, capture_output=True)  # noqa: S603  words of ours
     print(file)
 

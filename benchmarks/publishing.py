@@ -25,17 +25,27 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from batch import publish, schema
-from batch.audit import audit_integrity
-from batch.bulk import bulk_insert
-from batch.checks import ROWS
-from batch.database import Database, open_database, run_lock, upgrade
-from batch.ensemble import PUBLISHED
+from batch.audit.integrity import audit_integrity
+from batch.models import PUBLISHED
 from batch.ratings import Floats, Ints, Ratings, Texts, blocks
+from batch.store import publish, schema
+from batch.store.bulk_insert import bulk_insert
+from batch.store.checks import ROWS
+from batch.store.database import Database, open_database, run_lock, upgrade
 from shapes import SHAPES, Shape
 
 SEED, N, BLOCK = 20261123, 5, 128
-COLUMNS = ["run_id", "user_id", "model", "rank", "movie_id", "score", "predicted_rating", "support", "reason"]
+COLUMNS = [
+    "run_id",
+    "user_id",
+    "model",
+    "rank",
+    "movie_id",
+    "score",
+    "predicted_rating",
+    "support",
+    "reason",
+]
 REASON = '{"kind":"item_item","films":[[1193,4.5,0.213],[2355,5.0,0.142],[1287,4.0,0.051]],"others":0.118}'
 """As long as a reason is on average."""
 
@@ -53,13 +63,19 @@ class Drawn:
 
 def main() -> None:
     """Measure each database."""
-    parser = argparse.ArgumentParser(description="How fast a night's lists are written, checked and published.")
+    parser = argparse.ArgumentParser(
+        description="How fast a night's lists are written, checked and published."
+    )
     parser.add_argument("--shape", choices=SHAPES, default="25m")
-    parser.add_argument("--databases", nargs="+", choices=["sqlite", "postgres"], default=["sqlite", "postgres"])
+    parser.add_argument(
+        "--databases", nargs="+", choices=["sqlite", "postgres"], default=["sqlite", "postgres"]
+    )
     asked = parser.parse_args()
     for name in asked.databases:
         with TemporaryDirectory() as folder, ExitStack() as until:
-            url = f"sqlite:///{folder}/lists.db" if name == "sqlite" else server(Path(folder), until)
+            url = (
+                f"sqlite:///{folder}/lists.db" if name == "sqlite" else server(Path(folder), until)
+            )
             measure(name, url, SHAPES[asked.shape])
 
 
@@ -83,7 +99,12 @@ def measure(name: str, url: str, shape: Shape) -> None:
     with database.writer.begin() as connection:
         for table, ids in ((schema.users, ratings.user_ids), (schema.movies, ratings.movie_ids)):
             columns = [column.name for column in table.columns][: 2 if table is schema.users else 3]
-            bulk_insert(connection, table, columns, ((i, *[str(i)] * (len(columns) - 1)) for i in ids.tolist()))
+            bulk_insert(
+                connection,
+                table,
+                columns,
+                ((i, *[str(i)] * (len(columns) - 1)) for i in ids.tolist()),
+            )
     for night in range(3):
         seconds: dict[str, float] = {}
         with run_lock(database) as holder:
@@ -92,7 +113,9 @@ def measure(name: str, url: str, shape: Shape) -> None:
             with clock("written", seconds):
                 rows = write(database, key, ratings)
             with database.writer.begin() as connection:
-                publish.write_metrics(connection, key, {name: {ROWS: count} for name, count in rows.items()})
+                publish.write_metrics(
+                    connection, key, {name: {ROWS: count} for name, count in rows.items()}
+                )
                 with clock("audited", seconds):
                     checks = audit_integrity(connection, key.run_id)
             if not all(check.passed for check in checks):
@@ -105,7 +128,9 @@ def measure(name: str, url: str, shape: Shape) -> None:
     bare = bulk(database, drawn_rows(ratings, key.run_id + 1))
     told = ", ".join(f"{step} in {spent:.3g} s" for step, spent in seconds.items())
     print(f"{name}: {total:,} rows {told}; the bare bulk path takes {bare:.3g} s", flush=True)
-    print(f"{name}: written in {seconds['written'] / bare:.1f} times the bare bulk path", flush=True)
+    print(
+        f"{name}: written in {seconds['written'] / bare:.1f} times the bare bulk path", flush=True
+    )
 
 
 @contextmanager
@@ -154,8 +179,15 @@ def drawn_rows(ratings: Ratings, run_id: int) -> list[tuple[Any, ...]]:
         for name in PUBLISHED:
             told = drawn(len(users), ratings.n_items, random)
             for place, user in enumerate(users.tolist()):
-                columns = (told.listed[place] + 1, told.score[place], told.rating[place], told.support[place])
-                for rank, values in enumerate(zip(*(column.tolist() for column in columns), strict=True), 1):
+                columns = (
+                    told.listed[place] + 1,
+                    told.score[place],
+                    told.rating[place],
+                    told.support[place],
+                )
+                for rank, values in enumerate(
+                    zip(*(column.tolist() for column in columns), strict=True), 1
+                ):
                     found.append((run_id, user + 1, name, rank, *values, REASON))
     return found
 
@@ -163,12 +195,15 @@ def drawn_rows(ratings: Ratings, run_id: int) -> list[tuple[Any, ...]]:
 def bulk(database: Database, rows: list[tuple[Any, ...]]) -> float:
     """Seconds of the database's own bulk path, in one transaction, its end included."""
     target = f"{schema.recommendations.name} ({', '.join(COLUMNS)})"
-    content = b"" if database.file else "".join("\t".join(map(str, row)) + "\n" for row in rows).encode()
+    content = (
+        b"" if database.file else "".join("\t".join(map(str, row)) + "\n" for row in rows).encode()
+    )
     began = time.perf_counter()
     with database.writer.begin() as connection:
         driver: Any = connection.connection.dbapi_connection
         if database.file:
-            driver.executemany(f"INSERT INTO {target} VALUES ({', '.join('?' * len(COLUMNS))})", rows)  # noqa: S608
+            marks = ", ".join("?" * len(COLUMNS))
+            driver.executemany(f"INSERT INTO {target} VALUES ({marks})", rows)  # noqa: S608
         else:
             with driver.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:
                 copy.write(content)

@@ -5,8 +5,8 @@
     python benchmarks/quality.py --models ours --split time --json quality.json
 
 `random` is five folds over ratings, drawn with the seed; nobody is told times. `time` holds out the last 20 % of each
-user's ratings, as a night does. Every model, ours or not, goes through `batch.evaluate.judge` and
-`batch.metrics.measure`: all films unseen in training are candidates, precision divides by 5, users with a held-out
+user's ratings, as a night does. Every model, ours or not, goes through `batch.ranking.evaluate.judge` and
+`batch.ranking.metrics.measure`: all films unseen in training are candidates, precision divides by 5, users with a held-out
 film of 4 stars or more count, predictions are clipped to the scale, and a pair a model cannot say is scored with
 mu + b_u + b_i for peers and the model's own baseline for ours.
 
@@ -27,20 +27,20 @@ from typing import Any
 
 import numpy as np
 
+from batch.cli.sample_data import write_sample
 from batch.config import Config
-from batch.database import open_database, prepare, run_lock
-from batch.ensemble import Answer, answer
-from batch.evaluate import held_against, hold_out, judge
-from batch.given import ingest_settings
 from batch.ingest import ingest
-from batch.load import load
-from batch.metrics import Catalogue, Judged, Metrics, measure
+from batch.job.inputs import ingest_settings
 from batch.models import Model
 from batch.models.baseline import Baseline
 from batch.params import PRESETS
-from batch.rank import tie_places
+from batch.ranking.ensemble import RankedBlock, answer
+from batch.ranking.evaluate import fit_and_judge, hold_out, judge
+from batch.ranking.metrics import Catalogue, Judged, Metrics, measure
+from batch.ranking.rank import tie_order
 from batch.ratings import Ints, Pairs, Ratings
-from batch.sample import write_sample
+from batch.store.database import open_database, prepare, run_lock
+from batch.store.load import load
 from peers import PEERS, Peer
 
 FOLDS = 5
@@ -69,9 +69,11 @@ class Alone:
     model: Model
     ratings: Ratings
 
-    def answers(self, names: Sequence[str], users: Ints, n: int, asked: Pairs) -> dict[str, Answer]:
+    def answers(
+        self, names: Sequence[str], users: Ints, n: int, asked: Pairs
+    ) -> dict[str, RankedBlock]:
         """Its lists for these users, (b,), and its ratings of the cells asked about."""
-        places = tie_places(self.ratings.item_counts())
+        places = tie_order(self.ratings.item_counts())
         scores, seen = self.model.score(users), self.ratings.matrix[users]
         return {name: answer(scores, seen, places, n, asked) for name in names if name == self.name}
 
@@ -121,19 +123,31 @@ def main() -> None:
         found[split] = tried(parts, [peer for peer in peers if peer.installed], asked.seed)
         print(f"{title(asked, ratings, split, found[split])}\n\n{best_table(found[split])}\n")
         if peers:
-            print(f"Settings tried, `r` best by RMSE, `p` best by precision@{N}:\n\n{all_table(found[split])}\n")
+            print(
+                f"Settings tried, `r` best by RMSE, `p` best by precision@{N}:\n\n{all_table(found[split])}\n"
+            )
     if asked.json:
         asked.json.write_text(json.dumps(_plain(asked, found), indent=1) + "\n", encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="This project's models beside their peers, on the same folds.")
-    parser.add_argument("--data", default=str(DATA), help="a folder that `ingest` knows, or `sample` for made-up data")
+    parser = argparse.ArgumentParser(
+        description="This project's models beside their peers, on the same folds."
+    )
+    parser.add_argument(
+        "--data",
+        default=str(DATA),
+        help="a folder that `ingest` knows, or `sample` for made-up data",
+    )
     parser.add_argument("--split", choices=["random", "time", "both"], default="both")
-    parser.add_argument("--folds", type=int, choices=range(1, FOLDS + 1), default=FOLDS, help="of the random split")
+    parser.add_argument(
+        "--folds", type=int, choices=range(1, FOLDS + 1), default=FOLDS, help="of the random split"
+    )
     parser.add_argument("--models", choices=["ours", "all"], default="all")
     parser.add_argument("--seed", type=int, default=20261123)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every fold as well")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write every figure of every fold as well"
+    )
     asked = parser.parse_args()
     if asked.data != "sample" and not Path(asked.data).is_dir():
         parser.error(f"--data: there is no folder {asked.data}; name one with ratings, or `sample`")
@@ -158,7 +172,9 @@ def read(source: str) -> Ratings:
             return load(connection).ratings
 
 
-def folds(ratings: Ratings, split: str, seed: int, number: int) -> Iterator[tuple[Ratings, Ratings]]:
+def folds(
+    ratings: Ratings, split: str, seed: int, number: int
+) -> Iterator[tuple[Ratings, Ratings]]:
     """Train and held-out ratings, with the same users and items: the first `number` of five at random, or one by time.
 
     At random, times are taken away: a model that could order the past by them would know more than its peers.
@@ -173,21 +189,34 @@ def folds(ratings: Ratings, split: str, seed: int, number: int) -> Iterator[tupl
         yield timeless.keep(fold != which), timeless.keep(fold == which)
 
 
-def tried(parts: Iterable[tuple[Ratings, Ratings]], peers: Sequence[Peer], seed: int) -> list[Tried]:
+def tried(
+    parts: Iterable[tuple[Ratings, Ratings]], peers: Sequence[Peer], seed: int
+) -> list[Tried]:
     """Ours, then peers at every setting, each on every fold."""
     found: dict[tuple[str, str], list[Metrics]] = {}
     for number, (train, held) in enumerate(parts):
         for model, setting, judged in _judged(train, held, peers, seed):
             figures = measure(judged, Catalogue(train.matrix, train.genres), seed)
             found.setdefault((model, setting), []).append(figures)
-            seen = "  ".join(f"{COLUMNS[name]} {figures.get(name, np.nan):.4f}" for name in ACCURACY)
+            seen = "  ".join(
+                f"{COLUMNS[name]} {figures.get(name, np.nan):.4f}" for name in ACCURACY
+            )
             _say(f"fold {number + 1}  {seen}  {model} {setting}")
     return [Tried(model, setting, figures) for (model, setting), figures in found.items()]
 
 
-def _judged(train: Ratings, held: Ratings, peers: Sequence[Peer], seed: int) -> Iterator[tuple[str, str, Judged]]:
-    ours, _ = held_against(
-        train, held, PRESETS["tuned"], seed=seed, n=N, relevant_from=RELEVANT_FROM, block=BLOCK, users=train.n_users
+def _judged(
+    train: Ratings, held: Ratings, peers: Sequence[Peer], seed: int
+) -> Iterator[tuple[str, str, Judged]]:
+    ours, _ = fit_and_judge(
+        train,
+        held,
+        PRESETS["tuned"],
+        seed=seed,
+        n=N,
+        relevant_from=RELEVANT_FROM,
+        block=BLOCK,
+        users=train.n_users,
     )
     for name, judged in ours.items():
         yield name, "", judged
@@ -223,7 +252,9 @@ def title(asked: argparse.Namespace, ratings: Ratings, split: str, found: Sequen
     number = len(found[0].folds)
     how = f"{number} of {FOLDS} random folds"
     if split == "time":
-        how = "a random 20 % of each user's" if ratings.rated_at is None else "each user's last 20 %"
+        how = (
+            "a random 20 % of each user's" if ratings.rated_at is None else "each user's last 20 %"
+        )
     return (
         f"**{Path(asked.data).name}, {how}** ({ratings.n_users:,} users, {ratings.n_items:,} films, "
         f"{ratings.n_ratings:,} ratings; seed {asked.seed}). Peers at the best of their settings, chosen on the test "
@@ -241,7 +272,8 @@ def best_table(found: Sequence[Tried]) -> str:
         for metric in COLUMNS.keys() - NO_BEST
     }
     lines = [
-        [model, *(_figure(row.value(metric), best.get(metric)) for metric in COLUMNS)] for model, row in rows.items()
+        [model, *(_figure(row.value(metric), best.get(metric)) for metric in COLUMNS)]
+        for model, row in rows.items()
     ]
     return _markdown(["model", *COLUMNS.values()], lines)
 
@@ -253,8 +285,12 @@ def all_table(found: Sequence[Tried]) -> str:
     for one in found:
         if one.setting:
             row = rows[one.model]
-            marks = "r" * (one is row.by_rmse and "rmse" in one.folds[0]) + "p" * (one is row.by_precision)
-            lines.append([one.model, one.setting, *(_figure(one.mean(metric)) for metric in ACCURACY), marks])
+            marks = "r" * (one is row.by_rmse and "rmse" in one.folds[0]) + "p" * (
+                one is row.by_precision
+            )
+            lines.append(
+                [one.model, one.setting, *(_figure(one.mean(metric)) for metric in ACCURACY), marks]
+            )
     return _markdown(["model", "setting", *(COLUMNS[metric] for metric in ACCURACY), "best"], lines)
 
 
@@ -268,7 +304,9 @@ def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
     rule = ["-" * width for width in widths]
     return "\n".join(
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
         for line in (head, rule, *lines)
     )
 
@@ -282,10 +320,15 @@ def _plain(asked: argparse.Namespace, found: Mapping[str, Sequence[Tried]]) -> d
             split: {
                 "best": {
                     model: {metric: _or_none(row.value(metric)) for metric in COLUMNS}
-                    | {"rmse_setting": row.by_rmse.setting, "lists_setting": row.by_precision.setting}
+                    | {
+                        "rmse_setting": row.by_rmse.setting,
+                        "lists_setting": row.by_precision.setting,
+                    }
                     for model, row in at_best(ones).items()
                 },
-                "tried": [{"model": one.model, "setting": one.setting, "folds": one.folds} for one in ones],
+                "tried": [
+                    {"model": one.model, "setting": one.setting, "folds": one.folds} for one in ones
+                ],
             }
             for split, ones in found.items()
         },

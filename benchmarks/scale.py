@@ -32,7 +32,7 @@ from shapes import SHAPES, write
 FOLDER = ROOT / "build" / "scale"
 SPARED_MB = 4000
 """Of the machine's memory, for everything but a peer."""
-COMPILE = "import batch.models.user_user, batch.models.item_item, batch.unseen"
+COMPILE = "import batch.models.user_user, batch.models.item_item, batch.ranking.rank"
 """So that no measurement holds the compiler's time: machine code is made once and kept."""
 
 
@@ -82,16 +82,32 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What a night costs as ratings grow.")
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES))
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="for data, databases, logs; default build/scale")
-    parser.add_argument("--databases", nargs="+", choices=["sqlite", "postgres"], default=["sqlite"])
+    parser.add_argument(
+        "--folder", type=Path, default=FOLDER, help="for data, databases, logs; default build/scale"
+    )
+    parser.add_argument(
+        "--databases", nargs="+", choices=["sqlite", "postgres"], default=["sqlite"]
+    )
     parser.add_argument("--peers", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--peer-seconds", type=float, default=600, help="after which a peer is given up")
-    parser.add_argument("--peer-mb", type=float, default=memory_mb() - SPARED_MB, help="of address space for a peer")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="of figures; default scale.json in the folder")
-    parser.add_argument("--ingest", action="store_true", help="measure ingest, and nothing after it")
+    parser.add_argument(
+        "--peer-seconds", type=float, default=600, help="after which a peer is given up"
+    )
+    parser.add_argument(
+        "--peer-mb", type=float, default=memory_mb() - SPARED_MB, help="of address space for a peer"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="of figures; default scale.json in the folder"
+    )
+    parser.add_argument(
+        "--ingest", action="store_true", help="measure ingest, and nothing after it"
+    )
     parser.add_argument("--again", action="store_true", help="measure these shapes anew")
-    parser.add_argument("--draw", type=Path, metavar="JSON", help="draw figures that are there, and measure nothing")
-    parser.add_argument("--docs", type=Path, default=ROOT / "docs", help="where scaling.svg and scaling.md are")
+    parser.add_argument(
+        "--draw", type=Path, metavar="JSON", help="draw figures that are there, and measure nothing"
+    )
+    parser.add_argument(
+        "--docs", type=Path, default=ROOT / "docs", help="where scaling.svg and scaling.md are"
+    )
     asked = parser.parse_args()
     if asked.draw and not asked.draw.exists():
         parser.error(f"--draw: there is no file {asked.draw}")
@@ -139,7 +155,9 @@ def recbatch(bench: Bench, place: "Place", *words: str) -> Figures:
         "RECBATCH_DATABASE__URL": place.url(bench.name),
         "RECBATCH_ARTIFACTS__DIR": str(bench.folder / "artifacts"),
     }
-    found = measured([sys.executable, "-m", "batch", *words], bench.log, folder=bench.folder, environ=environ)
+    found = measured(
+        [sys.executable, "-m", "batch", *words], bench.log, folder=bench.folder, environ=environ
+    )
     expect(found)
     return {name: found[name] for name in ("seconds", "cpu_seconds", "peak_mb", "steps")}
 
@@ -190,7 +208,11 @@ def peer(bench: Bench, name: str, cells: str, asked: argparse.Namespace) -> Figu
         return {"gave_up": f"more than {asked.peer_seconds:.0f} s", "peak_mb": found["peak_mb"]}
     if found["exit_code"] != 0:
         no_room = any(sign in found["told"] for sign in ("MemoryError", "bad_alloc", "allocate"))
-        why = f"more than {asked.peer_mb / 1e3:.0f} GB" if no_room else f"exit code {found['exit_code']}, see its log"
+        why = (
+            f"more than {asked.peer_mb / 1e3:.0f} GB"
+            if no_room
+            else f"exit code {found['exit_code']}, see its log"
+        )
         return {"gave_up": why, "peak_mb": found["peak_mb"]}
     return answer(found)
 
@@ -215,7 +237,9 @@ def sqlite_files(folder: Path, _: ExitStack) -> Place:
         for file in (folder / shape).glob("recbatch.db*"):
             file.unlink()
 
-    return Place(lambda shape: f"sqlite:///{folder / shape / 'recbatch.db'}", empty, sqlite3.sqlite_version)
+    return Place(
+        lambda shape: f"sqlite:///{folder / shape / 'recbatch.db'}", empty, sqlite3.sqlite_version
+    )
 
 
 def postgres_server(folder: Path, until: ExitStack) -> Place:

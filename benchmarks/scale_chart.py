@@ -20,7 +20,12 @@ THEIRS = ("#9a3412", "#d97706", "#57606a", "#7c3aed")
 """One a peer, in their order."""
 LABEL_HEIGHT = 0.045
 """Of a label, as a share of the panel: labels are moved apart by at least that."""
-STYLE = {"svg.fonttype": "path", "svg.hashsalt": "recbatch", "font.size": 9, "font.family": "DejaVu Sans"}
+STYLE = {
+    "svg.fonttype": "path",
+    "svg.hashsalt": "recbatch",
+    "font.size": 9,
+    "font.family": "DejaVu Sans",
+}
 """Text as outlines, so that it looks the same everywhere; the same figures give the same file."""
 
 
@@ -55,7 +60,9 @@ def time_lines(known: list[Figures]) -> list[Line]:
         return Line(label, sizes, values, color, bold=bold)
 
     lines = [ours("run", "run", OURS, bold=True), ours("ingest", "ingest", OURS)]
-    lines += [ours(row, row) for row in ("load", "evaluate", "fit item_item", "fit neural", "score")]
+    lines += [
+        ours(row, row) for row in ("load", "evaluate", "fit item_item", "fit neural", "score")
+    ]
     if all("alone" in shape for shape in known):
         alone = [total(shape["alone"], "user_user") for shape in known]
         lines.append(Line("user_user alone", sizes, alone, OURS, dashed=True))
@@ -79,7 +86,11 @@ def _peer_lines(known: list[Figures], value: Any) -> list[Line]:
         did = [shape for shape in known if "fit_seconds" in shape.get("peers", {}).get(name, {})]
         if did:
             sizes = [counts(shape)["ratings"] for shape in did]
-            lines.append(Line(name, sizes, [value(shape["peers"][name]) for shape in did], color, dashed=True))
+            lines.append(
+                Line(
+                    name, sizes, [value(shape["peers"][name]) for shape in did], color, dashed=True
+                )
+            )
     return lines
 
 
@@ -94,7 +105,10 @@ def _panel(axes: Any, title: str, lines: list[Line]) -> None:
             "linewidth": 2.4 if line.bold else 1.3,
         }
         axes.plot(line.sizes, line.values, marker="o", markersize=3.5, **look)
-    smallest, largest = min(min(line.sizes) for line in lines), max(max(line.sizes) for line in lines)
+    smallest, largest = (
+        min(min(line.sizes) for line in lines),
+        max(max(line.sizes) for line in lines),
+    )
     room = max(largest / smallest, 10) ** 0.6  # to the right of the last point, for labels
     axes.set_xlim(smallest / 1.3, largest * room)
     axes.grid(color=FAINT, linewidth=0.6)
@@ -102,7 +116,9 @@ def _panel(axes: Any, title: str, lines: list[Line]) -> None:
         axis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         axis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_locator(LogLocator(numticks=12))
-    axes.set_xticks([size for size in 10.0 ** np.arange(3, 10) if smallest / 1.3 <= size <= largest])
+    axes.set_xticks(
+        [size for size in 10.0 ** np.arange(3, 10) if smallest / 1.3 <= size <= largest]
+    )
     axes.set_xticks([], minor=True)
     axes.tick_params(colors=INK, which="both")
     axes.spines[["top", "right"]].set_visible(False)
@@ -116,8 +132,12 @@ def _label(axes: Any, lines: list[Line], largest: float) -> None:
     to_share = axes.transAxes.inverted()
     ends = []
     for line in lines:
-        size, value = [pair for pair in zip(line.sizes, line.values, strict=True) if np.isfinite(pair[1])][-1]
-        ends.append((to_share.transform(axes.transData.transform((size, value)))[1], size, value, line))
+        size, value = [
+            pair for pair in zip(line.sizes, line.values, strict=True) if np.isfinite(pair[1])
+        ][-1]
+        ends.append(
+            (to_share.transform(axes.transData.transform((size, value)))[1], size, value, line)
+        )
     ends.sort(key=lambda end: end[0])
     heights = _apart([end[0] for end in ends], LABEL_HEIGHT)
     for height, (_, size, value, line) in zip(heights, ends, strict=True):

@@ -65,7 +65,9 @@ def main() -> None:
     asked = parser.parse_args()
     peer = PEERS[asked.peer]
     with np.load(asked.cells) as kept:
-        matrix = sparse.csr_matrix((kept["stars"], kept["columns"], kept["starts"]), shape=tuple(kept["shape"]))
+        matrix = sparse.csr_matrix(
+            (kept["stars"], kept["columns"], kept["starts"]), shape=tuple(kept["shape"])
+        )
         cells = Cells(matrix, (float(kept["scale"][0]), float(kept["scale"][1])))
     n_users = matrix.shape[0]
     prepared = peer.prepare(cells)
@@ -82,7 +84,8 @@ def main() -> None:
 
 def _rated(cells: Cells) -> Any:
     return sparse.csr_matrix(
-        (np.ones_like(cells.matrix.data), cells.matrix.indices, cells.matrix.indptr), shape=cells.matrix.shape
+        (np.ones_like(cells.matrix.data), cells.matrix.indices, cells.matrix.indptr),
+        shape=cells.matrix.shape,
     )
 
 
@@ -163,13 +166,17 @@ def surprise_knn(given: Trainset) -> Lists:
     from surprise import KNNBaseline
 
     alike = {"name": "pearson_baseline", "user_based": True}
-    model = KNNBaseline(sim_options=alike, bsl_options={"method": "als"}, verbose=False).fit(given.trainset)
+    model = KNNBaseline(sim_options=alike, bsl_options={"method": "als"}, verbose=False).fit(
+        given.trainset
+    )
 
     def lists(users: Ints) -> None:
         for user in given.numbers[users][given.numbers[users] >= 0]:
             seen = {item for item, _ in given.trainset.ur[user]}
             estimates = [
-                (_estimate(model, user, item), item) for item in given.trainset.all_items() if item not in seen
+                (_estimate(model, user, item), item)
+                for item in given.trainset.all_items()
+                if item not in seen
             ]
             sorted(estimates, reverse=True)[:N]
 
@@ -182,7 +189,9 @@ def _estimate(model: Any, user: int, item: int) -> float:
 
 
 PEERS = {
-    "Surprise KNNBaseline, users": Peer("surprise", "user_user", _trainset, surprise_knn, 1, square_arrays=5),
+    "Surprise KNNBaseline, users": Peer(
+        "surprise", "user_user", _trainset, surprise_knn, 1, square_arrays=5
+    ),
     "Surprise SVD": Peer("surprise", "user_user", _trainset, surprise_svd, 256),
     "implicit ALS": Peer("implicit", "item_item", _rated, implicit_als, 1024),
     "implicit item cosine": Peer("implicit", "item_item", _rated, implicit_cosine, 1024),

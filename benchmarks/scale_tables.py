@@ -19,7 +19,12 @@ SHORT = 1.0
 COUNTED = ("users", "films", "ratings")
 FITS = ("fit user_user", "fit item_item", "fit neural", "fit blend")
 STEPS = ("load", "evaluate", *FITS, "score", "audit")
-ROWS = {"ingest": "`ingest`", "run": "`run`, all of it", **{step: f"- {step}" for step in STEPS}, "top": "`top 1`"}
+ROWS = {
+    "ingest": "`ingest`",
+    "run": "`run`, all of it",
+    **{step: f"- {step}" for step in STEPS},
+    "top": "`top 1`",
+}
 PROCESSOR = "run, processor"
 EXPONENTS = ("exponent on ratings", "on users x ratings")
 
@@ -52,8 +57,12 @@ def machine(known: Mapping[str, Figures]) -> str:
     """What the last shape was measured on."""
     last = [*known.values()][-1]
     about = last["machine"]
-    server = {"Postgres": last["postgres"]["server"]} if "server" in last.get("postgres", {}) else {}
-    versions = ", ".join(f"{name} {number}" for name, number in (about["versions"] | server).items())
+    server = (
+        {"Postgres": last["postgres"]["server"]} if "server" in last.get("postgres", {}) else {}
+    )
+    versions = ", ".join(
+        f"{name} {number}" for name, number in (about["versions"] | server).items()
+    )
     return (
         f"Measured {last['measured_at']} on {about['processor']}, {about['cores']} cores, {about['threads']} threads "
         f"({about['caches']}), {about['memory_gb']:.0f} GB, {about['system']}; {versions}."
@@ -69,7 +78,9 @@ def counts(shape: Figures) -> dict[str, float]:
 def seconds(shape: Figures, database: str = "sqlite") -> Times:
     """Time of each row."""
     measured = shape[database]
-    whole = {name: measured[name]["seconds"] for name in ("ingest", "run", "top") if name in measured}
+    whole = {
+        name: measured[name]["seconds"] for name in ("ingest", "run", "top") if name in measured
+    }
     if "run" not in measured:
         return whole
     steps = {step["step"]: step["seconds"] for step in measured["run"]["steps"]}
@@ -84,13 +95,27 @@ def megabytes(shape: Figures) -> Times:
 
 def times(known: Mapping[str, Figures]) -> str:
     """Seconds of each step, with exponents."""
-    head = [[name, *(f"{counts(shape)[name]:,.0f}" for shape in known.values()), "", ""] for name in COUNTED]
-    rows = [
-        _row(title, [seconds(shape).get(row) for shape in known.values()], known, SHORT) for row, title in ROWS.items()
+    head = [
+        [name, *(f"{counts(shape)[name]:,.0f}" for shape in known.values()), "", ""]
+        for name in COUNTED
     ]
-    alone = [shape["alone"]["user_user"]["score_seconds"] if "alone" in shape else None for shape in known.values()]
+    rows = [
+        _row(title, [seconds(shape).get(row) for shape in known.values()], known, SHORT)
+        for row, title in ROWS.items()
+    ]
+    alone = [
+        shape["alone"]["user_user"]["score_seconds"] if "alone" in shape else None
+        for shape in known.values()
+    ]
     rows.append(_row("`user_user` alone, scoring everyone", alone, known, SHORT))
-    rows.append(_row("`run`, processor time", [seconds(shape)[PROCESSOR] for shape in known.values()], known, SHORT))
+    rows.append(
+        _row(
+            "`run`, processor time",
+            [seconds(shape)[PROCESSOR] for shape in known.values()],
+            known,
+            SHORT,
+        )
+    )
     return _table(["seconds", *known, *EXPONENTS], head + rows)
 
 
@@ -99,7 +124,8 @@ def memory(known: Mapping[str, Figures]) -> str:
     shown = ("ingest", "run", "load", "evaluate", "fit blend", "score")
     titles = {row: ROWS[row].replace("- ", "- by the end of ") for row in shown}
     rows = [
-        _row(title, [megabytes(shape).get(row) for shape in known.values()], known) for row, title in titles.items()
+        _row(title, [megabytes(shape).get(row) for shape in known.values()], known)
+        for row, title in titles.items()
     ]
     return _table(["most memory held, MB", *known, *EXPONENTS], rows)
 
@@ -131,9 +157,13 @@ def peer_times(known: Mapping[str, Figures]) -> str:
     def own(shape: Figures, name: str) -> str:
         return f"{_about(shape['alone'][name], shape)}{_number(total(shape['alone'], name))}"
 
-    rows = [[f"`{name}`", "", *(own(shape, name) for shape in known.values())] for name in ("user_user", "item_item")]
+    rows = [
+        [f"`{name}`", "", *(own(shape, name) for shape in known.values())]
+        for name in ("user_user", "item_item")
+    ]
     rows += [
-        [name, f"`{peer.beside}`", *(cell(shape, name) for shape in known.values())] for name, peer in PEERS.items()
+        [name, f"`{peer.beside}`", *(cell(shape, name) for shape in known.values())]
+        for name, peer in PEERS.items()
     ]
     return _table(["fit and everyone's lists, seconds", "beside", *known], rows)
 
@@ -145,7 +175,10 @@ def peer_memory(known: Mapping[str, Figures]) -> str:
         return "-" if "gave_up" in peer or "peak_mb" not in peer else _number(peer["peak_mb"])
 
     rows = [["`user_user` and `item_item`", *(cell(shape["alone"]) for shape in known.values())]]
-    rows += [[name, *(cell(shape.get("peers", {}).get(name, {})) for shape in known.values())] for name in PEERS]
+    rows += [
+        [name, *(cell(shape.get("peers", {}).get(name, {})) for shape in known.values())]
+        for name in PEERS
+    ]
     return _table(["most memory held, MB", *known], rows)
 
 
@@ -159,7 +192,10 @@ def floors(known: Mapping[str, Figures]) -> str:
         "double": "multiply-adds in doubles, G/s",
         "single": "multiply-adds in singles, G/s",
     }
-    rows = [[title, *(_number(rate[name] / 1e9) for _, rate in columns)] for name, title in rates.items()]
+    rows = [
+        [title, *(_number(rate[name] / 1e9) for _, rate in columns)]
+        for name, title in rates.items()
+    ]
     shown: dict[str, Iterable[str]] = {
         "users x ratings": (f"{alone['n_users'] * alone['n_ratings']:.1e}" for alone, _ in columns),
         "sums in": ("singles" if alone["single"] else "doubles" for alone, _ in columns),
@@ -172,15 +208,20 @@ def floors(known: Mapping[str, Figures]) -> str:
         "of that, all but the sums, s": (
             _number(shape.get("similarities", {}).get("seconds")) for shape in known.values()
         ),
-        "**least / taken**": (f"**{each.seconds / spent:.2f}**" for each, spent in zip(least, taken, strict=True)),
+        "**least / taken**": (
+            f"**{each.seconds / spent:.2f}**" for each, spent in zip(least, taken, strict=True)
+        ),
         "similarities, times the operations of the sums": (
             _number(each.alike_operations / each.operations) for each in least
         ),
         "ratings streamed, GB/s": (
-            _number(each.streamed_bytes / spent / 1e9) for each, spent in zip(least, taken, strict=True)
+            _number(each.streamed_bytes / spent / 1e9)
+            for each, spent in zip(least, taken, strict=True)
         ),
     }
-    return _table(["sums of `user_user`", *known], rows + [[title, *cells] for title, cells in shown.items()])
+    return _table(
+        ["sums of `user_user`", *known], rows + [[title, *cells] for title, cells in shown.items()]
+    )
 
 
 def total(alone: Figures, name: str) -> float:
@@ -193,18 +234,28 @@ def of_peer(peer: Figures) -> float:
     return float(peer["fit_seconds"] + peer["lists_seconds"])
 
 
-def exponent(sizes: Sequence[float], values: Sequence[float | None], least: float = 0.0) -> tuple[float, list[int]]:
+def exponent(
+    sizes: Sequence[float], values: Sequence[float | None], least: float = 0.0
+) -> tuple[float, list[int]]:
     """b of value = a size^b, by least squares of logarithms; nan for fewer than two. And which of them have a part."""
-    used = [place for place, value in enumerate(values) if value is not None and value >= least and value > 0]
+    used = [
+        place
+        for place, value in enumerate(values)
+        if value is not None and value >= least and value > 0
+    ]
     if len(used) < 2:
         return math.nan, used
     slope, _ = np.polyfit(
-        [math.log(sizes[place]) for place in used], [math.log(values[place] or 1) for place in used], 1
+        [math.log(sizes[place]) for place in used],
+        [math.log(values[place] or 1) for place in used],
+        1,
     )
     return float(slope), used
 
 
-def _row(title: str, values: list[float | None], known: Mapping[str, Figures], least: float = 0.0) -> list[str]:
+def _row(
+    title: str, values: list[float | None], known: Mapping[str, Figures], least: float = 0.0
+) -> list[str]:
     """Figures, then both exponents with the range they are fitted on."""
     of = [counts(shape) for shape in known.values()]
     on_ratings, used = exponent([each["ratings"] for each in of], values, least)

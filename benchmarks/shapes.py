@@ -69,7 +69,9 @@ def films(shape: Shape, seed: int) -> Films:
     random = np.random.default_rng([seed, 0])
     n = shape.n_items
     genres = random.random((n, len(GENRES))).argsort(axis=1) < random.integers(1, 4, n)[:, None]
-    tastes = genres @ random.normal(0, 0.5, (len(GENRES), FACTORS)) + random.normal(0, 0.35, (n, FACTORS))
+    tastes = genres @ random.normal(0, 0.5, (len(GENRES), FACTORS)) + random.normal(
+        0, 0.35, (n, FACTORS)
+    )
     fame = (random.permutation(n) + max(n / 200, 50)) ** -1.7
     logarithm = np.log(fame)
     effect = 0.15 * (logarithm - logarithm.mean()) / logarithm.std() + random.normal(0, 0.35, n)
@@ -89,19 +91,31 @@ def ratings(shape: Shape, seed: int) -> Iterator[tuple[Ints, Ints, Floats, Ints]
         user, item = _rated(shape, all_films, group, random)
         taste = all_films.group_tastes[group] + random.normal(0, 0.3, (n_users, FACTORS))
         stars = BASE + random.normal(0, 0.4, n_users)[user] + all_films.effect[item]
-        stars += 0.6 * (taste[user] * all_films.tastes[item]).sum(axis=1) + random.normal(0, 0.75, len(user))
-        pauses = random.exponential(40, len(user)) * np.where(random.random(len(user)) < 0.03, 5000, 1)
+        stars += 0.6 * (taste[user] * all_films.tastes[item]).sum(axis=1) + random.normal(
+            0, 0.75, len(user)
+        )
+        pauses = random.exponential(40, len(user)) * np.where(
+            random.random(len(user)) < 0.03, 5000, 1
+        )
         times = np.cumsum(pauses)
         first = np.searchsorted(user, np.arange(n_users))
-        times += (FIRST_DAY + random.random(n_users) * 8000 * A_DAY - times[np.minimum(first, len(user) - 1)])[user]
+        times += (
+            FIRST_DAY
+            + random.random(n_users) * 8000 * A_DAY
+            - times[np.minimum(first, len(user) - 1)]
+        )[user]
         yield user + start, item, np.clip(np.round(stars * 2) / 2, 0.5, 5.0), times.astype(np.int64)
 
 
 def in_memory(shape: Shape, seed: int) -> Ratings:
     """The same ratings as the program holds them, with nothing on disk."""
-    users, items, stars, times = (np.concatenate(parts) for parts in zip(*ratings(shape, seed), strict=True))
+    users, items, stars, times = (
+        np.concatenate(parts) for parts in zip(*ratings(shape, seed), strict=True)
+    )
     order = np.lexsort((items, users))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=shape.n_users))]).astype(np.int32)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(users, minlength=shape.n_users))]).astype(
+        np.int32
+    )
     matrix = sparse.csr_array(
         (stars[order], items[order].astype(np.int32), starts), shape=(shape.n_users, shape.n_items)
     )
@@ -115,16 +129,22 @@ def in_memory(shape: Shape, seed: int) -> Ratings:
     )
 
 
-def _rated(shape: Shape, all_films: Films, group: Ints, random: np.random.Generator) -> tuple[Ints, Ints]:
+def _rated(
+    shape: Shape, all_films: Films, group: Ints, random: np.random.Generator
+) -> tuple[Ints, Ints]:
     """Who rated which film, by user, in random order."""
     n_users, n_items = len(group), shape.n_items
     eagerness = np.exp(random.normal(0, SPREAD, n_users) - SPREAD**2 / 2)
-    wanted = LEAST_RATED + (max(shape.n_ratings / shape.n_users - LEAST_RATED, 1) * eagerness).astype(np.int64)
+    wanted = LEAST_RATED + (
+        max(shape.n_ratings / shape.n_users - LEAST_RATED, 1) * eagerness
+    ).astype(np.int64)
     wanted = np.minimum(wanted, max(int(MOST_RATED * n_items), LEAST_RATED))
     cells = np.empty(0, dtype=np.int64)  # user * n_items + item
     missing = wanted
     for _ in range(12):
-        drawn_by = np.repeat(np.arange(n_users), (missing * 1.5).astype(np.int64) + (missing > 0) * 4)
+        drawn_by = np.repeat(
+            np.arange(n_users), (missing * 1.5).astype(np.int64) + (missing > 0) * 4
+        )
         drawn = random.random(len(drawn_by))
         items = np.empty(len(drawn_by), dtype=np.int64)
         by_group = np.argsort(group[drawn_by], kind="stable")
@@ -150,7 +170,13 @@ def write(shape: Shape, folder: Path, seed: int = 20261123) -> int:
     with (folder / "ratings.csv").open("w", encoding="ascii") as out:
         out.write("userId,movieId,rating,timestamp\n")
         for user, item, stars, times in ratings(shape, seed):
-            lines = zip((user + 1).tolist(), (item + 1).tolist(), stars.tolist(), times.tolist(), strict=True)
+            lines = zip(
+                (user + 1).tolist(),
+                (item + 1).tolist(),
+                stars.tolist(),
+                times.tolist(),
+                strict=True,
+            )
             out.writelines(f"{u},{i},{s},{t}\n" for u, i, s, t in lines)
             count += len(user)
     with (folder / "movies.csv").open("w", encoding="ascii", newline="") as out:
@@ -163,7 +189,9 @@ def write(shape: Shape, folder: Path, seed: int = 20261123) -> int:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("shape", choices=SHAPES)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=20261123)

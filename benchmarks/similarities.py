@@ -13,11 +13,11 @@ from dataclasses import replace
 import numpy as np
 
 from alone import BLOCK, BUDGET, MOST_BLOCKS, SEED, for_some
-from batch.database import open_database
-from batch.load import load
 from batch.models import user_user
 from batch.models.kernels import Cells
 from batch.params import PRESETS
+from batch.store.database import open_database
+from batch.store.load import load
 
 
 def main() -> None:

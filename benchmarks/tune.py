@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 import optuna
 
-from batch.evaluate import hold_out
-from batch.metrics import Catalogue, Metrics, measure
 from batch.models import PERSONAL, fit
 from batch.params import PRESETS, Knobs
+from batch.ranking.evaluate import hold_out
+from batch.ranking.metrics import Catalogue, Metrics, measure
 from batch.ratings import Ints, Ratings
 from quality import DATA, N, _markdown, _say, alone, folds, read
 
@@ -61,7 +61,9 @@ RATINGS: Mapping[str, Space] = {
 """What RMSE is searched over; of a row of numbers, the sampler knows the order."""
 LISTS: Mapping[str, Space] = {
     "user_user": {"support_weight": (0, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 8, 12, 20)},
-    "item_item": {"learnt_ridge": (0, 30, 100, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 10000)},
+    "item_item": {
+        "learnt_ridge": (0, 30, 100, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 10000)
+    },
 }
 """The one knob of lists, tried at every value."""
 UNHEARD = {"item_item": {"learnt_ridge": 0}}
@@ -102,7 +104,14 @@ class Tried:
     def relative(self, metric: str) -> float:
         """Mean over parts of RMSE relative to bias, or of a figure of lists relative to popular; 1 is level."""
         beside = [part.bias if metric == "rmse" else part.popular for part in self.parts]
-        return float(np.mean([own[metric] / other[metric] for own, other in zip(self.figures, beside, strict=True)]))
+        return float(
+            np.mean(
+                [
+                    own[metric] / other[metric]
+                    for own, other in zip(self.figures, beside, strict=True)
+                ]
+            )
+        )
 
     def loss(self, metric: str) -> float:
         """Lower is better."""
@@ -112,7 +121,10 @@ class Tried:
     def beats_popular(self) -> bool:
         """Its lists are more precise on every part."""
         name = f"precision@{N}"
-        return all(own[name] > part.popular[name] for own, part in zip(self.figures, self.parts, strict=True))
+        return all(
+            own[name] > part.popular[name]
+            for own, part in zip(self.figures, self.parts, strict=True)
+        )
 
 
 @dataclass(frozen=True)
@@ -128,9 +140,16 @@ class Found:
     @property
     def named(self) -> list[tuple[str, Tried]]:
         """What is worth a row, with why; each setting once."""
-        roles = {"winner": self.best[0], "runner-up": self.best[1], "shipped": self.tried[0], "chosen": self.chosen}
+        roles = {
+            "winner": self.best[0],
+            "runner-up": self.best[1],
+            "shipped": self.tried[0],
+            "chosen": self.chosen,
+        }
         if "neighbours" in RATINGS[self.model] and self.metric == "rmse":
-            roles["best with all"] = next((one for one in self.best if one.setting["neighbours"] == "all"), self.chosen)
+            roles["best with all"] = next(
+                (one for one in self.best if one.setting["neighbours"] == "all"), self.chosen
+            )
         which = list(dict.fromkeys(id(one) for one in roles.values()))
         rows = {key: [role for role, one in roles.items() if id(one) == key] for key in which}
         return [(", ".join(names), roles[names[0]]) for names in rows.values()]
@@ -146,7 +165,9 @@ def main() -> None:
     print(f"{_title(asked, parts)}\n")
     for name in asked.models:
         ratings = search(name, parts, asked.trials, asked.seed)
-        print(f"## {name}\n\n{grid(RATINGS[name])}\n\n{ratings_table(ratings, checks)}\n", flush=True)
+        print(
+            f"## {name}\n\n{grid(RATINGS[name])}\n\n{ratings_table(ratings, checks)}\n", flush=True
+        )
         if name in LISTS:
             lists = order(name, ratings.chosen.setting, parts)
             print(f"{grid(LISTS[name])}\n\n{lists_table(lists, checks)}\n", flush=True)
@@ -154,9 +175,13 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The search behind the tuned preset.")
-    parser.add_argument("--data", default=str(DATA), help="a folder that `ingest` knows, with times")
+    parser.add_argument(
+        "--data", default=str(DATA), help="a folder that `ingest` knows, with times"
+    )
     parser.add_argument("--trials", type=int, default=40, help="settings tried a model for RMSE")
-    parser.add_argument("--seed", type=int, default=20261123, help="as quality.py's: its test part is then unseen")
+    parser.add_argument(
+        "--seed", type=int, default=20261123, help="as quality.py's: its test part is then unseen"
+    )
     parser.add_argument("--models", nargs="+", choices=PERSONAL, default=list(PERSONAL))
     asked = parser.parse_args()
     if not Path(asked.data).is_dir():
@@ -172,7 +197,10 @@ def outer(ratings: Ratings, sample: Ratings, seed: int) -> Iterator[tuple[str, R
     at_random, _ = next(folds(ratings, "random", seed, 1))
     yield "time", by_time.keep(np.isin(_cells(by_time), _cells(at_random)))
     yield "random", at_random.keep(np.isin(_cells(at_random), _cells(by_time)))
-    yield "sample", next(folds(sample, "time", seed, 1))[0]  # it has no times: a random fifth of each user's
+    yield (
+        "sample",
+        next(folds(sample, "time", seed, 1))[0],
+    )  # it has no times: a random fifth of each user's
 
 
 def _cells(ratings: Ratings) -> Ints:
@@ -183,7 +211,9 @@ def _cells(ratings: Ratings) -> Ints:
 def inner(kept: Sequence[tuple[str, Ratings]], seed: int) -> tuple[Part, ...]:
     """Each data set cut once more."""
     cuts = [(name, ratings, hold_out(ratings, seed)) for name, ratings in kept]
-    return tuple(Part(name, ratings.keep(~held), ratings.keep(held)) for name, ratings, held in cuts)
+    return tuple(
+        Part(name, ratings.keep(~held), ratings.keep(held)) for name, ratings, held in cuts
+    )
 
 
 def measured(name: str, params: Knobs | None, part: Part, seeds: Sequence[int]) -> Metrics:
@@ -195,12 +225,16 @@ def measured(name: str, params: Knobs | None, part: Part, seeds: Sequence[int]) 
     return {metric: float(np.mean([one[metric] for one in each])) for metric in each[0]}
 
 
-def attempt(name: str, setting: Setting, parts: Sequence[Part], fixed: Setting | None = None) -> Tried:
+def attempt(
+    name: str, setting: Setting, parts: Sequence[Part], fixed: Setting | None = None
+) -> Tried:
     """The shipped knobs, but for this setting, on every part."""
     shipped = getattr(PRESETS["tuned"], name)
     params = type(shipped)(**{**shipped.model_dump(), **(fixed or {}), **setting})
     seeds = range(FIT_SEEDS.get(name, 1))
-    return Tried(setting, tuple(measured(name, params, part, seeds) for part in parts), tuple(parts))
+    return Tried(
+        setting, tuple(measured(name, params, part, seeds) for part in parts), tuple(parts)
+    )
 
 
 def shipped_setting(name: str, space: Space) -> dict[str, Any]:
@@ -215,18 +249,27 @@ def search(name: str, parts: Sequence[Part], trials: int, seed: int) -> Found:
     spaces = _branches(RATINGS[name])
     for space in spaces:
         each = trials // len(spaces)
-        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(each // 4, 1)))
+        study = optuna.create_study(
+            sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(each // 4, 1))
+        )
         if all(value in space[knob] for knob, value in whole.items()):
             study.enqueue_trial(_as_drawn(whole, space))
-        study.optimize(partial(_loss, name=name, parts=parts, space=space, tried=tried), n_trials=each)
+        study.optimize(
+            partial(_loss, name=name, parts=parts, space=space, tried=tried), n_trials=each
+        )
     return _found(name, "rmse", list(tried.values()), lambda _one: True)
 
 
 def _loss(
-    trial: optuna.Trial, *, name: str, parts: Sequence[Part], space: Space, tried: dict[tuple[Any, ...], Tried]
+    evaluate_file: optuna.Trial,
+    *,
+    name: str,
+    parts: Sequence[Part],
+    space: Space,
+    tried: dict[tuple[Any, ...], Tried],
 ) -> float:
     """What optuna minimises; `tried` remembers, since on a grid a setting can be drawn twice."""
-    setting = _draw(trial, space)
+    setting = _draw(evaluate_file, space)
     key = tuple(setting.values())
     if key not in tried:
         tried[key] = attempt(name, setting, parts, UNHEARD.get(name))
@@ -247,32 +290,39 @@ def order(name: str, fixed: Setting, parts: Sequence[Part]) -> Found:
     ((knob, values),) = LISTS[name].items()
     shipped = shipped_setting(name, LISTS[name])[knob]
     tried = []
-    for value in sorted(values, key=lambda value: value != shipped):  # stable: the shipped one first
+    for value in sorted(
+        values, key=lambda value: value != shipped
+    ):  # stable: the shipped one first
         tried.append(attempt(name, {**fixed, knob: value}, parts))
         _say(f"{name} {knob} {value}  {tried[-1].relative(f'ndcg@{N}'):.4f}")
     return _found(name, f"ndcg@{N}", tried, lambda one: one.beats_popular)
 
 
-def _draw(trial: optuna.Trial, space: Space) -> dict[str, Any]:
+def _draw(evaluate_file: optuna.Trial, space: Space) -> dict[str, Any]:
     """One value a knob: numbers by place in their row, so that neighbours in it are near for the sampler too."""
     return {
-        knob: values[trial.suggest_int(knob, 0, len(values) - 1)]
+        knob: values[evaluate_file.suggest_int(knob, 0, len(values) - 1)]
         if _ordered(values)
-        else trial.suggest_categorical(knob, values)
+        else evaluate_file.suggest_categorical(knob, values)
         for knob, values in space.items()
     }
 
 
 def _as_drawn(setting: Setting, space: Space) -> dict[str, Any]:
     """A setting as `_draw` would have got it."""
-    return {knob: space[knob].index(value) if _ordered(space[knob]) else value for knob, value in setting.items()}
+    return {
+        knob: space[knob].index(value) if _ordered(space[knob]) else value
+        for knob, value in setting.items()
+    }
 
 
 def _ordered(values: Sequence[Any]) -> bool:
     return not any(isinstance(value, str) for value in values)
 
 
-def _found(name: str, metric: str, tried: Sequence[Tried], allowed: Callable[[Tried], bool]) -> Found:
+def _found(
+    name: str, metric: str, tried: Sequence[Tried], allowed: Callable[[Tried], bool]
+) -> Found:
     """The best of those allowed, of all where none is, and what is chosen by the rule in the docstring of this file."""
     best = sorted(tried, key=lambda one: (not allowed(one), one.loss(metric)))
     enough = best[0].loss(metric) + MARGIN[metric] * abs(best[0].loss(metric))
@@ -289,7 +339,9 @@ def ratings_table(found: Found, checks: Sequence[Part]) -> str:
     for role, one in found.named:
         again = attempt(found.model, one.setting, checks, UNHEARD.get(found.model))
         ahead = [f"{each.relative('rmse'):.4f}" for each in (one, again)]
-        lines.append([role, _text(one.setting), *(f"{each['rmse']:.4f}" for each in one.figures), *ahead])
+        lines.append(
+            [role, _text(one.setting), *(f"{each['rmse']:.4f}" for each in one.figures), *ahead]
+        )
     head = ["", "setting", *(f"RMSE {part.name}" for part in parts), "relative", "again"]
     return f"{len(found.tried)} different settings.\n\n{_markdown(head, lines)}"
 
@@ -317,7 +369,15 @@ def lists_table(found: Found, checks: Sequence[Part]) -> str:
             f"{again.relative(ndcg):.3f}" if again else "",
             _yes(one.beats_popular and (again is None or again.beats_popular)),
         ])  # fmt: skip
-    head = ["", knob, *(part.name for part in parts), "NDCG", "precision", "NDCG again", "beats popular everywhere"]
+    head = [
+        "",
+        knob,
+        *(part.name for part in parts),
+        "NDCG",
+        "precision",
+        "NDCG again",
+        "beats popular everywhere",
+    ]
     fixed = {key: value for key, value in found.chosen.setting.items() if key != knob}
     return f"NDCG@{N} / precision@{N}, with {_text(fixed)}.\n\n{_markdown(head, lines)}"
 
@@ -328,7 +388,9 @@ def grid(space: Space) -> str:
 
 
 def _title(asked: argparse.Namespace, parts: Sequence[Part]) -> str:
-    sizes = "; ".join(f"{part.name} {part.train.n_ratings:,} / {part.held.n_ratings:,}" for part in parts)
+    sizes = "; ".join(
+        f"{part.name} {part.train.n_ratings:,} / {part.held.n_ratings:,}" for part in parts
+    )
     return (
         f"Search over {Path(asked.data).name} and the sample, seed {asked.seed}, {asked.trials} trials a model. "
         f"Ratings fitted on / measured on: {sizes}. `relative`: mean over data sets, to bias or popular; "

@@ -10,19 +10,24 @@ with DAG(
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
     catchup=False,  # a night is made from all ratings there are: older ones are not made up one by one
     max_active_runs=1,
-    default_args={"retries": 0},  # a night that was refused would be refused again; a person looks first
+    default_args={
+        "retries": 0
+    },  # a night that was refused would be refused again; a person looks first
 ):
-    BashOperator(
-        task_id="night",
-        cwd="/srv/recbatch",
-        bash_command="exec .venv/bin/recbatch run --scheduled-for latest",  # exec: SIGTERM reaches the job itself
-        env={"RECBATCH_DATABASE__URL_FILE": "/srv/recbatch/database_url"},
-        append_env=True,
-        skip_on_exit_code=75,  # another job is at work
-    ) >> BashOperator(
-        task_id="check",
-        cwd="/srv/recbatch",
-        bash_command="exec .venv/bin/recbatch check",
-        env={"RECBATCH_DATABASE__URL_FILE": "/srv/recbatch/database_url"},
-        append_env=True,
+    (
+        BashOperator(
+            task_id="night",
+            cwd="/srv/recbatch",
+            bash_command="exec .venv/bin/recbatch run --scheduled-for latest",  # exec: SIGTERM reaches the job itself
+            env={"RECBATCH_DATABASE__URL_FILE": "/srv/recbatch/database_url"},
+            append_env=True,
+            skip_on_exit_code=75,  # another job is at work
+        )
+        >> BashOperator(
+            task_id="check",
+            cwd="/srv/recbatch",
+            bash_command="exec .venv/bin/recbatch check",
+            env={"RECBATCH_DATABASE__URL_FILE": "/srv/recbatch/database_url"},
+            append_env=True,
+        )
     )

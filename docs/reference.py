@@ -14,10 +14,12 @@ from pydantic import BaseModel
 from sqlalchemy import CheckConstraint, Column, Index, Table, UniqueConstraint
 from sqlalchemy.dialects import postgresql, sqlite
 
-from batch import config, dictionary, params, schema
+from batch import config, params
 from batch.cli import app
-from batch.cli.common import FAILED, LOCKED, REFUSED, UNHEALTHY
-from batch.usage import WRONG_USE
+from batch.cli.arguments import FAILED, LOCKED, REFUSED, UNHEALTHY
+from batch.cli.help import WRONG_USE
+from batch.serve import view_columns
+from batch.store import schema
 
 PAGE = Path(__file__).with_name("reference.md")
 HEAD = """# Reference
@@ -64,7 +66,12 @@ def page() -> str:
 def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     """Cells -> a table of Markdown."""
     lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+    return (
+        "\n".join(
+            "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+        )
+        + "\n"
+    )
 
 
 def commands() -> Iterator[str]:
@@ -85,7 +92,11 @@ def command(name: str, found: Any) -> Iterator[str]:
         yield f"```sh\n{example.strip()}\n```\n"
     shown = [each for each in found.params if not each.hidden and "completion" not in each.name]
     if shown:
-        head = ("option" if all(map(is_option, shown)) else "argument or option", "default", "meaning")
+        head = (
+            "option" if all(map(is_option, shown)) else "argument or option",
+            "default",
+            "meaning",
+        )
         yield table(head, [parameter(each) for each in shown])
     for word, inner in getattr(found, "commands", {}).items():
         yield from command(f"{name} {word}", inner)
@@ -104,7 +115,11 @@ def parameter(each: Any) -> tuple[str, ...]:
         return f"`{name}`", "required" if each.required else default, each.help or ""
     kind = each.type_descriptor.annotation
     names = ", ".join([*each.opts, *each.secondary_opts])
-    value = "" if kind is bool else " " + (each.metavar or "|".join(map(str, get_args(kind))) or KINDS[kind])
+    value = (
+        ""
+        if kind is bool
+        else " " + (each.metavar or "|".join(map(str, get_args(kind))) or KINDS[kind])
+    )
     return f"`{names}{value}`", default, each.help or ""
 
 
@@ -137,7 +152,9 @@ def settings() -> Iterator[str]:
             yield table(("setting", "default", "takes", "meaning"), rows)
         else:
             yield f"### {name}\n"
-            rows = [setting(name, (inner, config.Config.model_json_schema()["properties"][name]), said)]
+            rows = [
+                setting(name, (inner, config.Config.model_json_schema()["properties"][name]), said)
+            ]
             yield table(("setting", "default", "takes", "meaning"), rows)
 
 
@@ -193,7 +210,9 @@ def takes(about: dict[str, Any]) -> str:
     if kind == "array":
         pair = about.get("prefixItems")
         return "a lowest and a highest number" if pair else f"a list of: {takes(about['items'])}"
-    words = {"integer": "whole number", "string": "text", "object": "mapping", "null": "null"}.get(kind, kind)
+    words = {"integer": "whole number", "string": "text", "object": "mapping", "null": "null"}.get(
+        kind, kind
+    )
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤"}
     limits = [f"{sign} {about[word]:,.10g}" for word, sign in signs.items() if word in about]
     return f"{words} {' and '.join(limits)}".strip()
@@ -204,7 +223,14 @@ def models(said: dict[str, str]) -> Iterator[str]:
     yield "### models\n"
     yield table(
         ("setting", "default", "takes", "meaning"),
-        [("`models.preset`", "`tuned`", ", ".join(f"`{name}`" for name in params.PRESETS), said["models.preset"])],
+        [
+            (
+                "`models.preset`",
+                "`tuned`",
+                ", ".join(f"`{name}`" for name in params.PRESETS),
+                said["models.preset"],
+            )
+        ],
     )
     yield "Single knobs override the preset; [the models](models.md) says what they do in the formulas.\n"
     rows = []
@@ -213,7 +239,14 @@ def models(said: dict[str, str]) -> Iterator[str]:
         meanings = {key: text for kind in type(tuned).__mro__ for key, text in knobs(kind).items()}
         for key, (value, about) in keys(tuned):
             given = written(getattr(plain, key)), written(value)
-            rows.append((f"`models.{model}.{key}`", *(f"`{each}`" for each in given), takes(about), meanings[key]))
+            rows.append(
+                (
+                    f"`models.{model}.{key}`",
+                    *(f"`{each}`" for each in given),
+                    takes(about),
+                    meanings[key],
+                )
+            )
     yield table(("setting", "plain", "tuned", "takes", "meaning"), rows)
 
 
@@ -246,8 +279,8 @@ def views() -> Iterator[str]:
     """What applications read."""
     yield "## Views\n"
     yield "What applications read. On Postgres they lie in the schema `database.schema`, `recbatch` by default.\n"
-    for name, columns in dictionary.VIEWS.items():
-        yield f"### {name}\n\n{dictionary.TOLD[name]}\n"
+    for name, columns in view_columns.VIEWS.items():
+        yield f"### {name}\n\n{view_columns.TOLD[name]}\n"
         rows = [
             (f"`{each.name}`", each.type("sqlite"), each.type("postgres"), "yes" if each.nullable else "",
              "; ".join(filter(None, (each.meaning.rstrip("."), each.unit, each.promise))) + ".")
@@ -261,7 +294,9 @@ def tables() -> Iterator[str]:
     yield "## Tables\n"
     yield "The job's own: read them, and leave writing to the commands, `item_filters` apart. Times of runs are UTC.\n"
     comments = beside()
-    shown = {each.source: each.meaning for columns in dictionary.VIEWS.values() for each in columns}
+    shown = {
+        each.source: each.meaning for columns in view_columns.VIEWS.values() for each in columns
+    }
     for found in schema.metadata.tables.values():
         yield f"### {found.name}\n\n{TABLES[found.name]}\n"
         rows = [
@@ -290,9 +325,13 @@ def role(column: Column[Any]) -> str:
 
 def constraints(found: Table) -> list[str]:
     """What the database itself refuses."""
-    checks = [f"- `{each.sqltext}`" for each in found.constraints if isinstance(each, CheckConstraint)]
+    checks = [
+        f"- `{each.sqltext}`" for each in found.constraints if isinstance(each, CheckConstraint)
+    ]
     only = [each for each in found.constraints if isinstance(each, UniqueConstraint)]
-    unique = [f"- unique: {', '.join(f'`{column.name}`' for column in each.columns)}" for each in only]
+    unique = [
+        f"- unique: {', '.join(f'`{column.name}`' for column in each.columns)}" for each in only
+    ]
     some = [
         f"- unique: `{', '.join(column.name for column in each.columns)}` where `{where(each)}`"
         for each in found.indexes

@@ -1,8 +1,8 @@
-"""Alembic -> our connection: migrations run inside the transaction and lock of `batch.database.upgrade`."""
+"""Alembic -> our connection: migrations run inside the transaction and lock of `batch.store.database.upgrade`."""
 
 from alembic import context
 
-from batch.schema import metadata
+from batch.store.schema import metadata
 
 connection = context.config.attributes["connection"]
 # transactional_ddl: Alembic believes that SQLite cannot roll DDL back; with a BEGIN of our own it can.

@@ -35,7 +35,9 @@ class Browser:
         self.asked_for: list[str] = []
         self.session: str | None = None
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.session = self.call("Target.attachToTarget", targetId=target, flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
@@ -43,7 +45,11 @@ class Browser:
         """One command and its answer; events that come between are kept."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": parameters}
-        os.write(self.to, json.dumps(message | ({"sessionId": self.session} if self.session else {})).encode() + b"\0")
+        os.write(
+            self.to,
+            json.dumps(message | ({"sessionId": self.session} if self.session else {})).encode()
+            + b"\0",
+        )
         while (answer := self._next()).get("id") != self.number:
             self._event(answer)
         assert "error" not in answer, (method, answer)
@@ -53,7 +59,10 @@ class Browser:
         """Load a file as a window of this width shows it, `light` or `dark`."""
         screen = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
         self.call("Emulation.setDeviceMetricsOverride", **screen)
-        self.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        self.call(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": scheme}],
+        )
         self.call("Page.navigate", url=page.resolve().as_uri())
         while (event := self._next()).get("method") != "Page.loadEventFired":
             self._event(event)
@@ -67,8 +76,16 @@ class Browser:
     def picture(self, file: Path, height: int | None = None) -> None:
         """The whole page, or its upper part, as PNG."""
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
-        clip = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"], "scale": 1}
-        told = self.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
+        clip = {
+            "x": 0,
+            "y": 0,
+            "width": size["width"],
+            "height": height or size["height"],
+            "scale": 1,
+        }
+        told = self.call(
+            "Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True
+        )
         file.write_bytes(b64decode(told["data"]))
 
     def _event(self, event: Any) -> None:
@@ -82,7 +99,9 @@ class Browser:
 
     def _next(self) -> Any:
         while b"\0" not in self.rest:
-            assert select([self.out], [], [], PATIENCE)[0], f"the browser has said nothing for {PATIENCE} s"
+            assert select([self.out], [], [], PATIENCE)[0], (
+                f"the browser has said nothing for {PATIENCE} s"
+            )
             read = os.read(self.out, 1 << 16)
             assert read, "the browser has ended"
             self.rest += read
@@ -100,8 +119,18 @@ def browser() -> Iterator[Browser]:
     with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         # The protocol's pipe is file descriptors 3 and 4, which a shell puts in place; not sh, which knows one digit.
         shell = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
-        words = ["bash", "-c", shell, program, *QUIET, "--remote-debugging-pipe", f"--user-data-dir={profile}"]
-        process = subprocess.Popen(words, pass_fds=(theirs_in, theirs_out), stderr=subprocess.DEVNULL)
+        words = [
+            "bash",
+            "-c",
+            shell,
+            program,
+            *QUIET,
+            "--remote-debugging-pipe",
+            f"--user-data-dir={profile}",
+        ]
+        process = subprocess.Popen(
+            words, pass_fds=(theirs_in, theirs_out), stderr=subprocess.DEVNULL
+        )
         os.close(theirs_in)
         os.close(theirs_out)
         try:

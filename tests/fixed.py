@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batch import cli, engines, nightly
-from batch.barred import Barred
-from batch.ensemble import PUBLISHED, Answer
-from batch.evaluate import Evaluation
+from batch import cli
+from batch.job import executors, nightly
+from batch.models import PUBLISHED
+from batch.ranking.ensemble import RankedBlock
+from batch.ranking.evaluate import Evaluation
+from batch.ranking.mask import Mask
 from batch.ratings import NO_PAIRS, Ints, Pairs, Ratings
 
 
@@ -22,7 +24,7 @@ class Fixed:
     """Stands in for every fitted model, on the same ratings: what it says is a remainder of two numbers."""
 
     ratings: Ratings
-    barred: Barred | None = None
+    mask: Mask | None = None
 
     @property
     def places(self) -> Ints:
@@ -32,14 +34,20 @@ class Fixed:
         """One small array, so that a file of weights is written."""
         return {"w": np.ones(3)}
 
-    def answers(self, names: Sequence[str], users: Ints, n: int, _asked: Pairs = NO_PAIRS) -> dict[str, Answer]:
+    def answers(
+        self, names: Sequence[str], users: Ints, n: int, _asked: Pairs = NO_PAIRS
+    ) -> dict[str, RankedBlock]:
         """The same n unseen films to each model's users, (b,), every time."""
         films = np.arange(self.ratings.n_items)
         said = (users[:, None] * 7 + films * 13) % 101 + films / 1000  # (b, n_items), no two alike
-        said[(self.barred or Barred.nothing(self.ratings)).taken(self.ratings, users).toarray() > 0] = -1.0
+        said[
+            (self.mask or Mask.empty(self.ratings)).excluded(self.ratings, users).toarray() > 0
+        ] = -1.0
         listed = np.argsort(-said, axis=1)[:, :n]
         score = np.take_along_axis(said, listed, axis=1)
-        answer = Answer(listed, score, np.full_like(score, 3.5), np.ones_like(score), np.empty(0))
+        answer = RankedBlock(
+            listed, score, np.full_like(score, 3.5), np.ones_like(score), np.empty(0)
+        )
         return dict.fromkeys(names, answer)
 
 
@@ -47,7 +55,9 @@ class Fixed:
 def _one_by_one(_config: object) -> Iterator[Any]:
     """An engine that needs no compiler."""
 
-    def answers(ensemble: Fixed, names: Sequence[str], n: int, blocks: Iterable[Ints]) -> Iterator[Any]:
+    def answers(
+        ensemble: Fixed, names: Sequence[str], n: int, blocks: Iterable[Ints]
+    ) -> Iterator[Any]:
         for users in blocks:
             yield users, ensemble.answers(names, users, n)
 
@@ -65,8 +75,8 @@ def by_fixed_arithmetic(patch: pytest.MonkeyPatch) -> None:
     """From here on a night fits nothing: what it reads, writes, checks and publishes is as ever."""
     patch.setattr(nightly, "measure", figures)
     patch.setattr(nightly, "fit", lambda _name, ratings, _params, _seed: Fixed(ratings))
-    patch.setattr(nightly, "assemble", lambda ratings, *_, barred, **__: Fixed(ratings, barred))
-    patch.setattr(engines, "opened", _one_by_one)
+    patch.setattr(nightly, "assemble", lambda ratings, *_, mask, **__: Fixed(ratings, mask))
+    patch.setattr(executors, "opened", _one_by_one)
     patch.setattr(nightly, "block_size", lambda *_: 9)  # several transactions
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from batch import nightly, publish
+from batch.job import nightly
+from batch.store import publish
 
 
 def _points() -> dict[str, tuple[Any, str, str]]:

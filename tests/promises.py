@@ -93,9 +93,13 @@ class Ledger:
         yield "| | promise | SQLite | Postgres | either | violations | tests |"
         yield "|---|---|---:|---:|---:|---:|---|"
         for promise, text in PROMISES.items():
-            counts = [self.tries.get((promise, where), 0) for where in ("sqlite", "postgres", EITHER)]
+            counts = [
+                self.tries.get((promise, where), 0) for where in ("sqlite", "postgres", EITHER)
+            ]
             tests = sorted(self.tests.get(promise, ()))
-            names = ", ".join(f"`{test.removeprefix('tests/').replace('::test_', ' ')}`" for test in tests)
+            names = ", ".join(
+                f"`{test.removeprefix('tests/').replace('::test_', ' ')}`" for test in tests
+            )
             figures = " | ".join(f"{count:,}" if count else "" for count in counts)
             yield f"| {promise} | {text} | {figures} | {self.broken.get(promise, 0)} | {names} |"
 
@@ -115,7 +119,11 @@ def database_of(item: pytest.Item) -> str:
     if chosen is not None and chosen.params.get("url") in ("sqlite", "postgres"):
         return str(chosen.params["url"])
     names = getattr(item, "fixturenames", ())
-    found = [kind for kind in ("sqlite", "postgres") if f"{kind}_url" in names or f"{kind}_server" in names]
+    found = [
+        kind
+        for kind in ("sqlite", "postgres")
+        if f"{kind}_url" in names or f"{kind}_server" in names
+    ]
     return found[0] if len(found) == 1 else EITHER
 
 
@@ -124,7 +132,10 @@ def _marked(request: pytest.FixtureRequest) -> None:
     marks = [mark.args[0] for mark in request.node.iter_markers("promise")]
     assert set(marks) <= PROMISES.keys()
     if marks:
-        request.node.user_properties += [("promises", " ".join(marks)), ("database", database_of(request.node))]
+        request.node.user_properties += [
+            ("promises", " ".join(marks)),
+            ("database", database_of(request.node)),
+        ]
 
 
 @pytest.fixture

@@ -34,7 +34,9 @@ def ratings_of(
     """A table (n_users, n_items) with nan for "not rated", and times of the same shape -> `Ratings`."""
     table = np.array(stars, dtype=np.float64)  # (n_users, n_items)
     users, items = np.nonzero(~np.isnan(table))  # (n_ratings,) each, by user, then by item
-    flags = np.zeros((table.shape[1], 0)) if genres is None else np.asarray(genres, dtype=np.float64)
+    flags = (
+        np.zeros((table.shape[1], 0)) if genres is None else np.asarray(genres, dtype=np.float64)
+    )
     matrix = sparse.csr_array((table[users, items], (users, items)), shape=table.shape)
     return Ratings(
         matrix=matrix,
@@ -93,15 +95,22 @@ def expected(kind: str, lines: list[Line], n_items: int) -> list[list[Number]]:
     b_user, b_item = [0.0] * len(lines), [0.0] * n_items
     for _ in range(10):
         for item, column in enumerate(columns):
-            b_item[item] = sum(float(r - mu) - b_user[user] for user, r in column.items()) / (len(column) + 15)
+            b_item[item] = sum(float(r - mu) - b_user[user] for user, r in column.items()) / (
+                len(column) + 15
+            )
         for user, line in enumerate(lines):
-            b_user[user] = sum(float(r - mu) - b_item[item] for item, r in line.items()) / (len(line) + 10)
+            b_user[user] = sum(float(r - mu) - b_item[item] for item, r in line.items()) / (
+                len(line) + 10
+            )
     return [[float(mu) + of_user + of_item for of_item in b_item] for of_user in b_user]
 
 
 def deviations(lines: list[Line], baseline: list[list[Number]]) -> list[Line]:
     """r_ui - b_ui of every rated cell."""
-    return [{item: r - baseline[user][item] for item, r in line.items()} for user, line in enumerate(lines)]
+    return [
+        {item: r - baseline[user][item] for item, r in line.items()}
+        for user, line in enumerate(lines)
+    ]
 
 
 def similarity(kind: str, a: Line, b: Line, a_off: Line, b_off: Line) -> float:
@@ -122,15 +131,22 @@ def similarity(kind: str, a: Line, b: Line, a_off: Line, b_off: Line) -> float:
     return float(product) / (math.sqrt(a_square) * math.sqrt(b_square))
 
 
-def similarities(kind: str, lines: list[Line], off: list[Line]) -> tuple[list[list[float]], list[list[int]]]:
+def similarities(
+    kind: str, lines: list[Line], off: list[Line]
+) -> tuple[list[list[float]], list[list[int]]]:
     """sim and overlap of every pair of lines; nobody is compared with themselves."""
     places = range(len(lines))
-    sim = [[0.0 if u == v else similarity(kind, lines[u], lines[v], off[u], off[v]) for v in places] for u in places]
+    sim = [
+        [0.0 if u == v else similarity(kind, lines[u], lines[v], off[u], off[v]) for v in places]
+        for u in places
+    ]
     overlap = [[len(lines[u].keys() & lines[v].keys()) for v in places] for u in places]
     return sim, overlap
 
 
-def heard(sim: list[list[float]], overlap: list[list[int]], beta: float, k: int | str) -> list[list[float]]:
+def user_weighted_sums(
+    sim: list[list[float]], overlap: list[list[int]], beta: float, k: int | str
+) -> list[list[float]]:
     """s = sim n / (n + beta), and 0 for whoever is not among the k highest above 0, ties by key."""
     s = [
         [value * n / (n + beta) if n else 0.0 for value, n in zip(*pair, strict=True)]
@@ -140,12 +156,16 @@ def heard(sim: list[list[float]], overlap: list[list[int]], beta: float, k: int 
         return s
     chosen = []
     for row in s:
-        by_rank = sorted((v for v in range(len(row)) if row[v] > 0), key=lambda v: (-round(row[v], TIE), v))
+        by_rank = sorted(
+            (v for v in range(len(row)) if row[v] > 0), key=lambda v: (-round(row[v], TIE), v)
+        )
         chosen.append([value if v in by_rank[:k] else 0.0 for v, value in enumerate(row)])
     return chosen
 
 
-def cell(b: Number, voices: list[tuple[float, float]], damping: float) -> tuple[float | None, float]:
+def cell(
+    b: Number, voices: list[tuple[float, float]], damping: float
+) -> tuple[float | None, float]:
     """b + sum s d / (sum |s| + lambda) and sum |s|, of the pairs (s, d) that speak."""
     support = sum(abs(s) for s, _ in voices)
     if support == 0:
@@ -170,7 +190,9 @@ def user_user(
         ]
         for u in range(n_users)
     ]
-    return [[rating for rating, _ in row] for row in cells], [[support for _, support in row] for row in cells]
+    return [[rating for rating, _ in row] for row in cells], [
+        [support for _, support in row] for row in cells
+    ]
 
 
 def item_item(
@@ -180,15 +202,26 @@ def item_item(
     n_users, n_items = len(off), len(baseline[0])
     offset = [{item: float(value) for item, value in line.items()} for line in off]
     cells = [
-        [cell(baseline[u][i], [(s[i][j], d) for j, d in offset[u].items() if j != i], damping) for i in range(n_items)]
+        [
+            cell(baseline[u][i], [(s[i][j], d) for j, d in offset[u].items() if j != i], damping)
+            for i in range(n_items)
+        ]
         for u in range(n_users)
     ]
-    return [[rating for rating, _ in row] for row in cells], [[support for _, support in row] for row in cells]
+    return [[rating for rating, _ in row] for row in cells], [
+        [support for _, support in row] for row in cells
+    ]
 
 
-def best(score: Sequence[float | None], seen: Sequence[int] | Line, counts: Sequence[int], n: int) -> list[int]:
+def best(
+    score: Sequence[float | None], seen: Sequence[int] | Line, counts: Sequence[int], n: int
+) -> list[int]:
     """At most n unseen columns: by score rounded to 1e-6, then by rating count, then by key."""
-    able = [i for i, value in enumerate(score) if value is not None and not math.isnan(value) and i not in seen]
+    able = [
+        i
+        for i, value in enumerate(score)
+        if value is not None and not math.isnan(value) and i not in seen
+    ]
     return sorted(able, key=lambda i: (-round(score[i] or 0.0, 6), -counts[i], i))[:n]
 
 
@@ -228,7 +261,8 @@ def measured(
         everybody += listed
         angles = [
             1
-            - sum(a * b for a, b in zip(genres[i], genres[j], strict=True)) / math.sqrt(sum(genres[i]) * sum(genres[j]))
+            - sum(a * b for a, b in zip(genres[i], genres[j], strict=True))
+            / math.sqrt(sum(genres[i]) * sum(genres[j]))
             for i in listed
             for j in listed
             if i != j and sum(genres[i]) and sum(genres[j])
@@ -241,18 +275,29 @@ def measured(
         precision.append(len(hits) / n)
         recall.append(len(hits) / len(relevant))
         gained = sum(1 / math.log2(place + 2) for place in hits)
-        ndcg.append(gained / sum(1 / math.log2(place + 2) for place in range(min(n, len(relevant)))))
+        ndcg.append(
+            gained / sum(1 / math.log2(place + 2) for place in range(min(n, len(relevant))))
+        )
         found_by = [sum(other <= place for other in hits) / (place + 1) for place in hits]
         average_precision.append(sum(found_by) / min(n, len(relevant)))
         hit.append(1.0 if hits else 0.0)
         activity.append(len(train[user]))
-    metrics: dict[str, float] = {"users": len(precision), f"coverage@{n}": len(set(everybody)) / n_items}
+    metrics: dict[str, float] = {
+        "users": len(precision),
+        f"coverage@{n}": len(set(everybody)) / n_items,
+    }
     if everybody:
-        usual = sum(count * count for count in counts) / sum(counts)  # mean popularity of what is rated
+        usual = sum(count * count for count in counts) / sum(
+            counts
+        )  # mean popularity of what is rated
         shown = sorted(everybody.count(item) for item in range(n_items))
-        metrics[f"novelty@{n}"] = sum(-math.log2(max(counts[i], 1) / len(train)) for i in everybody) / len(everybody)
+        metrics[f"novelty@{n}"] = sum(
+            -math.log2(max(counts[i], 1) / len(train)) for i in everybody
+        ) / len(everybody)
         metrics[f"popularity_lift@{n}"] = sum(counts[i] for i in everybody) / len(everybody) / usual
-        uneven = sum(abs(a - b) for a in shown for b in shown)  # the Gini coefficient as half the mean difference
+        uneven = sum(
+            abs(a - b) for a in shown for b in shown
+        )  # the Gini coefficient as half the mean difference
         metrics[f"gini@{n}"] = uneven / (2 * n_items * len(everybody))
     if apart:
         metrics[f"diversity@{n}"] = sum(apart) / len(apart)
@@ -269,6 +314,10 @@ def measured(
         metrics[f"hit_rate@{n}"] = sum(hit) / len(hit)
         ranked = sorted(range(len(activity)), key=lambda place: activity[place])
         quarter = max(1, len(ranked) // 4)
-        metrics[f"precision_light@{n}"] = sum(precision[place] for place in ranked[:quarter]) / quarter
-        metrics[f"precision_heavy@{n}"] = sum(precision[place] for place in ranked[-quarter:]) / quarter
+        metrics[f"precision_light@{n}"] = (
+            sum(precision[place] for place in ranked[:quarter]) / quarter
+        )
+        metrics[f"precision_heavy@{n}"] = (
+            sum(precision[place] for place in ranked[-quarter:]) / quarter
+        )
     return metrics

@@ -7,16 +7,19 @@ from typing import Any
 
 from sqlalchemy import text
 
-from batch.database import Database, open_database, upgrade
 from batch.ingest import Settings
 from batch.ingest.merge import Limits
+from batch.store.database import Database, open_database, upgrade
 
 Write = Callable[..., Path]
 Films = dict[str, tuple[str, list[str]]]
 
 
 def by(
-    scale: tuple[float, float] | None = None, rejects: int = 10_000, share: float = 0.01, **columns: Any
+    scale: tuple[float, float] | None = None,
+    rejects: int = 10_000,
+    share: float = 0.01,
+    **columns: Any,
 ) -> Settings:
     """Settings with the shipped limits; columns are named as in ingest.columns."""
     return Settings(scale, columns, Limits(rejects, share))
@@ -85,6 +88,8 @@ def leftovers(database: Database) -> list[tuple[Any, ...]]:
         LEFT JOIN runs r ON r.run_id = l.run_id
         WHERE r.run_id IS NULL OR r.status IN ('failed', 'abandoned', 'running') OR r.purged_at IS NOT NULL
         UNION ALL SELECT 'running', run_id FROM runs WHERE status = 'running'"""
-    known = {file for (file,) in rows(database, "SELECT artifact FROM runs WHERE purged_at IS NULL")}
+    known = {
+        file for (file,) in rows(database, "SELECT artifact FROM runs WHERE purged_at IS NULL")
+    }
     files = [str(file) for file in Path(os.environ["RECBATCH_ARTIFACTS__DIR"]).iterdir()]
     return [*rows(database, orphans), *(("file", file) for file in files if file not in known)]

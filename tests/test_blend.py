@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from batch.blend import (
+from batch.ranking.blend import (
     LEAST_LIKED,
     Blend,
-    Held,
-    Said,
-    Scale,
+    CellScores,
+    FeatureScale,
+    TrainingBlock,
     Weights,
     features,
     learn,
@@ -33,7 +33,9 @@ FOUND = {
 }
 BASELINE = np.array([[3.0, 3.5, 4.0, 2.0, 1.0], [3.0] * 5, [2.0, 2.5, 3.0, 1.0, 0.0]])
 PROMISED = (FOUND["preference"] + FOUND["liking"])[CANDIDATES]
-SCALE = Scale(np.array([0.5, -1.0, 2.0]), np.array([2.0, 4.0, 0.5]), np.array([1.0, 2.0, 4.0]))
+SCALE = FeatureScale(
+    np.array([0.5, -1.0, 2.0]), np.array([2.0, 4.0, 0.5]), np.array([1.0, 2.0, 4.0])
+)
 WEIGHTS = Weights(
     names=("preference", "liking", "model"),
     stars=np.array([0.2, -0.4, 0.1]),
@@ -50,7 +52,9 @@ def at(cells: Pairs, found: Mapping[str, Floats] = FOUND) -> dict[str, Floats]:
     return {name: values[cells] for name, values in found.items()}
 
 
-def stars_of(blend: Blend, found: Mapping[str, Floats] = FOUND, models: tuple[str, ...] = ("model",)) -> Floats:
+def stars_of(
+    blend: Blend, found: Mapping[str, Floats] = FOUND, models: tuple[str, ...] = ("model",)
+) -> Floats:
     """Of every cell, (3, 5)."""
     return blend.stars(at(every_cell(3, 5), found), BASELINE.ravel(), models).reshape(3, 5)
 
@@ -91,12 +95,20 @@ def test_relevance_by_hand() -> None:
     """A candidate's relevance is the logistic chance from features less the mean of the same user's candidates."""
     relevance = chances_of(Blend(WEIGHTS, SCALE))
     # user 2, candidates 2 and 1: preference -1 and 1, liking 0 and 0, model 5 and 3; means 0, 0 and 4
-    assert relevance[2, 2] == pytest.approx(chance(-1.5 + 0.5 * -1 / 1 + 0 + 2.0 * 1 / 4), rel=1e-12)
-    assert relevance[2, 1] == pytest.approx(chance(-1.5 + 0.5 * 1 / 1 + 0 + 2.0 * -1 / 4), rel=1e-12)
+    assert relevance[2, 2] == pytest.approx(
+        chance(-1.5 + 0.5 * -1 / 1 + 0 + 2.0 * 1 / 4), rel=1e-12
+    )
+    assert relevance[2, 1] == pytest.approx(
+        chance(-1.5 + 0.5 * 1 / 1 + 0 + 2.0 * -1 / 4), rel=1e-12
+    )
     # user 0, candidates 3, 0 and 4: preference 0.5, 1 and 0, liking 0, 0 and -3, model 4, 2 and 6; means 0.5, -1, 4
     assert relevance[0, 3] == pytest.approx(chance(-1.5 + 0.0 + 1.0 * 1 / 2 + 0.0), rel=1e-12)
-    assert relevance[0, 0] == pytest.approx(chance(-1.5 + 0.5 * 0.5 + 1.0 * 1 / 2 + 2.0 * -2 / 4), rel=1e-12)
-    assert relevance[0, 4] == pytest.approx(chance(-1.5 + 0.5 * -0.5 + 1.0 * -2 / 2 + 2.0 * 2 / 4), rel=1e-12)
+    assert relevance[0, 0] == pytest.approx(
+        chance(-1.5 + 0.5 * 0.5 + 1.0 * 1 / 2 + 2.0 * -2 / 4), rel=1e-12
+    )
+    assert relevance[0, 4] == pytest.approx(
+        chance(-1.5 + 0.5 * -0.5 + 1.0 * -2 / 2 + 2.0 * 2 / 4), rel=1e-12
+    )
 
 
 def test_without_weights_the_mean_of_the_models() -> None:
@@ -139,19 +151,21 @@ def test_combining_changes_no_input(weights: Weights | None) -> None:
 def test_features_by_hand() -> None:
     """Of a model the blend hears how far it departs from its baseline, ln(1 + support), and the product of both."""
     support = np.array([math.e - 1, 0.0, 3.0, 0.5])
-    said = Said(np.array([4.0, NAN, 1.0, 3.0]), support, np.array([3.0, 3.0, 2.5, 3.0]))
+    said = CellScores(np.array([4.0, NAN, 1.0, 3.0]), support, np.array([3.0, 3.0, 2.5, 3.0]))
     signal = np.array([7.0, 8.0, 9.0, 10.0])
     found = features({"signal": signal}, {"m": said})
     assert list(found) == ["signal", "m", "m_evidence", "m_sure"]
     assert found["signal"].tolist() == signal.tolist()
     assert found["m"].tolist() == [1.0, 0.0, -1.5, 0.0]
-    np.testing.assert_allclose(found["m_evidence"], [1.0, 0.0, math.log(4), math.log(1.5)], rtol=1e-12)
+    np.testing.assert_allclose(
+        found["m_evidence"], [1.0, 0.0, math.log(4), math.log(1.5)], rtol=1e-12
+    )
     np.testing.assert_allclose(found["m_sure"], [1.0, 0.0, -1.5 * math.log(4), 0.0], rtol=1e-12)
 
 
 def test_a_model_without_a_word_is_silent() -> None:
     """A model that can say nothing departs by 0 on evidence 0, and no signal is lost or changed by it."""
-    silent = Said(np.full(4, NAN), np.zeros(4), np.full(4, 3.0))
+    silent = CellScores(np.full(4, NAN), np.zeros(4), np.full(4, 3.0))
     signals = {"signal": np.ones(4)}
     found = features(signals, {"m": silent})
     assert found["signal"].tolist() == [1.0] * 4
@@ -170,16 +184,16 @@ def test_scale_by_hand() -> None:
     """Features are measured by mean and standard deviation over candidates; one that does not vary by 1."""
     levels = np.array([[1.0, 0.1, 5.0], [3.0, 0.1, 5.0]] * 5)
     centred = np.array([[-4.0, 1e-17, 0.0], [4.0, -1e-17, 0.0]] * 5)
-    scale = Scale.of(levels, centred)
+    scale = FeatureScale.of(levels, centred)
     assert scale.mean.tolist() == pytest.approx([2.0, 0.1, 5.0], rel=1e-12)
     assert scale.spread.tolist() == [1.0, 1.0, 1.0]
     assert scale.spread_in_list.tolist() == [4.0, 1.0, 1.0]
-    assert Scale.of(levels * [7.0, 1.0, 1.0], centred).spread.tolist() == [7.0, 1.0, 1.0]
+    assert FeatureScale.of(levels * [7.0, 1.0, 1.0], centred).spread.tolist() == [7.0, 1.0, 1.0]
 
 
 def test_scale_of_nothing() -> None:
     """Without candidates every feature has mean 0 and spread 1."""
-    scale = Scale.of(np.empty((0, 2)), np.empty((0, 2)))
+    scale = FeatureScale.of(np.empty((0, 2)), np.empty((0, 2)))
     assert [values.tolist() for values in vars(scale).values()] == [[0, 0], [1, 1], [1, 1]]
 
 
@@ -187,14 +201,14 @@ NAMES = ("a", "b", "c")
 TRUE_STARS, TRUE_ODDS = np.array([0.5, -0.3, 0.0]), np.array([1.5, 0.0, -1.0])
 
 
-def evidence(n: int, seed: int = 0, factor: float = 1.0) -> Held:
+def evidence(n: int, seed: int = 0, factor: float = 1.0) -> TrainingBlock:
     """n candidates and pairs of three features of unlike scale, the first times `factor`; what decides is known."""
     random = np.random.default_rng(seed)
     unit = np.array([3.0 * factor, 0.2, 10.0])  # what features are multiplied by
     levels, pairs = random.normal(size=(n, 3)), random.normal(size=(n, 3))  # in standard deviations
     liked = random.random(n) < 1 / (1 + np.exp(-(levels @ TRUE_ODDS - 0.5)))
     stars = 3.2 + pairs @ TRUE_STARS + random.normal(scale=0.1, size=n)
-    return Held(levels * unit, liked, levels * unit + unit, pairs * unit + unit, stars)
+    return TrainingBlock(levels * unit, liked, levels * unit + unit, pairs * unit + unit, stars)
 
 
 def test_what_decides_is_learnt() -> None:
@@ -229,14 +243,19 @@ def test_relevance_is_logistic_regression() -> None:
     assert weights is not None
     x = held.candidates / held.candidates.std(axis=0)
     missed = held.liked - 1 / (1 + np.exp(-(weights.odds + x @ weights.relevance)))  # (400,)
-    np.testing.assert_allclose(x.T @ missed - weights.relevance, 0.0, atol=0.1)  # the solver's tolerance; sums of 400
+    np.testing.assert_allclose(
+        x.T @ missed - weights.relevance, 0.0, atol=0.1
+    )  # the solver's tolerance; sums of 400
     assert abs(missed.sum()) < 0.1
 
 
 @pytest.mark.parametrize("factor", [10.0, 0.001])
 def test_the_unit_of_a_feature_does_not_matter(factor: float) -> None:
     """A feature on another scale in one fit changes neither weights learnt there nor scores of other fits."""
-    one, other = learn(NAMES, [evidence(500)], seed=0), learn(NAMES, [evidence(500, factor=factor)], seed=0)
+    one, other = (
+        learn(NAMES, [evidence(500)], seed=0),
+        learn(NAMES, [evidence(500, factor=factor)], seed=0),
+    )
     assert one is not None
     assert other is not None
     np.testing.assert_allclose(other.stars, one.stars, rtol=1e-9)
@@ -245,24 +264,28 @@ def test_the_unit_of_a_feature_does_not_matter(factor: float) -> None:
     scores = []
     for times in (1.0, factor):
         found = {**FOUND, "model": FOUND["model"] * times}
-        blend = Blend(WEIGHTS, Scale.of(*among_candidates(found)[::-1]))
+        blend = Blend(WEIGHTS, FeatureScale.of(*among_candidates(found)[::-1]))
         scores.append((stars_of(blend, found), chances_of(blend, found)))
     np.testing.assert_allclose(scores[1][0], scores[0][0], rtol=1e-9)
     np.testing.assert_allclose(scores[1][1], scores[0][1], rtol=1e-9)
 
 
-def liking(held: Held, n_liked: int) -> Held:
+def liking(held: TrainingBlock, n_liked: int) -> TrainingBlock:
     """The same evidence with another number of candidates liked."""
     return dataclasses.replace(held, liked=np.arange(len(held.liked)) < n_liked)
 
 
-@pytest.mark.parametrize(("n_liked", "learnt"), [(0, False), (29, False), (30, True), (59, True), (60, False)])
+@pytest.mark.parametrize(
+    ("n_liked", "learnt"), [(0, False), (29, False), (30, True), (59, True), (60, False)]
+)
 def test_too_little_teaches_nothing(n_liked: int, learnt: bool) -> None:
     """With fewer than thirty liked candidates, or none that was not liked, nothing is learnt."""
     assert LEAST_LIKED == 30
     held = liking(evidence(60), n_liked)
     halves = [
-        Held(*(getattr(held, field.name)[part] for field in dataclasses.fields(Held)))
+        TrainingBlock(
+            *(getattr(held, field.name)[part] for field in dataclasses.fields(TrainingBlock))
+        )
         for part in (slice(0, 20), slice(20, None))
     ]
     assert (learn(NAMES, halves, seed=0) is not None) == learnt
@@ -309,13 +332,15 @@ def test_recorded_weights_come_back() -> None:
         chances_of(Blend(again, scale_for(again))), chances_of(Blend(WEIGHTS, SCALE)), rtol=1e-14
     )
     with pytest.raises(KeyError, match="list_odds"):
-        Weights.recorded({name: value for name, value in WEIGHTS.figures().items() if name != "list_odds"})
+        Weights.recorded(
+            {name: value for name, value in WEIGHTS.figures().items() if name != "list_odds"}
+        )
 
 
-def scale_for(weights: Weights) -> Scale:
+def scale_for(weights: Weights) -> FeatureScale:
     """SCALE, its features in the order of these weights."""
     order = [WEIGHTS.names.index(name) for name in weights.names]
-    return Scale(SCALE.mean[order], SCALE.spread[order], SCALE.spread_in_list[order])
+    return FeatureScale(SCALE.mean[order], SCALE.spread[order], SCALE.spread_in_list[order])
 
 
 def test_shares_add_up_to_the_log_odds() -> None:
@@ -323,7 +348,9 @@ def test_shares_add_up_to_the_log_odds() -> None:
     start, shares = Blend(WEIGHTS, SCALE).shares(at(CANDIDATES), CANDIDATES.rows, PROMISED)
     assert sorted(shares) == ["model", "taste"]
     chances = Blend(WEIGHTS, SCALE).chances(at(CANDIDATES), CANDIDATES.rows, PROMISED)
-    np.testing.assert_allclose(start + sum(shares.values()), np.log(chances / (1 - chances)), rtol=1e-12)
+    np.testing.assert_allclose(
+        start + sum(shares.values()), np.log(chances / (1 - chances)), rtol=1e-12
+    )
     unlearnt = Blend(None, SCALE)
     start, shares = unlearnt.shares(at(CANDIDATES), CANDIDATES.rows, PROMISED)
     chances = unlearnt.chances(at(CANDIDATES), CANDIDATES.rows, PROMISED)

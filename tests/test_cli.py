@@ -11,16 +11,20 @@ from textwrap import dedent
 import pytest
 from sqlalchemy import insert
 
-from batch import schema
 from batch.config import Config
-from batch.database import open_database, run_lock
+from batch.store import schema
+from batch.store.database import open_database, run_lock
 
 
 def recbatch(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the program in a folder, as a shell would."""
     program = [sys.executable, "-m", "batch", *words]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")}
-    return subprocess.run(program, cwd=folder, env=inherited | environ, check=False, capture_output=True, text=True)
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")
+    }
+    return subprocess.run(
+        program, cwd=folder, env=inherited | environ, check=False, capture_output=True, text=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +42,9 @@ def test_the_demo_shows_five_users_lists_of_every_model(demo: tuple[Path, str]) 
     blocks = [block for block in printed.split("\n\n") if "user_user" in block and "\n1 " in block]
     assert len(blocks) == 5
     for block in blocks:
-        assert [word for word in ("blend", "item_item", "neural", "user_user") if word in block] == block.split("\n")[
-            1
-        ].split()
+        assert [
+            word for word in ("blend", "item_item", "neural", "user_user") if word in block
+        ] == block.split("\n")[1].split()
         assert [line[0] for line in block.splitlines()[2:] if line[0] != " "] == list("12345")
     assert "popular" in printed
     assert "bias" in printed
@@ -74,7 +78,9 @@ def test_every_command_works_in_the_demo_folder(demo: tuple[Path, str]) -> None:
         "user_user", "item_item", "neural", "blend", "popular", "bias",
     }  # fmt: skip
     told = recbatch(folder, "evaluate").stdout
-    for name, value in json.loads(recbatch(folder, "evaluate", "--json").stdout)["item_item"].items():
+    for name, value in json.loads(recbatch(folder, "evaluate", "--json").stdout)[
+        "item_item"
+    ].items():
         if name in ("rmse", "precision@5", "ndcg_high@5", "gini@5"):
             assert f"{value:.3f}" in told, name
     assert recbatch(folder, "schedule", "--next", "3").stdout.count("02:30 UTC, for") == 3
@@ -94,7 +100,9 @@ def test_a_second_demo_works_on_the_first(demo: tuple[Path, str]) -> None:
 
 def test_a_demo_that_gates_refuse_says_so(tmp_path: Path) -> None:
     """Where the folder's settings ask too much, `recbatch demo` names the gate and ends with 3, first night or not."""
-    assert recbatch(tmp_path, "sample-data", "demo", "--users", "60", "--films", "80").returncode == 0
+    assert (
+        recbatch(tmp_path, "sample-data", "demo", "--users", "60", "--films", "80").returncode == 0
+    )
     (tmp_path / "demo" / "config.yaml").write_text("gate: {min_precision_of_popular: 1000}\n")
     refused = recbatch(tmp_path, "demo")
     assert refused.returncode == 3
@@ -118,7 +126,10 @@ def test_a_user_without_a_list_gets_the_popular_one_once(demo: tuple[Path, str])
     assert told.returncode == 0
     assert told.stdout.count("popular for New Here: run ") == 1
     assert " for " not in told.stdout.replace("popular for New Here", "")
-    assert "New Here has no list of blend, item_item, neural, user_user; this is what is popular" in told.stderr
+    assert (
+        "New Here has no list of blend, item_item, neural, user_user; this is what is popular"
+        in told.stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,7 +149,9 @@ def test_a_user_without_a_list_gets_the_popular_one_once(demo: tuple[Path, str])
         (["ingest", "config.yaml"], 1, "config.yaml:1: not a format that is known"),
     ],
 )
-def test_mistakes_are_one_line_and_a_code(demo: tuple[Path, str], words: list[str], code: int, message: str) -> None:
+def test_mistakes_are_one_line_and_a_code(
+    demo: tuple[Path, str], words: list[str], code: int, message: str
+) -> None:
     """A mistake ends with its exit code and a line that says what would do, never with a traceback."""
     done = recbatch(demo[0], *words)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)
@@ -159,7 +172,9 @@ def test_the_demo_keeps_its_hands_off_other_files(tmp_path: Path) -> None:
     own.write_text(",User,My Film\n0,Me,5\n")
     done = recbatch(tmp_path, "demo", ".")
     assert done.returncode == 1
-    assert "already holds user_reviews.csv, which are not the demo's; name a new folder" in done.stderr
+    assert (
+        "already holds user_reviews.csv, which are not the demo's; name a new folder" in done.stderr
+    )
     assert [file.name for file in tmp_path.iterdir()] == ["user_reviews.csv"]
 
 
@@ -168,19 +183,49 @@ def test_the_demo_keeps_its_hands_off_other_files(tmp_path: Path) -> None:
     [
         (["demo", "taken"], {}, 1, "taken: "),
         (["sample-data", "taken"], {}, 1, "taken: File exists"),
-        (["top", "Ann"], {"RECBATCH_DATABASE__URL": "postgresql://u:canary@h:abc/db"}, 2, "database.url is not a URL"),
-        (["top", "Ann"], {"RECBATCH_DATABASE__URL": "postgresql://u:canary@ry@h/db"}, 2, "write an @ that belongs"),
-        (["top", "Ann"], {"RECBATCH_DATABASE__URL": "sqlite+aiosqlite:///x.db"}, 2, "is not supported"),
+        (
+            ["top", "Ann"],
+            {"RECBATCH_DATABASE__URL": "postgresql://u:canary@h:abc/db"},
+            2,
+            "database.url is not a URL",
+        ),
+        (
+            ["top", "Ann"],
+            {"RECBATCH_DATABASE__URL": "postgresql://u:canary@ry@h/db"},
+            2,
+            "write an @ that belongs",
+        ),
+        (
+            ["top", "Ann"],
+            {"RECBATCH_DATABASE__URL": "sqlite+aiosqlite:///x.db"},
+            2,
+            "is not supported",
+        ),
         (
             ["runs"],
             {"RECBATCH_DATABASE__URL": "sqlite:///taken"},
             1,
             "/taken; mend database.url, or move the file away",
         ),
-        (["ingest", "taken"], {"RECBATCH_DATABASE__URL": "sqlite:////dev/null/x.db"}, 1, "/dev/null"),
+        (
+            ["ingest", "taken"],
+            {"RECBATCH_DATABASE__URL": "sqlite:////dev/null/x.db"},
+            1,
+            "/dev/null",
+        ),
         (["run"], {"RECBATCH_PRESET": "plain"}, 2, "did you mean models.preset?"),
-        (["run"], {"RECBATCH_PUBLISH__TOPN": "3"}, 2, "RECBATCH_PUBLISH__TOPN: unknown setting; did you mean top_n?"),
-        (["run", "--scheduled-for", "yesterday"], {}, 2, "neither a date such as 2026-11-23 nor 'latest'"),
+        (
+            ["run"],
+            {"RECBATCH_PUBLISH__TOPN": "3"},
+            2,
+            "RECBATCH_PUBLISH__TOPN: unknown setting; did you mean top_n?",
+        ),
+        (
+            ["run", "--scheduled-for", "yesterday"],
+            {},
+            2,
+            "neither a date such as 2026-11-23 nor 'latest'",
+        ),
         (["schedule"], {"RECBATCH_SCHEDULE__CRON": "0 0 30 2 *"}, 2, "never comes"),
         (["--config", ".", "run"], {}, 2, "not a file"),
         (["evaluate", "--predictions", "x.csv"], {}, 2, "--predictions goes with --test"),
@@ -209,7 +254,9 @@ def test_a_terminal_without_letters_still_shows_titles(tmp_path: Path) -> None:
     """A title that the output cannot spell is shown with escapes rather than not at all."""
     (tmp_path / "x.csv").write_text(
         "user,movie,rating\n"
-        + "".join(f"{u},{m} ½,{r}\n" for u, m, r in [("a", 1, 4), ("b", 1, 4), ("b", 2, 5), ("a", 3, 1)])
+        + "".join(
+            f"{u},{m} ½,{r}\n" for u, m, r in [("a", 1, 4), ("b", 1, 4), ("b", 2, 5), ("a", 3, 1)]
+        )
     )
     assert recbatch(tmp_path, "ingest", "x.csv").returncode == 0
     assert recbatch(tmp_path, "--quiet", "run").returncode == 0
@@ -279,13 +326,14 @@ def test_a_signal_is_not_lost_in_foreign_code(tmp_path: Path) -> None:
     """A signal that comes while C code calls Python, where exceptions are dropped, ends the program too."""
     program = """
         import ctypes, os, signal, time
-        from batch import cli, usage
+        from batch import cli
+        from batch.cli import help
 
         def work(_app):
             ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), signal.SIGTERM))()
             time.sleep(20)
 
-        usage.call = work
+        help.call = work
         cli.main()"""
     script = tmp_path / "script.py"
     script.write_text(dedent(program))

@@ -26,7 +26,9 @@ def test_the_shipped_file_shows_every_setting() -> None:
         if section in ("preset", "models"):
             continue
         model = field.annotation
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):  # a setting that stands by itself
+        if not (
+            isinstance(model, type) and issubclass(model, BaseModel)
+        ):  # a setting that stands by itself
             assert content[section] == field.default
             continue
         names = {inner.alias or name for name, inner in model.model_fields.items()}  # type: ignore[union-attr]
@@ -35,21 +37,33 @@ def test_the_shipped_file_shows_every_setting() -> None:
     told = dict.fromkeys(Models.model_fields, "")
     for name in told:
         told[name] = (
-            shipped_text().split(f"\n  {name}:\n")[1].split("\n  neural:" if name != "neural" else "\npublish:")[0]
+            shipped_text()
+            .split(f"\n  {name}:\n")[1]
+            .split("\n  neural:" if name != "neural" else "\npublish:")[0]
         )
     told["user_user"] = told["user_user"].split("\n  item_item:")[0]
-    for name, knobs in (("user_user", Neighbourhood), ("item_item", ItemNeighbourhood), ("neural", Neural)):
+    for name, knobs in (
+        ("user_user", Neighbourhood),
+        ("item_item", ItemNeighbourhood),
+        ("neural", Neural),
+    ):
         for knob in knobs.model_fields:
-            values = [f"{getattr(getattr(PRESETS[preset], name), knob)}" for preset in ("plain", "tuned")]
+            values = [
+                f"{getattr(getattr(PRESETS[preset], name), knob)}" for preset in ("plain", "tuned")
+            ]
             plain, tuned = (re.sub(r"\.0$", "", value) for value in values)
-            assert re.search(rf"# {knob}: {re.escape(plain)} \| {re.escape(tuned)}(\s|$)", told[name]), (name, knob)
+            assert re.search(
+                rf"# {knob}: {re.escape(plain)} \| {re.escape(tuned)}(\s|$)", told[name]
+            ), (name, knob)
 
 
 def test_a_preset_is_a_full_set_of_defaults() -> None:
     """`models.preset` sets every knob, and a knob given beside it wins."""
     plain = load_config(None, {"RECBATCH_MODELS__PRESET": "plain"})
     assert plain.models == PRESETS["plain"]
-    one = load_config(None, {"RECBATCH_MODELS__PRESET": "plain", "RECBATCH_MODELS__ITEM_ITEM__NEIGHBOURS": "30"})
+    one = load_config(
+        None, {"RECBATCH_MODELS__PRESET": "plain", "RECBATCH_MODELS__ITEM_ITEM__NEIGHBOURS": "30"}
+    )
     assert one.models.item_item == PRESETS["plain"].item_item.model_copy(update={"neighbours": 30})
     assert one.models.user_user == PRESETS["plain"].user_user
 
@@ -79,18 +93,25 @@ def test_lists_from_the_environment(name: str, value: str, expected: object) -> 
 def test_the_url_may_lie_in_a_file(write: Callable[..., Path]) -> None:
     """RECBATCH_DATABASE__URL_FILE names a file that holds the URL; a missing one is an error that names it."""
     secret = write("secret", "postgresql://me:canary@db/films\n")
-    assert load_config(None, {"RECBATCH_DATABASE__URL_FILE": str(secret)}).database.url.endswith("canary@db/films")
+    assert load_config(None, {"RECBATCH_DATABASE__URL_FILE": str(secret)}).database.url.endswith(
+        "canary@db/films"
+    )
     with pytest.raises(ConfigError, match="RECBATCH_DATABASE__URL_FILE: /nowhere: No such file"):
         load_config(None, {"RECBATCH_DATABASE__URL_FILE": "/nowhere"})
     secret.write_text("https://hooks/canary\n")
-    names = {"RECBATCH_NOTIFY__WEBHOOK_URL_FILE": str(secret), "RECBATCH_METRICS__PUSH_URL_FILE": str(secret)}
+    names = {
+        "RECBATCH_NOTIFY__WEBHOOK_URL_FILE": str(secret),
+        "RECBATCH_METRICS__PUSH_URL_FILE": str(secret),
+    }
     found = load_config(None, names)
     assert found.notify.webhook_url == found.metrics.push_url == "https://hooks/canary"
 
 
 @pytest.mark.promise("E3")
 @pytest.mark.parametrize("name", ["RECBATCH_NOTIFY__WEBHOOK_URL", "RECBATCH_METRICS__PUSH_URL"])
-@pytest.mark.parametrize("url", ["ftp://h/canary", "https:/canary", "canary", "https://h/canary canary", "[canary"])
+@pytest.mark.parametrize(
+    "url", ["ftp://h/canary", "https:/canary", "canary", "https://h/canary canary", "[canary"]
+)
 def test_an_address_is_not_told_where_it_is_wrong(name: str, url: str) -> None:
     """An address that cannot be used is refused by its name alone: it may hold a secret."""
     with pytest.raises(ConfigError) as error:
@@ -105,7 +126,10 @@ def test_an_address_is_not_told_where_it_is_wrong(name: str, url: str) -> None:
     [
         ("publish:\n  top: 3\n", "publish.top: unknown setting; did you mean top_n?"),
         ("publihs:\n  top_n: 3\n", "publihs: unknown setting; did you mean publish?"),
-        ("models:\n  user_user:\n    neighbors: 3\n", "models.user_user.neighbors: unknown setting; did you mean neig"),
+        (
+            "models:\n  user_user:\n    neighbors: 3\n",
+            "models.user_user.neighbors: unknown setting; did you mean neig",
+        ),
         ("publish:\n  top_n: 0\n", "publish.top_n: Input should be greater than or equal to 1"),
         ("publish:\n  top_n: 3\n  top_n: 4\n", "config.yaml:3: top_n is given twice"),
         ("a: &x 1\nb: *x\n", "config.yaml:2: an alias"),
@@ -115,9 +139,15 @@ def test_an_address_is_not_told_where_it_is_wrong(name: str, url: str) -> None:
         ("ingest: {scale: [5, 1]}\n", "ingest.scale: the lowest rating must be below the highest"),
         ("schedule: {timezone: Mars}\n", "schedule.timezone: 'Mars' is not a time zone"),
         ("database: {schema: 'x; drop'}\n", "database.schema: String should match pattern"),
-        ("check: {warn_after_hours: 60}\n", "check: warn_after_hours must not be more than error_after_hours"),
+        (
+            "check: {warn_after_hours: 60}\n",
+            "check: warn_after_hours must not be more than error_after_hours",
+        ),
         ("notify: {when: [always]}\n", "notify.when.0: Input should be 'failure' or 'success'"),
-        ("notify: {webhook_url: 'file:///etc/passwd'}\n", "notify.webhook_url: String should match pattern '^https?:"),
+        (
+            "notify: {webhook_url: 'file:///etc/passwd'}\n",
+            "notify.webhook_url: String should match pattern '^https?:",
+        ),
         ("engine: spark\n", "engine: Input should be 'local' or 'dask'"),
         ("engine:\n", "engine: Input should be 'local' or 'dask'"),
         ("dask: {scheduler: 'host:8786'}\n", "dask.scheduler: String should match pattern"),
@@ -125,7 +155,9 @@ def test_an_address_is_not_told_where_it_is_wrong(name: str, url: str) -> None:
         ("models:\n  neural:\n    learning_rate: .nan\n", "models.neural.learning_rate: "),
     ],
 )
-def test_a_wrong_setting_is_one_clear_line(write: Callable[..., Path], text: str, message: str) -> None:
+def test_a_wrong_setting_is_one_clear_line(
+    write: Callable[..., Path], text: str, message: str
+) -> None:
     """A setting that cannot be used is refused with its place and what would do."""
     with pytest.raises(ConfigError) as error:
         load_config(write("config.yaml", text), {})

@@ -19,7 +19,18 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", "
 IMAGE = DOCKERFILE.rpartition("FROM ")[2]
 """The last stage: what is run."""
 [PROGRAM] = re.findall(r'^ENTRYPOINT \["(\w+)"\]$', IMAGE, re.MULTILINE)
-SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/dev", sys.base_prefix, sys.prefix, str(ROOT))
+SYSTEM = (
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib64",
+    "/etc",
+    "/dev",
+    sys.base_prefix,
+    sys.prefix,
+    str(ROOT),
+)
 """What a process needs to start, and all that it sees beside /data and /proc."""
 TERMINATED = 143
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -49,30 +60,53 @@ def environment() -> dict[str, str]:
     [line] = re.findall(r"^ENV (.+)$", IMAGE, re.MULTILINE)
     told = dict(pair.split("=", 1) for pair in shlex.split(line))
     return told | {
-        "PATH": told["PATH"].replace("/opt/recbatch", sys.prefix).replace("$PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+        "PATH": told["PATH"]
+        .replace("/opt/recbatch", sys.prefix)
+        .replace("$PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
     }
 
 
 @pytest.fixture
 def contained(tmp_path: Path) -> Iterator[Start]:
     """Starts a command as the image would, the first process it sees, on an empty volume."""
-    if os.geteuid() != 0 or not shutil.which("unshare") or subprocess.run(["unshare", "--mount", "true"]).returncode:
-        pytest.skip("only root, allowed to mount, can make a tree of files for a process of its own")
+    if (
+        os.geteuid() != 0
+        or not shutil.which("unshare")
+        or subprocess.run(["unshare", "--mount", "true"]).returncode
+    ):
+        pytest.skip(
+            "only root, allowed to mount, can make a tree of files for a process of its own"
+        )
     root, data = tmp_path / "root", tmp_path / "data"
     root.mkdir()
     data.mkdir()
     [user] = re.findall(r"^USER (\d+):\1$", IMAGE, re.MULTILINE)
     os.chown(data, int(user), int(user))
     script = MAKE.replace("SYSTEM", shlex.join(SYSTEM))
-    apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", script, "sh", root, data, user]
+    apart = [
+        "unshare",
+        "--mount",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "sh",
+        "-c",
+        script,
+        "sh",
+        root,
+        data,
+        user,
+    ]
 
-    with ExitStack() as ending:
+    with ExitStack() as summary:
 
         def start(*command: str) -> "subprocess.Popen[str]":
             pipe, output = subprocess.PIPE, subprocess.STDOUT
-            process = subprocess.Popen([*apart, *command], env=environment(), stdout=pipe, stderr=output, text=True)
-            ending.enter_context(process)
-            ending.callback(process.kill)
+            process = subprocess.Popen(
+                [*apart, *command], env=environment(), stdout=pipe, stderr=output, text=True
+            )
+            summary.enter_context(process)
+            summary.callback(process.kill)
             return process
 
         yield start

@@ -11,10 +11,10 @@ import pytest
 import yaml
 from sqlalchemy import Connection, text
 
-from batch import schema
-from batch.contract import MARK
-from batch.database import Database
-from batch.dictionary import VIEWS, Kind
+from batch.serve.contract import MARK
+from batch.serve.view_columns import VIEWS, Kind
+from batch.store import schema
+from batch.store.database import Database
 from fixed import command
 
 FILES = ["contract.json", "data_dictionary.md", "examples.sql", "grants.sql", "sources.yml"]
@@ -42,36 +42,58 @@ def connection(database: Database) -> Iterator[Connection]:
 def columns_of(connection: Connection, view: str) -> list[tuple[str, str]]:
     """Name and type of each column, in order, as the database itself tells them."""
     if connection.dialect.name == "sqlite":
-        return [(row.name, row.type.lower()) for row in connection.execute(text(f"PRAGMA table_info({view})"))]
+        return [
+            (row.name, row.type.lower())
+            for row in connection.execute(text(f"PRAGMA table_info({view})"))
+        ]
     asked = "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = :view"
-    return [tuple(row) for row in connection.execute(text(f"{asked} ORDER BY ordinal_position"), {"view": view})]
+    return [
+        tuple(row)
+        for row in connection.execute(text(f"{asked} ORDER BY ordinal_position"), {"view": view})
+    ]
 
 
-def test_everything_tells_the_views_as_they_are(database: Database, kit: Path, connection: Connection) -> None:
+def test_everything_tells_the_views_as_they_are(
+    database: Database, kit: Path, connection: Connection
+) -> None:
     """Dictionary, JSON schema and dbt file have each view's columns, in its order, with the types it really has."""
     kind = kind_of(database)
     told = (kit / "data_dictionary.md").read_text()
     rules = json.loads((kit / "contract.json").read_text())["$defs"]
     [source] = yaml.safe_load((kit / "sources.yml").read_text())["sources"]
-    assert list(VIEWS) == list(rules) == [table["name"] for table in source["tables"]] == list(schema.VIEWS)
+    assert (
+        list(VIEWS)
+        == list(rules)
+        == [table["name"] for table in source["tables"]]
+        == list(schema.VIEWS)
+    )
     for table in source["tables"]:
         view = table["name"]
         real = columns_of(connection, view)
         assert [(column["name"], column["data_type"]) for column in table["columns"]] == real
-        assert list(rules[view]["properties"]) == rules[view]["required"] == [name for name, _ in real]
+        assert (
+            list(rules[view]["properties"]) == rules[view]["required"] == [name for name, _ in real]
+        )
         section = told.split(f"## `{view}`")[1].split("\n## ")[0]
         lines = [line.split(" | ") for line in section.splitlines() if line.startswith("| `")]
         place = 1 if kind == "postgres" else 2
         assert [(line[0].strip("| `"), line[place]) for line in lines] == real
         may_be_null = [line[0].strip("| `") for line in lines if line[3] == "may be"]
-        assert may_be_null == [c["name"] for c in table["columns"] if "not_null" not in c.get("data_tests", [])]
-        assert may_be_null == [name for name, rule in rules[view]["properties"].items() if "null" in rule["type"]]
+        assert may_be_null == [
+            c["name"] for c in table["columns"] if "not_null" not in c.get("data_tests", [])
+        ]
+        assert may_be_null == [
+            name for name, rule in rules[view]["properties"].items() if "null" in rule["type"]
+        ]
 
 
 def rows_as_json(connection: Connection, view: str) -> list[dict[str, Any]]:
     found = connection.execute(text(f"SELECT * FROM {view}")).mappings().all()
     return [
-        {name: value.isoformat() if isinstance(value, datetime) else value for name, value in row.items()}
+        {
+            name: value.isoformat() if isinstance(value, datetime) else value
+            for name, value in row.items()
+        }
         for row in found
     ]
 
@@ -105,7 +127,9 @@ def test_every_example_answers(kit: Path, connection: Connection) -> None:
     best = connection.execute(text(top.replace("'42'", "'u7'"))).all()
     assert [row.rank for row in best] == [1, 2, 3, 4, 5]
     mine = connection.execute(text(join)).all()
-    assert [(row.user_key, row.rank) for row in mine] == [(user, n) for user in ("u3", "u7") for n in range(1, 6)]
+    assert [(row.user_key, row.rank) for row in mine] == [
+        (user, n) for user in ("u3", "u7") for n in range(1, 6)
+    ]
     assert [row.movie_key for row in mine[5:]] == [row.movie_key for row in best]
     assert [(row.user_key, row.rank) for row in connection.execute(text(popular))] == [
         ("stranger", n) for n in range(1, 6)
@@ -131,7 +155,9 @@ def test_the_grants_are_enough_and_no_more(kit: Path, connection: Connection) ->
     connection.rollback()  # the role with it: it belongs to the whole server
 
 
-def test_dbt_asks_for_what_is_wanted_of_the_list(kit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dbt_asks_for_what_is_wanted_of_the_list(
+    kit: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Freshness in sources.yml is that of `check`, measured by a column that each view has; the example names them."""
     content = yaml.safe_load((kit / "sources.yml").read_text())
     [source], [exposure] = content["sources"], content["exposures"]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
-from batch import nightly
-from batch.database import Database, open_database, run_lock
+from batch.job import nightly
+from batch.store.database import Database, open_database, run_lock
 from data import fill, random_rows
 from fixed import command
 from processes import ended, in_child, together
@@ -26,7 +26,9 @@ READERS = 8
 def read(url: str, until: Path, told: Path) -> int:
     """Read lists until a file appears; write down how many answers there were and what was wrong with them."""
     database = open_database(url)
-    one = text("SELECT run_id, rank FROM current_recommendations WHERE user_key = :key AND model = 'blend'")
+    one = text(
+        "SELECT run_id, rank FROM current_recommendations WHERE user_key = :key AND model = 'blend'"
+    )
     every = text("SELECT run_id, count(*) FROM current_recommendations GROUP BY run_id")
     reads, wrong, last, seen = 0, [], 0, set()
     with database.reader.connect() as connection:
@@ -45,7 +47,9 @@ def read(url: str, until: Path, told: Path) -> int:
             reads += 1
             if [row[1] for row in whole] != [500]:
                 wrong.append(whole)
-    told.write_text(json.dumps({"reads": reads, "runs": len(seen), "wrong": [str(each) for each in wrong[:5]]}))
+    told.write_text(
+        json.dumps({"reads": reads, "runs": len(seen), "wrong": [str(each) for each in wrong[:5]]})
+    )
     return 0
 
 
@@ -56,8 +60,13 @@ def test_readers_in_a_crowd(
     figure: Callable[[int], None],
 ) -> None:  # fmt: skip
     """While nights are published and purged, every answer to eight readers is of one whole run, and none goes back."""
-    until, answers = tmp_path / "until", [tmp_path / f"reader-{number}" for number in range(READERS)]
-    crowd = [in_child(lambda told=told: read(url, until, told), tmp_path / "log") for told in answers]  # type: ignore[misc]
+    until, answers = (
+        tmp_path / "until",
+        [tmp_path / f"reader-{number}" for number in range(READERS)],
+    )
+    crowd = [
+        in_child(lambda told=told: read(url, until, told), tmp_path / "log") for told in answers
+    ]  # type: ignore[misc]
     wanted = often(15, 200)
     for _ in range(wanted):
         assert command("-q", "run") == 0
@@ -79,7 +88,9 @@ def test_publishing_waits_for_no_reader(database: Database, figure: Callable[[in
     """With locks that give up at once, nights are published and purged under readers who go on seeing what they saw."""
 
     def impatient(connection: Connection) -> None:
-        connection.exec_driver_sql("PRAGMA busy_timeout = 0" if database.file else "SET LOCAL lock_timeout TO '1ms'")
+        connection.exec_driver_sql(
+            "PRAGMA busy_timeout = 0" if database.file else "SET LOCAL lock_timeout TO '1ms'"
+        )
 
     count = text("SELECT run_id, count(*) FROM current_recommendations GROUP BY run_id")
     with ExitStack() as stack:
@@ -119,7 +130,9 @@ def test_twenty_at_once(
 
 @pytest.mark.usefixtures("nights")
 @pytest.mark.promise("B4")
-def test_a_night_that_is_started_many_times(database: Database, tmp_path: Path, figure: Callable[[int], None]) -> None:
+def test_a_night_that_is_started_many_times(
+    database: Database, tmp_path: Path, figure: Callable[[int], None]
+) -> None:
     """Five jobs for one night at once, and five more one after another: it is published once, and none has failed."""
     for day in range(1, 6):
         order = ("-q", "run", "--scheduled-for", f"2026-11-0{day}")
@@ -128,14 +141,18 @@ def test_a_night_that_is_started_many_times(database: Database, tmp_path: Path, 
         assert [command(*order) for _ in range(5)] == [0] * 5
         assert shown(database) == day + 1
     with database.reader.connect() as connection:
-        per_night = text("SELECT count(*) FROM runs WHERE triggered_by = 'schedule' GROUP BY logical_date")
+        per_night = text(
+            "SELECT count(*) FROM runs WHERE triggered_by = 'schedule' GROUP BY logical_date"
+        )
         assert connection.execute(per_night).scalars().all() == [1] * 5
     figure(50)
 
 
 @pytest.mark.usefixtures("nights")
 @pytest.mark.promise("B2")
-def test_a_holder_that_is_gone(database: Database, tmp_path: Path, figure: Callable[[int], None]) -> None:
+def test_a_holder_that_is_gone(
+    database: Database, tmp_path: Path, figure: Callable[[int], None]
+) -> None:
     """A job that was stopped holds its lock; once it is killed the next one starts at once."""
     for _ in range(3):
         held = tmp_path / "held"
@@ -163,9 +180,13 @@ def test_a_holder_that_is_gone(database: Database, tmp_path: Path, figure: Calla
 
 @pytest.mark.usefixtures("nights")
 @pytest.mark.promise("A11")
-def test_tables_stop_growing(database: Database, tmp_path: Path, figure: Callable[[int], None]) -> None:
+def test_tables_stop_growing(
+    database: Database, tmp_path: Path, figure: Callable[[int], None]
+) -> None:
     """From the third night on, with two runs kept, the SQLite file, or the lists' table, takes no more room."""
-    fill(database, tmp_path / "more", random_rows(1, n_users=300))  # so that lists are most of what there is
+    fill(
+        database, tmp_path / "more", random_rows(1, n_users=300)
+    )  # so that lists are most of what there is
     sizes = []
     for _ in range(12):
         assert command("-q", "run", "--force") == 0
@@ -179,4 +200,8 @@ def _size(database: Database) -> int:
         return database.file.stat().st_size
     with database.writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM recommendations"))  # as the server does by itself, later
-        return int(connection.execute(text("SELECT pg_total_relation_size('recommendations')")).scalar_one())
+        return int(
+            connection.execute(
+                text("SELECT pg_total_relation_size('recommendations')")
+            ).scalar_one()
+        )

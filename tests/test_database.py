@@ -16,8 +16,8 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, Connection, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from batch import schema
-from batch.database import (
+from batch.store import schema
+from batch.store.database import (
     Database,
     DatabaseUrlError,
     LockedError,
@@ -36,12 +36,18 @@ from batch.database import (
 def test_migrations_make_what_the_program_expects(database: Database) -> None:
     """A migrated database has the tables, columns, indexes, checks and views of the schema, no more and no less."""
     with database.writer.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": database.file is None})
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": database.file is None}
+        )
         assert compare_metadata(context, schema.metadata) == []
         found = inspect(connection)
         for table in schema.metadata.tables.values():
-            named = {check.name for check in table.constraints if isinstance(check, CheckConstraint)}
-            assert {check["name"] for check in found.get_check_constraints(table.name)} == named, table.name
+            named = {
+                check.name for check in table.constraints if isinstance(check, CheckConstraint)
+            }
+            assert {check["name"] for check in found.get_check_constraints(table.name)} == named, (
+                table.name
+            )
         assert set(found.get_view_names()) == set(schema.VIEWS)
         assert revision(connection) == schema.HEAD
 
@@ -65,11 +71,17 @@ def test_ratings_outlive_the_loss_of_their_foreign_keys(url: str) -> None:
             )
         )
         for number in (1, 2):
-            connection.execute(text(f"INSERT INTO users (user_id, user_key) VALUES ({number}, 'u{number}')"))
             connection.execute(
-                text(f"INSERT INTO movies (movie_id, movie_key, title) VALUES ({number}, 'm{number}', 't')")
+                text(f"INSERT INTO users (user_id, user_key) VALUES ({number}, 'u{number}')")
             )
-        connection.execute(text("INSERT INTO ratings VALUES (2, 1, 4.5, 1700000000, 1), (1, 2, 0.5, NULL, 1)"))
+            connection.execute(
+                text(
+                    f"INSERT INTO movies (movie_id, movie_key, title) VALUES ({number}, 'm{number}', 't')"
+                )
+            )
+        connection.execute(
+            text("INSERT INTO ratings VALUES (2, 1, 4.5, 1700000000, 1), (1, 2, 0.5, NULL, 1)")
+        )
         with pytest.raises(IntegrityError), connection.begin_nested():
             connection.execute(text("INSERT INTO ratings VALUES (3, 1, 4.5, NULL, 1)"))
     upgrade(database)
@@ -94,13 +106,40 @@ def test_filters_come_and_go_with_what_was_published(database: Database) -> None
             "owner": "",
             "started_at": "2026-01-01T00:00:00+00:00",
         }
-        told = {"status": "published", "forced": 0, "top_n": 5, "seed": 1, "config_sha256": "", "versions": "{}"}
+        told = {
+            "status": "published",
+            "forced": 0,
+            "top_n": 5,
+            "seed": 1,
+            "config_sha256": "",
+            "versions": "{}",
+        }
         insert(connection, "runs", run_id=1, **run, **told)
         insert(
-            connection, "recommendations", run_id=1, user_id=1, model="x", rank=1, movie_id=1, score=1.0, support=1.0
+            connection,
+            "recommendations",
+            run_id=1,
+            user_id=1,
+            model="x",
+            rank=1,
+            movie_id=1,
+            score=1.0,
+            support=1.0,
         )
-        insert(connection, "publication", slot="current", run_id=1, published_at="2026-01-01T00:00:00+00:00")
-        insert(connection, "item_filters", filter_id=1, movie_id=1, starts_at="2026-01-01T00:00:00+00:00")
+        insert(
+            connection,
+            "publication",
+            slot="current",
+            run_id=1,
+            published_at="2026-01-01T00:00:00+00:00",
+        )
+        insert(
+            connection,
+            "item_filters",
+            filter_id=1,
+            movie_id=1,
+            starts_at="2026-01-01T00:00:00+00:00",
+        )
         role = "reader_" + os.urandom(4).hex()
         if database.file is None:
             connection.execute(text(f"CREATE ROLE {role}"))
@@ -121,7 +160,10 @@ def test_filters_come_and_go_with_what_was_published(database: Database) -> None
 def insert(connection: Connection, table: str, **row: object) -> None:
     """One row, as text and numbers."""
     columns = ", ".join(row)
-    connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({', '.join(f':{name}' for name in row)})"), row)
+    connection.execute(
+        text(f"INSERT INTO {table} ({columns}) VALUES ({', '.join(f':{name}' for name in row)})"),
+        row,
+    )
 
 
 def test_the_newest_migration_is_the_one_that_is_asked_for() -> None:
@@ -177,7 +219,11 @@ def test_a_link_to_the_file_has_the_same_lock(sqlite_url: str, tmp_path: Path) -
     assert database.file is not None
     link = tmp_path / "link.db"
     link.symlink_to(database.file)
-    with run_lock(database), pytest.raises(LockedError), run_lock(open_database(f"sqlite:///{link}")):
+    with (
+        run_lock(database),
+        pytest.raises(LockedError),
+        run_lock(open_database(f"sqlite:///{link}")),
+    ):
         pass
 
 
@@ -190,7 +236,9 @@ def test_another_version_is_refused(database: Database) -> None:
     with database.writer.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     for refused in (require_tables, upgrade):
-        with pytest.raises(NotReadyError, match=r"schema version 9999, of a newer recbatch.*install that version"):
+        with pytest.raises(
+            NotReadyError, match=r"schema version 9999, of a newer recbatch.*install that version"
+        ):
             refused(database)
 
 
@@ -201,7 +249,9 @@ def test_tables_of_postgres_lie_in_their_schema(postgres_url: str) -> None:
         connection.execute(text("CREATE TABLE public.users (mine int)"))
     upgrade(database)
     with database.reader.connect() as connection:
-        names = text("SELECT table_schema FROM information_schema.tables WHERE table_name = 'users' ORDER BY 1")
+        names = text(
+            "SELECT table_schema FROM information_schema.tables WHERE table_name = 'users' ORDER BY 1"
+        )
         assert connection.execute(names).scalars().all() == ["films", "public"]
         assert connection.execute(text("SELECT count(*) FROM users")).scalar() == 0
 
@@ -260,7 +310,9 @@ def test_a_killed_holder_leaves_no_lock(url: str, tmp_path: Path) -> None:
         "import sys, time; from batch.database import *\n"
         "with run_lock(open_database(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
     )
-    holder = subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program, url], stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout is not None
     assert holder.stdout.readline().strip() == "held"
     with pytest.raises(LockedError), run_lock(database):
@@ -295,7 +347,9 @@ def test_whoever_lost_the_lock_cannot_publish(postgres_url: str) -> None:
 
 
 @pytest.mark.promise("B1")
-def test_a_lock_is_free_before_its_session_ends(postgres_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_is_free_before_its_session_ends(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On Postgres the next job finds the lock free, however long the server keeps the session of the one before."""
     database = open_database(postgres_url)
     upgrade(database)

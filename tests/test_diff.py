@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from sqlalchemy import Connection, insert
 
-from batch import schema
-from batch.database import Database
-from batch.diff import MOST_MOVED, Moved, NoSuchModelError, diff
 from batch.query import NoSuchRunError
+from batch.serve.diff import MOST_MOVED, Moved, NoSuchModelError, diff
+from batch.store import schema
+from batch.store.database import Database
 from fixed import command
 from tables import rows
 
@@ -28,8 +28,20 @@ def add_films(connection: Connection) -> None:
 
 def add_run(connection: Connection, run_id: int, lists: Lists, top_n: int = 5) -> None:
     now = datetime.now(UTC)
-    run = {"logical_date": date(2026, 11, 23), "triggered_by": "manual", "status": "ready", "owner": "me"}
-    same = {"forced": 0, "seed": 1, "config_sha256": "", "versions": "{}", "started_at": now, "top_n": top_n}
+    run = {
+        "logical_date": date(2026, 11, 23),
+        "triggered_by": "manual",
+        "status": "ready",
+        "owner": "me",
+    }
+    same = {
+        "forced": 0,
+        "seed": 1,
+        "config_sha256": "",
+        "versions": "{}",
+        "started_at": now,
+        "top_n": top_n,
+    }
     connection.execute(insert(schema.runs), {"run_id": run_id, **run, **same})
     stored = [
         {
@@ -75,7 +87,9 @@ def test_counts_are_those_of_the_lists(database: Database) -> None:
         assert [each.model for each in found.models] == ["blend", "neural"]
         for each in found.models:
             pairs = [
-                (before[key][:top_n], after[key][:top_n]) for key in before if key in after and key[0] == each.model
+                (before[key][:top_n], after[key][:top_n])
+                for key in before
+                if key in after and key[0] == each.model
             ]
             assert (each.users, each.new_users, each.gone_users) == (23, 10, 7)
             assert each.same_share == pytest.approx(sum(a == b for a, b in pairs) / 23)
@@ -86,7 +100,9 @@ def test_counts_are_those_of_the_lists(database: Database) -> None:
             left = Counter(film for a, b in pairs for film in {*a} - {*b})
             for moved, counted in ((each.entered, entered), (each.left, left)):
                 most = sorted(counted.items(), key=lambda film: (-film[1], film[0]))[:MOST_MOVED]
-                assert list(moved) == [Moved(f"m{film:02}", f"Film {film}", count) for film, count in most]
+                assert list(moved) == [
+                    Moved(f"m{film:02}", f"Film {film}", count) for film, count in most
+                ]
 
 
 def test_order_within_a_list_is_a_change_and_no_film_moves(database: Database) -> None:
@@ -107,7 +123,13 @@ def test_a_model_that_only_one_run_has(database: Database) -> None:
         add_run(connection, 1, {("blend", 1): [1], ("neural", 1): [1], ("neural", 2): [2]})
         add_run(connection, 2, {("blend", 1): [1]})
         found = diff(connection, 1, 2, "neural").models[0]
-        assert (found.users, found.same_share, found.overlap, found.new_users, found.gone_users) == (
+        assert (
+            found.users,
+            found.same_share,
+            found.overlap,
+            found.new_users,
+            found.gone_users,
+        ) == (
             0,
             None,
             None,
@@ -115,14 +137,18 @@ def test_a_model_that_only_one_run_has(database: Database) -> None:
             2,
         )
         assert diff(connection, 2, 1, "neural").models[0].new_users == 2
-        with pytest.raises(NoSuchModelError, match="no lists of a model 'best'; there are blend, neural"):
+        with pytest.raises(
+            NoSuchModelError, match="no lists of a model 'best'; there are blend, neural"
+        ):
             diff(connection, 1, 2, "best")
         with pytest.raises(NoSuchRunError, match="there is no run 3"):
             diff(connection, 1, 3)
 
 
 @pytest.mark.usefixtures("nights")
-def test_the_command_shows_both_runs(database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_shows_both_runs(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`recbatch diff` prints what changed within 80 columns, with metrics of both runs, and the same as JSON."""
     (tmp_path / "more.csv").write_text(
         "user,movie,rating,timestamp\n" + "".join(f"u1,m{n},4,17{n:08}\n" for n in range(20))

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch.diversify import diversify
+from batch.ranking.diversify import diversify
 from batch.ratings import NOBODY, Floats
 
 
@@ -16,7 +16,9 @@ def cosine(one: list[float], other: list[float]) -> float:
     return sum(a * b for a, b in zip(one, other, strict=True)) / size if size else 0.0
 
 
-def slowly(films: list[int], scores: list[float], genres: Floats, weight: float, n: int) -> list[int]:
+def slowly(
+    films: list[int], scores: list[float], genres: Floats, weight: float, n: int
+) -> list[int]:
     """The places kept of one list, ascending."""
     kept: list[int] = []
     spread = max(scores) - min(scores) if scores else 0.0
@@ -24,7 +26,10 @@ def slowly(films: list[int], scores: list[float], genres: Floats, weight: float,
         values = {}
         for place in (place for place in range(len(films)) if place not in kept):
             relevance = (scores[place] - min(scores)) / spread if spread else 1.0
-            alike = [cosine(genres[films[place]].tolist(), genres[films[other]].tolist()) for other in kept]
+            alike = [
+                cosine(genres[films[place]].tolist(), genres[films[other]].tolist())
+                for other in kept
+            ]
             values[place] = round((1 - weight) * relevance - weight * max(alike, default=0.0), 6)
         kept.append(min(values, key=lambda place: (-values[place], place)))
     return sorted(kept)
@@ -35,7 +40,11 @@ def slowly(films: list[int], scores: list[float], genres: Floats, weight: float,
 def test_what_is_kept_is_the_slow_choice(data: st.DataObject) -> None:
     """Every list keeps what the definition keeps, ties going to the earlier place, whatever else is in the block."""
     random = np.random.default_rng(data.draw(st.integers(0, 10**6)))
-    b, k, n = data.draw(st.integers(0, 3)), data.draw(st.integers(0, 9)), data.draw(st.integers(1, 5))
+    b, k, n = (
+        data.draw(st.integers(0, 3)),
+        data.draw(st.integers(0, 9)),
+        data.draw(st.integers(1, 5)),
+    )
     genres = (random.random((12, data.draw(st.integers(0, 4)))) < 0.5).astype(np.float64)
     weight = data.draw(st.sampled_from([0.0, 0.25, 0.5, 1.0]))
     listed, score = np.full((b, k), NOBODY), np.full((b, k), np.nan)

@@ -25,7 +25,12 @@ def blocks(kind: str) -> list[tuple[str, str]]:
 
 def commands() -> list[list[str]]:
     """Every `recbatch ...` in a shell block or between backticks, as words."""
-    lines = [line for _, block in blocks("sh") for line in block.splitlines() if line.startswith("recbatch ")]
+    lines = [
+        line
+        for _, block in blocks("sh")
+        for line in block.splitlines()
+        if line.startswith("recbatch ")
+    ]
     for page in PAGES:
         lines += re.findall(r"`(recbatch [^`]*)`", page.read_text(encoding="utf-8"))
     return [shlex.split(line.split("#")[0]) for line in lines]
@@ -38,14 +43,20 @@ def require_command(words: list[str]) -> None:
     while rest and hasattr(command, "commands"):
         if rest[0].startswith("-"):
             takes_value = {
-                name: not getattr(option, "is_flag", False) for option in command.params for name in option.opts
+                name: not getattr(option, "is_flag", False)
+                for option in command.params
+                for name in option.opts
             }
             assert rest[0] in takes_value, words
             rest = rest[1 + takes_value[rest[0]] :]
             continue
         assert rest[0].rstrip(",") in command.commands, words
         command = command.commands[rest.pop(0).rstrip(",")]
-    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    known = {
+        name
+        for parameter in command.params
+        for name in (*parameter.opts, *parameter.secondary_opts)
+    }
     assert {word for word in rest if word.startswith("-")} <= known, words
 
 
@@ -60,13 +71,17 @@ def test_every_command_is_in_the_readme() -> None:
     command = typer.main.get_command(app)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in command.commands:  # type: ignore[attr-defined]
-        assert re.search(rf"`(recbatch )?{name}\b", text) or re.search(rf"recbatch .*{name}\b", text), name
+        assert re.search(rf"`(recbatch )?{name}\b", text) or re.search(
+            rf"recbatch .*{name}\b", text
+        ), name
 
 
 def test_every_command_of_make_exists() -> None:
     """The README's two commands are targets of the Makefile."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in re.findall(r"^make (\w+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.M):
+    for target in re.findall(
+        r"^make (\w+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.M
+    ):
         assert re.search(rf"^{target}:", makefile, re.M), target
 
 
@@ -78,13 +93,18 @@ def test_links_lead_somewhere() -> None:
             linked = page.parent / path if path else page
             assert linked.exists(), (page.name, target)
             heading = part.replace("-", "[ -]")
-            assert not part or re.search(rf"^#+ {heading}$", linked.read_text().lower(), re.M), (page.name, target)
+            assert not part or re.search(rf"^#+ {heading}$", linked.read_text().lower(), re.M), (
+                page.name,
+                target,
+            )
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/comparison.md"])
 def test_figures_are_those_that_were_measured(page: str) -> None:
     """Every figure that a page gives of this project and its peers stands in docs/quality.md."""
-    measured = set(re.findall(r"0\.\d{3}\b", (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")))
+    measured = set(
+        re.findall(r"0\.\d{3}\b", (ROOT / "docs" / "quality.md").read_text(encoding="utf-8"))
+    )
     told = set(re.findall(r"0\.\d{3}\b", (ROOT / page).read_text(encoding="utf-8")))
     assert len(told) > 5
     assert told <= measured
@@ -93,9 +113,13 @@ def test_figures_are_those_that_were_measured(page: str) -> None:
 def test_the_reference_is_what_the_program_has() -> None:
     """The page of commands, settings and tables is what `make reference` makes of this version, nothing left unsaid."""
     made = runpy.run_path(str(ROOT / "docs" / "reference.py"))["page"]()
-    assert made == (ROOT / "docs" / "reference.md").read_text(encoding="utf-8"), "run 'make reference'"
+    assert made == (ROOT / "docs" / "reference.md").read_text(encoding="utf-8"), (
+        "run 'make reference'"
+    )
     for part in ("Settings", "Views", "Tables"):
-        assert not re.search(r"\|\s+\|$", made.partition(f"## {part}\n")[2].partition("\n## ")[0], re.M), part
+        assert not re.search(
+            r"\|\s+\|$", made.partition(f"## {part}\n")[2].partition("\n## ")[0], re.M
+        ), part
 
 
 @pytest.mark.promise("E6")
@@ -104,4 +128,6 @@ def test_the_container_runs_as_nobody_in_particular() -> None:
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
     assert 'ENTRYPOINT ["recbatch"]' in lines
     assert "USER 10001:10001" in lines
-    assert lines.index("USER 10001:10001") > max(n for n, line in enumerate(lines) if line.startswith("RUN"))
+    assert lines.index("USER 10001:10001") > max(
+        n for n, line in enumerate(lines) if line.startswith("RUN")
+    )

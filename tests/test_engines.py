@@ -20,12 +20,13 @@ import psutil
 import pytest
 from sqlalchemy import text
 
-from batch import cli, engines, nightly
+from batch import cli
 from batch.config import Config, ConfigError, load_config
-from batch.database import Database, open_database, upgrade
-from batch.engines import ClusterError
-from batch.nightly import Order, Outcome
+from batch.job import executors, nightly
+from batch.job.executors import ClusterError
+from batch.job.nightly import Order, Outcome
 from batch.ratings import Ints, blocks
+from batch.store.database import Database, open_database, upgrade
 from data import fill, settings
 
 TODAY = date(2026, 11, 23)
@@ -36,7 +37,9 @@ CLOSED = "tcp://127.0.0.1:1"
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[distributed.LocalCluster]:
     """A cluster of two workers that is there already."""
-    patient = {"distributed.deploy.lost-worker-timeout": "1 day"}  # tests kill workers one after the other
+    patient = {
+        "distributed.deploy.lost-worker-timeout": "1 day"
+    }  # tests kill workers one after the other
     with patch.dict(os.environ), dask.config.set(patient):  # Dask leaves variables behind
         made = distributed.LocalCluster(
             n_workers=2,
@@ -50,11 +53,13 @@ def cluster() -> Iterator[distributed.LocalCluster]:
 
 
 @pytest.fixture(scope="module")
-def alone() -> Iterator[engines.Engine]:
+def alone() -> Iterator[executors.Engine]:
     """A cluster of one worker that the program starts itself."""
     config = load_config(None, {"RECBATCH_ENGINE": "dask", "RECBATCH_DASK__WORKERS": "1"})
-    impatient = {"distributed.deploy.lost-worker-timeout": "100ms"}  # it gives up a worker while that is started anew
-    with patch.dict(os.environ), dask.config.set(impatient), engines.opened(config) as engine:
+    impatient = {
+        "distributed.deploy.lost-worker-timeout": "100ms"
+    }  # it gives up a worker while that is started anew
+    with patch.dict(os.environ), dask.config.set(impatient), executors.opened(config) as engine:
         yield engine
 
 
@@ -82,7 +87,10 @@ def rows(database: Database, run_id: int) -> list[tuple[object, ...]]:
 
 def statuses(database: Database) -> list[tuple[object, ...]]:
     with database.reader.connect() as connection:
-        return [tuple(row) for row in connection.execute(text("SELECT run_id, status FROM runs ORDER BY 1"))]
+        return [
+            tuple(row)
+            for row in connection.execute(text("SELECT run_id, status FROM runs ORDER BY 1"))
+        ]
 
 
 def workers(cluster: distributed.LocalCluster) -> set[int]:
@@ -106,10 +114,17 @@ class Stub:
         if self.fault == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(self.seconds + (self.first if users[0] == 0 else 0.0))
-        return {"users": users.tolist(), "process": os.getpid(), "at": time.monotonic(), "asked": (names, n)}
+        return {
+            "users": users.tolist(),
+            "process": os.getpid(),
+            "at": time.monotonic(),
+            "asked": (names, n),
+        }
 
 
-def answered(engine: engines.Engine, stub: Stub, n_users: int = 20, size: int = 2) -> Iterator[tuple[Ints, Any]]:
+def answered(
+    engine: executors.Engine, stub: Stub, n_users: int = 20, size: int = 2
+) -> Iterator[tuple[Ints, Any]]:
     return engine(stub, ("blend",), 5, blocks(n_users, size))  # type: ignore[arg-type]
 
 
@@ -161,9 +176,16 @@ def test_the_command_starts_a_cluster_and_leaves_nothing(sqlite_url: str, tmp_pa
     night(database, tmp_path)
     temporary = tmp_path / "temporary"
     temporary.mkdir()
-    environ = {**os.environ, "RECBATCH_DATABASE__URL": sqlite_url, "RECBATCH_ENGINE": "dask", "TMPDIR": str(temporary)}
+    environ = {
+        **os.environ,
+        "RECBATCH_DATABASE__URL": sqlite_url,
+        "RECBATCH_ENGINE": "dask",
+        "TMPDIR": str(temporary),
+    }
     command = [str(Path(sys.executable).with_name("recbatch")), "run", "--json"]
-    done = subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, env=environ, cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     [cluster] = [line for line in lines if line["event"] == "cluster"]
@@ -185,7 +207,7 @@ def _environ(process: psutil.Process) -> str:
 
 def test_an_existing_cluster_does_the_work(cluster: distributed.LocalCluster) -> None:
     """With `dask.scheduler` the workers of that scheduler answer, all of them, and no others."""
-    with engines.opened(there(cluster.scheduler_address)) as engine:
+    with executors.opened(there(cluster.scheduler_address)) as engine:
         found = [said for _, said in answered(engine, Stub(seconds=0.05))]
     assert {said["process"] for said in found} == workers(cluster)
     assert [said["users"] for said in found] == [[user, user + 1] for user in range(0, 20, 2)]
@@ -194,7 +216,7 @@ def test_an_existing_cluster_does_the_work(cluster: distributed.LocalCluster) ->
 
 def test_blocks_come_back_in_order(cluster: distributed.LocalCluster) -> None:
     """Answers come in the order of the blocks, although later blocks are done before the first."""
-    with engines.opened(there(cluster.scheduler_address)) as engine:
+    with executors.opened(there(cluster.scheduler_address)) as engine:
         found = list(answered(engine, Stub(first=0.5)))
     assert [users.tolist() for users, _ in found] == [said["users"] for _, said in found]
     assert [users[0] for users, _ in found] == list(range(0, 20, 2))
@@ -210,19 +232,19 @@ def test_few_blocks_are_out_at_a_time(cluster: distributed.LocalCluster) -> None
             drawn.append(users)
             yield users
 
-    with engines.opened(there(cluster.scheduler_address)) as engine:
+    with executors.opened(there(cluster.scheduler_address)) as engine:
         out = [
             len(drawn) - taken
             for taken, _ in enumerate(engine(Stub(), ("blend",), 5, drawing()))  # type: ignore[arg-type]
         ]
     assert len(out) == 100
-    assert max(out) == out[0] == engines.IN_FLIGHT * 2
+    assert max(out) == out[0] == executors.IN_FLIGHT * 2
 
 
 def test_a_worker_killed_at_work_is_survived(cluster: distributed.LocalCluster) -> None:
     """The blocks that a worker was at when it was killed are done by another."""
     before = workers(cluster)
-    with engines.opened(there(cluster.scheduler_address)) as engine:
+    with executors.opened(there(cluster.scheduler_address)) as engine:
         coming = answered(engine, Stub(seconds=0.1))
         first = next(coming)
         os.kill(max(before), signal.SIGKILL)  # both have the next blocks in their hands
@@ -231,13 +253,17 @@ def test_a_worker_killed_at_work_is_survived(cluster: distributed.LocalCluster) 
     assert max(before) not in workers(cluster)
 
 
-def test_nothing_listens_beyond_this_machine(alone: engines.Engine) -> None:
+def test_nothing_listens_beyond_this_machine(alone: executors.Engine) -> None:
     """The cluster that the program starts is reached from this machine only."""
     here = psutil.Process()
     family = [here, *here.children(recursive=True)]
-    heard = [c for process in family for c in process.net_connections() if c.status == psutil.CONN_LISTEN]
-    assert len(heard) >= 4  # of the scheduler, the one that minds the worker, and the worker
-    assert {c.laddr.ip for c in heard} == {"127.0.0.1"}
+    user_weighted_sums = [
+        c for process in family for c in process.net_connections() if c.status == psutil.CONN_LISTEN
+    ]
+    assert (
+        len(user_weighted_sums) >= 4
+    )  # of the scheduler, the one that minds the worker, and the worker
+    assert {c.laddr.ip for c in user_weighted_sums} == {"127.0.0.1"}
 
 
 @dataclass(frozen=True)
@@ -248,17 +274,20 @@ class Threads:
         import numba
         from threadpoolctl import threadpool_info
 
-        return {"numba": numba.config.NUMBA_NUM_THREADS, "blas": [pool["num_threads"] for pool in threadpool_info()]}
+        return {
+            "numba": numba.config.NUMBA_NUM_THREADS,
+            "blas": [pool["num_threads"] for pool in threadpool_info()],
+        }
 
 
-def test_a_worker_takes_one_core(alone: engines.Engine) -> None:
+def test_a_worker_takes_one_core(alone: executors.Engine) -> None:
     """In a worker of the program's own cluster neither compiled loops nor linear algebra start threads."""
     [(_, said)] = alone(Threads(), ("blend",), 5, blocks(2, 2))  # type: ignore[arg-type]
     assert said["numba"] == 1
     assert set(said["blas"]) == {1}
 
 
-def test_models_are_handed_out_again(alone: engines.Engine) -> None:
+def test_models_are_handed_out_again(alone: executors.Engine) -> None:
     """Where the only worker is killed, the models with it, the one that takes its place gets them anew."""
     coming = answered(alone, Stub(seconds=0.05))
     found = [next(coming)]
@@ -270,7 +299,10 @@ def test_models_are_handed_out_again(alone: engines.Engine) -> None:
 
 def test_what_fails_there_is_raised_here(cluster: distributed.LocalCluster) -> None:
     """An error in a worker is the error that it would be in this process."""
-    with engines.opened(there(cluster.scheduler_address)) as engine, pytest.raises(np.linalg.LinAlgError, match="sing"):
+    with (
+        executors.opened(there(cluster.scheduler_address)) as engine,
+        pytest.raises(np.linalg.LinAlgError, match="sing"),
+    ):
         list(answered(engine, Stub(fault="raise")))
 
 
@@ -279,37 +311,50 @@ def test_a_block_that_kills_workers_ends_the_run(
 ) -> None:
     """A block that ends one worker after the other is not tried for ever, and the error says what may be wrong."""
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
-    with engines.opened(there(cluster.scheduler_address)) as engine, pytest.raises(ClusterError, match="memory_mb"):
+    with (
+        executors.opened(there(cluster.scheduler_address)) as engine,
+        pytest.raises(ClusterError, match="memory_mb"),
+    ):
         list(answered(engine, Stub(fault="die"), n_users=2))
     assert len(workers(cluster)) == 2
 
 
 def test_a_cluster_without_workers_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """A scheduler that nobody works for is named, after a while."""
-    monkeypatch.setattr(engines, "WORKERLESS_SECONDS", 0.3)
+    monkeypatch.setattr(executors, "WORKERLESS_SECONDS", 0.3)
     options = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
     with distributed.LocalCluster(n_workers=0, scheduler_kwargs=options) as empty:
         address = empty.scheduler_address
-        with engines.opened(there(address)) as engine, pytest.raises(ClusterError, match=f"no workers at {address}"):
+        with (
+            executors.opened(there(address)) as engine,
+            pytest.raises(ClusterError, match=f"no workers at {address}"),
+        ):
             list(answered(engine, Stub()))
 
 
-def test_workers_have_the_same_versions(cluster: distributed.LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_have_the_same_versions(
+    cluster: distributed.LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A worker with another version of what rows depend on is refused, with both versions, before the night begins."""
-    monkeypatch.setattr(engines, "version", lambda _: "0.0")
-    with pytest.raises(ClusterError, match=r"worker tcp://\S+ has recbatch 0\.1\.0, this machine 0\.0"):
-        engines.check(there(cluster.scheduler_address))
+    monkeypatch.setattr(executors, "version", lambda _: "0.0")
+    with pytest.raises(
+        ClusterError, match=r"worker tcp://\S+ has recbatch 0\.1\.0, this machine 0\.0"
+    ):
+        executors.check(there(cluster.scheduler_address))
 
 
 def test_a_scheduler_out_of_reach_leaves_the_old_list(
-    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sqlite_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Where no scheduler answers, the command exits 1 with one line that names setting and address; the list stays."""
     database = open_database(sqlite_url)
     upgrade(database)
     fill(database, tmp_path)
     night(database, tmp_path)
-    monkeypatch.setattr(engines, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(executors, "CONNECT_SECONDS", 0.5)
     monkeypatch.setenv("RECBATCH_DASK__SCHEDULER", CLOSED)
     capsys.readouterr()  # what the first night said
     assert command(monkeypatch, sqlite_url, tmp_path) == 1
@@ -319,7 +364,10 @@ def test_a_scheduler_out_of_reach_leaves_the_old_list(
 
 
 def test_without_the_package_one_line_says_so(
-    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sqlite_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Where the package is not installed, the command exits 2 and says how to install it."""
     monkeypatch.setitem(sys.modules, "distributed", None)
@@ -348,7 +396,9 @@ def test_the_package_is_loaded_only_when_asked_for() -> None:
     assert done.stdout == "False\n"
 
 
-@pytest.mark.parametrize("address", ["host:8786", "tcp://host", "http://host:8786", "tcp://host:8786/x"])
+@pytest.mark.parametrize(
+    "address", ["host:8786", "tcp://host", "http://host:8786", "tcp://host:8786/x"]
+)
 def test_an_address_is_checked_with_the_settings(address: str) -> None:
     """An address that no scheduler can have is refused as a wrong setting."""
     with pytest.raises(ConfigError, match=r"RECBATCH_DASK__SCHEDULER: String should match pattern"):

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from batch import ensemble, evaluate
-from batch.barred import Barred
-from batch.blend import Held, Weights
-from batch.diversify import diversify
-from batch.ensemble import BY_SCORE, Ensemble, assemble, learn_weights, unblended
-from batch.evaluate import fit_all, held_against, hold_out, hold_out_mixed, judge
-from batch.metrics import Catalogue, Judged, gain, measure
-from batch.models import PERSONAL, REFERENCE, Scores
+from batch.models import PERSONAL, PUBLISHED, REFERENCE, Scores
 from batch.models.baseline import Baseline, fit_baseline
 from batch.params import PRESETS
+from batch.ranking import ensemble, evaluate
+from batch.ranking.blend import TrainingBlock, Weights
+from batch.ranking.diversify import diversify
+from batch.ranking.ensemble import BY_SCORE, Ensemble, assemble, learn_weights, unblended
+from batch.ranking.evaluate import fit_all, fit_and_judge, hold_out, hold_out_mixed, judge
+from batch.ranking.mask import Mask
+from batch.ranking.metrics import Catalogue, Judged, gain, measure
 from batch.ratings import NOBODY, Bools, Ints, Pairs, Ratings
 from reference import Floats, best, every_cell, filled_up, random_stars, ratings_of
 
@@ -27,7 +27,9 @@ TUNED = PRESETS["tuned"]
 QUICK = TUNED.model_copy(update={"neural": TUNED.neural.model_copy(update={"epochs": 5})})
 
 
-def tastes(seed: int, n_users: int, n_items: int, *, timed: bool = True, genres: bool = True) -> Ratings:
+def tastes(
+    seed: int, n_users: int, n_items: int, *, timed: bool = True, genres: bool = True
+) -> Ratings:
     """Whole stars by users and films of three tastes; people watch what is famous and what they will like."""
     random = np.random.default_rng(seed)
     of_user, of_film = random.normal(size=(n_users, 3)), random.normal(size=(n_items, 3))
@@ -70,7 +72,9 @@ def watched(ratings: Ratings, block: int = 100, seed: int = 0, users: int = 1000
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "learn_weights", learning)
         patch.setattr(evaluate, "judge", judging)
-        found = evaluate.evaluate(ratings, QUICK, seed=seed, n=5, relevant_from=4.0, block=block, users=users)
+        found = evaluate.evaluate(
+            ratings, QUICK, seed=seed, n=5, relevant_from=4.0, block=block, users=users
+        )
     return Night(**seen, weights=found.weights)
 
 
@@ -96,7 +100,7 @@ def of_every_film(scorer: Ensemble, users: Ints) -> dict[str, Floats]:
     """The features of every film, seen or not, name -> (b, n_items)."""
     shape = len(users), scorer.ratings.n_items
     asked = ratings_of(np.ones(scorer.ratings.matrix.shape))
-    ((_, _, _, found),) = scorer.examined(users, len(users), asked)
+    ((_, _, _, found),) = scorer.candidate_features(users, len(users), asked)
     return {name: values.reshape(shape) for name, values in found.items()}
 
 
@@ -104,7 +108,11 @@ def bytes_of(night: Night) -> list[bytes]:
     """Every weight, every score of every model, and every list and prediction."""
     assert night.weights is not None
     users = everyone(night.measured.ratings)
-    found = [night.weights.stars, night.weights.relevance, np.array([night.weights.average, night.weights.odds])]
+    found = [
+        night.weights.stars,
+        night.weights.relevance,
+        np.array([night.weights.average, night.weights.odds]),
+    ]
     scores = {name: model.score(users) for name, model in night.measured.models.items()}
     for name, said in {**scores, "blend": blended(night.measured, users)}.items():
         found += [said.rating, said.support, said.relevance]
@@ -154,19 +162,19 @@ def test_the_blend_may_be_diverse(night: Night) -> None:
 
 
 def test_every_model_passes_over_what_is_barred(night: Night) -> None:
-    """With films barred each model lists what it would have listed next, and says the same of all cells asked about."""
+    """With films filtered each model lists what it would have listed next, and says the same of all cells asked about."""
     scorer, random = night.measured, np.random.default_rng(0)
     users, n_items = everyone(scorer.ratings), scorer.ratings.n_items
     own = sparse.csr_array((random.random(scorer.ratings.matrix.shape) < 0.1).astype(np.float64))
-    barred = Barred(np.sort(random.permutation(n_items)[:9]), own)
+    mask = Mask(np.sort(random.permutation(n_items)[:9]), own)
     asked = Pairs(np.array([0, 5]), np.array([1, 2]))
     names = [*MODELS, "blend"]
     whole, left = (each.answers(names, users, n, asked) for each, n in
-                   ((scorer, n_items), (replace(scorer, barred=barred), 5)))  # fmt: skip
+                   ((scorer, n_items), (replace(scorer, mask=mask), 5)))  # fmt: skip
     for name in names:
         assert whole[name].said.tobytes() == left[name].said.tobytes()
         for user in users.tolist():
-            out = {*barred.everyone.tolist(), *own[[user]].indices.tolist(), NOBODY}
+            out = {*mask.everyone.tolist(), *own[[user]].indices.tolist(), NOBODY}
             kept = [film for film in whole[name].listed[user].tolist() if film not in out]
             found = [film for film in left[name].listed[user].tolist() if film != NOBODY]
             assert not out & set(found)
@@ -192,7 +200,9 @@ def test_most_of_what_is_learnt_on_came_last(n_times: int) -> None:
     random = np.random.default_rng(0)
     stars = random_stars(0, 50, 60, [1, 2, 3, 4, 5], 0.5, n_empty=1)  # (50, 60)
     times = random.integers(0, n_times, stars.shape).astype(np.float64)
-    first, again, other = (mixed_by_user(ratings_of(stars, times=times), seed) for seed in (1, 1, 2))
+    first, again, other = (
+        mixed_by_user(ratings_of(stars, times=times), seed) for seed in (1, 1, 2)
+    )
     assert first == again
     assert first != other
     n_earlier = 0
@@ -210,7 +220,9 @@ def test_most_of_what_is_learnt_on_came_last(n_times: int) -> None:
 
 def test_the_others_are_any_of_the_earlier() -> None:
     """Over many seeds each earlier rating is as often learnt on as any other, the last ones always."""
-    ratings = ratings_of(np.full((1, 20), 3.0), times=[list(range(20, 0, -1))])  # films 0, 1 and 2 came last
+    ratings = ratings_of(
+        np.full((1, 20), 3.0), times=[list(range(20, 0, -1))]
+    )  # films 0, 1 and 2 came last
     held = np.zeros(20)
     for seed in range(2000):
         held += hold_out_mixed(ratings, seed)
@@ -249,9 +261,15 @@ def test_learnt_on_other_models_than_are_measured(night: Night) -> None:
     users = np.arange(SMALL.n_users)
     for name, model in fit_all(train.keep(~inner), QUICK, 0).items():
         assert night.learnt_on.models[name] is not night.measured.models[name]
-        assert night.learnt_on.models[name].score(users).relevance.tobytes() == model.score(users).relevance.tobytes()
+        assert (
+            night.learnt_on.models[name].score(users).relevance.tobytes()
+            == model.score(users).relevance.tobytes()
+        )
     for name, model in fit_all(train, QUICK, 0).items():
-        assert night.measured.models[name].score(users).relevance.tobytes() == model.score(users).relevance.tobytes()
+        assert (
+            night.measured.models[name].score(users).relevance.tobytes()
+            == model.score(users).relevance.tobytes()
+        )
     assert night.learnt_on.blend is None
     assert night.measured.blend is not None
     assert night.measured.blend.weights is night.weights
@@ -267,7 +285,15 @@ def test_evidence_is_counted(night: Night) -> None:
     assert night.weights.n_liked == int(liked.sum()) < int((held.data >= 4.0).sum())
     names = set(night.weights.names)
     assert {f"{name}{part}" for name in PERSONAL for part in ("", "_evidence", "_sure")} < names
-    assert {"preference", "liking", "session_5", "fame", "user_effect", "item_effect", "affinity"} < names
+    assert {
+        "preference",
+        "liking",
+        "session_5",
+        "fame",
+        "user_effect",
+        "item_effect",
+        "affinity",
+    } < names
 
 
 def held_to(ratings: Ratings, chosen: Bools, change: Floats | float) -> Ratings:
@@ -293,7 +319,10 @@ def test_training_ratings_change_everything(night: Night) -> None:
         changed = watched(held_to(SMALL, np.arange(SMALL.n_ratings) == cell, -2.0))
         assert changed.weights is not None
         assert changed.weights.stars.tobytes() != night.weights.stars.tobytes()
-        assert blended(changed.measured, users).rating.tobytes() != blended(night.measured, users).rating.tobytes()
+        assert (
+            blended(changed.measured, users).rating.tobytes()
+            != blended(night.measured, users).rating.tobytes()
+        )
 
 
 def test_what_is_learnt_on_is_not_heard(night: Night) -> None:
@@ -303,13 +332,18 @@ def test_what_is_learnt_on_is_not_heard(night: Night) -> None:
     spoilt = held_to(train, inner, 100.0)
     again = unblended(spoilt.keep(~inner), fit_all(spoilt.keep(~inner), QUICK, 0))
     users, everything = np.arange(SMALL.n_users), ratings_of(np.ones((60, 80)))
-    pairs = zip(*(each.examined(users, 100, everything) for each in (again, night.learnt_on)), strict=True)
+    pairs = zip(
+        *(each.candidate_features(users, 100, everything) for each in (again, night.learnt_on)),
+        strict=True,
+    )
     for one, other in pairs:
         for part in ("found", "asked"):
             assert {name: values.tobytes() for name, values in getattr(one, part).items()} == {
                 name: values.tobytes() for name, values in getattr(other, part).items()
             }
-        assert [array.tobytes() for array in one.candidates] == [array.tobytes() for array in other.candidates]
+        assert [array.tobytes() for array in one.candidates] == [
+            array.tobytes() for array in other.candidates
+        ]
         assert len(one.candidates.rows) > 1000
 
 
@@ -327,14 +361,20 @@ def test_every_model_and_the_blend(n: int, night: Night) -> None:
     for name in MODELS:
         scores, said = night.measured.models[name].score(users), found[name]
         assert said.said.tobytes() == scores.rating.tobytes()
-        lists = [best(row.tolist(), own, counts.tolist(), n) for row, own in zip(scores.relevance, seen, strict=True)]
+        lists = [
+            best(row.tolist(), own, counts.tolist(), n)
+            for row, own in zip(scores.relevance, seen, strict=True)
+        ]
         assert said.listed.tolist() == [filled_up(films, n) for films in lists]
         for told, whole in (
             (said.score, scores.relevance),
             (said.rating, scores.rating),
             (said.support, scores.support),
         ):
-            slow = [[*row[films], *[NAN] * (n - len(films))] for row, films in zip(whole, lists, strict=True)]
+            slow = [
+                [*row[films], *[NAN] * (n - len(films))]
+                for row, films in zip(whole, lists, strict=True)
+            ]
             assert told.tobytes() == np.array(slow).tobytes()
         assert night.measured.baseline(name) is night.measured.models[name].baseline
     rated = np.diff(night.measured.ratings.matrix.indptr)[users]
@@ -356,14 +396,19 @@ def test_those_who_are_asked_answer(names: list[str], night: Night) -> None:
     found = night.measured.answers(names, users, 5, cells)
     assert list(found) == names
     for name in names:
-        assert found[name].grounds is None  # nobody asked why
+        assert found[name].evidence is None  # nobody asked why
         for part, values in vars(found[name]).items():
-            assert part == "grounds" or values.tobytes() == getattr(whole[name], part).tobytes(), (name, part)
+            assert part == "evidence" or values.tobytes() == getattr(whole[name], part).tobytes(), (
+                name,
+                part,
+            )
         assert vars(found[name])["said"].shape == (4,)
 
 
 @pytest.mark.parametrize("n", [1, 7, 100])
-def test_candidates_are_the_most_promised(n: int, night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_candidates_are_the_most_promised(
+    n: int, night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Candidates are the unseen films, rated by five or more, that both tastes promise most; only they are above 0."""
     monkeypatch.setattr(ensemble, "CANDIDATES", n)
     users = np.array([3, 40])
@@ -389,29 +434,37 @@ def test_scale_is_of_the_measured_fit(night: Night) -> None:
     found = of_every_film(measured, users)
     assert tuple(found) == blend.weights.names
     for feature, values in enumerate(found.values()):
-        lines = [values[row][~no_candidate[user]] for row, user in enumerate(users)]  # fewer than a hundred
+        lines = [
+            values[row][~no_candidate[user]] for row, user in enumerate(users)
+        ]  # fewer than a hundred
         everything = np.concatenate(lines)
         within = np.concatenate([line - line.mean() for line in lines])
         assert blend.scale.mean[feature] == pytest.approx(everything.mean(), rel=1e-9, abs=1e-12)
-        assert blend.scale.spread[feature] == pytest.approx(everything.std() if everything.std() > 1e-9 else 1.0)
-        assert blend.scale.spread_in_list[feature] == pytest.approx(within.std() if within.std() > 1e-9 else 1.0)
+        assert blend.scale.spread[feature] == pytest.approx(
+            everything.std() if everything.std() > 1e-9 else 1.0
+        )
+        assert blend.scale.spread_in_list[feature] == pytest.approx(
+            within.std() if within.std() > 1e-9 else 1.0
+        )
 
 
 def test_a_sample_of_many_users(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everyone of whom something was held out teaches; of more users than are needed only a seeded sample is cut."""
     asked: list[list[int]] = []
 
-    def examined(self: Ensemble, users: Any, block: int, held: Ratings) -> Any:
+    def candidate_features(self: Ensemble, users: Any, block: int, held: Ratings) -> Any:
         asked.append(users.tolist())
         return iter(())
 
-    monkeypatch.setattr(Ensemble, "examined", examined)
+    monkeypatch.setattr(Ensemble, "candidate_features", candidate_features)
     stars = np.where(np.arange(60)[:, None] % 3 == 0, NAN, 4.0) * np.ones((60, 80))
     held = ratings_of(stars)
     able = [user for user in range(60) if user % 3]
     learn_weights(night.learnt_on, held, 4.0, 0, 100)
     assert asked.pop() == able
-    assert evaluate._of_some(held, 40, 0, hold_out_mixed).tolist() == hold_out_mixed(held, 0).tolist()
+    assert (
+        evaluate._of_some(held, 40, 0, hold_out_mixed).tolist() == hold_out_mixed(held, 0).tolist()
+    )
     for seed in (0, 0, 1):
         cut = evaluate._of_some(held, 30, seed, hold_out_mixed)
         learn_weights(night.learnt_on, held.keep(cut), 4.0, seed, 100)
@@ -421,16 +474,18 @@ def test_a_sample_of_many_users(night: Night, monkeypatch: pytest.MonkeyPatch) -
         assert sample == sorted(set(sample) & set(able))
 
 
-def test_only_who_is_asked_or_heard_is_scored(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_who_is_asked_or_heard_is_scored(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For the published lists no baseline is scored, and for one model's no other."""
     asked: list[str] = []
     models = {name: Noted(name, model, asked) for name, model in night.measured.models.items()}
     noted = replace(night.measured, models=models)
     for names, scored in (
-        (ensemble.PUBLISHED, list(PERSONAL)),
+        (PUBLISHED, list(PERSONAL)),
         (("blend",), list(PERSONAL)),
         (("neural",), ["neural"]),
-        ((*ensemble.PUBLISHED, "bias"), [*PERSONAL, "bias"]),
+        ((*PUBLISHED, "bias"), [*PERSONAL, "bias"]),
     ):
         asked.clear()
         assert list(noted.answers(names, np.arange(3), 5)) == list(names)
@@ -460,7 +515,9 @@ class Noted:
         return self.model.weights()
 
 
-def test_only_the_sample_is_cut_from_the_inner_fit(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_sample_is_cut_from_the_inner_fit(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Weights come from a fifth of the ratings of so many users; the models they are learnt on hear all others."""
     monkeypatch.setattr(evaluate, "SAMPLED_USERS", 25)
     other = watched(SMALL)
@@ -490,13 +547,19 @@ def test_examined_are_those_asked_for(block: int, night: Night) -> None:
     """Users are examined block by block in the order asked for, each with features and candidates of their own."""
     asked, held = np.array([40, 3, 17]), night.learnt_from
     whole = of_every_film(night.measured, np.arange(SMALL.n_users))
-    ((_, candidates, _, _),) = night.measured.examined(np.arange(SMALL.n_users), 1000)
+    ((_, candidates, _, _),) = night.measured.candidate_features(np.arange(SMALL.n_users), 1000)
     rows = 0
-    for users, chosen, found, of_held in night.measured.examined(asked, block, held):
+    for users, chosen, found, of_held in night.measured.candidate_features(asked, block, held):
         assert users.tolist() == asked[rows : rows + block].tolist()
-        cells = [(row, film) for row, user in enumerate(users) for film in candidates.columns[candidates.rows == user]]
+        cells = [
+            (row, film)
+            for row, user in enumerate(users)
+            for film in candidates.columns[candidates.rows == user]
+        ]
         assert list(zip(*chosen, strict=True)) == cells
-        rated = [(row, film) for row, user in enumerate(users) for film in held.matrix[[user]].indices]
+        rated = [
+            (row, film) for row, user in enumerate(users) for film in held.matrix[[user]].indices
+        ]
         for name, values in whole.items():
             for features, places in ((found, cells), (of_held, rated)):
                 slow = [values[users[row], film] for row, film in places]
@@ -508,7 +571,7 @@ def test_examined_are_those_asked_for(block: int, night: Night) -> None:
 
 def test_evidence_cell_by_cell(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
     """Evidence is which candidates were liked, and what every held-out pair was, candidate or not."""
-    given: list[Held] = []
+    given: list[TrainingBlock] = []
     monkeypatch.setattr(ensemble, "learn", lambda _names, evidence, _seed: given.extend(evidence))
     held, learnt_on = night.learnt_from, night.learnt_on
     learn_weights(learnt_on, held, 4.0, 0, 25)
@@ -520,9 +583,18 @@ def test_evidence_cell_by_cell(night: Night, monkeypatch: pytest.MonkeyPatch) ->
         cells, pairs, stars, liked = [], [], [], []
         for row, user in enumerate(block):
             promised = found["preference"][rows + row] + found["liking"][rows + row]
-            seen = {*learnt_on.ratings.matrix[[user]].indices.tolist(), *np.flatnonzero(counts < 5).tolist()}
+            seen = {
+                *learnt_on.ratings.matrix[[user]].indices.tolist(),
+                *np.flatnonzero(counts < 5).tolist(),
+            }
             films = best(promised.tolist(), seen, counts.tolist(), 100)
-            truth = dict(zip(held.matrix[[user]].indices.tolist(), held.matrix[[user]].data.tolist(), strict=True))
+            truth = dict(
+                zip(
+                    held.matrix[[user]].indices.tolist(),
+                    held.matrix[[user]].data.tolist(),
+                    strict=True,
+                )
+            )
             cells += [(rows + row, film) for film in films]
             liked += [truth.get(film, 0.0) >= 4.0 for film in films]
             pairs += [(rows + row, film) for film in truth]
@@ -536,7 +608,9 @@ def test_evidence_cell_by_cell(night: Night, monkeypatch: pytest.MonkeyPatch) ->
         whose = np.array([row for row, _ in cells])
         for row in set(whose.tolist()):
             own = np.array(levels)[whose == row]
-            np.testing.assert_allclose(each.candidates[whose == row], own - own.mean(axis=0), rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(
+                each.candidates[whose == row], own - own.mean(axis=0), rtol=1e-9, atol=1e-9
+            )
         rows += len(block)
     assert rows == len(users) > 50
     assert not set(pairs) <= set(cells)
@@ -556,7 +630,9 @@ def slow_relevance(scorer: Ensemble, users: Ints, n_candidates: int) -> Floats:
         if not seen:
             continue
         promised = found["preference"][row] + found["liking"][row]  # (n_items,)
-        films = best(promised.tolist(), {*seen, *np.flatnonzero(counts < 5)}, counts.tolist(), n_candidates)
+        films = best(
+            promised.tolist(), {*seen, *np.flatnonzero(counts < 5)}, counts.tolist(), n_candidates
+        )
         relevance[row] = 1 / (1 + np.exp(-promised)) - 1
         relevance[row, sorted(seen)] = NAN
         if blend.weights is None:
@@ -564,7 +640,9 @@ def slow_relevance(scorer: Ensemble, users: Ints, n_candidates: int) -> Floats:
         elif films:
             own = np.stack([found[name][row, films] for name in blend.weights.names], axis=1)
             steps = (own - own.mean(axis=0)) / blend.scale.spread_in_list
-            relevance[row, films] = 1 / (1 + np.exp(-(blend.weights.odds + steps @ blend.weights.relevance)))
+            relevance[row, films] = 1 / (
+                1 + np.exp(-(blend.weights.odds + steps @ blend.weights.relevance))
+            )
     return relevance
 
 
@@ -590,8 +668,12 @@ def test_other_films_come_behind(
         films = best(slow[row].tolist(), seen, counts.tolist(), n)
         assert found.listed[row].tolist() == filled_up(films, n)
         assert len(films) == min(n, 80 - len(seen)) == len(set(films) - seen)
-        np.testing.assert_allclose(found.score[row, : len(films)], slow[row, films], rtol=1e-9, atol=1e-9)
-        assert np.isnan(np.stack([found.score, found.rating, found.support])[:, row, len(films) :]).all()
+        np.testing.assert_allclose(
+            found.score[row, : len(films)], slow[row, films], rtol=1e-9, atol=1e-9
+        )
+        assert np.isnan(
+            np.stack([found.score, found.rating, found.support])[:, row, len(films) :]
+        ).all()
         able = set(np.flatnonzero(counts >= 5).tolist()) - seen
         n_first = min(n, n_candidates, len(able))
         assert (found.score[row, :n_first] > 0).all()
@@ -608,13 +690,17 @@ def test_films_that_few_have_rated_come_last(night: Night) -> None:
     found = night.measured.answers(["blend"], users, 80)["blend"]
     promised = of_every_film(night.measured, users)
     for row, user in enumerate(users):
-        unseen = sorted(set(range(80)) - set(night.measured.ratings.matrix[[user]].indices.tolist()))
+        unseen = sorted(
+            set(range(80)) - set(night.measured.ratings.matrix[[user]].indices.tolist())
+        )
         few = [film for film in unseen if counts[film] < 5]
         assert 0 < len(few) < len(unseen)
         worth = [NAN if film not in few else promised["preference"][row, film] + promised["liking"][row, film]
                  for film in range(80)]  # fmt: skip
-        ending = best(worth, set(), counts.tolist(), 80)
-        assert found.listed[row].tolist() == filled_up([*found.listed[row, : len(unseen) - len(few)], *ending], 80)
+        summary = best(worth, set(), counts.tolist(), 80)
+        assert found.listed[row].tolist() == filled_up(
+            [*found.listed[row, : len(unseen) - len(few)], *summary], 80
+        )
 
 
 @pytest.mark.parametrize("learnt", [True, False])
@@ -648,7 +734,9 @@ def test_blocks_do_not_matter(block: int, night: Night) -> None:
     assert night.weights is not None
     assert other.weights.figures() == pytest.approx(night.weights.figures(), rel=1e-9, abs=1e-9)
     for name in night.judged:
-        np.testing.assert_allclose(other.judged[name].predicted, night.judged[name].predicted, rtol=1e-9)
+        np.testing.assert_allclose(
+            other.judged[name].predicted, night.judged[name].predicted, rtol=1e-9
+        )
         assert other.judged[name].listed.tolist() == night.judged[name].listed.tolist()
 
 
@@ -691,16 +779,22 @@ class Knowing:
         return {}
 
 
-def knowing(told: dict[str, Floats], train: Ratings, held: Ratings) -> tuple[dict[str, Judged], Weights | None]:
+def knowing(
+    told: dict[str, Floats], train: Ratings, held: Ratings
+) -> tuple[dict[str, Judged], Weights | None]:
     """Models that have been told these stars, and the blend of them, held against the held-out part."""
 
     def told_all(ratings: Ratings, params: Any, seed: int) -> dict[str, Knowing]:
         nothing = np.full(train.matrix.shape, NAN)
-        return {name: Knowing(fit_baseline("bias", ratings), told.get(name, nothing)) for name in MODELS}
+        return {
+            name: Knowing(fit_baseline("bias", ratings), told.get(name, nothing)) for name in MODELS
+        }
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "fit_all", told_all)
-        return held_against(train, held, QUICK, seed=0, n=5, relevant_from=4.0, block=16, users=1000)
+        return fit_and_judge(
+            train, held, QUICK, seed=0, n=5, relevant_from=4.0, block=16, users=1000
+        )
 
 
 def halves(seed: int = 0) -> tuple[Floats, Ratings, Ratings]:
@@ -715,15 +809,28 @@ def halves(seed: int = 0) -> tuple[Floats, Ratings, Ratings]:
 def test_each_model_departs_from_its_own_baseline() -> None:
     """What a model says is measured against its own baseline, and the bias baseline stands in for the blend."""
     stars, train, _ = halves()
-    kinds = {"user_user": "user_mean", "item_item": "none", "neural": "bias", "popular": "none", "bias": "bias"}
+    kinds = {
+        "user_user": "user_mean",
+        "item_item": "none",
+        "neural": "bias",
+        "popular": "none",
+        "bias": "bias",
+    }
     baselines = {name: fit_baseline(kind, train) for name, kind in kinds.items()}
-    joined = unblended(train, {name: Knowing(baseline, stars) for name, baseline in baselines.items()})
+    joined = unblended(
+        train, {name: Knowing(baseline, stars) for name, baseline in baselines.items()}
+    )
     users = np.array([9, 4])
     found = of_every_film(joined, users)
     for name in PERSONAL:
-        np.testing.assert_allclose(found[name], stars[users] - baselines[name].rows(users), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(
+            found[name], stars[users] - baselines[name].rows(users), rtol=1e-9, atol=1e-12
+        )
     for name, stands_in in {**kinds, "blend": "bias"}.items():
-        assert joined.baseline(name).rows(users).tolist() == fit_baseline(stands_in, train).rows(users).tolist()
+        assert (
+            joined.baseline(name).rows(users).tolist()
+            == fit_baseline(stands_in, train).rows(users).tolist()
+        )
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -733,7 +840,10 @@ def test_two_halves_make_a_whole(seed: int) -> None:
     left = np.arange(80) < 40
     told = {"user_user": np.where(left, stars, NAN), "item_item": np.where(left, NAN, stars)}
     judged, weights = knowing(told, train, held)
-    found = {name: measure(each, Catalogue(train.matrix, train.genres), 0) for name, each in judged.items()}
+    found = {
+        name: measure(each, Catalogue(train.matrix, train.genres), 0)
+        for name, each in judged.items()
+    }
     assert weights is not None
     for name in told:
         assert found[name]["fallback_share"] == pytest.approx(0.5, abs=0.1)
@@ -753,9 +863,11 @@ def test_the_one_that_knows_is_believed(name: str) -> None:
         assert weights is not None
         figures = weights.figures()
         for kind in ("stars", "list"):
-            heard = {each: figures[f"{kind}_weight_{each}"] for each in weights.names}
-            pull = heard.pop(name) + heard.pop(f"{name}_sure")  # both say the same here
-            assert sign * pull > 2 * max(abs(value) for value in heard.values())
+            user_weighted_sums = {each: figures[f"{kind}_weight_{each}"] for each in weights.names}
+            pull = user_weighted_sums.pop(name) + user_weighted_sums.pop(
+                f"{name}_sure"
+            )  # both say the same here
+            assert sign * pull > 2 * max(abs(value) for value in user_weighted_sums.values())
         assert np.sqrt(np.mean((judged["blend"].predicted - judged["blend"].truth) ** 2)) < 0.5
 
 
@@ -767,7 +879,11 @@ def test_a_model_without_evidence() -> None:
     figures = weights.figures()
     for silent in ("item_item", "neural"):
         for part in ("", "_evidence", "_sure"):
-            assert figures[f"stars_weight_{silent}{part}"] == figures[f"list_weight_{silent}{part}"] == 0.0
+            assert (
+                figures[f"stars_weight_{silent}{part}"]
+                == figures[f"list_weight_{silent}{part}"]
+                == 0.0
+            )
     assert judged["neural"].unsaid.all()
     assert not judged["blend"].unsaid.any()
 
@@ -778,7 +894,10 @@ def test_nobody_knows() -> None:
     judged, weights = knowing({}, train, held)
     assert weights is not None
     assert np.isfinite(judged["blend"].predicted).all()
-    mute = {name: Knowing(fit_baseline("bias", train), np.full(train.matrix.shape, NAN)) for name in MODELS}
+    mute = {
+        name: Knowing(fit_baseline("bias", train), np.full(train.matrix.shape, NAN))
+        for name in MODELS
+    }
     users = np.array([2, 7])
     scores = blended(assemble(train, mute, None, 0, 16), users)
     np.testing.assert_allclose(scores.rating, fit_baseline("bias", train).rows(users), rtol=1e-12)
@@ -796,7 +915,9 @@ def test_films_without_genres() -> None:
 
 def test_blend_of_real_models() -> None:
     """On users of three tastes the blend's stars are closer than any model's, and its lists beat the most popular."""
-    found = evaluate.evaluate(tastes(3, 150, 200), TUNED, seed=0, n=5, relevant_from=4.0, block=64, users=1000).metrics
+    found = evaluate.evaluate(
+        tastes(3, 150, 200), TUNED, seed=0, n=5, relevant_from=4.0, block=64, users=1000
+    ).metrics
     for name in (*PERSONAL, "bias"):
         assert found["blend"]["rmse"] < found[name]["rmse"] - 0.05
     for name in ("popular", "bias", "user_user", "neural"):

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from batch import evaluate as evaluating
-from batch.evaluate import evaluate, fit_all, hold_out, judge
-from batch.metrics import Metrics
 from batch.models import PERSONAL, REFERENCE, fit
 from batch.models.flattened import TooLargeError
 from batch.params import PRESETS, Models
+from batch.ranking import evaluate as evaluating
+from batch.ranking.evaluate import evaluate, fit_all, hold_out, judge
+from batch.ranking.metrics import Metrics
 from batch.ratings import Ratings
 from reference import Floats, Grid, expected, lines_of, measured, random_stars, ratings_of
 
@@ -27,7 +27,9 @@ def held_cells(ratings: Ratings, seed: int = 0) -> list[list[int]]:
     assert chosen.shape == (ratings.n_ratings,)
     assert chosen.dtype == np.bool_
     cells: list[list[int]] = [[] for _ in range(ratings.n_users)]
-    for user, item in zip(ratings.user_of_rating()[chosen], ratings.matrix.indices[chosen], strict=True):
+    for user, item in zip(
+        ratings.user_of_rating()[chosen], ratings.matrix.indices[chosen], strict=True
+    ):
         cells[int(user)].append(int(item))
     return cells
 
@@ -55,7 +57,9 @@ def test_the_last_by_time(n_times: int) -> None:
     """The held-out ratings are each user's last; of those at the same time, the last by key."""
     random = np.random.default_rng(0)
     stars = random_stars(0, 30, 40, [1, 2, 3, 4, 5], 0.5, n_empty=1)  # (30, 40)
-    times = random.integers(0, n_times, stars.shape).astype(np.float64)  # (30, 40) few times: many ties
+    times = random.integers(0, n_times, stars.shape).astype(
+        np.float64
+    )  # (30, 40) few times: many ties
     assert held_cells(ratings_of(stars, times=times)) == slow_cut(stars, times)
 
 
@@ -78,7 +82,9 @@ def test_without_times_the_seed_decides() -> None:
 def test_the_seeded_cut_is_fair() -> None:
     """Over many seeds, every one of a user's ratings is held out about as often as any other."""
     ratings = ratings_of(np.full((1, 10), 3.0))
-    times_held = np.bincount([item for seed in range(2000) for item in held_cells(ratings, seed)[0]], minlength=10)
+    times_held = np.bincount(
+        [item for seed in range(2000) for item in held_cells(ratings, seed)[0]], minlength=10
+    )
     assert times_held.sum() == 4000
     assert times_held.min() > 330
     assert times_held.max() < 470
@@ -134,7 +140,11 @@ def evaluated(ratings: Ratings, params: Models = PLAIN, **changed: Any) -> dict[
 
 def pointwise(metrics: Metrics) -> Metrics:
     """The figures without the ends of their intervals."""
-    return {name: value for name, value in metrics.items() if not name.split("@")[0].endswith(("_low", "_high"))}
+    return {
+        name: value
+        for name, value in metrics.items()
+        if not name.split("@")[0].endswith(("_low", "_high"))
+    }
 
 
 def test_tiny_by_hand_user_user() -> None:
@@ -162,7 +172,11 @@ def test_tiny_by_hand_user_user() -> None:
             "coverage@2": 3 / 7,  # D, E and F
             "novelty@2": math.log2(3),  # one user in three rated each
             "popularity_lift@2": 1 / 2.5,
-            "gini@2": 2 * 3 * 4 * 2 / (2 * 7 * 6),  # pairs of a shown and an unshown film, 2 apart, both ways round
+            "gini@2": 2
+            * 3
+            * 4
+            * 2
+            / (2 * 7 * 6),  # pairs of a shown and an unshown film, 2 apart, both ways round
         }
     )
 
@@ -189,15 +203,26 @@ def test_tiny_by_hand_popular() -> None:
     )
 
 
-@pytest.mark.parametrize(("high", "low", "truth", "error"), [(5, 3, 5, 0), (5, 3, 4, 1), (1, 3, 1, 0), (1, 3, 2, 1)])
-def test_predictions_are_clipped_to_the_scale(high: float, low: float, truth: float, error: float) -> None:
+@pytest.mark.parametrize(
+    ("high", "low", "truth", "error"), [(5, 3, 5, 0), (5, 3, 4, 1), (1, 3, 1, 0), (1, 3, 2, 1)]
+)
+def test_predictions_are_clipped_to_the_scale(
+    high: float, low: float, truth: float, error: float
+) -> None:
     """Where a prediction leaves the scale, the error is that of the end of the scale."""
     # user 0 gives everything `high`; user 1 has mean 3 and is 1.6 further out on film 5, which user 0 is asked about
     away = 1.6 * np.sign(high - low)
-    stars = [[high, high, high, high, NAN, truth], [low - away / 2, low - away / 2, NAN, NAN, NAN, low + away]]
+    stars = [
+        [high, high, high, high, NAN, truth],
+        [low - away / 2, low - away / 2, NAN, NAN, NAN, low + away],
+    ]
     times = [[1, 2, 3, 4, 0, 5], [1, 2, 0, 0, 0, 3]]
     ratings = ratings_of(stars, times=times)
-    unclipped = fit("user_user", ratings.keep(~hold_out(ratings, 0)), PLAIN.user_user, 0).score(np.array([0])).rating
+    unclipped = (
+        fit("user_user", ratings.keep(~hold_out(ratings, 0)), PLAIN.user_user, 0)
+        .score(np.array([0]))
+        .rating
+    )
     assert unclipped[0, 5] == pytest.approx(high + away)
     found = evaluated(ratings)["user_user"]
     assert found["rmse"] == pytest.approx(error)
@@ -211,7 +236,11 @@ def some_data(seed: int) -> tuple[Floats, Floats, Floats]:
     """Half stars (25, 40), times with many ties (25, 40), genres (40, 4); two users and two films without ratings."""
     random = np.random.default_rng(seed)
     stars = random_stars(seed, 25, 40, [0.5 * step for step in range(1, 11)], 0.35, n_empty=2)
-    return stars, random.integers(0, 20, stars.shape).astype(np.float64), (random.random((40, 4)) < 0.4).astype(float)
+    return (
+        stars,
+        random.integers(0, 20, stars.shape).astype(np.float64),
+        (random.random((40, 4)) < 0.4).astype(float),
+    )
 
 
 def sayable(values: Floats) -> Grid:
@@ -231,12 +260,18 @@ def test_metrics_of_every_model(seed: int, preset: str, n: int, relevant_from: f
     shown, held = lines_of(train), lines_of(ratings_of(np.where(held_out, stars, NAN)))
     params = PRESETS[preset]
     found = evaluated(
-        ratings_of(stars, genres=genres, times=times, scale=SCALE), params, n=n, relevant_from=relevant_from, block=7
+        ratings_of(stars, genres=genres, times=times, scale=SCALE),
+        params,
+        n=n,
+        relevant_from=relevant_from,
+        block=7,
     )
     for name in MODELS:
         knobs = getattr(params, name, None)
         scores = fit(name, train, knobs, 0).score(np.arange(25))
-        stands_in = expected("bias" if getattr(knobs, "baseline", name) == "bias" else "user_mean", shown, 40)
+        stands_in = expected(
+            "bias" if getattr(knobs, "baseline", name) == "bias" else "user_mean", shown, 40
+        )
         slow = measured(
             sayable(scores.rating),
             stands_in,
@@ -278,7 +313,9 @@ def test_held_out_values_change_no_prediction(preset: str) -> None:
         held_out[user, items] = True
     true, above, below = (
         evaluated(
-            ratings_of(np.where(held_out, stars + nonsense, stars), genres=genres, times=times, scale=SCALE),
+            ratings_of(
+                np.where(held_out, stars + nonsense, stars), genres=genres, times=times, scale=SCALE
+            ),
             PRESETS[preset],
             relevant_from=-math.inf,  # every held-out film counts, so that the lists alone decide the ranking metrics
         )
@@ -289,7 +326,11 @@ def test_held_out_values_change_no_prediction(preset: str) -> None:
             assert true[name][metric] == above[name][metric] == below[name][metric]
         if name == "popular":
             continue
-        assert true[name]["fallback_share"] == above[name]["fallback_share"] == below[name]["fallback_share"]
+        assert (
+            true[name]["fallback_share"]
+            == above[name]["fallback_share"]
+            == below[name]["fallback_share"]
+        )
         # with p the same predictions: |p - t - 100| + |p - t + 100| = 200, and the squares add up to 2 (p - t)^2 + 2e4
         assert above[name]["mae"] + below[name]["mae"] == pytest.approx(200, rel=1e-12)
         squares = above[name]["rmse"] ** 2 + below[name]["rmse"] ** 2
@@ -303,10 +344,16 @@ def many_users(seed: int) -> tuple[Floats, Floats, Floats]:
     """Half stars (60, 50), times with many ties (60, 50), genres (50, 4); two users and two films without ratings."""
     random = np.random.default_rng(seed)
     stars = random_stars(seed, 60, 50, [0.5 * step for step in range(1, 11)], 0.4, n_empty=2)
-    return stars, random.integers(0, 20, stars.shape).astype(np.float64), (random.random((50, 4)) < 0.4).astype(float)
+    return (
+        stars,
+        random.integers(0, 20, stars.shape).astype(np.float64),
+        (random.random((50, 4)) < 0.4).astype(float),
+    )
 
 
-def parts_of(ratings: Ratings, users: int, seed: int = 0, **changed: Any) -> tuple[Ratings, Ratings, Any]:
+def parts_of(
+    ratings: Ratings, users: int, seed: int = 0, **changed: Any
+) -> tuple[Ratings, Ratings, Any]:
     """What an evaluation on so many users trains on, and holds out, and its metrics."""
     seen: list[tuple[Ratings, Ratings]] = []
 
@@ -332,8 +379,13 @@ def test_the_sample_is_held_out_and_all_else_trained_on(timed: bool) -> None:
     assert held.user_counts()[chosen].tolist() == (counts[chosen] // 5).tolist()
     if timed:
         cut = slow_cut(stars, times)
-        assert [held.matrix[[user]].indices.tolist() for user in chosen] == [cut[user] for user in chosen]
-    shown = [{**of_train, **of_held} for of_train, of_held in zip(lines_of(train), lines_of(held), strict=True)]
+        assert [held.matrix[[user]].indices.tolist() for user in chosen] == [
+            cut[user] for user in chosen
+        ]
+    shown = [
+        {**of_train, **of_held}
+        for of_train, of_held in zip(lines_of(train), lines_of(held), strict=True)
+    ]
     assert shown == lines_of(ratings)
     assert train.n_ratings + held.n_ratings == ratings.n_ratings
     assert {metrics[name]["raters"] for name in (*PERSONAL, "bias", "blend")} == {10}
@@ -345,7 +397,7 @@ def test_the_sample_is_held_out_and_all_else_trained_on(timed: bool) -> None:
 @pytest.mark.parametrize("block", [3, 100])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_metrics_of_a_sample(preset: str, block: int) -> None:
-    """Every metric of every model on a sample is what counting over exactly its users gives, all being heard."""
+    """Every metric of every model on a sample is what counting over exactly its users gives, all being used."""
     stars, times, genres = many_users(1)
     ratings, params = ratings_of(stars, genres=genres, times=times, scale=SCALE), PRESETS[preset]
     train, held, found = parts_of(ratings, 10, params=params, block=block)
@@ -357,7 +409,9 @@ def test_metrics_of_a_sample(preset: str, block: int) -> None:
         scores = fit(name, train, knobs, 0).score(np.arange(60))
         slow = measured(
             sayable(scores.rating),
-            expected("bias" if getattr(knobs, "baseline", name) == "bias" else "user_mean", shown, 50),
+            expected(
+                "bias" if getattr(knobs, "baseline", name) == "bias" else "user_mean", shown, 50
+            ),
             sayable(scores.relevance),
             shown,
             lines_of(held),
@@ -374,14 +428,19 @@ def test_same_seed_same_sample() -> None:
     """The seed decides who is in the sample, and with it every metric; another draws others."""
     stars, times, _ = many_users(2)
     ratings = ratings_of(stars, times=times)
-    (_, held, found), (_, again, repeated), (_, other, _) = (parts_of(ratings, 10, seed) for seed in (1, 1, 2))
+    (_, held, found), (_, again, repeated), (_, other, _) = (
+        parts_of(ratings, 10, seed) for seed in (1, 1, 2)
+    )
     assert again.matrix.indices.tobytes() == held.matrix.indices.tobytes()
     assert again.user_counts().tolist() == held.user_counts().tolist()
     assert repeated == found
     samples = [np.flatnonzero(each.user_counts()).tolist() for each in (held, other)]
     assert samples[0] != samples[1]
     stars[stars > 0] = 3.0  # who is drawn does not hang on what was said
-    assert parts_of(ratings_of(stars, times=times), 10, 1)[1].user_counts().tolist() == held.user_counts().tolist()
+    assert (
+        parts_of(ratings_of(stars, times=times), 10, 1)[1].user_counts().tolist()
+        == held.user_counts().tolist()
+    )
 
 
 def test_a_sample_of_everyone() -> None:
@@ -398,7 +457,9 @@ def test_a_sample_of_everyone() -> None:
 
 
 @pytest.mark.parametrize("many", [0, 10**9])
-def test_the_network_is_first_where_there_is_much(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_network_is_first_where_there_is_much(
+    many: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Above so many ratings the network is fitted before any other model, below beside them; all are there after."""
     told: list[str] = []
 
@@ -419,6 +480,8 @@ def test_what_the_network_refuses_is_heard() -> None:
     """The network is fitted beside the others, all of them come in their order, and its errors are raised."""
     ratings = ratings_of(random_stars(0, 12, 9, [1, 2, 3, 4, 5], 0.5), genres=np.eye(9))
     assert tuple(fit_all(ratings, PLAIN, 0)) == MODELS
-    too_small = PLAIN.neural.model_copy(update={"architecture": "flattened", "max_weights_mb": 1e-6})
+    too_small = PLAIN.neural.model_copy(
+        update={"architecture": "flattened", "max_weights_mb": 1e-6}
+    )
     with pytest.raises(TooLargeError):
         fit_all(ratings, PLAIN.model_copy(update={"neural": too_small}), 0)

@@ -14,20 +14,21 @@ import numpy as np
 import pytest
 from sqlalchemy import event, text
 
-from batch import consult, nightly, query
-from batch.blend import Weights
+from batch import query
 from batch.config import Config, FilterSettings
-from batch.database import Database, open_database, upgrade
-from batch.ensemble import PUBLISHED, assemble
-from batch.evaluate import fit_all
-from batch.load import load
-from batch.models import PERSONAL, Model, fit
+from batch.job import explain_pair, nightly
+from batch.job.nightly import Order
+from batch.models import PERSONAL, PUBLISHED, Model, fit
 from batch.models.baseline import fit_baseline
-from batch.models.interpolation import ThroughItems, ThroughUsers, interpolate
-from batch.nightly import Order
+from batch.models.ease import ThroughItems, ThroughUsers, interpolate
 from batch.params import PRESETS, ItemNeighbourhood, Neighbourhood
+from batch.ranking.blend import Weights
+from batch.ranking.ensemble import assemble
+from batch.ranking.evaluate import fit_all
 from batch.ratings import NOBODY, Pairs, Ratings
 from batch.reasons import SHARES
+from batch.store.database import Database, open_database, upgrade
+from batch.store.load import load
 from data import fill, random_rows, settings
 from fixed import command
 from reference import Line, lines_of, random_stars, ratings_of, similarity, turned
@@ -56,10 +57,14 @@ def real(movielens: Path) -> Ratings:
     with (movielens / "ratings.csv").open() as file:
         cells = [(int(u), int(i), float(r), float(t)) for u, i, r, t in list(csv.reader(file))[1:]]
     with (movielens / "movies.csv").open(encoding="utf-8") as file:
-        catalogue = {int(number): genres.split("|") for number, _, genres in list(csv.reader(file))[1:]}
+        catalogue = {
+            int(number): genres.split("|") for number, _, genres in list(csv.reader(file))[1:]
+        }
     users, films = sorted({u for u, *_ in cells}), sorted(catalogue)
     names = sorted({genre for genres in catalogue.values() for genre in genres})
-    row, column = ({number: place for place, number in enumerate(found)} for found in (users, films))
+    row, column = (
+        {number: place for place, number in enumerate(found)} for found in (users, films)
+    )
     stars = np.full((len(users), len(films)), np.nan)
     for user, film, rating, _ in cells:
         stars[row[user], column[film]] = rating
@@ -98,12 +103,17 @@ class Slow:
     def of(ratings: Ratings, model: Model) -> "Slow":
         b = model.baseline
         lines = [{item: float(r) for item, r in line.items()} for line in lines_of(ratings)]
-        off = [{i: r - (b.mu + b.user[u] + b.item[i]) for i, r in line.items()} for u, line in enumerate(lines)]
+        off = [
+            {i: r - (b.mu + b.user[u] + b.item[i]) for i, r in line.items()}
+            for u, line in enumerate(lines)
+        ]
         off = [{i: 0.0 if abs(d) < 1e-10 else d for i, d in line.items()} for line in off]
         return Slow(lines, off, turned(lines, ratings.n_items), turned(off, ratings.n_items))
 
 
-def alike(rows: list[Line], off: list[Line], one: int, others: list[int], params: Neighbourhood) -> dict[int, float]:
+def alike(
+    rows: list[Line], off: list[Line], one: int, others: list[int], params: Neighbourhood
+) -> dict[int, float]:
     """s between one row and each of those it shares a cell with, as the parameters have it."""
     found = {}
     for other in others:
@@ -130,39 +140,64 @@ def check_heaviest(named: list[float], weights: list[float]) -> None:
     assert named == pytest.approx(heaviest[: len(named)], abs=0.001 + 1e-9)
 
 
-def check_people(model: Model, ratings: Ratings, users: list[int], params: Neighbourhood, n: int) -> int:
+def check_people(
+    model: Model, ratings: Ratings, users: list[int], params: Neighbourhood, n: int
+) -> int:
     """Every figure of user_user's reasons."""
     slow, seen = Slow.of(ratings, model), 0
     for user in users:
         s = alike(slow.lines, slow.off, user, met(slow.lines, slow.columns, user), params)
         items = some_cells(model, ratings, user, n)
         for item, reason in zip(items, reasons(model, ratings, user, items), strict=True):
-            sides = [[float(r) for v, r in slow.columns[item].items() if sign * s.get(v, 0.0) > 0] for sign in (1, -1)]
+            compared_runs = [
+                [float(r) for v, r in slow.columns[item].items() if sign * s.get(v, 0.0) > 0]
+                for sign in (1, -1)
+            ]
             voices = [(s[v], d) for v, d in slow.columns_off[item].items() if v in s]
-            weight = sum(a * d for a, d in voices) / (sum(abs(a) for a, _ in voices) + params.support_shrinkage)
-            told = {"kind": "user_user", "neighbours": len(sides[0])}
-            if sides[0]:
-                told |= {"mean": sum(sides[0]) / len(sides[0]), "agreement": max(a for a, _ in voices)}
-            assert reason.keys() == {*told, "weight"} | ({"opposed"} if sides[1] else set())
-            assert (reason["kind"], reason["neighbours"]) == ("user_user", len(sides[0]))
+            weight = sum(a * d for a, d in voices) / (
+                sum(abs(a) for a, _ in voices) + params.support_shrinkage
+            )
+            told = {"kind": "user_user", "neighbours": len(compared_runs[0])}
+            if compared_runs[0]:
+                told |= {
+                    "mean": sum(compared_runs[0]) / len(compared_runs[0]),
+                    "agreement": max(a for a, _ in voices),
+                }
+            assert reason.keys() == {*told, "weight"} | ({"opposed"} if compared_runs[1] else set())
+            assert (reason["kind"], reason["neighbours"]) == ("user_user", len(compared_runs[0]))
             for name in ("mean", "agreement"):
                 assert reason.get(name, 0) == pytest.approx(told.get(name, 0), abs=0.005 + 1e-9)
-            if sides[1]:
-                assert reason["opposed"] == [len(sides[1]), pytest.approx(np.mean(sides[1]), abs=0.005 + 1e-9)]
+            if compared_runs[1]:
+                assert reason["opposed"] == [
+                    len(compared_runs[1]),
+                    pytest.approx(np.mean(compared_runs[1]), abs=0.005 + 1e-9),
+                ]
             assert reason["weight"] == pytest.approx(weight, abs=ROUNDED)
             seen += 1
     return seen
 
 
-def check_own_ratings(model: Model, ratings: Ratings, users: list[int], params: ItemNeighbourhood, n: int) -> int:
+def check_own_ratings(
+    model: Model, ratings: Ratings, users: list[int], params: ItemNeighbourhood, n: int
+) -> int:
     """Every figure of item_item's reasons, and the film that learnt weights list another one for."""
     slow, seen = Slow.of(ratings, model), 0
-    profiles = np.maximum(np.nan_to_num(dense(ratings), nan=0.0) - 1.5, 0.0)  # stars above indifference, of 5
+    profiles = np.maximum(
+        np.nan_to_num(dense(ratings), nan=0.0) - 1.5, 0.0
+    )  # stars above indifference, of 5
     for user in users:
         items = some_cells(model, ratings, user, n)
-        listed_for = by_learnt(profiles, user, items, params.learnt_ridge) if params.learnt_ridge else [{}] * len(items)
-        for item, reason, lists in zip(items, reasons(model, ratings, user, items), listed_for, strict=True):
-            s = alike(slow.columns, slow.columns_off, item, met(slow.columns, slow.lines, item), params)
+        listed_for = (
+            by_learnt(profiles, user, items, params.learnt_ridge)
+            if params.learnt_ridge
+            else [{}] * len(items)
+        )
+        for item, reason, lists in zip(
+            items, reasons(model, ratings, user, items), listed_for, strict=True
+        ):
+            s = alike(
+                slow.columns, slow.columns_off, item, met(slow.columns, slow.lines, item), params
+            )
             mine = {j: s[j] for j in slow.lines[user] if j in s}
             support = sum(abs(a) for a in mine.values()) + params.support_shrinkage
             weights = {j: slow.off[user][j] * a / support for j, a in mine.items()}
@@ -176,7 +211,11 @@ def check_own_ratings(model: Model, ratings: Ratings, users: list[int], params: 
             if lists and max(lists.values()) > 1e-5:
                 j = int(np.flatnonzero(ratings.movie_ids == reason["listed_for"])[0])
                 assert lists[j] == pytest.approx(max(lists.values()), abs=1e-5)
-            assert "listed_for" in reason or not params.learnt_ridge or max(lists.values(), default=0) < 1e-5
+            assert (
+                "listed_for" in reason
+                or not params.learnt_ridge
+                or max(lists.values(), default=0) < 1e-5
+            )
             seen += 1
     return seen
 
@@ -198,7 +237,11 @@ def by_learnt(profiles: Any, user: int, items: list[int], ridge: float) -> list[
     columns = (asked - profiles.T @ np.linalg.solve(inner, profiles @ asked)) / ridge  # (n, k)
     weights = -columns / columns[items, range(len(items))]
     return [
-        {j: profiles[user, j] * weights[j, k] for j in np.flatnonzero(profiles[user]).tolist() if j != item}
+        {
+            j: profiles[user, j] * weights[j, k]
+            for j in np.flatnonzero(profiles[user]).tolist()
+            if j != item
+        }
         for k, item in enumerate(items)
     ]
 
@@ -208,17 +251,24 @@ def check_genres(model: Any, ratings: Ratings, users: list[int], n: int) -> int:
     seen, w1, b1 = 0, model.trained["W1"], model.trained["b1"]
 
     def predicted(user: int, x: Any) -> float:
-        hidden = [sum(a * b for a, b in zip(row, x, strict=True)) + c for row, c in zip(w1, b1, strict=True)]
+        hidden = [
+            sum(a * b for a, b in zip(row, x, strict=True)) + c
+            for row, c in zip(w1, b1, strict=True)
+        ]
         if model.rectified:
             hidden = [max(h, 0.0) for h in hidden]
-        return sum(a * h for a, h in zip(model.trained["W2"][user], hidden, strict=True)) + model.trained["b2"][user]
+        return (
+            sum(a * h for a, h in zip(model.trained["W2"][user], hidden, strict=True))
+            + model.trained["b2"][user]
+        )
 
     for user in users:
         items = some_cells(model, ratings, user, n)
         for item, reason in zip(items, reasons(model, ratings, user, items), strict=True):
             x = ratings.genres[item]
             lost = {
-                int(ratings.genre_ids[g]): predicted(user, x) - predicted(user, np.where(np.arange(len(x)) == g, 0, x))
+                int(ratings.genre_ids[g]): predicted(user, x)
+                - predicted(user, np.where(np.arange(len(x)) == g, 0, x))
                 for g in np.flatnonzero(x)
             }
             check_heaviest([abs(w) for _, w in reason["genres"]], list(lost.values()))
@@ -226,7 +276,9 @@ def check_genres(model: Any, ratings: Ratings, users: list[int], n: int) -> int:
                 assert weight == pytest.approx(lost[genre], abs=0.001 + 1e-9)
             own = model.baseline.at(np.array([user]), Pairs(np.zeros(1, int), np.array([item])))[0]
             departure = predicted(user, x) + (0.0 if model.added else -own)
-            assert sum(w for _, w in reason["genres"]) + reason["others"] == pytest.approx(departure, abs=ROUNDED)
+            assert sum(w for _, w in reason["genres"]) + reason["others"] == pytest.approx(
+                departure, abs=ROUNDED
+            )
             seen += 1
     return seen
 
@@ -235,8 +287,12 @@ def checked(ratings: Ratings, preset: str, users: list[int], n: int) -> list[int
     knobs = PRESETS[preset]
     neural = knobs.neural.model_copy(update={"epochs": 3})
     return [
-        check_people(fit("user_user", ratings, knobs.user_user, 0), ratings, users, knobs.user_user, n),
-        check_own_ratings(fit("item_item", ratings, knobs.item_item, 0), ratings, users, knobs.item_item, n),
+        check_people(
+            fit("user_user", ratings, knobs.user_user, 0), ratings, users, knobs.user_user, n
+        ),
+        check_own_ratings(
+            fit("item_item", ratings, knobs.item_item, 0), ratings, users, knobs.item_item, n
+        ),
         check_genres(fit("neural", ratings, neural, 0), ratings, users, n),
     ]
 
@@ -258,13 +314,19 @@ def test_reasons_of_real_ratings(preset: str, real: Ratings) -> None:
 
 def test_other_forms_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """With `relu` a genre's weight is what the rating loses without it; the original form says only how it departs."""
-    ratings, knobs = small(), PRESETS["tuned"].neural.model_copy(update={"activation": "relu", "epochs": 20})
+    ratings, knobs = (
+        small(),
+        PRESETS["tuned"].neural.model_copy(update={"activation": "relu", "epochs": 20}),
+    )
     assert check_genres(fit("neural", ratings, knobs, 0), ratings, [0, 5], 5) >= 10
     monkeypatch.setattr("batch.models.flattened.EPOCHS", 50)
     flattened = fit("neural", ratings, knobs.model_copy(update={"architecture": "flattened"}), 0)
     user = int(np.argmax(ratings.user_counts()))
     [reason] = reasons(flattened, ratings, user, [3])
-    departure = flattened.score(np.array([user])).rating[0, 3] - flattened.baseline.rows(np.array([user]))[0, 3]
+    departure = (
+        flattened.score(np.array([user])).rating[0, 3]
+        - flattened.baseline.rows(np.array([user]))[0, 3]
+    )
     assert reason == {"kind": "flattened", "weight": pytest.approx(departure, abs=ROUNDED)}
 
 
@@ -282,17 +344,31 @@ def share_of(feature: str) -> str:
 def test_shares_of_the_blend() -> None:
     """Each share is the sum, over its features, of weight times how far the film is from the user's candidates."""
     ratings, knobs = small(), PRESETS["tuned"]
-    models = fit_all(ratings, knobs.model_copy(update={"neural": knobs.neural.model_copy(update={"epochs": 3})}), 0)
-    names = next(iter(assemble(ratings, models, None, 0, 30).examined(np.arange(1), 1))).found
+    models = fit_all(
+        ratings,
+        knobs.model_copy(update={"neural": knobs.neural.model_copy(update={"epochs": 3})}),
+        0,
+    )
+    names = next(
+        iter(assemble(ratings, models, None, 0, 30).candidate_features(np.arange(1), 1))
+    ).found
     random = np.random.default_rng(5)
-    weights = Weights(tuple(names), random.normal(size=len(names)), 3.5, random.normal(size=len(names)), -2.0, 9, 9)
+    weights = Weights(
+        tuple(names),
+        random.normal(size=len(names)),
+        3.5,
+        random.normal(size=len(names)),
+        -2.0,
+        9,
+        9,
+    )
     ensemble = assemble(ratings, models, weights, 0, 30)
     assert ensemble.blend is not None
     users = np.array([3, 8])
-    [seen] = ensemble.examined(users, 2)
+    [seen] = ensemble.candidate_features(users, 2)
     answer = ensemble.explained(["blend"], users, 5)["blend"]
-    assert answer.grounds is not None
-    told = iter(answer.grounds.stored(ratings))
+    assert answer.evidence is not None
+    told = iter(answer.evidence.stored(ratings))
     for row in range(2):
         mine = np.flatnonzero(seen.candidates.rows == row)
         for item in answer.listed[row]:
@@ -300,8 +376,13 @@ def test_shares_of_the_blend() -> None:
             for place, name in enumerate(weights.names):
                 values = seen.found[name]
                 [here] = [values[at] for at in mine if seen.candidates.columns[at] == item]
-                off = float(here - sum(values[mine]) / len(mine)) / ensemble.blend.scale.spread_in_list[place]
-                expected[share_of(name)] = expected.get(share_of(name), 0.0) + off * weights.relevance[place]
+                off = (
+                    float(here - sum(values[mine]) / len(mine))
+                    / ensemble.blend.scale.spread_in_list[place]
+                )
+                expected[share_of(name)] = (
+                    expected.get(share_of(name), 0.0) + off * weights.relevance[place]
+                )
             reason = json.loads(next(told))
             assert (reason["kind"], reason["start"]) == ("blend", -2)
             assert set(SHARES) == set(expected) >= set(reason["shares"])
@@ -311,12 +392,15 @@ def test_shares_of_the_blend() -> None:
 
 def test_learnt_weights_of_the_most_rated_films(monkeypatch: pytest.MonkeyPatch) -> None:
     """By learnt weights a film is listed for what adds most to it; one that is not weighed is listed for none."""
-    profiles, cells = small().matrix, Pairs(np.repeat(np.arange(30), 40), np.tile(np.arange(40), 30))
+    profiles, cells = (
+        small().matrix,
+        Pairs(np.repeat(np.arange(30), 40), np.tile(np.arange(40), 30)),
+    )
     inverse = np.linalg.inv((profiles.T @ profiles).toarray() + 50.0 * np.eye(40))
     through_users = interpolate(profiles, 50.0)
     assert isinstance(through_users, ThroughUsers)
     check_strongest(through_users.strongest(profiles, cells), cells, profiles.toarray(), inverse)
-    monkeypatch.setattr("batch.models.interpolation.MAX_CELLS", 34 * 34)
+    monkeypatch.setattr("batch.models.ease.MAX_CELLS", 34 * 34)
     few = interpolate(profiles, 50.0)
     assert isinstance(few, ThroughItems)
     kept = profiles.toarray()[:, few.kept]
@@ -370,8 +454,13 @@ class Run:
     def told(self) -> list[Any]:
         """Every row of its lists, the reason as data."""
         with self.database.reader.connect() as connection:
-            found = connection.execute(text("SELECT * FROM recommendations ORDER BY user_id, model, rank")).all()
-        return [(row, reason if isinstance(reason := row.reason, dict) else json.loads(reason)) for row in found]
+            found = connection.execute(
+                text("SELECT * FROM recommendations ORDER BY user_id, model, rank")
+            ).all()
+        return [
+            (row, reason if isinstance(reason := row.reason, dict) else json.loads(reason))
+            for row in found
+        ]
 
 
 @pytest.fixture(scope="module", params=PRESETS)
@@ -381,7 +470,9 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     database = open_database(f"sqlite:///{folder / 'recbatch.db'}")
     upgrade(database)
     with_people(database, folder)
-    config = settings(folder, RECBATCH_MODELS__PRESET=request.param, RECBATCH_MODELS__NEURAL__EPOCHS="20")
+    config = settings(
+        folder, RECBATCH_MODELS__PRESET=request.param, RECBATCH_MODELS__NEURAL__EPOCHS="20"
+    )
     nightly.run(database, config, Order(DAY, force=True))
     return Run(database, config, request.param)
 
@@ -391,7 +482,12 @@ def test_every_row_says_why(run: Run) -> None:
     kinds = Counter((row.model, reason["kind"]) for row, reason in run.told())
     lists = 61 * 5
     stands_in = kinds.pop(("blend", "filler"))
-    expected = {("user_user", "user_user"), ("item_item", "item_item"), ("neural", "neural"), ("blend", "blend")}
+    expected = {
+        ("user_user", "user_user"),
+        ("item_item", "item_item"),
+        ("neural", "neural"),
+        ("blend", "blend"),
+    }
     assert kinds.keys() == expected
     assert kinds["blend", "blend"] + stands_in == lists
     assert 1 <= stands_in <= 5
@@ -413,7 +509,9 @@ def test_weights_add_up_in_every_row(run: Run) -> None:
             assert odds == pytest.approx(math.log(row.score / (1 - row.score)), abs=0.005 + 1e-4)
         elif reason["kind"] != "filler":
             user, item = row_of[row.user_id], column_of[row.movie_id]
-            departure = row.predicted_rating - (baseline.mu + baseline.user[user] + baseline.item[item])
+            departure = row.predicted_rating - (
+                baseline.mu + baseline.user[user] + baseline.item[item]
+            )
             told = reason.get("weight", 0) + reason.get("others", 0)
             told += sum(part[-1] for part in [*reason.get("films", ()), *reason.get("genres", ())])
             assert told == pytest.approx(departure, abs=ROUNDED)
@@ -421,7 +519,9 @@ def test_weights_add_up_in_every_row(run: Run) -> None:
 
 def test_reasons_name_nobody(run: Run) -> None:
     """No reason holds a person's id; films in it are the user's own, and user_user's are counts and means only."""
-    rated = {(user, film) for user, film in rows(run.database, "SELECT user_id, movie_id FROM ratings")}
+    rated = {
+        (user, film) for user, film in rows(run.database, "SELECT user_id, movie_id FROM ratings")
+    }
     for row, reason in run.told():
         numbers = {int(number) for number in re.findall(r"\d+", row.reason)}
         assert not any(str(number).startswith("98765") for number in numbers), row.reason
@@ -464,14 +564,20 @@ def check_page(query_of_page: str, database: Database, run: Run) -> None:
     ]
     assert len(expected) == 5
     found = rows(database, query_of_page.replace("'1'", "'u1'"))
-    assert [(rank, title, float(stars), float(weight)) for rank, title, stars, weight in found] == expected
+    assert [
+        (rank, title, float(stars), float(weight)) for rank, title, stars, weight in found
+    ] == expected
 
 
 def sentences(database: Database) -> list[tuple[str | None, str, int, str, str]]:
     """All lists in words."""
     with database.reader.connect() as connection:
         found = [answer for model in PUBLISHED for answer in query.lists(connection, model=model)]
-    told = [(a.user_key, a.model, film.rank, film.movie_key, film.why) for a in found for film in a.films]
+    told = [
+        (a.user_key, a.model, film.rank, film.movie_key, film.why)
+        for a in found
+        for film in a.films
+    ]
     assert all(why for *_, why in told)
     return told
 
@@ -493,8 +599,11 @@ def test_names_take_one_query(run: Run) -> None:
 # Asked about any pair
 
 
-def asked(run: Run, user: str, film: str) -> dict[str, consult.Opinion]:
-    return {opinion.model: opinion for opinion in consult.consult(run.database, run.config, user, film).opinions}
+def asked(run: Run, user: str, film: str) -> dict[str, explain_pair.ModelExplanation]:
+    return {
+        opinion.model: opinion
+        for opinion in explain_pair.explain_pair(run.database, run.config, user, film).opinions
+    }
 
 
 def test_an_explained_film_is_the_listed_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -503,7 +612,7 @@ def test_an_explained_film_is_the_listed_one(run: Run, monkeypatch: pytest.Monke
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the published run's weights would have done")
 
-    monkeypatch.setattr(consult, "learn_nightly", refuse)
+    monkeypatch.setattr(explain_pair, "learn_nightly", refuse)
     with run.database.reader.connect() as connection:
         lists = {model: query.top(connection, "u3", model=model).films for model in PUBLISHED}
     key = lists["blend"][0].movie_key
@@ -514,7 +623,11 @@ def test_an_explained_film_is_the_listed_one(run: Run, monkeypatch: pytest.Monke
         for film in films:
             if film.movie_key == key:
                 listed += 1
-                assert (opinion.place, opinion.reason, opinion.why) == (film.rank, film.reason, film.why)
+                assert (opinion.place, opinion.reason, opinion.why) == (
+                    film.rank,
+                    film.reason,
+                    film.why,
+                )
                 assert opinion.score == pytest.approx(film.score, abs=1e-6)
                 assert opinion.predicted_rating == pytest.approx(film.predicted_rating, abs=1e-6)
         if key not in {film.movie_key for film in films}:
@@ -531,21 +644,29 @@ def test_explaining_learns_where_the_run_tells_nothing(run: Run) -> None:
         connection.execute(text(f"DELETE {gone}"))
     again = asked(run, "u4", "m7")
     with run.database.writer.begin() as connection:
-        connection.execute(text(f"INSERT INTO run_metrics VALUES (1, 'blend', 'list_odds', {value!r})"))
+        connection.execute(
+            text(f"INSERT INTO run_metrics VALUES (1, 'blend', 'list_odds', {value!r})")
+        )
     for model, opinion in before.items():
-        about = {"score": pytest.approx(opinion.score), "predicted_rating": pytest.approx(opinion.predicted_rating)}
+        about = {
+            "score": pytest.approx(opinion.score),
+            "predicted_rating": pytest.approx(opinion.predicted_rating),
+        }
         assert again[model] == replace(opinion, **about)
 
 
 def test_films_that_cannot_be_placed(run: Run) -> None:
     """A rated film is placed among the unseen, and of one that nobody else rated `user_user` says nothing."""
-    told = consult.consult(run.database, run.config, "u1", "solo1")
+    told = explain_pair.explain_pair(run.database, run.config, "u1", "solo1")
     assert told.rated == 5.0
     opinions = {opinion.model: opinion for opinion in told.opinions}
     silent = opinions["user_user"]
     assert (silent.place, silent.predicted_rating, silent.score) == (None, None, None)
     assert silent.why == "Cannot say: nobody else has rated it."
-    [(rated,)] = rows(run.database, "SELECT count(*) FROM ratings JOIN users USING (user_id) WHERE user_key = 'u1'")
+    [(rated,)] = rows(
+        run.database,
+        "SELECT count(*) FROM ratings JOIN users USING (user_id) WHERE user_key = 'u1'",
+    )
     neural = opinions["neural"]
     assert neural.place is not None
     assert 1 <= neural.place <= neural.of == 66 - rated + 1
@@ -557,7 +678,10 @@ def test_films_that_cannot_be_placed(run: Run) -> None:
     [
         (["nobody", "m1"], "recbatch: no user has the key or name 'nobody'\n"),
         (["u1", "nothing"], "recbatch: no film has the key or title 'nothing'\n"),
-        (["u1", "Twice"], "recbatch: several films are titled 'Twice'; use one of the keys m1, m2\n"),
+        (
+            ["u1", "Twice"],
+            "recbatch: several films are titled 'Twice'; use one of the keys m1, m2\n",
+        ),
     ],
 )
 def test_who_is_not_there(
@@ -569,13 +693,17 @@ def test_who_is_not_there(
     upgrade(database)
     fill(database, tmp_path)
     with database.writer.begin() as connection:
-        connection.execute(text("UPDATE movies SET title = 'Twice' WHERE movie_key IN ('m1', 'm2')"))
+        connection.execute(
+            text("UPDATE movies SET title = 'Twice' WHERE movie_key IN ('m1', 'm2')")
+        )
     monkeypatch.setenv("RECBATCH_DATABASE__URL", sqlite_url)
     assert command("explain", *words) == 2
     assert capsys.readouterr().err == told
 
 
-def test_explain_as_a_command(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_as_a_command(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`explain` prints each model's stars, place and reason within 80 columns, `--json` the same as data."""
     url = run.database.url.render_as_string()
     monkeypatch.setenv("RECBATCH_DATABASE__URL", url)
@@ -605,20 +733,24 @@ def test_a_hidden_film_is_explained_as_hidden(
     for user in ("u2", "u1"):
         assert command("filter", "add", "solo1", "--user", user, "--why", f"not for {user}") == 0
     assert command("-q", "explain", "u1", "solo1") == 0
-    assert "hidden by filter 2 (not for u1): wherever the models place it" in capsys.readouterr().out
+    assert (
+        "hidden by filter 2 (not for u1): wherever the models place it" in capsys.readouterr().out
+    )
     for number in ("1", "2"):
         assert command("filter", "remove", number) == 0
     [(genre,)] = rows(run.database, "SELECT min(name) FROM genres JOIN movie_genres USING (genre_id) "
                                     "JOIN movies USING (movie_id) WHERE movie_key = 'm1'")  # fmt: skip
     rules = FilterSettings(films=("m1",), genres=(genre, "none"))
     with run.database.reader.connect() as connection:
-        assert consult.hiding(connection, rules, "u1", "m1") == (
+        assert explain_pair.filters_on_pair(connection, rules, "u1", "m1") == (
             "the setting filters.films", f"the setting filters.genres, {genre}",
         )  # fmt: skip
-        assert consult.hiding(connection, FilterSettings(), "u1", "solo1") == ()
+        assert explain_pair.filters_on_pair(connection, FilterSettings(), "u1", "solo1") == ()
 
 
-def test_top_shows_why(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_top_shows_why(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`top USER --model M` prints the reason under each title within 80 columns; `--json` has it in words and data."""
     monkeypatch.setenv("RECBATCH_DATABASE__URL", run.database.url.render_as_string())
     monkeypatch.setenv("COLUMNS", "80")

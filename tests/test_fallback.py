@@ -11,11 +11,12 @@ from hypothesis import settings as tries
 from hypothesis import strategies as st
 from scipy import sparse
 
-from batch import nightly, query
-from batch.database import Database
-from batch.fallback import FEW, SHORT, Lists, filled
-from batch.nightly import Order
+from batch import query
+from batch.job import nightly
+from batch.job.nightly import Order
+from batch.ranking.fallback import FEW, SHORT, Lists, with_fallback
 from batch.ratings import NOBODY
+from batch.store.database import Database
 from data import fill, random_rows, settings
 from tables import rows
 
@@ -24,14 +25,25 @@ N_ITEMS = 8
 
 
 def slowly(
-    honest: list[int], scores: list[float], taken: set[int], count: int, popular: list[int], least: int, n: int
+    honest: list[int],
+    scores: list[float],
+    taken: set[int],
+    count: int,
+    popular: list[int],
+    least: int,
+    n: int,
 ) -> list[tuple[int, float, str | None]]:
     """(film, score, reason) of one list, place by place."""
     found: list[tuple[int, float, str | None]] = []
     if count >= least:
         found = [(film, score, None) for film, score in zip(honest, scores, strict=True)]
     for film in popular:
-        if len(found) < n and count and film not in taken and film not in [known for known, _, _ in found]:
+        if (
+            len(found) < n
+            and count
+            and film not in taken
+            and film not in [known for known, _, _ in found]
+        ):
             above = found[-1][1] if found else 0.0
             found.append((film, above - 1.0, SHORT if count >= least else FEW))
     return found
@@ -49,21 +61,27 @@ def test_lists_are_the_slow_ones(data: st.DataObject) -> None:
     for user in range(b):
         taken, count = set(data.draw(films)), data.draw(st.integers(0, 5))
         honest = [film for film in data.draw(films) if film not in taken][: n if count else 0]
-        scores = sorted(data.draw(st.lists(st.integers(-4, 4), min_size=n, max_size=n)), reverse=True)[: len(honest)]
+        scores = sorted(
+            data.draw(st.lists(st.integers(-4, 4), min_size=n, max_size=n)), reverse=True
+        )[: len(honest)]
         listed[user, : len(honest)], score[user, : len(honest)] = honest, scores
         seen[user, list(taken)], counts[user] = 1, count
-        expected.append(slowly(honest, [float(each) for each in scores], taken, count, popular, least, n))
+        expected.append(
+            slowly(honest, [float(each) for each in scores], taken, count, popular, least, n)
+        )
     there = listed != NOBODY
     nothing, own = np.zeros((b, n), dtype=np.bool_), np.where(there, "own", "")
     said = Lists(listed, score, np.full((b, n), 3.0), np.ones((b, n)), own, nothing)
     before = [array.tobytes() for array in (listed, score)]
     found: list[dict[int, tuple[int, float, str | None]]] = [{} for _ in range(b)]
-    told = filled(said, sparse.csr_array(seen), counts, np.array(popular, dtype=np.int64), least)
+    told = with_fallback(
+        said, sparse.csr_array(seen), counts, np.array(popular, dtype=np.int64), least
+    )
     for user, place in np.argwhere(told.listed != NOBODY).tolist():
         own = str(told.reasons[user, place]) == "own"
         reason = None if own else str(told.reasons[user, place])
         found[user][place] = (int(told.listed[user, place]), float(told.score[user, place]), reason)
-        assert np.isnan(told.rating[user, place]) == told.stand_ins[user, place] == (not own)
+        assert np.isnan(told.rating[user, place]) == told.is_fallback[user, place] == (not own)
         assert told.support[user, place] == own
     assert [[places[place] for place in sorted(places)] for places in found] == expected
     assert all(sorted(places) == list(range(len(places))) for places in found)
@@ -97,21 +115,36 @@ def test_a_user_with_a_few_ratings_gets_what_is_popular_labelled(published: Data
             assert [film.reason for film in films] == [json.loads(FEW)] * 5
             others = query.top(connection, "u7", model=model).films
             assert "fallback" not in str([film.reason for film in others])
-    shares = dict(rows(published, "SELECT model, value FROM run_metrics WHERE metric = 'fallback_rows'"))
+    shares = dict(
+        rows(published, "SELECT model, value FROM run_metrics WHERE metric = 'fallback_rows'")
+    )
     total = dict(rows(published, "SELECT model, count(*) FROM recommendations GROUP BY model"))
-    standing = "SELECT model, count(*) FROM recommendations WHERE support = 0 GROUP BY model"
-    assert shares == {model: count / total[model] for model, count in rows(published, standing)}
+    current_filters = "SELECT model, count(*) FROM recommendations WHERE support = 0 GROUP BY model"
+    assert shares == {
+        model: count / total[model] for model, count in rows(published, current_filters)
+    }
     assert shares["blend"] == pytest.approx(5 / 130)
-    assert rows(published, "SELECT DISTINCT value FROM run_checks WHERE severity = 'integrity'") == [(0,)]
+    assert rows(
+        published, "SELECT DISTINCT value FROM run_checks WHERE severity = 'integrity'"
+    ) == [(0,)]
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_plain_stands_in_for_nobody(database: Database, tmp_path: Path) -> None:
     """With the plain preset lists end where the method has nothing to say, and nothing is put in its place."""
     fill(database, tmp_path, FEW_ROWS)
-    nightly.run(database, settings(tmp_path, RECBATCH_MODELS__PRESET="plain"), Order(TODAY, force=True))
-    assert rows(database, "SELECT * FROM recommendations WHERE support = 0 OR reason LIKE '%fallback%'") == []
-    assert rows(database, "SELECT DISTINCT value FROM run_metrics WHERE metric = 'fallback_rows'") == [(0,)]
+    nightly.run(
+        database, settings(tmp_path, RECBATCH_MODELS__PRESET="plain"), Order(TODAY, force=True)
+    )
+    assert (
+        rows(
+            database, "SELECT * FROM recommendations WHERE support = 0 OR reason LIKE '%fallback%'"
+        )
+        == []
+    )
+    assert rows(
+        database, "SELECT DISTINCT value FROM run_metrics WHERE metric = 'fallback_rows'"
+    ) == [(0,)]
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from batch import publish
-from batch.database import Database
+from batch.store import publish
+from batch.store.database import Database
 from data import fill, long_csv
 from faults import KINDS, Faults, Kind
 from fixed import command
@@ -22,7 +22,12 @@ DONE, FAILED = 0, 1
 
 
 def faulted(
-    nights: Faults, folder: Path, arguments: tuple[str, ...], at: int, kind: Kind, most: int | None = None
+    nights: Faults,
+    folder: Path,
+    arguments: tuple[str, ...],
+    at: int,
+    kind: Kind,
+    most: int | None = None,
 ) -> tuple[int, int]:
     """Run a command with a fault in a process of its own; its exit code, and how many statements it came to.
 
@@ -46,12 +51,20 @@ def faulted(
 
 
 def night(
-    nights: Faults, database: Database, folder: Path, at: int = 0, kind: Kind = "before", most: int | None = None
+    nights: Faults,
+    database: Database,
+    folder: Path,
+    at: int = 0,
+    kind: Kind = "before",
+    most: int | None = None,
 ) -> tuple[int, int]:
     """The same of a night, whose code must agree with whether readers see another run than before."""
     before = shown(database)
     code, reached = faulted(nights, folder, ("-q", "run"), at, kind, most)
-    assert code == (FAILED if shown(database) == before else DONE), (at, (folder / "log").read_text())
+    assert code == (FAILED if shown(database) == before else DONE), (
+        at,
+        (folder / "log").read_text(),
+    )
     return code, reached
 
 
@@ -70,18 +83,18 @@ def test_any_statement_may_fail(
     next_night(database)
     next_night(database)  # from here on a night purges one
     _, normal = night(nights, database, tmp_path)
-    outcomes, untold = [], 0
+    outcomes, no_evidence = [], 0
     for at in count(1):
         code, reached = night(nights, database, tmp_path, at, kind)
         if reached < at:  # it is done before: every statement has had its turn
             break
         outcomes.append(code)
-        untold += len(rows(database, "SELECT run_id FROM runs WHERE status = 'running'"))
+        no_evidence += len(rows(database, "SELECT run_id FROM runs WHERE status = 'running'"))
         next_night(database)
     assert len(outcomes) >= 0.8 * normal
     assert set(outcomes) == {DONE, FAILED}  # what fails once the list is out leaves it out
     # A run that ends says so, but for one that was never told that it was opened.
-    assert untold <= (kind != "before")
+    assert no_evidence <= (kind != "before")
     figure(len(outcomes))
 
 
@@ -96,7 +109,9 @@ class Ingest:
 
     def done(self) -> bool:
         """All of them are there, or none."""
-        [(there,)] = rows(self.database, f"SELECT count(*) FROM ratings WHERE rated_at = {self.time}")
+        [(there,)] = rows(
+            self.database, f"SELECT count(*) FROM ratings WHERE rated_at = {self.time}"
+        )
         assert there in (0, 3)
         return bool(there)
 
@@ -136,7 +151,11 @@ class Forget:
 
     def __init__(self, database: Database, folder: Path, time: int) -> None:
         self.database, self.user = database, f"gone-{time}"
-        fill(database, folder / "people", [(self.user, "m1", 5.0, time), (self.user, "m2", 4.0, time)])
+        fill(
+            database,
+            folder / "people",
+            [(self.user, "m1", 5.0, time), (self.user, "m2", 4.0, time)],
+        )
         command("-q", "run")
         self.arguments = ("forget", self.user)
         self.weights = folder / "artifacts"
@@ -145,7 +164,9 @@ class Forget:
         """They are nowhere, or everywhere."""
         known = rows(self.database, f"SELECT user_id FROM users WHERE user_key = '{self.user}'")
         for table in ("ratings", "recommendations"):
-            strangers = f"SELECT count(*) FROM {table} WHERE user_id NOT IN (SELECT user_id FROM users)"
+            strangers = (
+                f"SELECT count(*) FROM {table} WHERE user_id NOT IN (SELECT user_id FROM users)"
+            )
             assert rows(self.database, strangers) == [(0,)]
         assert known or not list(self.weights.iterdir())
         return not known
@@ -172,7 +193,10 @@ def test_any_statement_of_other_commands_may_fail(
             code, reached = faulted(nights, tmp_path, asked.arguments, at, kind)
             done = asked.done()
             assert done or code == FAILED, (at, kind)
-            assert not (done and code == FAILED and kind == "before"), (at, kind)  # else the answer was lost
+            assert not (done and code == FAILED and kind == "before"), (
+                at,
+                kind,
+            )  # else the answer was lost
             shown(database)
             if not done:
                 assert command(*asked.arguments) == DONE
@@ -187,7 +211,11 @@ def test_any_statement_of_other_commands_may_fail(
 @pytest.mark.promise("A8")
 @pytest.mark.parametrize("kind", ["after", "closed"])
 def test_a_commit_whose_answer_is_lost_is_told_as_it_went(
-    kind: Kind, nights: Faults, database: Database, monkeypatch: pytest.MonkeyPatch, figure: Callable[[int], None]
+    kind: Kind,
+    nights: Faults,
+    database: Database,
+    monkeypatch: pytest.MonkeyPatch,
+    figure: Callable[[int], None],
 ) -> None:
     """A night, or a rollback, whose last commit was done without an answer says that it is published, and is, once."""
     assert command("-q", "run") == DONE
@@ -213,7 +241,9 @@ def room_for(pages: int) -> Any:
     """Databases that may grow by so many pages, as on a disk that is nearly full."""
 
     def limit(connection: Any, _record: object) -> None:
-        [(used,)], [(free,)] = (connection.execute(f"PRAGMA {of}_count").fetchall() for of in ("page", "freelist"))
+        [(used,)], [(free,)] = (
+            connection.execute(f"PRAGMA {of}_count").fetchall() for of in ("page", "freelist")
+        )
         connection.execute(f"PRAGMA max_page_count = {used - free + pages}")
 
     event.listen(Engine, "connect", limit)
@@ -226,10 +256,16 @@ def room_for(pages: int) -> Any:
 @pytest.mark.promise("A7")
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_full_disk(
-    nights: Faults, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: Callable[[int], None]
+    nights: Faults,
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    figure: Callable[[int], None],
 ) -> None:
     """Wherever the disk is full, the list stays as it was, and the next night, with room again, works."""
-    monkeypatch.setenv("RECBATCH_PUBLISH__KEEP_RUNS", "100")  # so that each night needs room of its own
+    monkeypatch.setenv(
+        "RECBATCH_PUBLISH__KEEP_RUNS", "100"
+    )  # so that each night needs room of its own
     outcomes = []
     for pages in range(20):
         with room_for(pages):

@@ -10,10 +10,12 @@ import pytest
 from scipy import sparse
 from sqlalchemy import text
 
-from batch import database as databases
-from batch import filters, nightly, query
-from batch.barred import Barred
-from batch.database import Database, run_lock
+from batch import query
+from batch.job import nightly
+from batch.ranking.mask import Mask
+from batch.store import database as databases
+from batch.store import filters
+from batch.store.database import Database, run_lock
 from fixed import command
 from reference import random_stars, ratings_of
 from tables import rows, shown
@@ -33,7 +35,10 @@ def seen_by(database: Database, film: str) -> dict[str, set[str]]:
     popular = "SELECT movie_key FROM current_popular WHERE movie_key = :film"
     with database.reader.connect() as connection:
         in_lists = set(connection.execute(text(listed), {"film": film}).scalars())
-        found = {"lists": in_lists, "popular": set(connection.execute(text(popular), {"film": film}).scalars())}
+        found = {
+            "lists": in_lists,
+            "popular": set(connection.execute(text(popular), {"film": film}).scalars()),
+        }
         told = {
             str(answer.user_key)
             for model in query.models(connection)
@@ -42,9 +47,9 @@ def seen_by(database: Database, film: str) -> dict[str, set[str]]:
             if listed_film.movie_key == film
         }
         assert told == found["lists"]
-        assert {each.movie_key for each in query.popular(connection).films if each.movie_key == film} == found[
-            "popular"
-        ]
+        assert {
+            each.movie_key for each in query.popular(connection).films if each.movie_key == film
+        } == found["popular"]
     return found
 
 
@@ -62,11 +67,16 @@ def most_shown(database: Database) -> str:
 def test_a_film_is_hidden_at_once_and_left_out_from_then_on(database: Database) -> None:
     """A filtered film is gone from views and answers at once, ranks stay, and the next night's lists are full again."""
     film = most_shown(database)
-    before = rows(database, f"SELECT user_key, model, rank FROM current_recommendations WHERE movie_key <> '{film}'")
+    before = rows(
+        database,
+        f"SELECT user_key, model, rank FROM current_recommendations WHERE movie_key <> '{film}'",
+    )
     assert len(seen_by(database, film)["lists"]) > 2
     hide(database, film)
     assert seen_by(database, film) == {"lists": set(), "popular": set()}
-    assert sorted(rows(database, "SELECT user_key, model, rank FROM current_recommendations")) == sorted(before)
+    assert sorted(
+        rows(database, "SELECT user_key, model, rank FROM current_recommendations")
+    ) == sorted(before)
     assert command("-q", "run") == 0
     shown(database)  # every list has five films, and so has the popular one
     listed = "SELECT count(*) FROM recommendations JOIN movies USING (movie_id) WHERE run_id = 2"
@@ -91,7 +101,9 @@ def test_a_film_may_be_kept_from_one_user(database: Database) -> None:
     hide(database, film, "zoe")
     with database.reader.connect() as connection:
         newcomer = query.top(connection, "zoe", model="blend")
-        assert newcomer.films == tuple(each for each in query.popular(connection).films if each.movie_key != film)
+        assert newcomer.films == tuple(
+            each for each in query.popular(connection).films if each.movie_key != film
+        )
     assert command("-q", "run") == 0
     shown(database)
     assert seen_by(database, film)["lists"] == whole["lists"] - {user}
@@ -102,10 +114,17 @@ def test_a_film_may_be_kept_from_one_user(database: Database) -> None:
     ("starts", "ends", "holds"),
     [(-2, None, True), (-2, 1, True), (-2, -1, False), (1, None, False), (1, 2, False)],
 )
-def test_a_filter_holds_within_its_window(database: Database, starts: int, ends: int | None, holds: bool) -> None:
+def test_a_filter_holds_within_its_window(
+    database: Database, starts: int, ends: int | None, holds: bool
+) -> None:
     """A filter hides its film from its start until its end, in hours from now, and no night heeds it otherwise."""
     film, now = most_shown(database), datetime.now(UTC)
-    hide(database, film, starts_at=now + starts * AN_HOUR, ends_at=None if ends is None else now + ends * AN_HOUR)
+    hide(
+        database,
+        film,
+        starts_at=now + starts * AN_HOUR,
+        ends_at=None if ends is None else now + ends * AN_HOUR,
+    )
     assert (seen_by(database, film)["lists"] == set()) == holds
     assert command("-q", "run") == 0
     listed = f"SELECT count(*) > 0 FROM recommendations JOIN movies USING (movie_id) WHERE movie_key = '{film}'"
@@ -157,11 +176,14 @@ def test_a_forgotten_filter_leaves_its_number(database: Database) -> None:
 
 @pytest.mark.usefixtures("nights")
 @pytest.mark.parametrize("whose", ["everyone", "one user", "settings", "popular"])
-def test_a_filtered_film_in_a_list_is_found_out(database: Database, tmp_path: Path, whose: str) -> None:
+def test_a_filtered_film_in_a_list_is_found_out(
+    database: Database, tmp_path: Path, whose: str
+) -> None:
     """A run with a film that a filter it knew holds back fails its audit, wherever the film is."""
     film = most_shown(database)
     user = rows(
-        database, f"SELECT user_key, user_id FROM users WHERE user_key = '{min(seen_by(database, film)['lists'])}'"
+        database,
+        f"SELECT user_key, user_id FROM users WHERE user_key = '{min(seen_by(database, film)['lists'])}'",
     )
     [(user_key, user_id)] = user
     [(movie_id,)] = rows(database, f"SELECT movie_id FROM movies WHERE movie_key = '{film}'")
@@ -173,8 +195,8 @@ def test_a_filtered_film_in_a_list_is_found_out(database: Database, tmp_path: Pa
     with database.writer.begin() as connection:
         damage = f"UPDATE {table} SET movie_id = {movie_id} WHERE run_id = 2 AND rank = 5{mine}"
         assert connection.execute(text(damage)).rowcount == 1
-        barred = {int(str(movie_id))} if whose == "settings" else set()
-        found = {check.name: check.value for check in nightly.audit_integrity(connection, 2, barred)}
+        mask = {int(str(movie_id))} if whose == "settings" else set()
+        found = {check.name: check.value for check in nightly.audit_integrity(connection, 2, mask)}
     assert found["filtered_films"] == 1
 
 
@@ -187,24 +209,33 @@ def test_what_is_taken_is_what_was_rated_and_what_is_barred() -> None:
     ratings = ratings_of(stars, scale=(-1, 1))
     own = np.zeros((6, 9))
     own[2, 4] = own[5, 0] = 1
-    barred = Barred(np.array([1, 7]), sparse.csr_array(own))
+    mask = Mask(np.array([1, 7]), sparse.csr_array(own))
     users = np.array([5, 2, 0])
     expected = ~np.isnan(stars[users]) | (own[users] > 0)
     expected[:, [1, 7]] = True
-    assert (barred.taken(ratings, users).toarray() > 0).tolist() == expected.tolist()
-    assert Barred.nothing(ratings).taken(ratings, users).nnz == np.count_nonzero(~np.isnan(stars[users]))
+    assert (mask.excluded(ratings, users).toarray() > 0).tolist() == expected.tolist()
+    assert Mask.empty(ratings).excluded(ratings, users).nnz == np.count_nonzero(
+        ~np.isnan(stars[users])
+    )
 
 
 # The commands
 
 
 @pytest.mark.usefixtures("nights")
-def test_operators_add_list_and_remove(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
+def test_operators_add_list_and_remove(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
     """`filter add` takes keys and unique titles, `list` shows what holds or will, `remove` ends it and keeps it."""
     with database.writer.begin() as connection:
         connection.execute(text("UPDATE movies SET title = 'Heat' WHERE movie_key = 'm3'"))
     assert command("filter", "add", "Heat", "--why", "no licence") == 0
-    assert command("filter", "add", "m4", "--user", "u2", "--from", "2026-01-01", "--until", "2099-01-01") == 0
+    assert (
+        command(
+            "filter", "add", "m4", "--user", "u2", "--from", "2026-01-01", "--until", "2099-01-01"
+        )
+        == 0
+    )
     said = ["filter 1 keeps Heat (m3) from everyone", "filter 2 keeps m4 from u2"]
     assert capsys.readouterr().out.splitlines() == said
     assert command("filter", "list", "--json") == 0
@@ -231,7 +262,10 @@ def test_operators_add_list_and_remove(database: Database, capsys: pytest.Captur
     [
         (["add", "nonesuch"], "no film has the key or title 'nonesuch'"),
         (["add", "m1", "--user", "nobody"], "no user has the key or name 'nobody'"),
-        (["add", "m1", "--from", "2026-02-01", "--until", "2026-01-01"], "from 2026-02-01 00:00 UTC cannot end at"),
+        (
+            ["add", "m1", "--from", "2026-02-01", "--until", "2026-01-01"],
+            "from 2026-02-01 00:00 UTC cannot end at",
+        ),
         (["add", "m1", "--until", "2026-01-01"], "cannot end at 2026-01-01 00:00 UTC"),
         (["remove", "7"], "there is no filter 7; 'recbatch filter list' lists them"),
     ],
@@ -248,7 +282,9 @@ def test_a_wrong_filter_is_one_clear_line(
 
 
 @pytest.mark.usefixtures("nights")
-def test_a_filter_can_be_added_while_a_night_is_at_work(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_filter_can_be_added_while_a_night_is_at_work(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The run lock stands in nobody's way, except of a SQLite that two writers could damage, where it is told."""
     with run_lock(database):
         monkeypatch.setattr(databases, "_two_may_write", lambda: True)

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from batch import query, schema
-from batch.backup import NoBackupError, backup
-from batch.database import Database, open_database, run_lock
-from batch.forget import forget
+from batch import query
+from batch.job.forget import forget
+from batch.store import schema
+from batch.store.backup import NoBackupError, backup
+from batch.store.database import Database, open_database, run_lock
 from data import fill, random_rows
 from faults import Faults
 from fixed import command
@@ -62,10 +63,15 @@ def known(nights: Faults, database: Database, tmp_path: Path) -> Database:
 
 
 @pytest.mark.promise("F1")
-def test_whoever_is_forgotten_is_nowhere(known: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_whoever_is_forgotten_is_nowhere(
+    known: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """No table, no file of weights and no byte of SQLite's file holds a forgotten user; others lose nothing."""
     everyone = rows(known, "SELECT count(*) FROM ratings")[0][0]
-    kept = rows(known, "SELECT run_id, count(*) FROM recommendations WHERE user_id = 1 GROUP BY run_id ORDER BY run_id")
+    kept = rows(
+        known,
+        "SELECT run_id, count(*) FROM recommendations WHERE user_id = 1 GROUP BY run_id ORDER BY run_id",
+    )
     assert set(canaries(known)) == {"users", "ingest_rejects", "item_filters"}
     with leaving_what_is_deleted(known):
         assert command("forget", CANARY) == 0
@@ -92,7 +98,9 @@ def test_kept_runs_stay_publishable(known: Database) -> None:
     assert command("rollback") == 0
     shown(known)
     assert command("-q", "run", "--force") == 0
-    assert CANARY not in {key for (key,) in rows(known, "SELECT user_key FROM current_recommendations")}
+    assert CANARY not in {
+        key for (key,) in rows(known, "SELECT user_key FROM current_recommendations")
+    }
 
 
 @pytest.mark.usefixtures("nights")
@@ -109,12 +117,22 @@ def test_a_number_that_is_also_a_film(database: Database, tmp_path: Path) -> Non
 @pytest.mark.usefixtures("nights")
 def test_a_key_that_holds_commas(database: Database, tmp_path: Path) -> None:
     """A rejected row of a long CSV is found by the whole key, also one with commas, and by no part of one."""
-    lines = ["user,movie,rating", '"Li, Ann",m1,4', '"Li, Ann",m2,x', "Lily,m2,y", "Li,m3,z", "Li,m4,4"]
+    lines = [
+        "user,movie,rating",
+        '"Li, Ann",m1,4',
+        '"Li, Ann",m2,x',
+        "Lily,m2,y",
+        "Li,m3,z",
+        "Li,m4,4",
+    ]
     (tmp_path / "long.csv").write_text("\n".join(lines) + "\n")
     assert command("ingest", str(tmp_path / "long.csv")) == 0
     with run_lock(database):
         assert forget(database, "Li, Ann").rejects == 1
-    assert rows(database, "SELECT text FROM ingest_rejects ORDER BY text") == [("Li,m3,z",), ("Lily,m2,y",)]
+    assert rows(database, "SELECT text FROM ingest_rejects ORDER BY text") == [
+        ("Li,m3,z",),
+        ("Lily,m2,y",),
+    ]
     with run_lock(database):
         assert forget(database, "Li").rejects == 1
     assert rows(database, "SELECT text FROM ingest_rejects") == [("Lily,m2,y",)]
@@ -131,7 +149,9 @@ def test_nobody_of_that_name(known: Database, capsys: pytest.CaptureFixture[str]
 @pytest.mark.usefixtures("nights")
 @pytest.mark.promise("F2")
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
-def test_a_backup_is_one_state(database: Database, tmp_path: Path, figure: Callable[[int], None]) -> None:
+def test_a_backup_is_one_state(
+    database: Database, tmp_path: Path, figure: Callable[[int], None]
+) -> None:
     """Copies taken while nights are published show one whole run each, and are databases like any other."""
     log = tmp_path / "log"
 
@@ -154,7 +174,9 @@ def test_a_backup_is_one_state(database: Database, tmp_path: Path, figure: Calla
 
 
 @pytest.mark.promise("F2")
-def test_a_backup_replaces_nothing(database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_backup_replaces_nothing(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A file that is there stays as it is, and Postgres is left to its own tool, by name."""
     there = tmp_path / "there.db"
     there.write_text("mine")

@@ -12,7 +12,7 @@ from batch.models import Model, item_item, user_user
 from batch.models.baseline import fit_baseline
 from batch.models.similarity import profiles, sparse_similarities
 from batch.params import ItemNeighbourhood
-from batch.rank import best_unseen, tie_places
+from batch.ranking.rank import best_unseen, tie_order
 from batch.ratings import Ratings, blocks
 from reference import (
     Floats,
@@ -23,12 +23,12 @@ from reference import (
     deviations,
     expected,
     filled_up,
-    heard,
     lines_of,
     random_stars,
     ratings_of,
     similarities,
     turned,
+    user_weighted_sums,
 )
 from reference import item_item as slow_item_item
 from reference import user_user as slow_user_user
@@ -42,9 +42,15 @@ DATA = {
     "halves": ratings_of(random_stars(0, 12, 15, HALVES, 0.4)),
     "whole": ratings_of(random_stars(1, 25, 40, WHOLE, 0.2, n_empty=2)),
     "sparse": ratings_of(random_stars(25, 40, 60, HALVES, 0.12)),
-    "ties": ratings_of(random_stars(3, 30, 20, [4, 5], 0.3, n_empty=1)),  # many equal similarities and constant users
-    "thirds": ratings_of(random_stars(3, 20, 30, [1, 2, 3], 0.15)),  # many means that are no exact float
-    "zeros": ratings_of(random_stars(4, 16, 15, [0, 1, 2, 3], 0.4), scale=(0.0, 3.0)),  # 0 stars is a rating too
+    "ties": ratings_of(
+        random_stars(3, 30, 20, [4, 5], 0.3, n_empty=1)
+    ),  # many equal similarities and constant users
+    "thirds": ratings_of(
+        random_stars(3, 20, 30, [1, 2, 3], 0.15)
+    ),  # many means that are no exact float
+    "zeros": ratings_of(
+        random_stars(4, 16, 15, [0, 1, 2, 3], 0.4), scale=(0.0, 3.0)
+    ),  # 0 stars is a rating too
 }
 MODELS: dict[str, ModuleType] = {"user_user": user_user, "item_item": item_item}
 SIMILARITIES = ["cosine", "adjusted_cosine", "pearson", "full_cosine"]
@@ -89,7 +95,9 @@ def table(data: str, baseline: str) -> tuple[list[Line], list[list[Number]], lis
 
 
 @cache
-def pairs(data: str, model: str, similarity: str, baseline: str) -> tuple[list[list[float]], list[list[int]]]:
+def pairs(
+    data: str, model: str, similarity: str, baseline: str
+) -> tuple[list[list[float]], list[list[int]]]:
     """Similarity and overlap of the users, or of the films."""
     lines, _, off = table(data, baseline)
     n_items = DATA[data].n_items
@@ -109,11 +117,13 @@ def everyone(model: Model, ratings: Ratings) -> tuple[Floats, Floats, Floats]:
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("data", DATA)
-def test_every_cell_and_every_list(data: str, name: str, similarity: str, baseline: str, variant: str) -> None:
+def test_every_cell_and_every_list(
+    data: str, name: str, similarity: str, baseline: str, variant: str
+) -> None:
     """Rating, support, what cannot be said and the top five are those of the formula taken cell by cell."""
     ratings, (lines, b, off) = DATA[data], table(data, baseline)
     beta, damping, k, weight = VARIANTS[variant]
-    s = heard(*pairs(data, name, similarity, baseline), beta, k)
+    s = user_weighted_sums(*pairs(data, name, similarity, baseline), beta, k)
     slow = slow_user_user if name == "user_user" else slow_item_item
     rating, support = map(array, slow(off, b, s, damping))  # (n_users, n_items)
 
@@ -125,8 +135,11 @@ def test_every_cell_and_every_list(data: str, name: str, similarity: str, baseli
 
     counts = [len(column) for column in turned(lines, ratings.n_items)]
     relevance = rating + weight * np.log(1 + support)
-    lists = [filled_up(best(relevance[user], lines[user], counts, N), N) for user in range(ratings.n_users)]
-    listed = best_unseen(found_relevance, ratings.matrix, tie_places(ratings.item_counts()), N)
+    lists = [
+        filled_up(best(relevance[user], lines[user], counts, N), N)
+        for user in range(ratings.n_users)
+    ]
+    listed = best_unseen(found_relevance, ratings.matrix, tie_order(ratings.item_counts()), N)
     assert listed.tolist() == lists
 
 
@@ -143,10 +156,14 @@ def test_baseline_cells(data: str, baseline: str) -> None:
 def test_similarities(neighbours: int | str) -> None:
     """Similarities between all rows are those of the formula pair by pair."""
     ratings, (lines, _, off) = DATA["whole"], table("whole", "bias")
-    params = params_of("adjusted_cosine", "bias").model_copy(update={"neighbours": neighbours, "overlap_shrinkage": 2})
+    params = params_of("adjusted_cosine", "bias").model_copy(
+        update={"neighbours": neighbours, "overlap_shrinkage": 2}
+    )
     compared = fit_baseline("bias", ratings).deviations(ratings)
     fast = profiles(compared, compared.T.tocsr(), params)
-    slow = heard(*similarities("adjusted_cosine", lines, off), 2, neighbours)  # (n_users, n_users)
+    slow = user_weighted_sums(
+        *similarities("adjusted_cosine", lines, off), 2, neighbours
+    )  # (n_users, n_users)
     np.testing.assert_allclose(sparse_similarities(fast).toarray(), slow, rtol=1e-9, atol=1e-12)
 
 
@@ -156,10 +173,15 @@ def test_similarities(neighbours: int | str) -> None:
 def test_scores_in_blocks(block: int, name: str, neighbours: int | str) -> None:
     """Scored so many users at a time or all at once, every byte is the same."""
     ratings = DATA["whole"]
-    params = params_of("pearson", "bias").model_copy(update={"neighbours": neighbours, "overlap_shrinkage": 2})
+    params = params_of("pearson", "bias").model_copy(
+        update={"neighbours": neighbours, "overlap_shrinkage": 2}
+    )
     model = MODELS[name].fit(ratings, params, 0)
     in_blocks = [model.score(rows).rating for rows in blocks(ratings.n_users, block)]
-    assert np.concatenate(in_blocks).tobytes() == model.score(np.arange(ratings.n_users)).rating.tobytes()
+    assert (
+        np.concatenate(in_blocks).tobytes()
+        == model.score(np.arange(ratings.n_users)).rating.tobytes()
+    )
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
@@ -170,7 +192,8 @@ def test_single_precision(similarity: str, variant: str, monkeypatch: pytest.Mon
     exact = user_user.fit(ratings, params, 0)
     monkeypatch.setattr(user_user, "SINGLE_FROM", 0)
     found = user_user.fit(ratings, params, 0)
-    assert [type(model.talk.deviations.values[0]) for model in (exact, found)] == [np.float64, np.float32]  # noqa: PD011
+    for model, kind in ((exact, np.float64), (found, np.float32)):
+        assert model.talk.deviations.values.dtype == kind  # noqa: PD011  a field of Cells
     for single, double in zip(everyone(found, ratings), everyone(exact, ratings), strict=True):
         np.testing.assert_allclose(single, double, rtol=1e-5, atol=1e-5)
 
@@ -192,10 +215,18 @@ ORACLES = {
         k=1000, min_k=1, sim_options={"name": "cosine", "user_based": True}, verbose=False
     ),
     "user_user, bias": lambda: KNNBaseline(
-        k=1000, min_k=1, sim_options={"name": "cosine", "user_based": True}, bsl_options=ALS, verbose=False
+        k=1000,
+        min_k=1,
+        sim_options={"name": "cosine", "user_based": True},
+        bsl_options=ALS,
+        verbose=False,
     ),
     "item_item, bias": lambda: KNNBaseline(
-        k=1000, min_k=1, sim_options={"name": "cosine", "user_based": False}, bsl_options=ALS, verbose=False
+        k=1000,
+        min_k=1,
+        sim_options={"name": "cosine", "user_based": False},
+        bsl_options=ALS,
+        verbose=False,
     ),
 }
 
@@ -223,12 +254,14 @@ def test_surprise_agrees_on_the_bias(data: str) -> None:
     theirs = BaselineOnly(bsl_options=ALS, verbose=False).fit(surprise_set(ratings))
     rated = [(u, i) for u, line in enumerate(lines_of(ratings)) for i in line]
     found = [theirs.predict(u, i, clip=False).est for u, i in rated]
-    np.testing.assert_allclose([baseline.rows(np.array([u]))[0, i] for u, i in rated], found, rtol=1e-9)
+    np.testing.assert_allclose(
+        [baseline.rows(np.array([u]))[0, i] for u, i in rated], found, rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_ties_between_neighbours_go_to_the_smaller_key(k: int) -> None:
-    """Of equally similar users the first by key are heard, and of equally similar films likewise."""
+    """Of equally similar users the first by key count, and of equally similar films likewise."""
     # user 0 is as similar to users 1..4; each of them shifts film 2 by another amount
     stars = [[4, 4, NAN, NAN], [2, 2, 5, 1], [2, 2, 4, 1], [2, 2, 3, 1], [2, 2, 2, 1]]
     params = params_of("cosine", "user_mean").model_copy(update={"neighbours": k})
@@ -248,11 +281,15 @@ def test_ties_between_neighbours_go_to_the_smaller_key(k: int) -> None:
 @pytest.mark.parametrize("similarity", ["adjusted_cosine", "pearson"])
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("stars", [0.1, 3.3, 3.7, 4.0])
-def test_constant_ratings_say_nothing_of_taste(name: str, similarity: str, baseline: str, stars: float) -> None:
+def test_constant_ratings_say_nothing_of_taste(
+    name: str, similarity: str, baseline: str, stars: float
+) -> None:
     """Where every deviation is 0 nobody is alike, on any scale: rounding noise is no evidence."""
     random = np.random.default_rng(5)
     ratings = ratings_of(np.where(random.random((12, 9)) < 0.6, stars, NAN), scale=(0.1, 5.0))
-    rating, support, _ = everyone(MODELS[name].fit(ratings, params_of(similarity, baseline), 0), ratings)
+    rating, support, _ = everyone(
+        MODELS[name].fit(ratings, params_of(similarity, baseline), 0), ratings
+    )
     assert np.isnan(rating).all()
     assert (support == 0).all()
 

@@ -11,19 +11,20 @@ import numpy as np
 import pytest
 from sqlalchemy import Connection, insert, text
 
-from batch import nightly, publish, schema
-from batch.checks import Check
+from batch.audit.gates import audit_gates
+from batch.cli.sample_data import write_sample
 from batch.config import Config
-from batch.database import Database, run_lock
-from batch.ensemble import PUBLISHED
-from batch.gates import audit_gates
-from batch.given import ingest_settings
 from batch.ingest import ingest
-from batch.nightly import Order, Outcome
-from batch.operate import history
-from batch.params import Gates
-from batch.republish import republish
-from batch.sample import write_sample
+from batch.job import nightly
+from batch.job.inputs import ingest_settings
+from batch.job.nightly import Order, Outcome
+from batch.job.republish import republish
+from batch.models import PUBLISHED
+from batch.params import LARGEST, Gates
+from batch.serve.history import history
+from batch.store import publish, schema
+from batch.store.checks import Check
+from batch.store.database import Database, run_lock
 from data import settings
 from test_cli import recbatch
 
@@ -53,7 +54,13 @@ MEASURED = {
 def add_run(connection: Connection, run_id: int, top_n: int = 2) -> None:
     """A run of 40 users, the same every time."""
     now, metrics, lists = datetime.now(UTC), schema.run_metrics, schema.recommendations
-    run = {"logical_date": TONIGHT, "triggered_by": "manual", "status": "ready", "owner": "me", "started_at": now}
+    run = {
+        "logical_date": TONIGHT,
+        "triggered_by": "manual",
+        "status": "ready",
+        "owner": "me",
+        "started_at": now,
+    }
     same = {"forced": 0, "seed": 1, "config_sha256": "", "versions": "{}", "n_ratings": 400}
     connection.execute(insert(schema.runs), {"run_id": run_id, "top_n": top_n, **run, **same})
     connection.execute(
@@ -106,13 +113,24 @@ def metric(value: float, name: str, model: str = "item_item", run_id: int = 2) -
 def test_equal_runs_pass_every_gate(crafted: Connection) -> None:
     """Each gate is asked of each model it holds for, and a run like the published one passes them all."""
     checks = audited(crafted)
-    every = ("users_share", "rows_share", "films_share", "rmse_of_bias", "rmse_of_published", "churn")
+    every = (
+        "users_share",
+        "rows_share",
+        "films_share",
+        "rmse_of_bias",
+        "rmse_of_published",
+        "churn",
+    )
     lists = ("precision_of_popular", "precision_of_published")
     asked = {f"{name}_{model}" for name in every for model in MODELS}
     asked |= {f"{name}_{model}" for name in lists for model in ("item_item", "user_user")}
     assert set(checks) == {"ratings", *asked}
     assert all(check.passed and check.severity == "gate" for check in checks.values())
-    told = {name: (check.value, check.wanted) for name, check in checks.items() if name.endswith("item_item")}
+    told = {
+        name: (check.value, check.wanted)
+        for name, check in checks.items()
+        if name.endswith("item_item")
+    }
     assert told == {
         "users_share_item_item": (1.0, "at least"),
         "rows_share_item_item": (1.0, "at least"),
@@ -179,7 +197,9 @@ DAMAGE: list[tuple[str, Callable[[float], list[str]], float, float, dict[str, fl
 
 
 @pytest.mark.promise("D8")
-@pytest.mark.parametrize(("gate", "damage", "passes", "fails", "loosened"), DAMAGE, ids=[case[0] for case in DAMAGE])
+@pytest.mark.parametrize(
+    ("gate", "damage", "passes", "fails", "loosened"), DAMAGE, ids=[case[0] for case in DAMAGE]
+)
 def test_each_gate_refuses_its_own(
     crafted: Connection,
     gate: str,
@@ -223,16 +243,22 @@ def test_a_new_model_is_held_against_baselines_only(crafted: Connection) -> None
 
 def test_a_model_that_says_nothing_fails(crafted: Connection) -> None:
     """A model without an RMSE fails where the baseline, or its published self, has one."""
-    change(crafted, "DELETE FROM run_metrics WHERE run_id = 2 AND model = 'neural' AND metric LIKE 'rmse%'")
+    change(
+        crafted,
+        "DELETE FROM run_metrics WHERE run_id = 2 AND model = 'neural' AND metric LIKE 'rmse%'",
+    )
     assert failed(crafted) == {"rmse_of_bias_neural", "rmse_of_published_neural"}
-    assert audited(crafted)["rmse_of_bias_neural"].value == schema.LARGEST
+    assert audited(crafted)["rmse_of_bias_neural"].value == LARGEST
 
 
 def test_likes_that_are_gone_fail(crafted: Connection) -> None:
     """A run in which nobody liked anything, so that there is no precision, is not one to replace one with likes."""
     change(crafted, "DELETE FROM run_metrics WHERE run_id = 2 AND metric LIKE 'precision%'")
     change(crafted, "UPDATE run_metrics SET value = 0 WHERE run_id = 2 AND metric = 'users'")
-    assert failed(crafted) == {"precision_of_published_item_item", "precision_of_published_user_user"}
+    assert failed(crafted) == {
+        "precision_of_published_item_item",
+        "precision_of_published_user_user",
+    }
 
 
 def test_nobody_needs_to_beat_nothing(crafted: Connection) -> None:
@@ -294,7 +320,9 @@ def test_a_first_night_is_held_against_its_baselines_only(database: Database) ->
     with database.writer.begin() as connection:
         add_run(connection, 2)
         lists = ("item_item", "user_user")
-        asked = {f"rmse_of_bias_{model}" for model in MODELS} | {f"precision_of_popular_{model}" for model in lists}
+        asked = {f"rmse_of_bias_{model}" for model in MODELS} | {
+            f"precision_of_popular_{model}" for model in lists
+        }
         assert set(audited(connection)) == {"ratings", *asked}
         change(connection, metric(1.2, "rmse_low"), metric(0.1, "precision_high@2"))
         assert failed(connection) == {"rmse_of_bias_item_item", "precision_of_popular_item_item"}
@@ -313,7 +341,10 @@ def test_another_length_of_lists_is_no_loss(crafted: Connection, shortened: int)
     assert failed(crafted) == {"churn_item_item"}
     # what only the longer list shows is not kept: its second film is the other run's first
     longer, film = (1, "6000 + user_id") if shortened == 2 else (2, "1000 + user_id")
-    change(crafted, f"UPDATE recommendations SET movie_id = {film} WHERE run_id = {longer} AND rank = 2")
+    change(
+        crafted,
+        f"UPDATE recommendations SET movie_id = {film} WHERE run_id = {longer} AND rank = 2",
+    )
     assert failed(crafted) == {"churn_item_item"}
 
 
@@ -345,14 +376,20 @@ def put_ratings(database: Database, stars: dict[tuple[int, int], float]) -> None
         connection.execute(text("DELETE FROM ratings"))
         connection.execute(
             insert(schema.ratings),
-            [{"user_id": u, "movie_id": m, "rating": value, "batch_id": batch} for (u, m), value in stars.items()],
+            [
+                {"user_id": u, "movie_id": m, "rating": value, "batch_id": batch}
+                for (u, m), value in stars.items()
+            ],
         )
 
 
 @pytest.mark.promise("D8")
 def test_poisoned_nights_are_refused(sampled: Database, tmp_path: Path) -> None:
     """Shuffled ratings, half the users gone, and a learning rate of 1000 are each refused by the shipped thresholds."""
-    true = {(user, film): stars for user, film, stars in rows(sampled, "SELECT user_id, movie_id, rating FROM ratings")}
+    true = {
+        (user, film): stars
+        for user, film, stars in rows(sampled, "SELECT user_id, movie_id, rating FROM ratings")
+    }
     assert night(sampled, tmp_path).status == "published"
     shuffled = np.random.default_rng(0).permutation(list(true.values()))
     half = {pair: stars for pair, stars in true.items() if pair[0] % 2}
@@ -369,7 +406,16 @@ def test_poisoned_nights_are_refused(sampled: Database, tmp_path: Path) -> None:
             },
         ),
         (half, {}, {f"{what}_share_{model}" for what in ("users", "rows") for model in PUBLISHED}),
-        (true, wild, {"rmse_of_bias_neural", "rmse_of_published_neural", "churn_neural", "scores_not_finite"}),
+        (
+            true,
+            wild,
+            {
+                "rmse_of_bias_neural",
+                "rmse_of_published_neural",
+                "churn_neural",
+                "scores_not_finite",
+            },
+        ),
     ]
     for run_id, (stars, environ, expected) in enumerate(nights, 2):
         put_ratings(sampled, stars)
@@ -379,7 +425,9 @@ def test_poisoned_nights_are_refused(sampled: Database, tmp_path: Path) -> None:
         assert expected <= found
         evidence = f"SELECT name FROM run_checks WHERE run_id = {run_id} AND passed = 0"
         assert {name for (name,) in rows(sampled, evidence)} == found
-        assert rows(sampled, f"SELECT status, forced FROM runs WHERE run_id = {run_id}") == [("rejected", 0)]
+        assert rows(sampled, f"SELECT status, forced FROM runs WHERE run_id = {run_id}") == [
+            ("rejected", 0)
+        ]
         assert rows(sampled, "SELECT DISTINCT run_id FROM current_recommendations") == [(1,)]
     put_ratings(sampled, true)
     assert night(sampled, tmp_path).status == "published"
@@ -409,9 +457,10 @@ def test_a_person_may_publish_what_a_gate_refused(refused: Database, tmp_path: P
     with refused.reader.connect() as connection:
         told = [(run.run_id, run.status, run.current, run.forced) for run in history(connection, 2)]
     assert told == [(2, "published", True, True), (1, "published", False, False)]
-    assert rows(refused, "SELECT count(*) FROM run_checks WHERE run_id = 2 AND passed = 0 AND severity = 'gate'") != [
-        (0,)
-    ]
+    assert rows(
+        refused,
+        "SELECT count(*) FROM run_checks WHERE run_id = 2 AND passed = 0 AND severity = 'gate'",
+    ) != [(0,)]
     republish(refused, publish.previous)
     with refused.reader.connect() as connection:
         assert [run.forced for run in history(connection, 2)] == [True, False]
@@ -421,18 +470,25 @@ def test_nobody_may_publish_what_is_broken(refused: Database) -> None:
     """`publish RUN` of a refused run whose lists are damaged is refused too, and readers keep theirs."""
     with refused.writer.begin() as connection:
         change(
-            connection, "DELETE FROM recommendations WHERE run_id = 2 AND user_id = 3 AND model = 'neural' AND rank = 5"
+            connection,
+            "DELETE FROM recommendations WHERE run_id = 2 AND user_id = 3 AND model = 'neural' AND rank = 5",
         )
-    with pytest.raises(publish.CannotPublishError, match="fails its integrity checks: rows_missing_or_extra"):
+    with pytest.raises(
+        publish.CannotPublishError, match="fails its integrity checks: rows_missing_or_extra"
+    ):
         republish(refused, lambda _: 2)
     assert rows(refused, "SELECT run_id FROM publication") == [(1,)]
     assert rows(refused, "SELECT status, forced FROM runs WHERE run_id = 2") == [("rejected", 0)]
 
 
 @pytest.mark.parametrize(("preset", "forced"), [("plain", True), ("tuned", False)])
-def test_a_ready_run_is_forced_only_over_a_gate(sampled: Database, tmp_path: Path, preset: str, forced: bool) -> None:
+def test_a_ready_run_is_forced_only_over_a_gate(
+    sampled: Database, tmp_path: Path, preset: str, forced: bool
+) -> None:
     """A run left ready is recorded as forced when a gate spoke against it, and not when none did."""
-    outcome = night(sampled, tmp_path, Order(TONIGHT, publish=False), RECBATCH_MODELS__PRESET=preset)
+    outcome = night(
+        sampled, tmp_path, Order(TONIGHT, publish=False), RECBATCH_MODELS__PRESET=preset
+    )
     assert (outcome.status, bool(outcome.failed_checks)) == ("ready", forced)
     republish(sampled, lambda _: outcome.run_id)
     assert rows(sampled, "SELECT status, forced FROM runs") == [("published", int(forced))]
@@ -454,15 +510,25 @@ def test_the_plain_preset_needs_force(tmp_path: Path) -> None:
     assert recbatch(tmp_path, "ingest", "in").returncode == 0
     done = recbatch(tmp_path, "run", **plain)
     assert done.returncode == 3
-    [line] = [line for line in done.stdout.splitlines() if line.startswith("gate precision_of_popular_item_item: ")]
+    [line] = [
+        line
+        for line in done.stdout.splitlines()
+        if line.startswith("gate precision_of_popular_item_item: ")
+    ]
     assert ", at least 0.9 wanted (precision@5 of up to " in line
-    assert "nothing was published, and readers get what they got before; 'recbatch publish 1' publishes" in done.stderr
+    assert (
+        "nothing was published, and readers get what they got before; 'recbatch publish 1' publishes"
+        in done.stderr
+    )
     over = recbatch(tmp_path, "publish", "1")
     assert (over.returncode, over.stdout) == (0, "run 1 is now current\n")
     assert "precision_of_popular_item_item" in over.stderr
     good = recbatch(tmp_path, "run")
     assert good.returncode == 3  # the tuned lists have nothing of the plain ones
-    assert re.search(r"what readers get was published over its gates \(.*precision_of_popular_item_item", good.stderr)
+    assert re.search(
+        r"what readers get was published over its gates \(.*precision_of_popular_item_item",
+        good.stderr,
+    )
     assert good.stderr.endswith("if this one is the good one, 'recbatch publish 2'\n")
     assert recbatch(tmp_path, "run", "--force").returncode == 0
     told = json.loads(recbatch(tmp_path, "runs", "--json").stdout)
@@ -478,4 +544,6 @@ def test_the_page_shows_every_threshold() -> None:
     page = (Path(__file__).parents[1] / "docs" / "gates.md").read_text(encoding="utf-8")
     for name, value in Gates().model_dump().items():
         bound = {"min": "at least", "max": "at most"}[name[:3]]
-        assert f"| `{name}` | {bound} {value:g} |" in page or f"`{name}` users ({value})" in page, name
+        assert f"| `{name}` | {bound} {value:g} |" in page or f"`{name}` users ({value})" in page, (
+            name
+        )

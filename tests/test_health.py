@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from batch import schema
-from batch.database import Database, open_database
-from batch.health import Ages, Finding, examine, worst
+from batch.serve.health import Ages, Finding, examine, worst
+from batch.store import schema
+from batch.store.database import Database, open_database
 from fixed import command
 from tables import rows
 
@@ -21,7 +21,9 @@ FINE, UNHEALTHY, WRONG_USE = 0, 5, 2
 def made(database: Database) -> datetime:
     """When the newest run ended."""
     with database.reader.connect() as connection:
-        found = connection.execute(schema.runs.select().order_by(schema.runs.c.run_id.desc())).first()
+        found = connection.execute(
+            schema.runs.select().order_by(schema.runs.c.run_id.desc())
+        ).first()
     assert found is not None
     return found.finished_at
 
@@ -36,7 +38,9 @@ def levels(database: Database, now: datetime) -> dict[str, str]:
 
 
 def found(database: Database, name: str) -> Finding:
-    [finding] = [each for each in examine(database, made(database) + MINUTE, AGES) if each.name == name]
+    [finding] = [
+        each for each in examine(database, made(database) + MINUTE, AGES) if each.name == name
+    ]
     return finding
 
 
@@ -96,7 +100,9 @@ def test_how_the_last_run_ended(database: Database, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("RECBATCH_GATE__MAX_RMSE_OF_BIAS", "0.1")
     assert command("-q", "run") == 3
     assert found(database, "last_run").level == "error"
-    assert found(database, "last_run").about.startswith("run 2 is rejected: rmse_of_bias_blend, rmse_of_bias_item_item")
+    assert found(database, "last_run").about.startswith(
+        "run 2 is rejected: rmse_of_bias_blend, rmse_of_bias_item_item"
+    )
     assert command("publish", "2") == 0
     assert found(database, "last_run") == Finding("last_run", "ok", "run 2 is published")
     assert found(database, "gates").level == "warning"
@@ -120,7 +126,9 @@ def test_how_the_last_run_ended(database: Database, monkeypatch: pytest.MonkeyPa
 def test_a_published_run_that_was_damaged_is_found(database: Database) -> None:
     """Where the published run fails its integrity checks when it is audited again, a monitor hears which."""
     assert command("-q", "run") == 0
-    change(database, "DELETE FROM recommendations WHERE run_id = 2 AND rank = 1 AND model = 'blend'")
+    change(
+        database, "DELETE FROM recommendations WHERE run_id = 2 AND rank = 1 AND model = 'blend'"
+    )
     assert command("publish", "2") == 1
     told = "run 2 was audited once more, and fails: broken_ranks, rows_missing_or_extra; publish another run"
     assert found(database, "integrity") == Finding("integrity", "error", told)
@@ -141,13 +149,19 @@ def test_files_that_came_since(database: Database, tmp_path: Path) -> None:
 
 
 def test_where_nothing_was_ever_published(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """Without a published run, with tables of another version and without a database, `check` exits 5 and says why."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RECBATCH_DATABASE__URL", database.url.render_as_string(hide_password=False))
     assert command("check") == UNHEALTHY
-    assert capsys.readouterr().out.splitlines()[1] == "error freshness: nothing was ever published; run 'recbatch run'"
+    assert (
+        capsys.readouterr().out.splitlines()[1]
+        == "error freshness: nothing was ever published; run 'recbatch run'"
+    )
     change(database, "UPDATE alembic_version SET version_num = '0001'")
     assert command("check") == UNHEALTHY
     assert f"at schema version 0001, this program needs {schema.HEAD}" in capsys.readouterr().out
@@ -156,4 +170,10 @@ def test_where_nothing_was_ever_published(
     assert command("check") == UNHEALTHY
     assert "error schema: no database at" in capsys.readouterr().out
     assert not (tmp_path / "none.db").exists()
-    assert rows(open_database(database.url.render_as_string(hide_password=False)), "SELECT * FROM publication") == []
+    assert (
+        rows(
+            open_database(database.url.render_as_string(hide_password=False)),
+            "SELECT * FROM publication",
+        )
+        == []
+    )

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from batch.database import Database
 from batch.ingest import Report, ingest
+from batch.store.database import Database
 from tables import by, ratings, rows, with_tables
 
 HEADER = "user,movie,rating,timestamp"
@@ -24,7 +24,10 @@ STARS = [("4", True), ("0.5", True), (" 3 ", True), ("-1", True), ("5.000000", T
          ("1.0000001", False)]  # fmt: skip
 TIMES = [("100", True), ("", True), ("2020-02-29", True), ("2020-02-29T01:02:03+05:30", True), ("2019-02-29", False),
          ("-5", False), ("9999999999999", False), ("later", False), ("1970-01-01T00:00:00+10:00", False)]  # fmt: skip
-ROW = st.tuples(*(st.sampled_from(pool) for pool in (TEXTS, TEXTS, STARS, TIMES)), st.sampled_from([0, 0, 0, 0, -1, 1]))
+ROW = st.tuples(
+    *(st.sampled_from(pool) for pool in (TEXTS, TEXTS, STARS, TIMES)),
+    st.sampled_from([0, 0, 0, 0, -1, 1]),
+)
 CODES = re.compile(r"[A-Z_]+\Z")
 MANY = settings(
     deadline=None, derandomize=True, database=None,
@@ -40,7 +43,7 @@ def empty(sqlite_url: str) -> Database:
     return with_tables(sqlite_url)
 
 
-def taken(database: Database, path: Path) -> Report:
+def ingested(database: Database, path: Path) -> Report:
     """What would become of a file; nothing is merged."""
     [report] = ingest(database, [path], by(share=1.0), dry_run=True)
     return report
@@ -78,12 +81,16 @@ def test_rows_of_all_kinds(empty: Database, tmp_path: Path, figure: Callable[[in
             else:
                 pairs.add((fields[0][0], fields[1][0]))
         path.write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
-        report = taken(empty, path)
+        report = ingested(empty, path)
         conserved(report)
         if (len(bad) == len(table) or len(bad) > 10) and report.status == "refused":
             assert report.rejected == report.read
             return
-        assert (report.status, report.read, report.accepted) == ("would be merged", len(table), len(pairs))
+        assert (report.status, report.read, report.accepted) == (
+            "would be merged",
+            len(table),
+            len(pairs),
+        )
         assert [reject.line for reject in report.rejects] == bad
 
     check()
@@ -103,13 +110,18 @@ PARTS = st.sampled_from([
 def test_bytes_of_all_kinds(empty: Database, tmp_path: Path, figure: Callable[[int], None]) -> None:
     """Whatever bytes a file holds, it is taken, refused with a reason, or known and not needed; and no row is lost."""
     path = tmp_path / "x.csv"
-    good = [HEADER.encode(), b"userId,movieId,rating,timestamp", b",User,Heat,Up", b",movie_title,genre_a,genre_b"]
+    good = [
+        HEADER.encode(),
+        b"userId,movieId,rating,timestamp",
+        b",User,Heat,Up",
+        b",movie_title,genre_a,genre_b",
+    ]
 
     @settings(MANY, max_examples=EXAMPLES)
     @given(st.sampled_from(good), st.lists(st.lists(PARTS, max_size=12), max_size=12))
     def check(first: bytes, others: list[list[bytes]]) -> None:
         path.write_bytes(b"\n".join([first, *map(b"".join, others)]))
-        report = taken(empty, path)
+        report = ingested(empty, path)
         assert report.status in ("would be merged", "refused", "skipped")
         conserved(report)
 
@@ -163,7 +175,9 @@ def texts(path: Path, count: int) -> Path:
     """One pair again and again, rated by texts of which none comes twice."""
     with path.open("w") as file:
         file.write(HEADER)
-        file.writelines(f"\na,b,{number // 1_000_000}.{number % 1_000_000:06},1" for number in range(count))
+        file.writelines(
+            f"\na,b,{number // 1_000_000}.{number % 1_000_000:06},1" for number in range(count)
+        )
     return path
 
 
@@ -192,7 +206,9 @@ def test_files_that_mean_harm(
     make, small, large, said = HOSTILE[what]
     path = make(tmp_path / "x.csv", often(small, large))
     words = [sys.executable, "-c", LAUNCH, sys.executable, "-m", "batch", "-q", "ingest", str(path)]
-    ended = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
+    ended = subprocess.run(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+    )
     told, code, held_kb = ended.stdout.rsplit(maxsplit=2)
     assert int(code) == (1 if said else 0), told
     assert int(held_kb) / 1024 < LIMIT_MB

@@ -48,7 +48,10 @@ def test_every_dependency_is_pinned() -> None:
     """constraints.txt has one exact version of everything that pyproject.toml asks for, torch among them."""
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    asked = [*project["dependencies"], *(name for extra in project["optional-dependencies"].values() for name in extra)]
+    asked = [
+        *project["dependencies"],
+        *(name for extra in project["optional-dependencies"].values() for name in extra),
+    ]
     pinned = {name.lower() for name in pins}
     for requirement in asked:
         name = requirement.split(">=")[0].split("==")[0].split("[")[0].lower()
@@ -70,7 +73,10 @@ def locked(name: str) -> dict[str, list[str]]:
 @pytest.mark.promise("E7")
 def test_what_the_image_installs_is_known_by_hash() -> None:
     """Each package that the program needs is locked in the version of constraints.txt, torch apart, with its hashes."""
-    pins = {line.lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    pins = {
+        line.lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+    }
     image, build = locked("image.txt"), locked("build.txt")
     assert all(hashes for lock in (image, build) for hashes in lock.values())
     assert set(image) - pins <= {"colorama==0.4.6"}  # that one is for Windows only
@@ -88,13 +94,19 @@ def test_what_the_image_installs_is_known_by_hash() -> None:
 def requires(name: str, extra: str = "") -> set[str]:
     """The packages that an installed one asks for on this machine."""
     asked = [Requirement(text) for text in distribution(name).requires or []]
-    return {canonicalize_name(each.name) for each in asked if not each.marker or each.marker.evaluate({"extra": extra})}
+    return {
+        canonicalize_name(each.name)
+        for each in asked
+        if not each.marker or each.marker.evaluate({"extra": extra})
+    }
 
 
 def test_the_pins_are_used_everywhere() -> None:
     """The Makefile installs by constraints.txt, the Dockerfile by hash and that file, and CI runs the Makefile."""
     assert "--constraint constraints.txt" in (ROOT / "Makefile").read_text()
-    commands = (ROOT / "Dockerfile").read_text().replace("\\\n", " ").replace("&&", "\n").splitlines()
+    commands = (
+        (ROOT / "Dockerfile").read_text().replace("\\\n", " ").replace("&&", "\n").splitlines()
+    )
     for install in (command for command in commands if "pip install" in command):
         known = "--require-hashes" in install or "--no-deps /tmp/wheel" in install
         assert known or install.split()[-1] == "torch", install

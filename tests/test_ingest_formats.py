@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batch.database import Database
 from batch.ingest import Report, ingest
-from batch.ingest.rows import Reading, unique_key
+from batch.ingest.parsing import Reading, unique_key
+from batch.store.database import Database
 from tables import Films, Write, by, films, flags, ratings, rows, with_tables
 
 T = 978_300_760  # seconds since 1970: the first rating of MovieLens 1M
@@ -111,7 +111,9 @@ def test_files_are_told_by_content(sqlite: Database, write: Write, kind: str, na
     """Whatever its name, a file is told by its content, says what gave it away, and is read whole."""
     content, form, why, expected = KNOWN[kind]
     path = write(name, content)
-    assert ingest(sqlite, [path], by()) == [Report(str(path), form, why, "merged", read=2, accepted=2, batch_id=1)]
+    assert ingest(sqlite, [path], by()) == [
+        Report(str(path), form, why, "merged", read=2, accepted=2, batch_id=1)
+    ]
     assert (films(sqlite) if isinstance(expected, dict) else ratings(sqlite)) == expected
 
 
@@ -138,16 +140,28 @@ def test_bad_row_near_the_top(sqlite: Database, write: Write, kind: str, bad: st
     """One bad row among the first ten hides neither the file's format nor its other rows."""
     content, form, _, expected = KNOWN[kind]
     (report,) = ingest(sqlite, [write("x.csv", content + bad + "\n")], by())
-    assert (report.format, report.status, report.read, report.accepted, report.rejected) == (form, "merged", 3, 2, 1)
+    assert (report.format, report.status, report.read, report.accepted, report.rejected) == (
+        form,
+        "merged",
+        3,
+        2,
+        1,
+    )
     assert [reject.line for reject in report.rejects] == [content.count("\n") + 1]
     assert (films(sqlite) if isinstance(expected, dict) else ratings(sqlite)) == expected
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
 @pytest.mark.parametrize(
-    "content", ["73::Misérables, Les (1995)::Drama|Musical\n", f"73|Misérables, Les (1995)||||{flags(8, 12)}\n"]
+    "content",
+    [
+        "73::Misérables, Les (1995)::Drama|Musical\n",
+        f"73|Misérables, Les (1995)||||{flags(8, 12)}\n",
+    ],
 )
-def test_old_movielens_encodings(sqlite: Database, write: Write, content: str, encoding: str) -> None:
+def test_old_movielens_encodings(
+    sqlite: Database, write: Write, content: str, encoding: str
+) -> None:
     """The catalogues of MovieLens 1M and 100K are read right in latin-1 and in UTF-8."""
     ingest(sqlite, [write("movies.dat", content, encoding)], by())
     assert films(sqlite) == {"73": ("Misérables, Les (1995)", ["Drama", "Musical"])}
@@ -167,7 +181,11 @@ def test_usual_names_of_long_files(sqlite: Database, write: Write, header: str) 
 def test_column_map_of_long_files(sqlite: Database, write: Write) -> None:
     """Columns named in the settings are used in any place, before usual names, and other columns are left alone."""
     content = "rating,when,who,note,what,points\n9,1970-01-02,Ann,hm,Heat,4\n"
-    (report,) = ingest(sqlite, [write("x.csv", content)], by(user="who", movie="what", rating="points", time="when"))
+    (report,) = ingest(
+        sqlite,
+        [write("x.csv", content)],
+        by(user="who", movie="what", rating="points", time="when"),
+    )
     assert report.why == "its header names user = who, movie = what, rating = points, time = when"
     assert ratings(sqlite) == [("Ann", "Heat", 4.0, 86_400)]
 
@@ -224,11 +242,17 @@ def test_side_files_are_skipped(sqlite: Database, write: Write, name: str, conte
 
 def test_folder(sqlite: Database, write: Write) -> None:
     """A folder stands for its data files, whatever the case of their endings; the rest of it is left alone."""
-    first, second = write("in/A.CSV", "user,movie,rating\nAnn,Heat,1\n"), write("in/b.tsv", KNOWN["100K"][0])
+    first, second = (
+        write("in/A.CSV", "user,movie,rating\nAnn,Heat,1\n"),
+        write("in/b.tsv", KNOWN["100K"][0]),
+    )
     write("in/README.txt", "nothing")
     write("in/below/c.csv", "user,movie,rating\nAnn,Heat,2\n")
     found = ingest(sqlite, [first.parent], by())
-    assert {report.file: report.status for report in found} == {str(first): "merged", str(second): "merged"}
+    assert {report.file: report.status for report in found} == {
+        str(first): "merged",
+        str(second): "merged",
+    }
 
 
 def test_file_name_that_is_no_text(database: Database, tmp_path: Path) -> None:
@@ -260,7 +284,9 @@ NQ = list(enumerate(quoted(TITLES)))
     ],
     ids=["wide", "wide films", "latest films", "1M films", "100K films", "long"],
 )
-def test_titles_are_text(database: Database, write: Write, content: str, keyed_by_title: bool) -> None:
+def test_titles_are_text(
+    database: Database, write: Write, content: str, keyed_by_title: bool
+) -> None:
     """A title is text to the letter in every format, be it a number, a missing value elsewhere, or SQL."""
     ingest(database, [write("x.csv", content)], by())
     assert films(database) == {title if keyed_by_title else str(n): (title, []) for n, title in N}
@@ -282,11 +308,18 @@ def test_one_unicode_form(database: Database, write: Write) -> None:
 @pytest.mark.promise("C8")
 def test_repeated_names_in_wide_files(database: Database, write: Write) -> None:
     """Films of one title and users of one name are kept apart, in both files of the pair alike, with a warning."""
-    write("in/genres.csv", ",movie_title,genre_a,genre_b\n0,Heat,1,0\n1,Up,0,0\n2,Heat,0,1\n3,Heat #2,1,1\n")
-    folder = write("in/ratings.csv", ",User,Heat,Up,Heat,Heat #2\n0,Ann,1,2,3,4\n1,Ann,5,,,\n").parent
+    write(
+        "in/genres.csv",
+        ",movie_title,genre_a,genre_b\n0,Heat,1,0\n1,Up,0,0\n2,Heat,0,1\n3,Heat #2,1,1\n",
+    )
+    folder = write(
+        "in/ratings.csv", ",User,Heat,Up,Heat,Heat #2\n0,Ann,1,2,3,4\n1,Ann,5,,,\n"
+    ).parent
     catalogue, matrix = ingest(database, [folder], by())
     warned = ("Heat", "Heat #2"), ("Heat #2", "Heat #2 #2")
-    told = tuple(f"film {title!r} is repeated; this one gets the key {key!r}" for title, key in warned)
+    told = tuple(
+        f"film {title!r} is repeated; this one gets the key {key!r}" for title, key in warned
+    )
     assert catalogue.warnings == told
     assert matrix.warnings == (*told, "user 'Ann' is repeated; this one gets the key 'Ann #2'")
     assert films(database) == {
@@ -295,13 +328,18 @@ def test_repeated_names_in_wide_files(database: Database, write: Write) -> None:
     assert [row[:3] for row in ratings(database)] == [
         ("Ann", "Heat", 1), ("Ann", "Heat #2", 3), ("Ann", "Heat #2 #2", 4), ("Ann", "Up", 2), ("Ann #2", "Heat", 5),
     ]  # fmt: skip
-    assert sorted(rows(database, "SELECT user_key, name FROM users")) == [("Ann", "Ann"), ("Ann #2", "Ann")]
+    assert sorted(rows(database, "SELECT user_key, name FROM users")) == [
+        ("Ann", "Ann"),
+        ("Ann #2", "Ann"),
+    ]
 
 
 def test_many_repeated_names(sqlite: Database, write: Write) -> None:
     """Of many warnings a hundred are told, and how many more there are."""
     titles = ["Heat"] * 150 + ["Heat #3", "Up"]
-    (report,) = ingest(sqlite, [write("x.csv", f",User,{','.join(titles)}\n0,Ann{',1' * 152}\n")], by(share=1.0))
+    (report,) = ingest(
+        sqlite, [write("x.csv", f",User,{','.join(titles)}\n0,Ann{',1' * 152}\n")], by(share=1.0)
+    )
     assert len(report.warnings) == 101
     assert report.warnings[-1] == "and 50 more like these"
 
@@ -312,7 +350,11 @@ def test_keys_of_names(names: list[str]) -> None:
     taken: dict[str, int] = {}
     slow: list[str] = []
     for name in names:
-        free = (key for key in chain([name], (f"{name} #{number}" for number in count(2))) if key not in slow)
+        free = (
+            key
+            for key in chain([name], (f"{name} #{number}" for number in count(2)))
+            if key not in slow
+        )
         slow.append(next(free))
     assert [unique_key(name, "film", taken, Reading(None, {}, 0)) for name in names] == slow
 
@@ -336,7 +378,10 @@ def test_movielens_latest_small(database: Database, movielens: Path) -> None:
     assert [(Path(r.file).name, r.status, r.read, r.accepted, r.rejected, r.duplicate) for r in found] == [
         ("movies.csv", "merged", 9742, 9742, 0, 0), ("ratings.csv", "merged", 100836, 100836, 0, 0),
     ]  # fmt: skip
-    counts = [rows(database, f"SELECT count(*) FROM {table}") for table in ("users", "movies", "ratings", "genres")]
+    counts = [
+        rows(database, f"SELECT count(*) FROM {table}")
+        for table in ("users", "movies", "ratings", "genres")
+    ]
     assert counts == [[(610,)], [(9742,)], [(100836,)], [(19,)]]
     where = "ratings JOIN users USING (user_id) JOIN movies USING (movie_id) WHERE user_key = '1' AND movie_key = '47'"
     found_rating = rows(database, f"SELECT title, rating, rated_at FROM {where}")
@@ -347,4 +392,7 @@ def test_real_wide_genre_file(sqlite: Database, movielens: Path) -> None:
     """A real genre file of the wide format comes in whole: 2000 films and 25 genres."""
     (report,) = ingest(sqlite, [movielens.parent / "movie_genres.csv"], by())
     assert (report.format, report.read, report.accepted) == ("wide genre matrix", 2000, 2000)
-    assert rows(sqlite, "SELECT count(*) FROM movies UNION ALL SELECT count(*) FROM genres") == [(2000,), (25,)]
+    assert rows(sqlite, "SELECT count(*) FROM movies UNION ALL SELECT count(*) FROM genres") == [
+        (2000,),
+        (25,),
+    ]

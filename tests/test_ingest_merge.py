@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from batch import schema
-from batch.database import Database, open_database
 from batch.ingest import Report, ingest
+from batch.store import schema
+from batch.store.database import Database, open_database
 from tables import Films, Write, by, films, ratings, rows, with_tables
 
 LATEST, LATEST_FILMS = "userId,movieId,rating,timestamp\n", "movieId,title,genres\n"
@@ -27,12 +27,18 @@ def everything(database: Database) -> dict[str, list[tuple[Any, ...]]]:
     """All rows of all tables, ids and all."""
     with database.reader.connect() as connection:
         tables = schema.metadata.sorted_tables
-        return {t.name: sorted((tuple(row) for row in connection.execute(select(t))), key=repr) for t in tables}
+        return {
+            t.name: sorted((tuple(row) for row in connection.execute(select(t))), key=repr)
+            for t in tables
+        }
 
 
 def by_key(database: Database) -> tuple[Any, ...]:
     """What users, genres, films and ratings say, whatever numbers they got."""
-    users, genres = rows(database, "SELECT user_key, name FROM users"), rows(database, "SELECT name FROM genres")
+    users, genres = (
+        rows(database, "SELECT user_key, name FROM users"),
+        rows(database, "SELECT name FROM genres"),
+    )
     return sorted(users), sorted(genres), films(database), ratings(database)
 
 
@@ -78,7 +84,9 @@ def test_age_of_a_file(database: Database, write: Write) -> None:
         values.append(by_key(database))
     assert statuses == ["merged", "unchanged", "merged"]
     assert values == [values[0]] * 3
-    assert rows(database, "SELECT snapshot_at, rows_accepted FROM ingest_batches ORDER BY batch_id") == [
+    assert rows(
+        database, "SELECT snapshot_at, rows_accepted FROM ingest_batches ORDER BY batch_id"
+    ) == [
         (100, 2),
         (300, 2),
     ]
@@ -112,19 +120,28 @@ def wide(stars: float) -> str:
     ids=["later", "higher", "ISO", "newer export lowers", "same age", "lowered and raised", "timed is newer",
          "timed is older", "time is kept", "no times", "export taken back", "mixed", "mixed, same age", "one file"],
 )  # fmt: skip
-def test_precedence(database: Database, tmp_path: Path, history: History, expected: tuple[Any, ...]) -> None:
+def test_precedence(
+    database: Database, tmp_path: Path, history: History, expected: tuple[Any, ...]
+) -> None:
     """Of two ratings of a pair the later wins, then the higher; one without a time is as old as its file."""
     ingest_all(database, tmp_path, history)
-    ingest_all(database, tmp_path, [(text.replace("Ann", "Bob"), at) for text, at in reversed(history)])
+    ingest_all(
+        database, tmp_path, [(text.replace("Ann", "Bob"), at) for text, at in reversed(history)]
+    )
     assert ratings(database) == [("Ann", "Heat", *expected), ("Bob", "Heat", *expected)]
 
 
 @pytest.mark.parametrize("backwards", [False, True])
 def test_names_of_users_and_films(database: Database, tmp_path: Path, backwards: bool) -> None:
     """A user's name and a film's title that a wide matrix brings are kept, also where a bare key came first."""
-    history = [(TIMED + "Ann,Heat,4,100\nAnn,Heat #2,4,100\nBob,Up,4,100\n", 1), (",User,Heat,Heat\n0,Ann,3,3\n", 1)]
+    history = [
+        (TIMED + "Ann,Heat,4,100\nAnn,Heat #2,4,100\nBob,Up,4,100\n", 1),
+        (",User,Heat,Heat\n0,Ann,3,3\n", 1),
+    ]
     ingest_all(database, tmp_path, history[::-1] if backwards else history)
-    assert sorted(rows(database, "SELECT user_key, name FROM users WHERE name IS NOT NULL")) == [("Ann", "Ann")]
+    assert sorted(rows(database, "SELECT user_key, name FROM users WHERE name IS NOT NULL")) == [
+        ("Ann", "Ann")
+    ]
     assert films(database) == {"Heat": ("Heat", []), "Heat #2": ("Heat", []), "Up": ("Up", [])}
 
 
@@ -140,7 +157,10 @@ def test_newer_catalogue_wins(database: Database, tmp_path: Path, backwards: boo
     assert [(r.read, r.accepted, r.duplicate) for r in reports] == (
         [(1, 1, 0), (2, 1, 1)] if backwards else [(2, 2, 0), (1, 1, 0)]
     )
-    assert films(database) == {"31": ("Dangerous Minds (1995)", ["Drama", "War"]), "32": ("Up", ["Crime"])}
+    assert films(database) == {
+        "31": ("Dangerous Minds (1995)", ["Drama", "War"]),
+        "32": ("Up", ["Crime"]),
+    }
     assert sorted(rows(database, "SELECT name FROM genres")) == [("Crime",), ("Drama",), ("War",)]
 
 
@@ -158,7 +178,9 @@ class File(NamedTuple):
     text: str
     at: int
     ratings: list[tuple[str, str, int, int | None]]
-    films: list[tuple[str, str, list[str]]]  # key, title, genres; no genres entry for a ratings file
+    films: list[
+        tuple[str, str, list[str]]
+    ]  # key, title, genres; no genres entry for a ratings file
 
 
 USERS, TITLES = ("Ann", "Bob"), ("Heat", "NA")
@@ -167,24 +189,36 @@ SECONDS = st.integers(98, 102)
 
 def keyed(names: list[str]) -> list[str]:
     """Heat, NA, Heat -> Heat, NA, Heat #2"""
-    return [f"{name} #{n}" if (n := names[: i + 1].count(name)) > 1 else name for i, name in enumerate(names)]
+    return [
+        f"{name} #{n}" if (n := names[: i + 1].count(name)) > 1 else name
+        for i, name in enumerate(names)
+    ]
 
 
 @st.composite
 def long_files(draw: st.DrawFn) -> File:
     cells = st.tuples(
-        st.sampled_from(USERS), st.sampled_from([*TITLES, "Heat #2"]), st.integers(1, 3), st.none() | SECONDS
+        st.sampled_from(USERS),
+        st.sampled_from([*TITLES, "Heat #2"]),
+        st.integers(1, 3),
+        st.none() | SECONDS,
     )
     told = draw(st.lists(cells, min_size=1, max_size=4))
-    lines = "".join(f"{user},{film},{stars},{'' if at is None else at}\n" for user, film, stars, at in told)
+    lines = "".join(
+        f"{user},{film},{stars},{'' if at is None else at}\n" for user, film, stars, at in told
+    )
     return File(TIMED + lines, draw(SECONDS), told, [])
 
 
 @st.composite
 def wide_files(draw: st.DrawFn) -> File:
-    titles, people = (draw(st.lists(st.sampled_from(names), min_size=1, max_size=3)) for names in (TITLES, USERS))
+    titles, people = (
+        draw(st.lists(st.sampled_from(names), min_size=1, max_size=3)) for names in (TITLES, USERS)
+    )
     stars = [[draw(st.integers(0, 3)) for _ in titles] for _ in people]
-    lines = [f"{user},{','.join(map(str, line))}\n" for user, line in zip(people, stars, strict=True)]
+    lines = [
+        f"{user},{','.join(map(str, line))}\n" for user, line in zip(people, stars, strict=True)
+    ]
     told = [
         (user, film, cell, None)
         for user, line in zip(keyed(people), stars, strict=True)
@@ -209,8 +243,14 @@ def catalogues(draw: st.DrawFn) -> File:
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[list[File], list[File], list[File]]:
     """Some files, the same files backwards, and in any order with repetitions."""
-    files = draw(st.lists(st.one_of(long_files(), wide_files(), catalogues()), min_size=3, max_size=5))
-    return files, files[::-1], draw(st.permutations(files + draw(st.lists(st.sampled_from(files), max_size=2))))
+    files = draw(
+        st.lists(st.one_of(long_files(), wide_files(), catalogues()), min_size=3, max_size=5)
+    )
+    return (
+        files,
+        files[::-1],
+        draw(st.permutations(files + draw(st.lists(st.sampled_from(files), max_size=2)))),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -225,20 +265,26 @@ def after(empty: Path, history: History) -> tuple[Any, ...]:
     """What a new database says by keys when these files are ingested."""
     folder = Path(mkdtemp(dir=empty.parent))
     database = open_database(f"sqlite:///{copyfile(empty, folder / 'recbatch.db')}")
-    with database.reader.connect():  # while one connection is open, closing others costs no checkpoint
+    with (
+        database.reader.connect()
+    ):  # while one connection is open, closing others costs no checkpoint
         ingest_all(database, folder, history)
         return by_key(database)
 
 
 @pytest.mark.promise("C3")
-def test_order_and_repetition(empty: Path, often: Callable[[int, int], int], figure: Callable[[int], None]) -> None:
+def test_order_and_repetition(
+    empty: Path, often: Callable[[int, int], int], figure: Callable[[int], None]
+) -> None:
     """Any order and repetition of files gives the same tables by keys, with the ratings and films the rule names."""
     times = often(60, 300)
 
     @settings(max_examples=times, derandomize=True, deadline=None)
     @given(histories())
     def check(history: tuple[list[File], ...]) -> None:
-        found, backwards, anyhow = (after(empty, [(file.text, file.at) for file in files]) for files in history)
+        found, backwards, anyhow = (
+            after(empty, [(file.text, file.at) for file in files]) for files in history
+        )
         assert backwards == found
         assert anyhow == found
         best: dict[tuple[str, str], tuple[int, int, bool]] = {}
@@ -249,7 +295,10 @@ def test_order_and_repetition(empty: Path, often: Callable[[int, int], int], fig
                 best[user, film] = max(rank, best.get((user, film), rank))
             for key, title, names in file.films:
                 described[key] = max((file.at, title, names), described.get(key, (0, "", [])))
-        won = [(*pair, float(stars), at if timed else None) for pair, (at, stars, timed) in best.items()]
+        won = [
+            (*pair, float(stars), at if timed else None)
+            for pair, (at, stars, timed) in best.items()
+        ]
         assert found[3] == sorted(won)
         catalogue: Films = {key: (title, names) for key, (_, title, names) in described.items()}
         assert {key: film for key, film in found[2].items() if key in catalogue} == catalogue
@@ -260,7 +309,9 @@ def test_order_and_repetition(empty: Path, often: Callable[[int, int], int], fig
 
 def test_missing_times_of_movielens(empty: Path) -> None:
     """Where MovieLens ratings lack their times, the order of files matters no more than elsewhere."""
-    history = [(f"{LATEST}1,31,{stars},\n1,32,3,50\n", at) for stars, at in ((3, 100), (4, 200), (3, 300))]
+    history = [
+        (f"{LATEST}1,31,{stars},\n1,32,3,50\n", at) for stars, at in ((3, 100), (4, 200), (3, 300))
+    ]
     assert after(empty, history) == after(empty, history[::-1])
 
 
@@ -279,7 +330,11 @@ def test_missing_times_of_movielens(empty: Path) -> None:
     ],
 )
 def test_scale_is_stored(
-    sqlite_url: str, write: Write, content: str, given: tuple[float, float] | None, stored: tuple[Any, Any]
+    sqlite_url: str,
+    write: Write,
+    content: str,
+    given: tuple[float, float] | None,
+    stored: tuple[Any, Any],
 ) -> None:
     """The scale stored with a file is the one given, else its format's, else the smallest and largest rating seen."""
     database = with_tables(sqlite_url)
@@ -292,10 +347,22 @@ def test_wider_scale_lets_rows_in(database: Database, write: Write) -> None:
     path = write("x.csv", ",User,Heat,Up\n0,Ann,4,10\n")
     (narrow,) = ingest(database, [path], by((1.0, 5.0)), snapshot_at=100)
     (reject,) = narrow.rejects
-    assert reject == (2, "Up", "RATING_RANGE", "rating 10 is outside 1..5; fix the row or widen ingest.scale", "10")
+    assert reject == (
+        2,
+        "Up",
+        "RATING_RANGE",
+        "rating 10 is outside 1..5; fix the row or widen ingest.scale",
+        "10",
+    )
     assert ratings(database) == [("Ann", "Heat", 4.0, None)]
     (wider,) = ingest(database, [path], by((1.0, 10.0)), snapshot_at=100)
-    assert (wider.status, wider.read, wider.accepted, wider.rejected, wider.duplicate) == ("merged", 2, 1, 0, 1)
+    assert (wider.status, wider.read, wider.accepted, wider.rejected, wider.duplicate) == (
+        "merged",
+        2,
+        1,
+        0,
+        1,
+    )
     assert ratings(database) == [("Ann", "Heat", 4.0, None), ("Ann", "Up", 10.0, None)]
 
 

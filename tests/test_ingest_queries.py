@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from batch.database import Database, open_database, run_lock, upgrade
 from batch.ingest import Queries, Report, ingest
 from batch.ingest.queries import ask
+from batch.store.database import Database, open_database, run_lock, upgrade
 from fixed import command
 from tables import by, films, ratings, rows
 
@@ -25,7 +25,11 @@ ROWS = [
     ('c "q"', "ran", 9, None),
     ("dee", "no such film", 2.5, None),
 ]
-MADE = [("heat", "Heat (1995)", "Crime|Drama"), ("ran", "Ran, 乱", None), ("new", "Unseen", "Drama")]
+MADE = [
+    ("heat", "Heat (1995)", "Crime|Drama"),
+    ("ran", "Ran, 乱", None),
+    ("new", "Unseen", "Drama"),
+]
 
 
 def keep_shop(database: Database) -> None:
@@ -34,7 +38,9 @@ def keep_shop(database: Database) -> None:
     with database.writer.begin() as connection:
         if database.file is None:
             connection.execute(text("SET search_path TO public"))
-        connection.execute(text(f"CREATE TABLE shop_ratings (who text, what text, stars {number}, seen {moment})"))
+        connection.execute(
+            text(f"CREATE TABLE shop_ratings (who text, what text, stars {number}, seen {moment})")
+        )
         connection.execute(text("CREATE TABLE shop_films (what text, title text, kinds text)"))
         names = ("who", "what", "stars", "seen")
         connection.execute(
@@ -51,7 +57,9 @@ def keep_shop(database: Database) -> None:
 
 def change(database: Database, statement: str) -> None:
     with database.writer.begin() as connection:
-        connection.execute(text(statement if database.file else statement.replace("shop_", "public.shop_")))
+        connection.execute(
+            text(statement if database.file else statement.replace("shop_", "public.shop_"))
+        )
 
 
 def take(database: Database, asked: Queries) -> list[Report]:
@@ -69,7 +77,9 @@ def shop(database: Database) -> Database:
 BOTH = Queries(RATINGS, FILMS)
 
 
-def test_rows_of_a_query_are_judged_as_a_files(shop: Database, tmp_path: Path, sqlite_url: str) -> None:
+def test_rows_of_a_query_are_judged_as_a_files(
+    shop: Database, tmp_path: Path, sqlite_url: str
+) -> None:
     """A query brings what a CSV file of its rows would: ratings, films, counts and rejects with place and reason."""
     told = {report.file: report for report in take(shop, BOTH)}
     file = tmp_path / "same.csv"
@@ -84,7 +94,10 @@ def test_rows_of_a_query_are_judged_as_a_files(shop: Database, tmp_path: Path, s
     assert len(ratings(shop)) == 5
     found = told["ingest.query"]
     assert (found.status, found.read, found.accepted, found.rejected) == ("merged", 7, 5, 2)
-    by_place = [[(each.line, each.field, each.code) for each in report.rejects] for report in (found, expected)]
+    by_place = [
+        [(each.line, each.field, each.code) for each in report.rejects]
+        for report in (found, expected)
+    ]
     assert sorted(code for _, _, code in by_place[0]) == ["EMPTY_KEY", "RATING_RANGE"]
     assert {each[1:] for each in by_place[0]} == {each[1:] for each in by_place[1]}
     assert films(shop) == {
@@ -106,7 +119,9 @@ def test_the_same_answer_changes_nothing(shop: Database) -> None:
     assert {report.status for report in take(shop, BOTH)} == {"unchanged"}
     for stars, kept in ((2, [*before[:-1], ("dee", "no such film", 2.0, None)]), (2.5, before)):
         change(shop, f"UPDATE shop_ratings SET stars = {stars} WHERE who = 'dee'")
-        assert {report.status for report in take(shop, BOTH) if report.file == "ingest.query"} == {"merged"}
+        assert {report.status for report in take(shop, BOTH) if report.file == "ingest.query"} == {
+            "merged"
+        }
         assert ratings(shop) == kept
         a_day_passes(shop)
 
@@ -119,12 +134,28 @@ def a_day_passes(database: Database) -> None:
 
 BROKEN = [
     (Queries("SELECT * FROM nonesuch"), "ingest.query", "the database says: "),
-    (Queries("SELECT who FROM shop_ratings"), "ingest.query", "no column for user, movie or rating; name them in"),
-    (Queries(RATINGS, "SELECT what AS movie FROM shop_films"), "ingest.films_query", "no column for movie or title"),
+    (
+        Queries("SELECT who FROM shop_ratings"),
+        "ingest.query",
+        "no column for user, movie or rating; name them in",
+    ),
+    (
+        Queries(RATINGS, "SELECT what AS movie FROM shop_films"),
+        "ingest.films_query",
+        "no column for movie or title",
+    ),
     (Queries(RATINGS, "SELEC"), "ingest.films_query", "; mend the query"),
     (Queries("DELETE FROM shop_ratings"), "ingest.query", "the database says: "),
-    (Queries(RATINGS, url="sqlite:////nowhere/shop.db"), "ingest.query", "no database at /nowhere/shop.db"),
-    (Queries(RATINGS, url="shop"), "ingest.query", "ingest.query_url is not a URL; expected sqlite:///FILE"),
+    (
+        Queries(RATINGS, url="sqlite:////nowhere/shop.db"),
+        "ingest.query",
+        "no database at /nowhere/shop.db",
+    ),
+    (
+        Queries(RATINGS, url="shop"),
+        "ingest.query",
+        "ingest.query_url is not a URL; expected sqlite:///FILE",
+    ),
 ]
 
 
@@ -156,7 +187,9 @@ def test_a_night_asks_another_database(
     monkeypatch.setenv("RECBATCH_INGEST__QUERY", RATINGS)
     monkeypatch.setenv("RECBATCH_INGEST__QUERY_URL", f"sqlite:///{tmp_path / 'shop.db'}")
     assert command("-q", "run", "--no-publish") == 0
-    assert "ingest.query: rows of a query, because the settings ask for it" in capsys.readouterr().out
+    assert (
+        "ingest.query: rows of a query, because the settings ask for it" in capsys.readouterr().out
+    )
     assert ("ann", "heat", 4.5, 1767323045) in ratings(database)
     change(other, "DROP TABLE shop_ratings")
     assert command("-q", "run", "--no-publish") == 0

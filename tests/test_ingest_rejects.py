@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from batch.database import Database
 from batch.ingest import Report, ingest
+from batch.store.database import Database
 from tables import Write, by, films, flags, ratings, rows, with_tables
 
 LATEST, LATEST_FILMS = "userId,movieId,rating,timestamp\n", "movieId,title,genres\n"
@@ -18,7 +18,9 @@ GOOD = "".join(f"u{n},Heat,4,100\n" for n in range(1100))
 
 
 def rejects(database: Database) -> list[tuple[object, ...]]:
-    return rows(database, "SELECT line, field, code, text FROM ingest_rejects ORDER BY batch_id, reject_no")
+    return rows(
+        database, "SELECT line, field, code, text FROM ingest_rejects ORDER BY batch_id, reject_no"
+    )
 
 
 def counts(report: Report) -> tuple[int, int, int, int]:
@@ -115,7 +117,10 @@ OTHER_TIMES = ["999999999999", "9999-12-31T23:59:59-23:59", "1969-12-31T23:59:59
 @pytest.mark.promise("C5")
 def test_ratings_that_are_no_numbers(database: Database, write: Write) -> None:
     """A rating is digits with a point, as people write them: what could merely be turned into a number is rejected."""
-    path = write("x.csv", LONG + "Ann,Heat,4,100\n" + "".join(f"Ann,Up,{rating},100\n" for rating in NO_NUMBERS))
+    path = write(
+        "x.csv",
+        LONG + "Ann,Heat,4,100\n" + "".join(f"Ann,Up,{rating},100\n" for rating in NO_NUMBERS),
+    )
     (report,) = ingest(database, [path], by(share=1.0))
     shown = [repr(text.strip('"') if len(text) < 99 else "x" * 40 + "...") for text in NO_NUMBERS]
     ascii_only = [text.encode("ascii", "backslashreplace").decode() for text in shown]
@@ -128,7 +133,12 @@ def test_ratings_that_are_no_numbers(database: Database, write: Write) -> None:
 
 def test_bad_times(database: Database, write: Write) -> None:
     """A time that is no time, before 1970 or in the future costs its row and no other, on both databases."""
-    path = write("x.csv", LONG + "Ann,Heat,4,100\n" + "".join(f"Ann,Up,4,{time}\n" for time in NO_TIMES + OTHER_TIMES))
+    path = write(
+        "x.csv",
+        LONG
+        + "Ann,Heat,4,100\n"
+        + "".join(f"Ann,Up,4,{time}\n" for time in NO_TIMES + OTHER_TIMES),
+    )
     (report,) = ingest(database, [path], by(share=1.0))
     codes = ["BAD_TIME"] * len(NO_TIMES) + ["TIME_RANGE"] * len(OTHER_TIMES)
     assert [(reject.line, reject.code) for reject in report.rejects] == list(enumerate(codes, 3))
@@ -138,7 +148,10 @@ def test_bad_times(database: Database, write: Write) -> None:
 def test_bytes_that_are_no_text(database: Database, tmp_path: Path) -> None:
     """A NUL byte and invalid UTF-8 cost one row each, and the record shows them as escapes."""
     path = tmp_path / "x.csv"
-    path.write_bytes(LONG.encode() + b"A\0nn,Heat,4,1\nAnn,H\xe9at,4,1\nAnn,Up,4\xff,1\nAnn,Up,4,1\xff\nAnn,Heat,4,1\n")
+    path.write_bytes(
+        LONG.encode()
+        + b"A\0nn,Heat,4,1\nAnn,H\xe9at,4,1\nAnn,Up,4\xff,1\nAnn,Up,4,1\xff\nAnn,Heat,4,1\n"
+    )
     (report,) = ingest(database, [path], by())
     assert counts(report) == (5, 1, 4, 0)
     assert rejects(database) == [
@@ -164,10 +177,17 @@ def test_long_rows_are_cut(database: Database, write: Write) -> None:
     ],
 )  # fmt: skip
 def test_limits(
-    database: Database, write: Write, bad: int, good: int, limits: dict[str, float], refused_at: int | None
+    database: Database,
+    write: Write,
+    bad: int,
+    good: int,
+    limits: dict[str, float],
+    refused_at: int | None,
 ) -> None:
     """Ten rejects are tolerated, then a share of the rows; max_rejects stops a file early, all rejects refuse it."""
-    path = write("x.csv", LONG + "Ann,Heat,x,100\n" * bad + "".join(GOOD.splitlines(keepends=True)[:good]))
+    path = write(
+        "x.csv", LONG + "Ann,Heat,x,100\n" * bad + "".join(GOOD.splitlines(keepends=True)[:good])
+    )
     (report,) = ingest(database, [path], by(**limits))
     kept = "status, rows_read, rows_accepted, rows_rejected, rows_duplicate"
     found = rows(database, f"SELECT {kept}, error FROM ingest_batches")
@@ -178,9 +198,15 @@ def test_limits(
     n = min(bad, refused_at)
     first = "rating 'x' is not a number such as 4 or 3.5; fix the row"
     why = f"{path}:2: {n} of {refused_at:,} rows cannot be read; the first: {first}"
-    assert (report.status, report.why, counts(report)) == ("refused", why, (refused_at, 0, refused_at, 0))
+    assert (report.status, report.why, counts(report)) == (
+        "refused",
+        why,
+        (refused_at, 0, refused_at, 0),
+    )
     assert found == [("refused", refused_at, 0, refused_at, 0, why)]
-    assert rejects(database) == [(line, "rating", "BAD_RATING", "Ann,Heat,x,100") for line in range(2, n + 2)]
+    assert rejects(database) == [
+        (line, "rating", "BAD_RATING", "Ann,Heat,x,100") for line in range(2, n + 2)
+    ]
     assert only_records(database)
 
 
@@ -209,33 +235,87 @@ UNKNOWN = re.escape(
     "expected a wide matrix (',User,Film,...'), a genre matrix (',movie_title,genre_...'), MovieLens files, or a long "
     "CSV with columns for user, movie and rating (name them in ingest.columns)"
 )
-REFUSED: dict[str, tuple[str, bytes | str, str]] = {  # ending, content, and what is said after the path
+REFUSED: dict[
+    str, tuple[str, bytes | str, str]
+] = {  # ending, content, and what is said after the path
     "truncated": (".gz", PACKED[:-20], r": the file ends too early; copy it again"),
-    "flipped": (".gz", PACKED[:-8] + b"\0" + PACKED[-7:], r": broken archive \(CRC check .*\); copy the file again"),
+    "flipped": (
+        ".gz",
+        PACKED[:-8] + b"\0" + PACKED[-7:],
+        r": broken archive \(CRC check .*\); copy the file again",
+    ),
     "no gzip": (".gz", LONG, r": broken archive \(Not a gzipped file .*\); copy the file again"),
-    "after gzip": (".gz", PACKED + b"rest", r": broken archive \(Not a gzipped file .*\); copy the file again"),
-    "cut zip": (".zip", zipped({})[:-9], r": broken archive \(File is not a zip file\); copy the file again"),
-    "flipped zip": (".zip", zipped({14: 0}), r"/x\.csv: broken archive \(Bad CRC-32 .*\); copy the file again"),
+    "after gzip": (
+        ".gz",
+        PACKED + b"rest",
+        r": broken archive \(Not a gzipped file .*\); copy the file again",
+    ),
+    "cut zip": (
+        ".zip",
+        zipped({})[:-9],
+        r": broken archive \(File is not a zip file\); copy the file again",
+    ),
+    "flipped zip": (
+        ".zip",
+        zipped({14: 0}),
+        r"/x\.csv: broken archive \(Bad CRC-32 .*\); copy the file again",
+    ),
     "encrypted": (".zip", zipped({6: 1}), r"/x\.csv: .*(encrypted|password).*; .+"),
     "compression": (".zip", zipped({8: 99}), r"/x\.csv: .*compression.*; .+"),
     "UTF-16": (".csv", LONG.encode("utf-16"), r":1: the file is UTF-16; save it as UTF-8"),
     "empty": (".csv", "", r": the file is empty"),
     "blank": (".csv", "\ufeff \r\n\r\n", r": the file is empty"),
     "empty gzip": (".gz", "", r": the file is empty"),
-    "semicolons": (".csv", "user;movie;rating\n", r":1: separated by semicolons \('user;movie;rating'\); .+"),
-    "tabs": (".csv", "user\tmovie\trating\n", r":1: separated by tabs \('user\\tmovie\\trating'\); .+"),
-    "unknown": (".csv", "name,age\nAnn,7\n", rf":1: not a format that is known \('name,age'\); {UNKNOWN}"),
+    "semicolons": (
+        ".csv",
+        "user;movie;rating\n",
+        r":1: separated by semicolons \('user;movie;rating'\); .+",
+    ),
+    "tabs": (
+        ".csv",
+        "user\tmovie\trating\n",
+        r":1: separated by tabs \('user\\tmovie\\trating'\); .+",
+    ),
+    "unknown": (
+        ".csv",
+        "name,age\nAnn,7\n",
+        rf":1: not a format that is known \('name,age'\); {UNKNOWN}",
+    ),
     "no names": (".csv", " , \nAnn,7\n", rf":1: not a format that is known \(' , '\); {UNKNOWN}"),
     "one empty name": (".csv", '""\n1\n', rf":1: not a format that is known \('\"\"'\); {UNKNOWN}"),
-    "header": (".csv", 'user,"movie,rating\n', r":1: the header is not CSV \(unexpected end of data\); .+"),
-    "columns": (".csv", "user,movie,rating,rating\n", r":1: two columns have the same name; rename one"),
-    "genres": (".csv", ",movie_title,genre_a,genre_a\n", r":1: two columns have the same genre; remove one"),
+    "header": (
+        ".csv",
+        'user,"movie,rating\n',
+        r":1: the header is not CSV \(unexpected end of data\); .+",
+    ),
+    "columns": (
+        ".csv",
+        "user,movie,rating,rating\n",
+        r":1: two columns have the same name; rename one",
+    ),
+    "genres": (
+        ".csv",
+        ",movie_title,genre_a,genre_a\n",
+        r":1: two columns have the same genre; remove one",
+    ),
     "empty genre": (".csv", ",movie_title,genre_a,genre_\n0,Up,1,1\n", r":1: genre .*is empty; .+"),
-    "latin-1 genre": (".csv", b",movie_title,genre_com\xe9die\n0,Up,1\n", r":1: genre .* is not valid UTF-8; .+"),
+    "latin-1 genre": (
+        ".csv",
+        b",movie_title,genre_com\xe9die\n0,Up,1\n",
+        r":1: genre .* is not valid UTF-8; .+",
+    ),
     "empty title": (".csv", ",User,Heat,\n0,Ann,1,2\n", r":1: film 2 is empty; .+"),
     "NUL": (".csv", ",User,He\0at\n0,Ann,1\n", r":1: film 1 'He\\x00at' holds a NUL byte; .+"),
-    "open quote": (".csv", f'{LONG}Ann,Up,4,1\nAnn,"Net,4,1\n{GOOD}', r":3: not CSV \(unexpected end of data\); .+"),
-    "stray quote": (".csv", f'{LONG}Ann,"N"et,4,1\n{GOOD}', r":2: not CSV \(',' expected after '\"'\); .+"),
+    "open quote": (
+        ".csv",
+        f'{LONG}Ann,Up,4,1\nAnn,"Net,4,1\n{GOOD}',
+        r":3: not CSV \(unexpected end of data\); .+",
+    ),
+    "stray quote": (
+        ".csv",
+        f'{LONG}Ann,"N"et,4,1\n{GOOD}',
+        r":2: not CSV \(',' expected after '\"'\); .+",
+    ),
 }
 
 
@@ -243,9 +323,9 @@ REFUSED: dict[str, tuple[str, bytes | str, str]] = {  # ending, content, and wha
 @pytest.mark.parametrize("what", REFUSED)
 def test_files_that_are_refused(sqlite_url: str, tmp_path: Path, what: str) -> None:
     """A file that cannot be taken leaves no row behind, and one line that says where, what and what to do."""
-    ending, content, why = REFUSED[what]
+    summary, content, why = REFUSED[what]
     database = with_tables(sqlite_url)
-    path = tmp_path / f"x{ending}"
+    path = tmp_path / f"x{summary}"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     (report,) = ingest(database, [path], by())
     assert report.status == "refused"
@@ -257,8 +337,12 @@ def test_nothing_there(database: Database, tmp_path: Path) -> None:
     """A missing file and an empty folder are refused by name, and the files beside them are merged."""
     (tmp_path / "in").mkdir()
     (tmp_path / "x.csv").write_text(LONG + "Ann,Heat,4,100\n")
-    missing, empty, good = ingest(database, [tmp_path / "no.csv", tmp_path / "in", tmp_path / "x.csv"], by())
-    assert missing == Report(f"{tmp_path}/no.csv", None, f"{tmp_path}/no.csv: no such file or folder", "refused")
+    missing, empty, good = ingest(
+        database, [tmp_path / "no.csv", tmp_path / "in", tmp_path / "x.csv"], by()
+    )
+    assert missing == Report(
+        f"{tmp_path}/no.csv", None, f"{tmp_path}/no.csv: no such file or folder", "refused"
+    )
     endings = ".csv, .dat, .data, .gz, .item, .tsv, .zip"
     why = f"{tmp_path}/in: nothing in there ends in {endings}; name the files"
     assert empty == Report(f"{tmp_path}/in", None, why, "refused")
@@ -309,5 +393,7 @@ def test_refused_group_with_a_copy(database: Database, write: Write) -> None:
     folder = write("in/ratings.csv", LATEST + '1,31,"4,100\n').parent
     catalogue = write("in/movies.csv", LATEST_FILMS + "31,Heat,\n")
     catalogue.with_name("movies.csv.gz").write_bytes(gzip.compress(catalogue.read_bytes()))
-    assert [report.status for report in ingest(database, [folder], by(), snapshot_at=100)] == ["refused"] * 3
+    assert [report.status for report in ingest(database, [folder], by(), snapshot_at=100)] == [
+        "refused"
+    ] * 3
     assert only_records(database)

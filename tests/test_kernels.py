@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from batch import compiled
-from batch.models import fit
+from batch.models import compiled, fit
 from batch.params import PRESETS
 from reference import random_stars, ratings_of
 
@@ -25,16 +24,16 @@ import sys
 from hashlib import sha256
 import numpy as np
 from batch.models import fit
-from batch.models.signals import fit_signals
+from batch.models.features import fit_feature_model
 from batch.params import PRESETS
-from batch.rank import best_unseen
+from batch.ranking.rank import best_unseen
 from reference import every_cell, random_stars, ratings_of
 
 ratings = ratings_of(random_stars(0, 90, 250, [0.5, 2, 3.5, 5], 0.2, n_empty=2))
 digest = sha256()
 for shape in ((90, 250), (250, 90)):
     stars = random_stars(0, *shape, [0.5, 2, 3.5, 5], 0.2, n_empty=2)
-    signals, users = fit_signals(ratings_of(stars, times=np.arange(22500.0).reshape(shape)), None), np.arange(shape[0])
+    signals, users = fit_feature_model(ratings_of(stars, times=np.arange(22500.0).reshape(shape)), None), np.arange(shape[0])
     tastes = signals.tastes(users)
     promised = tastes.promise(np.ones(shape[1], dtype=np.bool_))
     digest.update(promised.tobytes() + best_unseen(promised, signals.rated, np.arange(shape[1]), 7).tobytes())
@@ -52,15 +51,15 @@ print(digest.hexdigest())
 """Models, reasons and signals on data of several parts for each of four threads; prints what every byte adds up to."""
 
 STATS = """
-from batch.models.interpolation import _gram, _products, _project, _project_some, _to_weights
-from batch.models.kernels import _count, _heard, _neighbours, _recalled
-from batch.models.neighbourhood import _predict
-from batch.models.signals import _promise
-from batch.models.tracing import _heaviest, _speakers, _strongest, _strongest_through
-from batch.unseen import _first_unseen
-loops = [_count, _first_unseen, _gram, _heard, _neighbours, _predict, _products, _project, _project_some, _promise]
+from batch.models.ease import _gram, _products, _project, _project_some, _to_weights
+from batch.models.kernels import _count, _user_weighted_sums, _neighbours, _item_weighted_sums
+from batch.models.prediction import _predict
+from batch.models.features import _promise
+from batch.models.attribution import _heaviest, _speakers, _strongest, _strongest_through
+from batch.ranking.rank import _best_unseen
+loops = [_count, _best_unseen, _gram, _user_weighted_sums, _neighbours, _predict, _products, _project, _project_some, _promise]
 traces = [_heaviest, _speakers, _strongest, _strongest_through]
-kept = [loop.stats for loop in (*loops, *traces, _recalled, _to_weights)]
+kept = [loop.stats for loop in (*loops, *traces, _item_weighted_sums, _to_weights)]
 print(sum(sum(stats.cache_hits.values()) for stats in kept), sum(sum(stats.cache_misses.values()) for stats in kept))
 """
 """Prints how many loops came from the disk, and how many were compiled and kept."""
@@ -103,7 +102,9 @@ def test_a_model_can_be_asked_by_several_at_once(name: str) -> None:
     model = fit(name, ratings, getattr(PRESETS["tuned"], name), 0)
     alone = model.score(np.arange(90)).rating.tobytes()
     with ThreadPoolExecutor(4) as pool:
-        assert [*pool.map(lambda _: model.score(np.arange(90)).rating.tobytes(), range(8))] == [alone] * 8
+        assert [*pool.map(lambda _: model.score(np.arange(90)).rating.tobytes(), range(8))] == [
+            alone
+        ] * 8
 
 
 def test_loops_are_compiled_once(tmp_path: Path) -> None:
@@ -116,7 +117,10 @@ NOWHERE = "/proc/nowhere"
 SURROUNDINGS = {
     "read-only": ("", {"NUMBA_CACHE_DIR": NOWHERE, "HOME": NOWHERE}),
     "a user without a name or a home": ("import os; os.getuid = lambda: 10001", {"HOME": ""}),
-    "a full disk": ("import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))", {"NUMBA_CACHE_DIR": "kept"}),
+    "a full disk": (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))",
+        {"NUMBA_CACHE_DIR": "kept"},
+    ),
 }
 
 
@@ -130,7 +134,9 @@ def test_where_nothing_can_be_kept(surroundings: str, scored: list[str], tmp_pat
     folder.mkdir()
     prelude, environ = SURROUNDINGS[surroundings]
     asked = "import batch.models; print(batch.models.__file__)"
-    found = run(f"{prelude}\n{asked}\n{SCORED}", folder, package, PYTHONDONTWRITEBYTECODE="1", **environ)
+    found = run(
+        f"{prelude}\n{asked}\n{SCORED}", folder, package, PYTHONDONTWRITEBYTECODE="1", **environ
+    )
     assert found == [str(package / "batch" / "models" / "__init__.py"), *scored]
     assert [path for path in folder.rglob("*") if path.is_file() or path.name == "~"] == []
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from sqlalchemy import text
 
-from batch.database import Database, open_database, upgrade
+from batch.store.database import Database, open_database, upgrade
 from faults import fixed_nights
 from fixed import command
 from processes import POINTS, do_at, end_at, ended, in_child
@@ -63,7 +63,10 @@ def test_a_process_may_end_at_any_point(
 @pytest.mark.usefixtures("nights")
 @pytest.mark.promise("A4")
 def test_a_process_may_be_killed_at_any_time(
-    database: Database, tmp_path: Path, often: Callable[[int, int], int], figure: Callable[[int], None]
+    database: Database,
+    tmp_path: Path,
+    often: Callable[[int, int], int],
+    figure: Callable[[int], None],
 ) -> None:
     """kill -9 at random times: readers see one whole run, and the next night works."""
     began = time.monotonic()
@@ -87,13 +90,17 @@ def lose_the_lock(database: Database) -> None:
         return
     with database.writer.begin() as connection:
         held = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = :mine"
-        mine = connection.execute(text("SELECT oid FROM pg_database WHERE datname = current_database()")).scalar_one()
+        mine = connection.execute(
+            text("SELECT oid FROM pg_database WHERE datname = current_database()")
+        ).scalar_one()
         assert connection.execute(text(held), {"mine": mine}).scalars().all() == [True]
 
 
 @pytest.mark.usefixtures("nights")
 @pytest.mark.promise("B3")
-def test_a_lock_may_be_lost_at_any_point(database: Database, tmp_path: Path, figure: Callable[[int], None]) -> None:
+def test_a_lock_may_be_lost_at_any_point(
+    database: Database, tmp_path: Path, figure: Callable[[int], None]
+) -> None:
     """Where a night loses its lock and another has done its work meanwhile, it fails, and readers see the other's."""
 
     def until() -> int:
@@ -198,7 +205,10 @@ FRAME = 24 + 4096
 @pytest.mark.promise("A6")
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_log_that_was_torn(
-    database: Database, tmp_path: Path, often: Callable[[int, int], int], figure: Callable[[int], None]
+    database: Database,
+    tmp_path: Path,
+    often: Callable[[int, int], int],
+    figure: Callable[[int], None],
 ) -> None:
     """However much of the log a power cut left on the disk, the file opens, is sound, and shows one whole run."""
     assert database.file
@@ -210,9 +220,15 @@ def test_a_log_that_was_torn(
     before = shown(database)
     assert ended(in_child(until, tmp_path / "log")) == -signal.SIGKILL
     log = database.file.with_name(database.file.name + "-wal").read_bytes()
-    content = database.file.read_bytes()  # no connection of this process is open: closing would take its locks
+    content = (
+        database.file.read_bytes()
+    )  # no connection of this process is open: closing would take its locks
     size, chance = len(log), np.random.default_rng(20261125)
-    cuts = {*range(32, size, FRAME), *(int(chance.integers(size)) for _ in range(often(100, 1000))), size}
+    cuts = {
+        *range(32, size, FRAME),
+        *(int(chance.integers(size)) for _ in range(often(100, 1000))),
+        size,
+    }
     seen = set()
     for cut in sorted(cuts):
         torn = tmp_path / "torn"

@@ -5,16 +5,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from batch.ensemble import PUBLISHED
-from batch.evaluate import evaluate, hold_out
-from batch.metrics import Judged
-from batch.models import PERSONAL, REFERENCE, fit
+from batch.models import PERSONAL, PUBLISHED, REFERENCE, fit
 from batch.params import PRESETS
-from batch.ratings import Floats, Ratings, filled
+from batch.ranking.evaluate import evaluate, hold_out
+from batch.ranking.metrics import Judged
+from batch.ratings import Floats, Ratings, with_data
 from reference import random_stars, ratings_of
 
 SEED = 3
-CASES = [(name, preset) for name in PERSONAL for preset in PRESETS] + [(name, "tuned") for name in REFERENCE]
+CASES = [(name, preset) for name in PERSONAL for preset in PRESETS] + [
+    (name, "tuned") for name in REFERENCE
+]
 every_model = pytest.mark.parametrize(("name", "preset"), CASES)
 
 
@@ -30,14 +31,15 @@ def ratings(request: pytest.FixtureRequest) -> Ratings:
 
 def with_values(ratings: Ratings, values: Floats) -> Ratings:
     """The same cells with other stars, (n_ratings,)."""
-    return replace(ratings, matrix=filled(ratings.matrix, values))
+    return replace(ratings, matrix=with_data(ratings.matrix, values))
 
 
 def nonsense(ratings: Ratings) -> Ratings:
     """Held-out stars that nobody gave, the rest as it was."""
     held, random = hold_out(ratings, SEED), np.random.default_rng(6)
     return with_values(
-        ratings, np.where(held, random.choice([-1000.0, 0.0, 77.7, 1e5], len(held)), ratings.matrix.data)
+        ratings,
+        np.where(held, random.choice([-1000.0, 0.0, 77.7, 1e5], len(held)), ratings.matrix.data),
     )
 
 
@@ -53,15 +55,21 @@ def said(name: str, preset: str, ratings: Ratings) -> list[bytes]:
     """Everything that a model fitted on the training part says to anyone, and what it keeps."""
     train = ratings.keep(~hold_out(ratings, SEED))
     model = fit(name, train, getattr(PRESETS[preset], name, None), SEED)
-    scores, stands_in = model.score(np.arange(train.n_users)), model.baseline.rows(np.arange(train.n_users))
+    scores, stands_in = (
+        model.score(np.arange(train.n_users)),
+        model.baseline.rows(np.arange(train.n_users)),
+    )
     kept = [np.asarray(array) for _, array in sorted(model.weights().items())]
-    return [array.tobytes() for array in (scores.rating, scores.support, scores.relevance, stands_in, *kept)]
+    return [
+        array.tobytes()
+        for array in (scores.rating, scores.support, scores.relevance, stands_in, *kept)
+    ]
 
 
 def judged(ratings: Ratings, preset: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Judged]:
     """What `evaluate` holds against the held-out part, before it is counted."""
     seen: dict[str, Judged] = {}
-    monkeypatch.setattr("batch.evaluate.figures", lambda found, *_: seen.update(found))
+    monkeypatch.setattr("batch.ranking.evaluate.figures", lambda found, *_: seen.update(found))
     evaluate(ratings, PRESETS[preset], seed=SEED, n=5, relevant_from=4.0, block=7, users=1000)
     return seen
 
@@ -93,18 +101,25 @@ def test_one_training_rating_is_noticed(name: str, preset: str, ratings: Ratings
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_held_out_stars_change_no_list(preset: str, ratings: Ratings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_held_out_stars_change_no_list(
+    preset: str, ratings: Ratings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With nonsense for held-out stars `evaluate` lists the same films and predicts the same stars, to the last bit."""
     true, false = (judged(each, preset, monkeypatch) for each in (ratings, nonsense(ratings)))
     assert list(true) == [*PUBLISHED, *REFERENCE]
     for name, each in true.items():
         for field in ("listed", "predicted", "unsaid"):
-            assert getattr(each, field).tobytes() == getattr(false[name], field).tobytes(), (name, field)
+            assert getattr(each, field).tobytes() == getattr(false[name], field).tobytes(), (
+                name,
+                field,
+            )
         assert each.truth.tobytes() != false[name].truth.tobytes()
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_lists_notice_a_training_rating(preset: str, ratings: Ratings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_notice_a_training_rating(
+    preset: str, ratings: Ratings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One other rating in the training part changes what every model but the most rated films predicts."""
     true, false = (judged(each, preset, monkeypatch) for each in (ratings, one_changed(ratings)))
     for name in (*PERSONAL, "bias"):

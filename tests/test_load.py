@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from batch import load as loading
-from batch import schema
-from batch.bulk import bulk_insert
-from batch.database import Database
-from batch.load import Loaded, OrphansError, load
+from batch.store import load as loading
+from batch.store import schema
+from batch.store.bulk_insert import bulk_insert
+from batch.store.database import Database
+from batch.store.load import Loaded, OrphansError, load
 from tables import rows, with_tables
 
 Cell = tuple[int, int, float, int | None]  # user_id, movie_id, stars, seconds since 1970
@@ -44,18 +44,32 @@ def store(database: Database, cells: Iterable[Cell]) -> None:
         for table, place, extra in ((schema.users, 0, ()), (schema.movies, 1, ("title",))):
             ids = sorted({cell[place] for cell in told} | {7})  # 7 may have no ratings
             columns = [column.name for column in table.columns][:2]
-            bulk_insert(connection, table, [*columns, *extra], [(i, str(i)[::-1], *("t" for _ in extra)) for i in ids])
-        bulk_insert(connection, schema.ratings, [c.name for c in schema.ratings.c], [(*cell, 1) for cell in told])
+            bulk_insert(
+                connection,
+                table,
+                [*columns, *extra],
+                [(i, str(i)[::-1], *("t" for _ in extra)) for i in ids],
+            )
+        bulk_insert(
+            connection,
+            schema.ratings,
+            [c.name for c in schema.ratings.c],
+            [(*cell, 1) for cell in told],
+        )
 
 
-def slowly(database: Database, known_until: int | None = None) -> tuple[list[tuple[str, str, float, float]], str]:
+def slowly(
+    database: Database, known_until: int | None = None
+) -> tuple[list[tuple[str, str, float, float]], str]:
     """Ratings by key, in order of row and column, and the fingerprint, one row at a time."""
     users = sorted(key for (key,) in rows(database, "SELECT user_key FROM users"))
     movies = sorted(key for (key,) in rows(database, "SELECT movie_key FROM movies"))
     joined = "ratings JOIN users USING (user_id) JOIN movies USING (movie_id)"
     found = [
         (user, movie, stars, np.nan if at is None else float(at))
-        for user, movie, stars, at in rows(database, f"SELECT user_key, movie_key, rating, rated_at FROM {joined}")
+        for user, movie, stars, at in rows(
+            database, f"SELECT user_key, movie_key, rating, rated_at FROM {joined}"
+        )
         if at is None or known_until is None or at < known_until
     ]
     found.sort(key=lambda cell: (users.index(cell[0]), movies.index(cell[1])))
@@ -75,11 +89,18 @@ def quickly(database: Database, known_until: int | None = None) -> Loaded:
 def by_key(loaded: Loaded) -> list[tuple[str, str, float, float]]:
     ratings = loaded.ratings
     times = np.full(ratings.n_ratings, np.nan) if ratings.rated_at is None else ratings.rated_at
-    cells = zip(ratings.user_of_rating(), ratings.matrix.indices, ratings.matrix.data, times, strict=True)
-    return [(loaded.user_keys[u], loaded.movie_keys[i], float(stars), float(at)) for u, i, stars, at in cells]
+    cells = zip(
+        ratings.user_of_rating(), ratings.matrix.indices, ratings.matrix.data, times, strict=True
+    )
+    return [
+        (loaded.user_keys[u], loaded.movie_keys[i], float(stars), float(at))
+        for u, i, stars, at in cells
+    ]
 
 
-def same(found: list[tuple[str, str, float, float]], expected: list[tuple[str, str, float, float]]) -> None:
+def same(
+    found: list[tuple[str, str, float, float]], expected: list[tuple[str, str, float, float]]
+) -> None:
     """Equal to the last bit, in this order, nan equal to nan."""
     assert [repr(cell) for cell in found] == [repr(cell) for cell in expected]
 
@@ -89,7 +110,12 @@ def many(seed: int, n_users: int = 300, n_items: int = 120) -> list[Cell]:
     draw = random.Random(seed)  # noqa: S311  not a secret
     users = [draw.choice([n, n * 1000, 2**40 + n]) for n in range(1, n_users)]
     cells = [
-        (user, movie, draw.choice([*AWKWARD, *(n / 2 for n in range(1, 11))]), draw.choice([None, 0, -1, 1, 10**9]))
+        (
+            user,
+            movie,
+            draw.choice([*AWKWARD, *(n / 2 for n in range(1, 11))]),
+            draw.choice([None, 0, -1, 1, 10**9]),
+        )
         for user in users
         for movie in draw.sample(range(n_items), draw.choice([1, 2, 40]))
     ]
@@ -117,14 +143,20 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Database:
     return with_tables(f"sqlite:///{tmp_path_factory.mktemp('load') / 'recbatch.db'}")
 
 
-STARS = st.floats(-1e6, 1e6) | st.integers(-(10**10), 10**10).map(lambda n: n / 1e6) | st.sampled_from(AWKWARD)
+STARS = (
+    st.floats(-1e6, 1e6)
+    | st.integers(-(10**10), 10**10).map(lambda n: n / 1e6)
+    | st.sampled_from(AWKWARD)
+)
 TIMES = st.none() | st.integers(-10, 10) | st.integers(0, 10**12)
 PAIRS = st.tuples(st.integers(1, 30), st.integers(1, 30))
 
 
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(st.dictionaries(PAIRS, st.tuples(STARS, TIMES), max_size=25))
-def test_any_number_comes_back(table: Database, told: dict[tuple[int, int], tuple[float, int | None]]) -> None:
+def test_any_number_comes_back(
+    table: Database, told: dict[tuple[int, int], tuple[float, int | None]]
+) -> None:
     """Whatever number a column of SQLite holds is loaded as it is."""
     store(table, [(*pair, *cell) for pair, cell in told.items()])
     expected, fingerprint = slowly(table)
@@ -161,7 +193,9 @@ def test_memory_for_loading(table: Database, monkeypatch: pytest.MonkeyPatch) ->
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     kept = sum(
-        array.nbytes for array in (ratings.matrix.data, ratings.matrix.indices, ratings.rated_at) if array is not None
+        array.nbytes
+        for array in (ratings.matrix.data, ratings.matrix.indices, ratings.rated_at)
+        if array is not None
     )
     assert kept == 200_000 * 20
     assert peak < kept + 3_500_000
@@ -177,6 +211,9 @@ def test_ratings_of_nobody_are_refused(database: Database, table: str) -> None:
             connection.execute(text(f"DELETE FROM {table} WHERE {column} IN (7, {gone})"))
         with (
             database.reader.connect() as connection,
-            pytest.raises(OrphansError, match=f"ratings have {column} = {gone}, which is no row of {table}; put it"),
+            pytest.raises(
+                OrphansError,
+                match=f"ratings have {column} = {gone}, which is no row of {table}; put it",
+            ),
         ):
             load(connection)

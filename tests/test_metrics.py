@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from batch.metrics import Catalogue, Judged, gain, gini, interval, measure
+from batch.ranking.metrics import Catalogue, Judged, gain, gini, interval, measure
 from batch.ratings import NOBODY
 
 
@@ -43,10 +43,21 @@ def test_an_interval_is_seeded_and_exact_where_all_agree() -> None:
 def judged(listed: list[list[int]], relevant: list[set[int]]) -> Judged:
     """Lists (n_users, n) held against the films each user liked; no errors of ratings."""
     films = np.array(listed)
-    hits = np.array([[film in liked for film in row] for row, liked in zip(listed, relevant, strict=True)])
+    hits = np.array(
+        [[film in liked for film in row] for row, liked in zip(listed, relevant, strict=True)]
+    )
     sizes = np.array([len(liked) for liked in relevant])
     users = np.arange(len(listed))
-    return Judged(users, films, hits, sizes, np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0, np.bool_))
+    return Judged(
+        users,
+        films,
+        hits,
+        sizes,
+        np.zeros(0, np.int64),
+        np.zeros(0),
+        np.zeros(0),
+        np.zeros(0, np.bool_),
+    )
 
 
 def test_figures_of_lists_by_hand() -> None:
@@ -72,7 +83,9 @@ def test_figures_of_lists_by_hand() -> None:
         "diversity@2": 1 - 1 / math.sqrt(2),  # only user 2 has two films with genres
     }
     ends = {name for name in found if name.split("@")[0].endswith(("_low", "_high"))}
-    assert {name: value for name, value in found.items() if name not in ends} == pytest.approx(expected)
+    assert {name: value for name, value in found.items() if name not in ends} == pytest.approx(
+        expected
+    )
     assert ends == {"precision_low@2", "precision_high@2", "ndcg_low@2", "ndcg_high@2"}
 
 
@@ -80,10 +93,15 @@ def test_nothing_to_say_leaves_no_figure() -> None:
     """Without lists, likes or ratings there are no means, and no division by zero."""
     rated = sparse.csr_array((2, 3))
     empty = judged([[NOBODY], [NOBODY]], [set(), set()])
-    assert measure(empty, Catalogue(rated, np.zeros((3, 0))), 0) == {"users": 0.0, "coverage@1": 0.0}
+    assert measure(empty, Catalogue(rated, np.zeros((3, 0))), 0) == {
+        "users": 0.0,
+        "coverage@1": 0.0,
+    }
 
 
-def judged_of(hits: list[list[int]], errors: list[float] | None, relevant: tuple[int, ...] = (2, 3, 0)) -> Judged:
+def judged_of(
+    hits: list[list[int]], errors: list[float] | None, relevant: tuple[int, ...] = (2, 3, 0)
+) -> Judged:
     """Three users and two held-out ratings; None for a model that predicts no stars."""
     off = np.zeros(2) if errors is None else np.array(errors)
     return Judged(
@@ -101,7 +119,9 @@ def judged_of(hits: list[list[int]], errors: list[float] | None, relevant: tuple
 NO_HIT = [0, 0, 0]
 OWN = judged_of([[1, 1, 0], [1, 0, 1], NO_HIT], [1.0, -1.0])
 PRECISE = judged_of([[0, 1, 1], [0, 0, 1], NO_HIT], [2.0, 2.0])  # the most hits of the others
-EARLY = judged_of([[1, 0, 0], [1, 0, 0], NO_HIT], [-1.5, 1.5])  # the best NDCG of the others, and the lowest RMSE
+EARLY = judged_of(
+    [[1, 0, 0], [1, 0, 0], NO_HIT], [-1.5, 1.5]
+)  # the best NDCG of the others, and the lowest RMSE
 SILENT = judged_of([NO_HIT] * 3, None)
 
 

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from batch.evaluate import evaluate
 from batch.models import PERSONAL, REFERENCE, Model, fit
-from batch.models.interpolation import preferring
+from batch.models.ease import fit_preference
 from batch.params import PRESETS, Models
-from batch.rank import best_unseen, tie_places
+from batch.ranking.evaluate import evaluate
+from batch.ranking.rank import best_unseen, tie_order
 from batch.ratings import Ratings
 from reference import Floats, every_cell, random_stars, ratings_of
 
@@ -22,7 +22,9 @@ FLATTENED = PRESETS["plain"].neural.model_copy(update={"architecture": "flattene
 RECTIFIED = PRESETS["tuned"].neural.model_copy(update={"activation": "relu"})
 CASES = {
     **{
-        f"{name}-{preset}": (name, getattr(knobs, name, None)) for name in PERSONAL for preset, knobs in PRESETS.items()
+        f"{name}-{preset}": (name, getattr(knobs, name, None))
+        for name in PERSONAL
+        for preset, knobs in PRESETS.items()
     },
     **{name: (name, None) for name in REFERENCE},
     "neural-flattened": ("neural", FLATTENED),
@@ -44,17 +46,28 @@ def fitted(case: str, ratings: Ratings, seed: int = 0) -> Model:
 def bytes_of(ratings: Ratings) -> list[bytes]:
     assert ratings.rated_at is not None
     matrix = ratings.matrix
-    arrays = [matrix.data, matrix.indices, matrix.indptr, ratings.genres, ratings.rated_at, ratings.user_ids]
+    arrays = [
+        matrix.data,
+        matrix.indices,
+        matrix.indptr,
+        ratings.genres,
+        ratings.rated_at,
+        ratings.user_ids,
+    ]
     return [array.tobytes() for array in [*arrays, ratings.movie_ids]]
 
 
 @pytest.fixture(scope="module")
 def ratings() -> Ratings:
     """14 users x 20 films of half stars, 5 genres; two users and two films without any rating."""
-    stars = random_stars(7, 14, 20, [0.5 * step for step in range(1, 11)], 0.35, n_empty=2)  # (14, 20)
+    stars = random_stars(
+        7, 14, 20, [0.5 * step for step in range(1, 11)], 0.35, n_empty=2
+    )  # (14, 20)
     random = np.random.default_rng(8)
     genres = (random.random((20, 5)) < 0.4).astype(np.float64)  # (20, 5)
-    return ratings_of(stars, genres=genres, times=random.integers(0, 10**9, stars.shape), scale=(0.5, 5.0))
+    return ratings_of(
+        stars, genres=genres, times=random.integers(0, 10**9, stars.shape), scale=(0.5, 5.0)
+    )
 
 
 @every_model
@@ -64,7 +77,9 @@ def test_a_block_is_its_users(case: str, ratings: Ratings) -> None:
     block = model.score(users)
     for name in ARRAYS:
         together = getattr(block, name)
-        alone = np.concatenate([getattr(model.score(users[[place]]), name) for place in range(len(users))])
+        alone = np.concatenate(
+            [getattr(model.score(users[[place]]), name) for place in range(len(users))]
+        )
         assert together.shape == (len(users), ratings.n_items)
         assert together.dtype == np.float64
         np.testing.assert_allclose(together, alone, rtol=1e-12, atol=1e-12)
@@ -125,10 +140,16 @@ def test_relevance_is_the_rating(case: str, ratings: Ratings) -> None:
     scores = fitted(case, ratings).score(np.arange(ratings.n_users))
     weight = getattr(CASES[case][1], "support_weight", 0.0)
     if getattr(CASES[case][1], "learnt_ridge", 0.0):
-        learnt = preferring(ratings, CASES[case][1].learnt_ridge).score(np.arange(ratings.n_users))
-        np.testing.assert_array_equal(scores.relevance, np.where(scores.support > 0, learnt, np.nan))
+        learnt = fit_preference(ratings, CASES[case][1].learnt_ridge).score(
+            np.arange(ratings.n_users)
+        )
+        np.testing.assert_array_equal(
+            scores.relevance, np.where(scores.support > 0, learnt, np.nan)
+        )
         return
-    np.testing.assert_allclose(scores.relevance, scores.rating + weight * np.log(1 + scores.support), rtol=1e-12)
+    np.testing.assert_allclose(
+        scores.relevance, scores.rating + weight * np.log(1 + scores.support), rtol=1e-12
+    )
 
 
 def test_popular_predicts_no_stars(ratings: Ratings) -> None:
@@ -146,7 +167,7 @@ def test_popular_predicts_no_stars(ratings: Ratings) -> None:
 def test_seen_films_are_never_listed(case: str, n: int, ratings: Ratings) -> None:
     """No list holds a film that its user rated, names one twice, or leaves out one that can be said."""
     scores = fitted(case, ratings).score(np.arange(ratings.n_users))
-    listed = best_unseen(scores.relevance, ratings.matrix, tie_places(ratings.item_counts()), n)
+    listed = best_unseen(scores.relevance, ratings.matrix, tie_order(ratings.item_counts()), n)
     seen = ratings.matrix.toarray() > 0  # (n_users, n_items)
     for user, columns in enumerate(listed.tolist()):
         films = [column for column in columns if column >= 0]
@@ -184,8 +205,10 @@ def test_two_tastes_are_told_apart(name: str, preset: str, n: int) -> None:
     """Where users have one of two tastes, each is recommended the unseen film of their own before the other's."""
     ratings, withheld = two_tastes(n)
     scores = fit(name, ratings, getattr(PRESETS[preset], name, None), 0).score(np.arange(2 * n))
-    listed = best_unseen(scores.relevance, ratings.matrix, tie_places(ratings.item_counts()), 2)
-    liked_first = [[user, (user + n) % (2 * n)] for user in range(2 * n)]  # film k of the own taste, then of the other
+    listed = best_unseen(scores.relevance, ratings.matrix, tie_order(ratings.item_counts()), 2)
+    liked_first = [
+        [user, (user + n) % (2 * n)] for user in range(2 * n)
+    ]  # film k of the own taste, then of the other
     assert withheld[np.arange(2 * n)[:, None], liked_first].all()
     assert listed.tolist() == liked_first
     liked, other = np.take_along_axis(scores.rating, listed, axis=1).T  # (2n,) each
@@ -239,7 +262,7 @@ def test_degenerate_data(data: str, case: str) -> None:
     with no_numeric_surprises():
         model = fitted(case, ratings)
         scores = model.score(np.arange(ratings.n_users))
-        listed = best_unseen(scores.relevance, ratings.matrix, tie_places(ratings.item_counts()), 5)
+        listed = best_unseen(scores.relevance, ratings.matrix, tie_order(ratings.item_counts()), 5)
         reasons = scores.explain(every_cell(*ratings.matrix.shape)).stored(ratings)
     explained = [bool(text) for text in reasons]
     said = ~np.isnan(scores.rating).ravel()
@@ -258,6 +281,8 @@ def test_degenerate_data_can_be_evaluated(data: str, preset: str) -> None:
     """Whatever little there is, every metric is a finite number, or left out where nothing speaks to it."""
     params: Models = PRESETS.get(preset, PRESETS["plain"].model_copy(update={"neural": FLATTENED}))
     with no_numeric_surprises():
-        metrics = evaluate(DEGENERATE[data](), params, seed=0, n=5, relevant_from=4.0, block=2, users=1000).metrics
+        metrics = evaluate(
+            DEGENERATE[data](), params, seed=0, n=5, relevant_from=4.0, block=2, users=1000
+        ).metrics
     assert {*PERSONAL, *REFERENCE} <= metrics.keys()
     assert all(np.isfinite(value) for of_model in metrics.values() for value in of_model.values())

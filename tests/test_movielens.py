@@ -7,16 +7,18 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from batch import nightly
-from batch.database import Database, open_database, run_lock, upgrade
-from batch.ensemble import PUBLISHED
-from batch.given import ingest_settings
 from batch.ingest import ingest
-from batch.nightly import Order
+from batch.job import nightly
+from batch.job.inputs import ingest_settings
+from batch.job.nightly import Order
+from batch.models import PUBLISHED
+from batch.store.database import Database, open_database, run_lock, upgrade
 from data import settings
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-LISTS = "SELECT model, user_key, rank, movie_key, score, predicted_rating FROM current_recommendations"
+LISTS = (
+    "SELECT model, user_key, rank, movie_key, score, predicted_rating FROM current_recommendations"
+)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,9 @@ def test_both_databases_publish_the_same_rows(nights: tuple[Database, Database])
     """SQLite and Postgres hold the same films in the same order with the same scores."""
     on_sqlite, on_postgres = (rows(database, LISTS) for database in nights)
     assert on_sqlite == on_postgres
-    assert rows(nights[0], "SELECT data_sha256 FROM runs") == rows(nights[1], "SELECT data_sha256 FROM runs")
+    assert rows(nights[0], "SELECT data_sha256 FROM runs") == rows(
+        nights[1], "SELECT data_sha256 FROM runs"
+    )
 
 
 def test_the_night_was_worth_it(nights: tuple[Database, Database]) -> None:
@@ -70,7 +74,9 @@ def test_the_night_was_worth_it(nights: tuple[Database, Database]) -> None:
         assert measured[model, "precision@5"] > measured["popular", "precision@5"]
 
 
-@pytest.mark.parametrize("sql", re.findall(r"```sql\n(.*?)```", README, re.S), ids=lambda sql: sql.splitlines()[0])
+@pytest.mark.parametrize(
+    "sql", re.findall(r"```sql\n(.*?)```", README, re.S), ids=lambda sql: sql.splitlines()[0]
+)
 def test_the_readmes_sql_works_as_written(nights: tuple[Database, Database], sql: str) -> None:
     """Every statement in the README gives its rows, the same on both databases but for the moment of publication."""
     found = [rows(database, sql) for database in nights]
@@ -89,8 +95,12 @@ def test_the_readmes_python_works_as_written(nights: tuple[Database, Database]) 
     assert len(found["everyone"]) == 610  # type: ignore[arg-type]
 
 
-def test_films_that_hardly_anyone_rated_are_not_what_tuned_recommends(nights: tuple[Database, Database]) -> None:
+def test_films_that_hardly_anyone_rated_are_not_what_tuned_recommends(
+    nights: tuple[Database, Database],
+) -> None:
     """The tuned neighbours recommend films that many have rated: none of their films has fewer than five ratings."""
     rare = "SELECT movie_id FROM ratings GROUP BY movie_id HAVING count(*) < 5"
-    listed = f"SELECT count(*) FROM recommendations WHERE model <> 'neural' AND movie_id IN ({rare})"
+    listed = (
+        f"SELECT count(*) FROM recommendations WHERE model <> 'neural' AND movie_id IN ({rare})"
+    )
     assert rows(nights[0], listed) == [(0,)]

@@ -14,7 +14,7 @@ from batch.models import flattened, neural
 from batch.models.baseline import fit_baseline
 from batch.models.flattened import TooLargeError
 from batch.params import PRESETS, Neural
-from batch.rank import best_unseen, tie_places
+from batch.ranking.rank import best_unseen, tie_order
 from batch.ratings import Ratings
 from reference import Floats, lines_of, random_stars, ratings_of
 
@@ -33,7 +33,9 @@ def steps_taken() -> Iterator[list[dict[tuple[int, ...], Floats]]]:
     steps: list[dict[tuple[int, ...], Floats]] = []
 
     def note(weights: Iterable[torch.Tensor]) -> None:
-        steps.append({tuple(weight.shape): weight.detach().double().numpy().copy() for weight in weights})
+        steps.append(
+            {tuple(weight.shape): weight.detach().double().numpy().copy() for weight in weights}
+        )
 
     def of_original_form(optimiser: torch.optim.Optimizer, *_: Any) -> None:
         note(weight for group in optimiser.param_groups for weight in group["params"])
@@ -66,24 +68,33 @@ def forward(model: Any, genres: Floats, activation: str) -> Floats:
     W1, b1, W2, b2 = (model.weights()[name] for name in ("W1", "b1", "W2", "b2"))
     said = np.empty((len(W2), len(genres)))  # (n_users, n_items)
     for item, x in enumerate(genres):
-        hidden = [float(sum(w * g for w, g in zip(row, x, strict=True)) + b) for row, b in zip(W1, b1, strict=True)]
+        hidden = [
+            float(sum(w * g for w, g in zip(row, x, strict=True)) + b)
+            for row, b in zip(W1, b1, strict=True)
+        ]
         if activation == "relu":
             hidden = [max(h, 0.0) for h in hidden]
         for user, preference in enumerate(W2):
-            said[user, item] = sum(w * h for w, h in zip(preference, hidden, strict=True)) + b2[user]
+            said[user, item] = (
+                sum(w * h for w, h in zip(preference, hidden, strict=True)) + b2[user]
+            )
     return said
 
 
 @pytest.mark.parametrize("baseline", ["none", "bias"])
 @pytest.mark.parametrize("activation", ["none", "relu"])
-def test_scores_are_the_formula_of_the_weights(ratings: Ratings, activation: str, baseline: str) -> None:
+def test_scores_are_the_formula_of_the_weights(
+    ratings: Ratings, activation: str, baseline: str
+) -> None:
     """A rating is W2 f(W1 x + b1) + b2 of the kept weights, plus mu + b_u + b_i where the baseline is `bias`."""
     model = neural.fit(ratings, knobs(activation=activation, baseline=baseline, hidden=6), 0)
     said = forward(model, ratings.genres, activation)
     if baseline == "bias":
         bias = fit_baseline("bias", ratings)
         said += [[bias.mu + of_user + of_item for of_item in bias.item] for of_user in bias.user]
-    said[[not line for line in lines_of(ratings)]] = NAN  # of a user without ratings nothing is known
+    said[[not line for line in lines_of(ratings)]] = (
+        NAN  # of a user without ratings nothing is known
+    )
     assert np.isnan(said).any()
     np.testing.assert_allclose(model.score(np.arange(30)).rating, said, rtol=1e-9, atol=1e-9)
 
@@ -91,12 +102,16 @@ def test_scores_are_the_formula_of_the_weights(ratings: Ratings, activation: str
 def test_without_activation_it_is_linear(ratings: Ratings) -> None:
     """With activation `none` what two genres add up to is what each adds; with `relu` it is not."""
     kinds = np.array([[0, 0], [1, 0], [0, 1], [1, 1]])  # (4, 2) genres of a film
-    stars = np.tile([3.0, 5.0, 5.0, 1.0], (20, 5))  # (20, 20): either genre is liked, both together are not
+    stars = np.tile(
+        [3.0, 5.0, 5.0, 1.0], (20, 5)
+    )  # (20, 20): either genre is liked, both together are not
     data = ratings_of(stars, genres=np.tile(kinds, (5, 1)))
     excess = {}
     for activation in ("none", "relu"):
         params = knobs(activation=activation, epochs=400, patience=400, learning_rate=0.1)
-        neither, first, second, both = neural.fit(data, params, 0).score(np.arange(20)).rating.T[:4]  # (20,) each
+        neither, first, second, both = (
+            neural.fit(data, params, 0).score(np.arange(20)).rating.T[:4]
+        )  # (20,) each
         excess[activation] = both - first - second + neither
     np.testing.assert_allclose(excess["none"], 0, atol=1e-9)
     np.testing.assert_allclose(excess["relu"], 1 - 5 - 5 + 3, atol=0.5)
@@ -119,7 +134,10 @@ def test_another_seed_gives_other_weights(ratings: Ratings) -> None:
 def genre_rule(n_users: int, n_items: int) -> tuple[Ratings, list[tuple[int, int, float]]]:
     """Every user gives 5 to films of one genre and 2 to all others; and a fifth of the cells, withheld."""
     random = np.random.default_rng(2)
-    genre, favourite = random.integers(0, 4, n_items), random.integers(0, 4, n_users)  # (n_items,), (n_users,)
+    genre, favourite = (
+        random.integers(0, 4, n_items),
+        random.integers(0, 4, n_users),
+    )  # (n_items,), (n_users,)
     stars = np.where(genre[None, :] == favourite[:, None], 5.0, 2.0)  # (n_users, n_items)
     withheld = random.random(stars.shape) < 0.2
     cells = [(u, i, stars[u, i]) for u, i in np.argwhere(withheld).tolist()]
@@ -127,7 +145,9 @@ def genre_rule(n_users: int, n_items: int) -> tuple[Ratings, list[tuple[int, int
 
 
 def rmse(rating: Floats, cells: list[tuple[int, int, float]]) -> float:
-    return float(np.sqrt(np.mean([(rating[user, item] - stars) ** 2 for user, item, stars in cells])))
+    return float(
+        np.sqrt(np.mean([(rating[user, item] - stars) ** 2 for user, item, stars in cells]))
+    )
 
 
 @pytest.mark.parametrize("baseline", ["none", "bias"])
@@ -137,7 +157,10 @@ def test_learns_a_genre_rule(activation: str, baseline: str) -> None:
     data, withheld = genre_rule(30, 40)
     users = np.arange(30)
     mean = rmse(fit_baseline("user_mean", data).rows(users), withheld)
-    network = rmse(neural.fit(data, knobs(activation=activation, baseline=baseline), 0).score(users).rating, withheld)
+    network = rmse(
+        neural.fit(data, knobs(activation=activation, baseline=baseline), 0).score(users).rating,
+        withheld,
+    )
     assert mean > 1
     assert network < 0.25 * mean
 
@@ -155,10 +178,15 @@ def test_weight_decay_pulls_towards_the_mean() -> None:
     assert away[3] < 0.05
 
 
-def noisy(n_users: int, n_items: int, n_genres: int) -> tuple[Ratings, list[tuple[int, int, float]]]:
+def noisy(
+    n_users: int, n_items: int, n_genres: int
+) -> tuple[Ratings, list[tuple[int, int, float]]]:
     """Stars by taste and as much by chance: there is something to learn, and more to memorise; and cells withheld."""
     random = np.random.default_rng(3)
-    likes, chance = random.normal(size=(n_users, n_genres)), random.normal(scale=1.5, size=(n_users, n_items))
+    likes, chance = (
+        random.normal(size=(n_users, n_genres)),
+        random.normal(scale=1.5, size=(n_users, n_items)),
+    )
     genres = (random.random((n_items, n_genres)) < 0.5).astype(np.float64)
     stars = np.clip(np.rint(3 + 0.6 * (likes @ (genres - 0.5).T) + chance), 1, 5)
     withheld = random.random(stars.shape) < 0.3
@@ -192,13 +220,17 @@ def test_early_stopping_finds_how_long_to_train(patience: int, rate: float) -> N
         said = (hidden * step[(25, 32)][users]).sum(axis=1) + step[(25,)][users]
         errors.append(float(np.mean((said - off) ** 2)))
     assert int(np.argmin(errors)) + 1 == best
-    np.testing.assert_allclose(steps[best + waited[best]][(32, 12)], steps[0][(32, 12)], atol=0.4 * rate)
+    np.testing.assert_allclose(
+        steps[best + waited[best]][(32, 12)], steps[0][(32, 12)], atol=0.4 * rate
+    )
     # the first had begun to memorise when it ended: on films it was never shown, it does worse
     last = steps[best + waited[best] - 1]
     hidden = data.genres @ last[(32, 12)].T + last[(32,)]  # (n_items, 32)
     final = hidden @ last[(25, 32)].T + last[(25,)]  # (n_items, n_users)
     users = np.arange(25)
-    assert rmse(model.score(users).rating, unseen) < rmse(model.baseline.rows(users) + final.T, unseen)
+    assert rmse(model.score(users).rating, unseen) < rmse(
+        model.baseline.rows(users) + final.T, unseen
+    )
 
 
 @pytest.mark.parametrize("batch_size", [50, 100_000])
@@ -220,7 +252,12 @@ def test_a_step_is_adam_on_the_gradient(activation: str) -> None:
     off = fit_baseline("bias", data).deviations(data).data
     run = neural._Training(data, np.arange(25), off, params, 0)
     ours = run.start(torch.Generator())
-    split = {"W1": ours.shared[:, :-1], "b1": ours.shared[:, -1], "W2": ours.own[:, :-1], "b2": ours.own[:, -1]}
+    split = {
+        "W1": ours.shared[:, :-1],
+        "b1": ours.shared[:, -1],
+        "W2": ours.own[:, :-1],
+        "b2": ours.own[:, -1],
+    }
     weights = {name: weight.clone().requires_grad_(True) for name, weight in split.items()}
     optimiser = torch.optim.Adam(
         [
@@ -241,7 +278,9 @@ def test_a_step_is_adam_on_the_gradient(activation: str) -> None:
         optimiser.step()
         adam.step(ours, run.gradients(ours, cells))
     for name, weight in weights.items():
-        np.testing.assert_allclose(split[name].numpy(), weight.detach().numpy(), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            split[name].numpy(), weight.detach().numpy(), rtol=1e-4, atol=1e-5
+        )
 
 
 def crowd() -> Ratings:
@@ -290,7 +329,9 @@ def test_of_a_crowd_the_penalty_is_what_predicts_best(decay: float, expected: fl
     off = fit_baseline("bias", data).deviations(data).data
     params, hidden = knobs(weight_decay=decay), data.genres
     found = neural._penalty(data, off, hidden, params, 0)
-    held = torch.randperm(data.n_ratings, generator=torch.Generator().manual_seed(0))[: data.n_ratings // 10].numpy()
+    held = torch.randperm(data.n_ratings, generator=torch.Generator().manual_seed(0))[
+        : data.n_ratings // 10
+    ].numpy()
     rest = np.setdiff1d(np.arange(data.n_ratings), held)
     users, errors = data.user_of_rating(), {}
     for more in (0, 3, 10, 30, 100):
@@ -313,7 +354,10 @@ def test_of_a_crowd_some_teach_the_shared_layer(monkeypatch: pytest.MonkeyPatch)
     params = knobs(baseline="none", hidden=4)
     learners = data.some_users(20, 3)
     before = neural.fit(data, params, 3)
-    for user, taught in ((int(learners[4]), True), (int(np.setdiff1d(data.some_users(60, 0), learners)[4]), False)):
+    for user, taught in (
+        (int(learners[4]), True),
+        (int(np.setdiff1d(data.some_users(60, 0), learners)[4]), False),
+    ):
         matrix = data.matrix.copy()
         matrix.data[data.of(np.array([user]))] = 6 - matrix.data[data.of(np.array([user]))]
         matrix.data[data.of(np.array([user]))] += np.linspace(0, 1, int(data.user_counts()[user]))
@@ -383,10 +427,14 @@ def test_flattened_is_the_formula_of_its_weights() -> None:
     weights = model.weights()
     x = [genre for film in data.genres for genre in film]  # (n_items * n_genres,)
     hidden = [
-        sum(w * g for w, g in zip(row, x, strict=True)) + b for row, b in zip(weights["W1"], weights["b1"], strict=True)
+        sum(w * g for w, g in zip(row, x, strict=True)) + b
+        for row, b in zip(weights["W1"], weights["b1"], strict=True)
     ]
     said = [
-        [float(weights["W2"][4 * user + item] @ hidden + weights["b2"][4 * user + item]) * 5 for item in range(4)]
+        [
+            float(weights["W2"][4 * user + item] @ hidden + weights["b2"][4 * user + item]) * 5
+            for item in range(4)
+        ]
         for user in range(3)
     ]
     assert {name: array.shape for name, array in weights.items()} == {
@@ -401,7 +449,9 @@ def test_flattened_is_the_formula_of_its_weights() -> None:
 def test_flattened_is_chosen_by_architecture() -> None:
     """`architecture: flattened` is that form, whatever the knobs of the other say."""
     data = small()
-    model = neural.fit(data, knobs(architecture="flattened", hidden=3, epochs=1, learning_rate=9, patience=1), 0)
+    model = neural.fit(
+        data, knobs(architecture="flattened", hidden=3, epochs=1, learning_rate=9, patience=1), 0
+    )
     assert isinstance(model, flattened.Flattened)
     assert model.output.tobytes() == flattened.fit(data, FLATTENED, 0).output.tobytes()
 
@@ -409,7 +459,9 @@ def test_flattened_is_chosen_by_architecture() -> None:
 def test_flattened_never_trains_longer_than_5000_epochs() -> None:
     """Where its stop is out of reach, the original form gives up after 5000 epochs and says with what error."""
     with steps_taken() as steps:
-        model = flattened.fit(small(scale=(0.0, 1e-9)), FLATTENED, 0)  # targets of up to 5e9 are too far away
+        model = flattened.fit(
+            small(scale=(0.0, 1e-9)), FLATTENED, 0
+        )  # targets of up to 5e9 are too far away
     assert len(steps) == 5000
     assert model.final_error > 0.1
 
@@ -418,9 +470,7 @@ def test_flattened_is_refused_where_it_would_not_fit() -> None:
     """Above `max_weights_mb` nothing is trained, and the refusal names the memory, the sizes and the limit."""
     data = ratings_of(np.full((600, 2000), NAN), genres=np.zeros((2000, 25)))
     # float32: W1 32 x 50,000, b1 32, W2 1,200,000 x 32, b2 1,200,000: 41,200,032 weights of 4 bytes
-    said = (
-        r"flattened needs 165 MB of weights for 600 users x 2,000 films, above models\.neural\.max_weights_mb \(100\)"
-    )
+    said = r"flattened needs 165 MB of weights for 600 users x 2,000 films, above models\.neural\.max_weights_mb \(100\)"
     with pytest.raises(TooLargeError, match=said):
         neural.fit(data, FLATTENED, 0)
 
@@ -449,7 +499,7 @@ def test_a_film_nobody_rated_reaches_those_who_love_its_genre(preset: str) -> No
     genres = np.stack([is_first, ~is_first], axis=1).astype(np.float64)  # (42, 2)
     ratings = ratings_of(stars, genres=genres)
     scores = neural.fit(ratings, PRESETS[preset].neural, 0).score(np.arange(40))
-    listed = best_unseen(scores.relevance, ratings.matrix, tie_places(ratings.item_counts()), 42)
+    listed = best_unseen(scores.relevance, ratings.matrix, tie_order(ratings.item_counts()), 42)
     for user, films in enumerate(listed.tolist()):
         loved = np.flatnonzero(np.isnan(stars[user]) & (is_first == loves_first[user])).tolist()
         assert loved[-1] in (40, 41)

@@ -10,13 +10,15 @@ from safetensors.numpy import load_file
 from scipy.sparse import csr_array
 from sqlalchemy import text
 
-from batch import ensemble, nightly, publish, query
-from batch.database import Database, LockedError, run_lock
-from batch.ensemble import PUBLISHED
-from batch.models import Scores
-from batch.nightly import Order, Outcome
-from batch.operate import history
-from batch.republish import republish
+from batch import query
+from batch.job import nightly
+from batch.job.nightly import Order, Outcome
+from batch.job.republish import republish
+from batch.models import PUBLISHED, Scores
+from batch.ranking import ensemble
+from batch.serve.history import history
+from batch.store import publish
+from batch.store.database import Database, LockedError, run_lock
 from data import fill, random_rows, settings
 
 TODAY = date(2026, 11, 23)
@@ -47,12 +49,20 @@ def test_every_user_gets_five_films_of_every_model(database: Database, tmp_path:
     assert outcome.status == "published"
     assert outcome.rows == dict.fromkeys(PUBLISHED, 125)
     found = rows(
-        database, "SELECT model, count(*), count(DISTINCT user_key) FROM current_recommendations GROUP BY model"
+        database,
+        "SELECT model, count(*), count(DISTINCT user_key) FROM current_recommendations GROUP BY model",
     )
     assert sorted(found) == [(name, 125, 25) for name in sorted(PUBLISHED)]
-    run = rows(database, "SELECT status, n_users, n_movies, rows_written, rating_min, rating_max, forced FROM runs")
+    run = rows(
+        database,
+        "SELECT status, n_users, n_movies, rows_written, rating_min, rating_max, forced FROM runs",
+    )
     assert run == [("published", 25, 40, 500, 0.5, 5.0, 0)]
-    assert {check.name for check in outcome.checks if check.passed} == {*INTEGRITY, "ratings", *RMSE}
+    assert {check.name for check in outcome.checks if check.passed} == {
+        *INTEGRITY,
+        "ratings",
+        *RMSE,
+    }
     assert len(rows(database, "SELECT * FROM run_checks")) == len(outcome.checks)
     assert rows(database, "SELECT count(*) FROM run_metrics WHERE metric = 'rmse'") == [(5,)]
 
@@ -77,9 +87,11 @@ def test_nothing_rated_is_recommended(database: Database, tmp_path: Path) -> Non
 
 
 @pytest.mark.promise("D1")
-def test_order_of_ingestion_does_not_matter(database: Database, sqlite_url: str, tmp_path: Path) -> None:
+def test_order_of_ingestion_does_not_matter(
+    database: Database, sqlite_url: str, tmp_path: Path
+) -> None:
     """The same ratings in another order, in another database of another kind, give the same lists and fingerprint."""
-    from batch.database import open_database, prepare
+    from batch.store.database import open_database, prepare
 
     other = open_database(sqlite_url.replace("recbatch.db", "other.db"))
     prepare(other)
@@ -90,7 +102,9 @@ def test_order_of_ingestion_does_not_matter(database: Database, sqlite_url: str,
     found = []
     for each in (database, other):
         night(each, tmp_path)
-        found.append((sorted(rows(each, lists)), rows(each, "SELECT data_sha256, config_sha256 FROM runs")))
+        found.append(
+            (sorted(rows(each, lists)), rows(each, "SELECT data_sha256, config_sha256 FROM runs"))
+        )
     assert found[0] == found[1]
 
 
@@ -105,7 +119,9 @@ def test_a_night_with_half_its_users_is_refused(database: Database, tmp_path: Pa
     assert second.status == "rejected"
     assert sorted(check.name for check in second.failed_checks) == SHARES
     assert rows(database, "SELECT run_id FROM publication") == [(first.run_id,)]
-    assert rows(database, f"SELECT count(*) FROM recommendations WHERE run_id = {second.run_id}") == [(240,)]
+    assert rows(
+        database, f"SELECT count(*) FROM recommendations WHERE run_id = {second.run_id}"
+    ) == [(240,)]
     third = night(database, tmp_path, Order(TODAY, force=True))
     assert third.status == "published"
     assert rows(database, f"SELECT forced FROM runs WHERE run_id = {third.run_id}") == [(1,)]
@@ -139,7 +155,9 @@ SEEN_FILM = "SELECT min(movie_id) FROM ratings WHERE user_id = 3"
         ("already_rated", f"UPDATE recommendations SET movie_id = ({SEEN_FILM})", 4),
     ],
 )
-def test_a_damaged_run_is_found_out(database: Database, tmp_path: Path, check: str, damage: str, rank: int) -> None:
+def test_a_damaged_run_is_found_out(
+    database: Database, tmp_path: Path, check: str, damage: str, rank: int
+) -> None:
     """Each integrity check finds what it is there for, and a run that fails it cannot be published, only recorded."""
     fill(database, tmp_path)
     night(database, tmp_path, RECBATCH_PUBLISH__TOP_N="1" if check == "unknown_users" else "5")
@@ -149,7 +167,9 @@ def test_a_damaged_run_is_found_out(database: Database, tmp_path: Path, check: s
         assert connection.execute(text(f"{damage} WHERE {row}")).rowcount == 1
     with pytest.raises(publish.CannotPublishError, match=f"integrity checks: {check}$"):
         republish(database, lambda _: 1)
-    assert rows(database, "SELECT name FROM run_checks WHERE run_id = 1 AND passed = 0") == [(check,)]
+    assert rows(database, "SELECT name FROM run_checks WHERE run_id = 1 AND passed = 0") == [
+        (check,)
+    ]
     assert rows(database, "SELECT run_id FROM publication") == [(2,)]
 
 
@@ -178,7 +198,9 @@ def test_a_person_may_publish_an_older_run_of_a_night(database: Database, tmp_pa
     assert rows(database, "SELECT run_id, previous_run_id FROM publication") == [(1, 2)]
 
 
-def test_files_that_cannot_be_tidied_do_not_fail_the_night(database: Database, tmp_path: Path) -> None:
+def test_files_that_cannot_be_tidied_do_not_fail_the_night(
+    database: Database, tmp_path: Path
+) -> None:
     """A published run stays published, and says so, where an old file cannot be removed."""
     fill(database, tmp_path)
     night(database, tmp_path, RECBATCH_PUBLISH__KEEP_RUNS="2")
@@ -190,12 +212,16 @@ def test_files_that_cannot_be_tidied_do_not_fail_the_night(database: Database, t
     assert rows(database, "SELECT DISTINCT run_id FROM recommendations ORDER BY 1") == [(3,), (4,)]
 
 
-def test_integrity_cannot_be_forced(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_integrity_cannot_be_forced(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A list that names a rated film is not published, not even by force."""
     fill(database, tmp_path)
     seen_too = ensemble.best_unseen
     monkeypatch.setattr(
-        ensemble, "best_unseen", lambda score, seen, places, n: seen_too(score, csr_array(seen.shape), places, n)
+        ensemble,
+        "best_unseen",
+        lambda score, seen, places, n: seen_too(score, csr_array(seen.shape), places, n),
     )
     outcome = night(database, tmp_path, Order(TODAY, force=True))
     assert outcome.status == "rejected"
@@ -230,10 +256,20 @@ def test_a_crash_leaves_the_old_list_and_its_reason(
 def test_as_of_knows_only_what_was_known(database: Database, tmp_path: Path) -> None:
     """A run as of a past day leaves out later ratings, ends ready, and is published when asked."""
     early, late = 1_000_000_000, 1_000_200_000  # 9 and 11 September 2001
-    known = [(f"u{u}", f"m{i}", 1 + (u + i) % 5, early) for u in range(6) for i in range(6) if (u + i) % 3]
+    known = [
+        (f"u{u}", f"m{i}", 1 + (u + i) % 5, early)
+        for u in range(6)
+        for i in range(6)
+        if (u + i) % 3
+    ]
     fill(database, tmp_path, [*known, ("u0", "m0", 5, late), ("u1", "m2", 5, late)])
     past = date(2001, 9, 10)
-    outcome = night(database, tmp_path, Order(past, as_of=past, publish=False), RECBATCH_PUBLISH__LEAST_RATINGS="1")
+    outcome = night(
+        database,
+        tmp_path,
+        Order(past, as_of=past, publish=False),
+        RECBATCH_PUBLISH__LEAST_RATINGS="1",
+    )
     assert outcome.status == "ready"
     assert outcome.failed_checks == []
     assert rows(database, "SELECT n_ratings FROM runs") == [(len(known),)]
@@ -251,8 +287,12 @@ def test_a_scheduled_night_is_published_once(database: Database, tmp_path: Path)
     """A second scheduled or catch-up run of a published date does nothing; a manual one publishes again."""
     fill(database, tmp_path)
     first = night(database, tmp_path, Order(TODAY, "schedule"))
-    again = [night(database, tmp_path, Order(TODAY, trigger)) for trigger in ("schedule", "catchup")]
-    assert [(outcome.status, outcome.run_id) for outcome in again] == [("already_published", first.run_id)] * 2
+    again = [
+        night(database, tmp_path, Order(TODAY, trigger)) for trigger in ("schedule", "catchup")
+    ]
+    assert [(outcome.status, outcome.run_id) for outcome in again] == [
+        ("already_published", first.run_id)
+    ] * 2
     assert night(database, tmp_path).run_id == 2
     assert rows(database, "SELECT run_id, status, triggered_by FROM runs ORDER BY run_id") == [
         (1, "published", "schedule"),
@@ -276,15 +316,23 @@ def test_rollback_and_purge(database: Database, tmp_path: Path) -> None:
     for _ in range(4):
         night(database, tmp_path)
     republish(database, publish.previous)
-    with query.snapshot(database.url.render_as_string(hide_password=False), database.schema_name) as connection:
+    with query.snapshot(
+        database.url.render_as_string(hide_password=False), database.schema_name
+    ) as connection:
         now = query.published(connection)
         assert now is not None
         assert (now.run_id, now.previous_run_id) == (3, 4)
     republish(database, lambda _: 1)
-    [(kept,), (gone,)] = rows(database, "SELECT artifact FROM runs WHERE run_id < 3 ORDER BY run_id")
+    [(kept,), (gone,)] = rows(
+        database, "SELECT artifact FROM runs WHERE run_id < 3 ORDER BY run_id"
+    )
     with run_lock(database):
         assert publish.purge(database, 2) == [2]
-    assert rows(database, "SELECT DISTINCT run_id FROM recommendations ORDER BY 1") == [(1,), (3,), (4,)]
+    assert rows(database, "SELECT DISTINCT run_id FROM recommendations ORDER BY 1") == [
+        (1,),
+        (3,),
+        (4,),
+    ]
     assert (Path(str(kept)).exists(), Path(str(gone)).exists()) == (True, False)
     with database.reader.connect() as connection:
         told = [(run.run_id, run.current, run.purged) for run in history(connection, 3)]
@@ -302,12 +350,21 @@ def test_a_run_that_was_taken_over_cannot_publish(database: Database, tmp_path: 
         slow = publish.open_run(connection, TODAY, "manual", **columns)
     with database.writer.begin() as connection:
         publish.open_run(connection, TODAY, "manual", **columns)
-    with database.writer.begin() as connection, pytest.raises(publish.CannotPublishError, match="taken over"):
+    with (
+        database.writer.begin() as connection,
+        pytest.raises(publish.CannotPublishError, match="taken over"),
+    ):
         publish.publish(connection, slow)
     stranger = publish.RunKey(slow.run_id + 1, "somebody else")
-    with database.writer.begin() as connection, pytest.raises(publish.CannotPublishError, match="taken over"):
+    with (
+        database.writer.begin() as connection,
+        pytest.raises(publish.CannotPublishError, match="taken over"),
+    ):
         publish.publish(connection, stranger)
-    assert rows(database, "SELECT status FROM runs ORDER BY run_id") == [("abandoned",), ("running",)]
+    assert rows(database, "SELECT status FROM runs ORDER BY run_id") == [
+        ("abandoned",),
+        ("running",),
+    ]
 
 
 @pytest.mark.promise("B4")
@@ -319,7 +376,10 @@ def test_a_night_never_goes_backwards(database: Database, tmp_path: Path) -> Non
     with database.writer.begin() as connection:
         connection.execute(text("UPDATE runs SET status = 'running' WHERE run_id = 1"))
         owner = connection.execute(text("SELECT owner FROM runs WHERE run_id = 1")).scalar_one()
-    with pytest.raises(publish.CannotPublishError, match="older"), database.writer.begin() as connection:
+    with (
+        pytest.raises(publish.CannotPublishError, match="older"),
+        database.writer.begin() as connection,
+    ):
         publish.publish(connection, publish.RunKey(1, owner))
     assert rows(database, "SELECT run_id FROM publication") == [(2,)]
 
@@ -355,7 +415,9 @@ def test_a_plan_writes_nothing(database: Database, tmp_path: Path) -> None:
     """A dry run tells what a run would work on and leaves no trace."""
     fill(database, tmp_path)
     inputs = {"PATHS": "[new.csv]", "QUERY": "SELECT 1", "FILMS_QUERY": "SELECT 2"}
-    chosen = settings(tmp_path, **{f"RECBATCH_INGEST__{name}": value for name, value in inputs.items()})
+    chosen = settings(
+        tmp_path, **{f"RECBATCH_INGEST__{name}": value for name, value in inputs.items()}
+    )
     told = nightly.plan(database, chosen, Order(TODAY))
     assert (told["users"], told["films"], told["rows_at_most"]) == (25, 40, 500)
     assert told["ingest_first"] == ["new.csv", "ingest.films_query", "ingest.query"]

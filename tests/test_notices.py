@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from batch import nightly, notices
-from batch.database import Database, run_lock
-from batch.exposition import HELP
+from batch.job import nightly, notify
+from batch.job.prometheus import HELP
+from batch.store.database import Database, run_lock
 from faults import Faults
 from fixed import command
 from processes import end_at, ended, in_child
@@ -29,7 +29,7 @@ class Listener:
     """A server that keeps what it is sent, answers with a code, or not at all."""
 
     def __init__(self) -> None:
-        self.heard: list[tuple[str, dict[str, str], bytes]] = []
+        self.user_weighted_sums: list[tuple[str, dict[str, str], bytes]] = []
         self.answer = 200
         self.hangs = False
         self.freed = Event()
@@ -38,7 +38,7 @@ class Listener:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                listener.heard.append((self.path, dict(self.headers), body))
+                listener.user_weighted_sums.append((self.path, dict(self.headers), body))
                 if listener.hangs:
                     listener.freed.wait(20)
                     return
@@ -61,8 +61,8 @@ class Listener:
 
     def told(self) -> list[dict[str, Any]]:
         """The JSON it was sent since the last call."""
-        found = [json.loads(body) for _, _, body in self.heard]
-        self.heard.clear()
+        found = [json.loads(body) for _, _, body in self.user_weighted_sums]
+        self.user_weighted_sums.clear()
         return found
 
     def close(self) -> None:
@@ -106,7 +106,12 @@ def test_every_end_is_told(
     """A published, ready, refused, failed and terminated run is told with its number, reason, checks and counts."""
     assert command("-q", "run") == DONE
     [told] = webhook.told()
-    assert (told["event"], told["run_id"], told["status"], told["error"]) == ("success", 2, "published", None)
+    assert (told["event"], told["run_id"], told["status"], told["error"]) == (
+        "success",
+        2,
+        "published",
+        None,
+    )
     assert (told["users"], told["films"], told["triggered_by"]) == (25, 40, "manual")
     assert told["rows"] == dict.fromkeys(("user_user", "item_item", "neural", "blend"), 125)
     assert told["started_at"] < told["finished_at"]
@@ -121,7 +126,11 @@ def test_every_end_is_told(
     assert told["text"].endswith(
         " is rejected: rmse_of_bias_blend, rmse_of_bias_item_item, rmse_of_bias_neural, rmse_of_bias_user_user"
     )
-    assert told["failed_checks"][0] == {"name": "rmse_of_bias_blend", "value": 0.85 / 0.9, "wanted": "at most 0.1"}
+    assert told["failed_checks"][0] == {
+        "name": "rmse_of_bias_blend",
+        "value": 0.85 / 0.9,
+        "wanted": "at most 0.1",
+    }
 
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -148,9 +157,13 @@ def test_what_is_nobodys_business_is_not_told(webhook: Listener, database: Datab
     assert webhook.told() == []
 
 
-def test_a_night_without_a_database_is_told(webhook: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_night_without_a_database_is_told(
+    webhook: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A job that cannot even open its database tells so, without a run's number."""
-    monkeypatch.setenv("RECBATCH_DATABASE__URL", "postgresql://me:canary@127.0.0.1:1/films?connect_timeout=1")
+    monkeypatch.setenv(
+        "RECBATCH_DATABASE__URL", "postgresql://me:canary@127.0.0.1:1/films?connect_timeout=1"
+    )
     assert command("-q", "run") == FAILED
     [told] = webhook.told()
     assert (told["run_id"], told["status"]) == (None, "failed")
@@ -170,7 +183,10 @@ def test_only_what_was_asked_for(webhook: Listener, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_delivery_that_fails_fails_no_job(
-    webhook: Listener, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    webhook: Listener,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     """A server that answers 500, hangs or is not there, and a file that cannot be written, cost a warning each."""
     warned = []
@@ -182,9 +198,11 @@ def test_a_delivery_that_fails_fails_no_job(
 
     webhook.answer = 500
     night()
-    webhook.answer = 302  # whoever followed it would send the password elsewhere, and the news nowhere
+    webhook.answer = (
+        302  # whoever followed it would send the password elsewhere, and the news nowhere
+    )
     night()
-    monkeypatch.setattr(notices, "TIMEOUT", 0.2)
+    monkeypatch.setattr(notify, "TIMEOUT", 0.2)
     webhook.hangs = True
     night()
     webhook.freed.set()
@@ -210,15 +228,21 @@ def test_a_delivery_that_fails_fails_no_job(
         assert why in told
         assert told.count("\n") == 1
     told = json.loads(warned[0])
-    assert (told["event"], told["to"], told["error"]) == ("webhook not told", webhook.url, "it answered 500")
+    assert (told["event"], told["to"], told["error"]) == (
+        "webhook not told",
+        webhook.url,
+        "it answered 500",
+    )
     assert not any(SECRET in told for told in (*warned[:4], warned[5]))
 
 
 def test_a_password_becomes_a_header(webhook: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name and password in the URL are sent as basic authentication, and not as a part of the address."""
-    monkeypatch.setenv("RECBATCH_NOTIFY__WEBHOOK_URL", webhook.url.replace("//", "//me:p%40ss@") + "/x")
+    monkeypatch.setenv(
+        "RECBATCH_NOTIFY__WEBHOOK_URL", webhook.url.replace("//", "//me:p%40ss@") + "/x"
+    )
     assert command("-q", "run") == DONE
-    [(path, headers, _)] = webhook.heard
+    [(path, headers, _)] = webhook.user_weighted_sums
     assert (path, headers["Authorization"]) == ("/x", "Basic bWU6cEBzcw==")
     assert headers["Host"] == webhook.url.removeprefix("http://")
 
@@ -230,21 +254,29 @@ def read(text: str) -> dict[str, dict[str, float]]:
     for family in text_string_to_metric_families(text):
         assert (family.type, family.documentation) == ("gauge", HELP[family.name])
         assert family.name not in found
-        found[family.name] = {" ".join(sample.labels.values()): sample.value for sample in family.samples}
+        found[family.name] = {
+            " ".join(sample.labels.values()): sample.value for sample in family.samples
+        }
     return found
 
 
-def test_the_textfile(nights: Faults, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_textfile(
+    nights: Faults, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After a night every metric is right; one that is refused or fails changes those of the last run only."""
     file = tmp_path / "node" / "recbatch.prom"
     file.parent.mkdir()
     monkeypatch.setenv("RECBATCH_METRICS__TEXTFILE", str(file))
     monkeypatch.setenv("RECBATCH_INGEST__PATHS", str(tmp_path / "more.csv"))
-    (tmp_path / "more.csv").write_text("user,movie,rating,timestamp\nu1,m1,4,1700000000\nu1,m2,5,x\n")
+    (tmp_path / "more.csv").write_text(
+        "user,movie,rating,timestamp\nu1,m1,4,1700000000\nu1,m2,5,x\n"
+    )
     assert command("-q", "run", "--force") == DONE
     good = read(file.read_text())
     monkeypatch.delenv("RECBATCH_INGEST__PATHS")
-    assert set(good) | {"recbatch_coverage_ratio"} == set(HELP)  # which fixed arithmetic has no figure of
+    assert set(good) | {"recbatch_coverage_ratio"} == set(
+        HELP
+    )  # which fixed arithmetic has no figure of
     models = ("user_user", "item_item", "neural", "blend")
     assert good["recbatch_rows"] == dict.fromkeys(models, 125)
     assert set(good["recbatch_churn_ratio"]) == set(models)
@@ -253,13 +285,26 @@ def test_the_textfile(nights: Faults, database: Database, tmp_path: Path, monkey
         "published": 1, "ready": 0, "rejected": 0, "failed": 0, "abandoned": 0,
     }  # fmt: skip
     assert good["recbatch_last_run_ingested_rows"] == {"accepted": 1, "rejected": 1, "duplicate": 0}
-    assert good["recbatch_last_success_timestamp_seconds"] == good["recbatch_last_run_timestamp_seconds"]
-    assert set(good["recbatch_last_run_step_seconds"]) == {"load", "evaluate", "fit", "score", "audit"}
+    assert (
+        good["recbatch_last_success_timestamp_seconds"]
+        == good["recbatch_last_run_timestamp_seconds"]
+    )
+    assert set(good["recbatch_last_run_step_seconds"]) == {
+        "load",
+        "evaluate",
+        "fit",
+        "score",
+        "audit",
+    }
     assert 5e7 < good["recbatch_last_run_peak_memory_bytes"][""] < 1e10
     success = {name: values for name, values in good.items() if "last_run" not in name}
     for environ, codes, status in (
         ({"RECBATCH_GATE__MAX_RMSE_OF_BIAS": "0.1"}, REFUSED, "rejected"),
-        ({"RECBATCH_DATABASE__URL": "postgresql://127.0.0.1:1/films?connect_timeout=1"}, FAILED, "failed"),
+        (
+            {"RECBATCH_DATABASE__URL": "postgresql://127.0.0.1:1/films?connect_timeout=1"},
+            FAILED,
+            "failed",
+        ),
     ):
         with monkeypatch.context() as patch:
             for name, value in environ.items():
@@ -269,9 +314,14 @@ def test_the_textfile(nights: Faults, database: Database, tmp_path: Path, monkey
         assert {name: values for name, values in found.items() if "last_run" not in name} == success
         assert found["recbatch_last_run_status"][status] == 1
         assert sum(found["recbatch_last_run_status"].values()) == 1
-        assert found["recbatch_last_run_timestamp_seconds"][""] > good["recbatch_last_run_timestamp_seconds"][""]
+        assert (
+            found["recbatch_last_run_timestamp_seconds"][""]
+            > good["recbatch_last_run_timestamp_seconds"][""]
+        )
     assert found["recbatch_last_run_id"] == {"": 0}
-    assert {name for name in found if "last_run" in name} == {name for name in HELP if "last_run" in name}
+    assert {name for name in found if "last_run" in name} == {
+        name for name in HELP if "last_run" in name
+    }
     assert set(found["recbatch_last_run_step_seconds"].values()) == {0}
     assert command("-q", "run") == DONE
     assert read(file.read_text())["recbatch_last_success_run_id"] == {"": 4}
@@ -279,24 +329,33 @@ def test_the_textfile(nights: Faults, database: Database, tmp_path: Path, monkey
     assert file.stat().st_mode & 0o044 == 0o044 & ~os.umask(os.umask(0o022))
 
 
-def test_a_textfile_that_was_broken_mends(nights: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_textfile_that_was_broken_mends(
+    nights: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever stands in the file, what a refused run leaves in it can be read."""
     file = tmp_path / "recbatch.prom"
     monkeypatch.setenv("RECBATCH_METRICS__TEXTFILE", str(file))
     monkeypatch.setenv("RECBATCH_GATE__MAX_RMSE_OF_BIAS", "0.1")
-    file.write_bytes(b'\xff\xfe\nrecbatch_rows{model="a\nrecbatch_rows half\nother_metric 3\nrecbatch_users\n')
+    file.write_bytes(
+        b'\xff\xfe\nrecbatch_rows{model="a\nrecbatch_rows half\nother_metric 3\nrecbatch_users\n'
+    )
     assert command("-q", "run") == REFUSED
     assert read(file.read_text())["recbatch_last_run_status"]["rejected"] == 1
 
 
-def test_a_pushgateway_is_told_the_same(nights: Faults, listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pushgateway_is_told_the_same(
+    nights: Faults, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Metrics are posted, so that a gateway keeps those of the last success; a refused run posts none of those."""
     monkeypatch.setenv("RECBATCH_METRICS__PUSH_URL", f"{listener.url}/metrics/job/recbatch")
     assert command("-q", "run") == DONE
     monkeypatch.setenv("RECBATCH_GATE__MAX_RMSE_OF_BIAS", "0.1")
     assert command("-q", "run") == REFUSED
-    (path, headers, good), (_, _, refused) = listener.heard
-    assert (path, headers["Content-Type"]) == ("/metrics/job/recbatch", "text/plain; version=0.0.4; charset=utf-8")
+    (path, headers, good), (_, _, refused) = listener.user_weighted_sums
+    assert (path, headers["Content-Type"]) == (
+        "/metrics/job/recbatch",
+        "text/plain; version=0.0.4; charset=utf-8",
+    )
     assert "recbatch_last_success_timestamp_seconds" in read(good.decode())
     assert all("last_run" in name for name in read(refused.decode()))
 
@@ -306,6 +365,8 @@ def test_every_metric_is_written_down() -> None:
     page = (Path(__file__).parents[1] / "docs" / "running.md").read_text(encoding="utf-8")
     table = page.split("| metric, `recbatch_` and | of | label |")[1].split("\n\n")[0]
     named = [
-        f"recbatch_{name}" for row in table.splitlines()[2:] for name in re.findall("`(.*?)`", row.split(" | ")[0])
+        f"recbatch_{name}"
+        for row in table.splitlines()[2:]
+        for name in re.findall("`(.*?)`", row.split(" | ")[0])
     ]
     assert sorted(named) == sorted(HELP)

@@ -50,7 +50,9 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("installed")
     [wheel] = built.glob("*.whl")
     quiet = ["--quiet", "--disable-pip-version-check", "--no-index", "--no-deps"]
-    subprocess.run([sys.executable, "-m", "pip", "install", *quiet, "--target", folder, wheel], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", *quiet, "--target", folder, wheel], check=True
+    )
     return folder
 
 
@@ -58,9 +60,11 @@ def test_the_wheel_holds_the_program_and_nothing_else(built: Path) -> None:
     """All of batch/, the migrations, the shipped settings and the licence, and no test or benchmark."""
     packed = content(built / "recbatch-0.1.0-py3-none-any.whl")
     apart = {name for name in packed if name.startswith("recbatch-0.1.0.dist-info/")}
-    inside = {name if name.startswith("batch/") else f"batch/{name}" for name in files(*PACKED)} | {"batch/config.yaml"}
+    inside = {name if name.startswith("batch/") else f"batch/{name}" for name in files(*PACKED)} | {
+        "batch/config.yaml"
+    }
     assert packed.keys() - apart == inside
-    assert {"batch/py.typed", "batch/report/page.html", "batch/report/page.css"} <= inside
+    assert {"batch/py.typed", "batch/serve/report/page.html", "batch/serve/report/page.css"} <= inside
     assert packed["recbatch-0.1.0.dist-info/licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()
     assert packed["batch/config.yaml"] == (ROOT / "config.yaml").read_bytes()
 
@@ -79,20 +83,27 @@ def test_the_sdist_is_enough_to_test_and_to_build(built: Path, tmp_path: Path) -
 
 def test_an_installed_program_needs_no_checkout(installed: Path, tmp_path: Path) -> None:
     """From an empty folder the installed command shows the demo, a list and a report, by migrations of its own."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")
+    }
     environ = inherited | {"PYTHONPATH": str(installed)}
 
     def told(*words: str, at: Path = tmp_path) -> str:
         done = subprocess.run(
-            [sys.executable, *words], cwd=at, env=environ, check=False, capture_output=True, text=True
+            [sys.executable, *words],
+            cwd=at,
+            env=environ,
+            check=False,
+            capture_output=True,
+            text=True,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    asked = (
-        "import batch, json; from batch.database import migrations as m; print(json.dumps([batch.__file__, str(m())]))"
-    )
-    assert json.loads(told("-c", asked)) == [str(installed / "batch" / name) for name in ("__init__.py", "migrations")]
+    asked = "import batch, json; from batch.database import migrations as m; print(json.dumps([batch.__file__, str(m())]))"
+    assert json.loads(told("-c", asked)) == [
+        str(installed / "batch" / name) for name in ("__init__.py", "migrations")
+    ]
     program, demo = str(installed / "bin" / "recbatch"), tmp_path / "demo"
     assert "run 1 is published" in told(program, "demo")
     user = (demo / "user_reviews.csv").read_text(encoding="utf-8").splitlines()[1].split(",")[1]

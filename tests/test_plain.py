@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 import reference
-from batch.database import open_database, upgrade
+from batch.store.database import open_database, upgrade
 
 ROOT = Path(__file__).parents[1]
 USERS, FILMS = 30, 45
@@ -22,7 +22,12 @@ def wide_csv(stars: reference.Floats) -> str:
     films = [f"Film {number}, the" for number in range(FILMS)]
     header = ",User," + ",".join(f'"{film}"' for film in films)
     lines = [",".join("0.0" if np.isnan(cell) else str(cell) for cell in row) for row in stars]
-    return "\n".join([header, *(f"{number},Person {number},{line}" for number, line in enumerate(lines))]) + "\n"
+    return (
+        "\n".join(
+            [header, *(f"{number},Person {number},{line}" for number, line in enumerate(lines))]
+        )
+        + "\n"
+    )
 
 
 def by_key(stars: reference.Floats) -> tuple[reference.Floats, list[str], list[str]]:
@@ -44,7 +49,9 @@ def test_what_plain_publishes_is_the_formulas(url: str, tmp_path: Path, seed: in
     environ = os.environ | {"RECBATCH_DATABASE__URL": url, "RECBATCH_MODELS__PRESET": "plain"}
     for words in (["ingest", "user_reviews.csv"], ["run", "--force"]):
         program = [sys.executable, "-m", "batch", *words]
-        done = subprocess.run(program, cwd=tmp_path, env=environ, check=False, capture_output=True, text=True)
+        done = subprocess.run(
+            program, cwd=tmp_path, env=environ, check=False, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
     table, people, films = by_key(stars)
     ratings = reference.ratings_of(table)
@@ -52,9 +59,13 @@ def test_what_plain_publishes_is_the_formulas(url: str, tmp_path: Path, seed: in
     baseline = reference.expected("user_mean", lines, FILMS)
     off = reference.deviations(lines, baseline)
     columns, columns_off = reference.turned(lines, FILMS), reference.turned(off, FILMS)
-    sides = {
-        "user_user": reference.heard(*reference.similarities("cosine", lines, off), 0, "all"),
-        "item_item": reference.heard(*reference.similarities("cosine", columns, columns_off), 0, "all"),
+    compared_runs = {
+        "user_user": reference.user_weighted_sums(
+            *reference.similarities("cosine", lines, off), 0, "all"
+        ),
+        "item_item": reference.user_weighted_sums(
+            *reference.similarities("cosine", columns, columns_off), 0, "all"
+        ),
     }
     counts = [len(column) for column in columns]
     query = text(
@@ -63,7 +74,7 @@ def test_what_plain_publishes_is_the_formulas(url: str, tmp_path: Path, seed: in
     )
     n_lists = 0
     with database.reader.connect() as connection:
-        for model, s in sides.items():
+        for model, s in compared_runs.items():
             grid, _ = getattr(reference, model)(off, baseline, s, 0)
             for user, key in enumerate(people):
                 best = reference.best(grid[user], lines[user], counts, 5)

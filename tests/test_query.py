@@ -11,9 +11,10 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from batch import nightly, query
-from batch.database import Database, NotReadyError
-from batch.nightly import Order
+from batch import query
+from batch.job import nightly
+from batch.job.nightly import Order
+from batch.store.database import Database, NotReadyError
 from data import fill, settings
 
 DAY = date(2026, 11, 23)
@@ -42,12 +43,20 @@ def test_a_users_list_says_where_it_comes_from(published: Database) -> None:
             )
         ).all()
         current = query.published(connection)
-    assert [(*row[:5], json.loads(row.reason) if isinstance(row.reason, str) else row.reason) for row in view] == [
-        (film.rank, film.movie_key, film.title, film.score, film.predicted_rating, film.reason) for film in answer.films
+    assert [
+        (*row[:5], json.loads(row.reason) if isinstance(row.reason, str) else row.reason)
+        for row in view
+    ] == [
+        (film.rank, film.movie_key, film.title, film.score, film.predicted_rating, film.reason)
+        for film in answer.films
     ]
     assert [film.rank for film in answer.films] == [1, 2, 3, 4, 5]
     assert current is not None
-    assert (answer.run_id, answer.published_at, answer.scale) == (current.run_id, current.published_at, (0.5, 5.0))
+    assert (answer.run_id, answer.published_at, answer.scale) == (
+        current.run_id,
+        current.published_at,
+        (0.5, 5.0),
+    )
 
 
 def test_fewer_films_on_request(published: Database) -> None:
@@ -62,7 +71,9 @@ def test_all_lists_of_a_model(published: Database) -> None:
     with query.snapshot(url_of(published)) as connection:
         found = list(query.lists(connection, model="user_user"))
         assert len(found) == 25
-        assert found == [query.top(connection, answer.user_key or "", model="user_user") for answer in found]
+        assert found == [
+            query.top(connection, answer.user_key or "", model="user_user") for answer in found
+        ]
 
 
 @pytest.mark.promise("A12")
@@ -97,16 +108,24 @@ def test_the_popular_list(published: Database) -> None:
     counted = "SELECT movie_id FROM ratings GROUP BY movie_id ORDER BY count(*) DESC"
     with query.snapshot(url_of(published)) as connection:
         answer = query.popular(connection)
-        view = connection.execute(text("SELECT rank, title, score FROM current_popular ORDER BY rank")).all()
-        most = connection.execute(text(f"SELECT count(*) FROM ratings WHERE movie_id = ({counted} LIMIT 1)")).scalar()
-    assert [tuple(row) for row in view] == [(film.rank, film.title, film.score) for film in answer.films]
+        view = connection.execute(
+            text("SELECT rank, title, score FROM current_popular ORDER BY rank")
+        ).all()
+        most = connection.execute(
+            text(f"SELECT count(*) FROM ratings WHERE movie_id = ({counted} LIMIT 1)")
+        ).scalar()
+    assert [tuple(row) for row in view] == [
+        (film.rank, film.title, film.score) for film in answer.films
+    ]
     assert (answer.user_key, answer.model, answer.films[0].score) == (None, "popular", most)
 
 
 def test_a_known_user_without_ratings_gets_what_is_popular(published: Database) -> None:
     """Whoever is known and has no list gets the popular one by any model's name, labelled, in their own name."""
     with published.writer.begin() as connection:
-        connection.execute(text("INSERT INTO users (user_id, user_key, name) VALUES (999, 'newcomer', 'New')"))
+        connection.execute(
+            text("INSERT INTO users (user_id, user_key, name) VALUES (999, 'newcomer', 'New')")
+        )
     with query.snapshot(url_of(published)) as connection:
         everyone = query.popular(connection)
         for model in query.models(connection):
@@ -114,7 +133,9 @@ def test_a_known_user_without_ratings_gets_what_is_popular(published: Database) 
             assert answer == replace(everyone, user_key="newcomer", user_name="New")
         assert (answer.model, len(answer.films)) == ("popular", 5)
         assert query.top(connection, "newcomer", model="blend", n=2).films == everyone.films[:2]
-        assert "newcomer" not in {found.user_key for found in query.lists(connection, model="blend")}
+        assert "newcomer" not in {
+            found.user_key for found in query.lists(connection, model="blend")
+        }
 
 
 def test_what_was_rated_since_is_left_out(published: Database) -> None:
@@ -130,7 +151,9 @@ def test_what_was_rated_since_is_left_out(published: Database) -> None:
         statement = text(f"INSERT INTO ratings {rated} ON CONFLICT DO NOTHING")
         connection.execute(statement, [{"film": film} for film in seen])
         newly = rated.replace("user_key = 'u7'", "user_key = 'newcomer'")
-        connection.execute(text(f"INSERT INTO ratings {newly}"), {"film": everyone.films[0].movie_key})
+        connection.execute(
+            text(f"INSERT INTO ratings {newly}"), {"film": everyone.films[0].movie_key}
+        )
     with query.snapshot(url_of(published)) as connection:
         after = query.top(connection, "u7", model="item_item")
         left = [film for film in before.films if film.movie_key not in seen]
@@ -161,7 +184,10 @@ def test_a_database_without_tables(url: str) -> None:
 
 def test_a_snapshot_cannot_write(published: Database) -> None:
     """A reader's connection refuses to change anything."""
-    with query.snapshot(url_of(published)) as connection, pytest.raises(DBAPIError, match=r"read-?only"):
+    with (
+        query.snapshot(url_of(published)) as connection,
+        pytest.raises(DBAPIError, match=r"read-?only"),
+    ):
         connection.execute(text("DELETE FROM recommendations"))
 
 
@@ -169,5 +195,7 @@ def test_reading_needs_no_numerics() -> None:
     """The query module loads neither numpy, pandas, torch nor scikit-learn."""
     heavy = "{'numpy', 'scipy', 'pandas', 'torch', 'sklearn', 'numba'}"
     program = f"import sys, batch.query; print(sorted({heavy} & set(sys.modules)))"
-    found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    found = subprocess.run(
+        [sys.executable, "-c", program], check=True, capture_output=True, text=True
+    )
     assert found.stdout.strip() == "[]"

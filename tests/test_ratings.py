@@ -7,15 +7,21 @@ from batch.ratings import NO_PAIRS, NOBODY, Pairs, Ratings
 from reference import every_cell, random_stars, ratings_of
 
 NAN = np.nan
-STARS = random_stars(0, 12, 15, [0.0, 1.0, 2.5, 5.0], 0.4, n_empty=2)  # (12, 15) a 0 is a rating too
-TIMES = np.where(np.random.default_rng(0).random(STARS.shape) < 0.1, NAN, np.arange(180.0).reshape(12, 15))
+STARS = random_stars(
+    0, 12, 15, [0.0, 1.0, 2.5, 5.0], 0.4, n_empty=2
+)  # (12, 15) a 0 is a rating too
+TIMES = np.where(
+    np.random.default_rng(0).random(STARS.shape) < 0.1, NAN, np.arange(180.0).reshape(12, 15)
+)
 RATED = [[film for film in range(15) if not np.isnan(row[film])] for row in STARS]
 DATA = ratings_of(STARS, times=TIMES, scale=(0.0, 5.0))
 
 
 def cells_of(ratings: Ratings) -> list[tuple[int, int]]:
     """User and film of each rating, in order of the data."""
-    return list(zip(ratings.user_of_rating().tolist(), ratings.matrix.indices.tolist(), strict=True))
+    return list(
+        zip(ratings.user_of_rating().tolist(), ratings.matrix.indices.tolist(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
@@ -24,7 +30,11 @@ def test_what_is_kept(timed: bool, share: float) -> None:
     """The chosen ratings stay, in their order with their stars and times, a 0 too; users, films and scale as well."""
     ratings = DATA if timed else ratings_of(STARS, scale=(0.0, 5.0))
     chosen = np.random.default_rng(1).random(ratings.n_ratings) < share
-    before = ratings.matrix.data.tobytes(), ratings.matrix.indices.tobytes(), ratings.matrix.indptr.tobytes()
+    before = (
+        ratings.matrix.data.tobytes(),
+        ratings.matrix.indices.tobytes(),
+        ratings.matrix.indptr.tobytes(),
+    )
     kept = ratings.keep(chosen)
     cells = [cell for cell, stays in zip(cells_of(ratings), chosen, strict=True) if stays]
     assert cells_of(kept) == cells
@@ -36,8 +46,14 @@ def test_what_is_kept(timed: bool, share: float) -> None:
     for name in ("user_ids", "movie_ids", "genres", "scale"):
         assert getattr(kept, name) is getattr(ratings, name)
     assert kept.matrix.indptr.dtype == ratings.matrix.indptr.dtype
-    assert (kept.matrix.toarray() == np.where(kept.matrix.toarray() != 0, np.nan_to_num(STARS), 0)).all()
-    after = ratings.matrix.data.tobytes(), ratings.matrix.indices.tobytes(), ratings.matrix.indptr.tobytes()
+    assert (
+        kept.matrix.toarray() == np.where(kept.matrix.toarray() != 0, np.nan_to_num(STARS), 0)
+    ).all()
+    after = (
+        ratings.matrix.data.tobytes(),
+        ratings.matrix.indices.tobytes(),
+        ratings.matrix.indptr.tobytes(),
+    )
     assert after == before
 
 
@@ -83,7 +99,10 @@ def test_listed_cells() -> None:
 
 def test_cells_after_cells() -> None:
     """Cells are followed by others, also by the same; what they pick out of a table is in that order."""
-    first, second = Pairs(np.array([1, 0]), np.array([2, 2])), Pairs(np.array([0, 1]), np.array([1, 2]))
+    first, second = (
+        Pairs(np.array([1, 0]), np.array([2, 2])),
+        Pairs(np.array([0, 1]), np.array([1, 2])),
+    )
     both = first.and_then(second)
     assert np.array([[0, 1, 2], [3, 4, 5]])[both].tolist() == [5, 2, 1, 5]
     assert [part.tolist() for part in NO_PAIRS.and_then(first)] == [[1, 0], [2, 2]]

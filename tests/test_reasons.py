@@ -9,8 +9,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from batch import query, show
-from batch.models.grounds import LARGEST, Grounds, Opaque, OwnGenres, OwnRatings, People, Shares
+from batch import query
+from batch.cli import tables
+from batch.models.evidence import (
+    LARGEST,
+    Evidence,
+    Neighbours,
+    Opaque,
+    OwnGenres,
+    OwnRatings,
+    Shares,
+)
 from batch.ratings import NOBODY, Ints
 from batch.reasons import FILLER, FLATTENED, films, genres, sentence
 
@@ -60,11 +69,18 @@ SENTENCES: list[tuple[dict[str, Any] | None, str]] = [
     ({"kind": "neural", "genres": [[1, -0.3], [2, 0.004]], "others": 0}, "Despite Drama (-0.30)."),
     ({"kind": "neural", "genres": [], "others": 0.1}, "None of its genres moves it."),
     (
-        {"kind": "blend", "start": -3.1, "shares": {"average": 0.02, "taste": 0.6, "popularity": -0.2, "neural": 0.1}},
+        {
+            "kind": "blend",
+            "start": -3.1,
+            "shares": {"average": 0.02, "taste": 0.6, "popularity": -0.2, "neural": 0.1},
+        },
         "For what goes with the films you rated (+0.60) and its genres, as the network sees you (+0.10), despite its "
         "number of ratings (-0.20).",
     ),
-    ({"kind": "blend", "start": -3.1, "shares": {}}, "As promising as the average of your candidates."),
+    (
+        {"kind": "blend", "start": -3.1, "shares": {}},
+        "As promising as the average of your candidates.",
+    ),
     ({"kind": "flattened", "weight": 0.3}, FLATTENED),
     ({"kind": "filler"}, FILLER),
     ({"kind": "of tomorrow"}, ""),
@@ -105,8 +121,8 @@ def test_hostile_titles_stay_text(title: str, monkeypatch: pytest.MonkeyPatch) -
         assert title in told
     film = query.Film(1, "1", "Heat", 0.5, 4.0, None, told)
     out = StringIO()
-    monkeypatch.setattr(show, "Console", lambda **given: Console(file=out, width=80, **given))
-    show.answers([query.Answer("1", None, "item_item", 1, None, (1, 5), (film,))])
+    monkeypatch.setattr(tables, "Console", lambda **given: Console(file=out, width=80, **given))
+    tables.answers([query.Answer("1", None, "item_item", 1, None, (1, 5), (film,))])
     printed = out.getvalue()
     assert "".join(told.split()) in "".join(printed.split())
     assert all(len(line) <= 80 for line in printed.splitlines())
@@ -123,9 +139,9 @@ class Ids:
 IDS = Ids(np.array([70, 71, 72, 73]), np.array([7, 8, 9]))
 
 
-def told(grounds: Grounds) -> list[str]:
+def told(evidence: Evidence) -> list[str]:
     """As they are stored; what is not empty is JSON."""
-    found = grounds.stored(IDS)
+    found = evidence.stored(IDS)
     assert all(json.loads(text) for text in found if text)
     return found
 
@@ -149,7 +165,7 @@ def test_own_ratings_are_stored() -> None:
 
 def test_people_are_stored_as_numbers() -> None:
     """How many people are alike and opposed, with means, and nothing of a side that has nobody."""
-    rows = People(
+    rows = Neighbours(
         alike=np.array([3, 0, 2]),
         mean=np.array([4 + 1 / 3, 0, 1]),
         closest=np.array([0.516, 0, 1]),
@@ -174,7 +190,10 @@ def test_genres_and_networks_are_stored() -> None:
 def test_shares_are_stored() -> None:
     """Where the odds start and what each share adds, without those that add nothing; or that it stands in."""
     rows = Shares(("taste", "neural"), -3.25, np.array([[0.5, 0], [0, 0]]), [False, True])
-    assert told(rows) == ['{"kind":"blend","start":-3.25,"shares":{"taste":0.5}}', '{"kind":"filler"}']
+    assert told(rows) == [
+        '{"kind":"blend","start":-3.25,"shares":{"taste":0.5}}',
+        '{"kind":"filler"}',
+    ]
 
 
 def test_rounded_weights_add_up() -> None:
@@ -182,7 +201,9 @@ def test_rounded_weights_add_up() -> None:
     random = np.random.default_rng(0)
     weights = random.normal(size=(500, 3)) * 10.0 ** random.integers(-4, 2, (500, 1))
     departure = random.normal(size=500)
-    rows = OwnRatings(np.tile([0, 1, 2], (500, 1)), weights, weights, departure, np.full(500, NOBODY))
+    rows = OwnRatings(
+        np.tile([0, 1, 2], (500, 1)), weights, weights, departure, np.full(500, NOBODY)
+    )
     for text, exact, total in zip(told(rows), weights, departure, strict=True):
         reason = json.loads(text)
         by_film = {film: weight for film, _, weight in reason["films"]}

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from batch.cli.common import LOCKED, REFUSED
+from batch.cli.arguments import LOCKED, REFUSED
+from batch.cli.help import WRONG_USE
 from batch.config import ConfigError, load_config
-from batch.schedule import _trigger
-from batch.usage import WRONG_USE
+from batch.job.schedule import _trigger
 from test_docs import ROOT, require_command
 
 DEPLOY = ROOT / "deploy"
@@ -112,13 +112,18 @@ def test_the_cronjob() -> None:
     [container] = pod["containers"]
     assert rule["onExitCodes"]["containerName"] == container["name"]
     require_command(["recbatch", *container["args"]])
-    assert (pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsNonRoot"]) == (10001, True)
+    assert (pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsNonRoot"]) == (
+        10001,
+        True,
+    )
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    assert {mount["name"] for mount in container["volumeMounts"]} == {
+        volume["name"] for volume in pod["volumes"]
+    }
 
 
 def test_the_compose_file() -> None:

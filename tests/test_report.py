@@ -12,18 +12,21 @@ import pytest
 from sqlalchemy import text
 
 import browser as chromium
-from batch import nightly
-from batch.database import Database, open_database, upgrade
-from batch.ensemble import PUBLISHED
-from batch.evaluate import Evaluation
-from batch.report import facts as tables
-from batch.report.charts import Dot, dots
-from batch.report.words import decimals, share, visible
+from batch.job import nightly
+from batch.models import PUBLISHED
+from batch.ranking.evaluate import Evaluation
+from batch.serve.report import facts as tables
+from batch.serve.report.charts import Dot, dots
+from batch.serve.report.words import decimals, share, visible
+from batch.store.database import Database, open_database, upgrade
 from faults import Faults, fixed_nights
 from fixed import command
 from tables import rows
 
-HOSTILE = "<script>alert(1)</script> \u202eevil\u0007 \"'><img src=x onerror=alert(2)> $x$ {{ 7 * 7 }} " + "w" * 300
+HOSTILE = (
+    "<script>alert(1)</script> \u202eevil\u0007 \"'><img src=x onerror=alert(2)> $x$ {{ 7 * 7 }} "
+    + "w" * 300
+)
 NAMES = ("bias", "popular", *PUBLISHED)
 """From worst to best."""
 
@@ -42,12 +45,18 @@ def measured(*_: Any) -> Evaluation:
             "coverage@5": 0.1 * place, "popularity_lift@5": 1.0 + place, "novelty@5": 3.0, "gini@5": 0.9,
             "diversity@5": 0.6,
         }  # fmt: skip
-    found["blend"] |= {"precision_gain@5": 0.02, "precision_gain_low@5": -0.01, "precision_gain_high@5": 0.05}
+    found["blend"] |= {
+        "precision_gain@5": 0.02,
+        "precision_gain_low@5": -0.01,
+        "precision_gain_high@5": 0.05,
+    }
     return Evaluation(found, None)
 
 
 @pytest.fixture
-def sqlite_nights(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Database]:
+def sqlite_nights(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Database]:
     """One published night of fixed arithmetic, on SQLite: what is tested is beyond the database."""
     database = open_database(sqlite_url)
     upgrade(database)
@@ -93,14 +102,21 @@ def test_the_lists_are_counted_as_row_by_row(nights: Faults, database: Database)
         few = sum(count for _, count in films.most_common(10)) / len(own)
         assert (found.users, found.full, found.rows, found.films) == (25, 25, 125, len(films))
         assert found.few_share == pytest.approx(few)
-        before = {user: {row[4] for row in every if row[:3] == (1, model, user)} for user in {row[2] for row in own}}
-        kept = Counter(len(before[user] & {row[4] for row in own if row[2] == user}) for user in before)
+        before = {
+            user: {row[4] for row in every if row[:3] == (1, model, user)}
+            for user in {row[2] for row in own}
+        }
+        kept = Counter(
+            len(before[user] & {row[4] for row in own if row[2] == user}) for user in before
+        )
         assert told.churn is not None
         assert (told.churn.run_id, told.churn.ranks, told.churn.kept[model]) == (1, 5, dict(kept))
         assert kept == {0: 2, 4: 23}
     titles = dict(rows(database, "SELECT movie_id, title FROM movies"))
     counted = Counter(row[4] for row in every if row[:2] == (2, "blend")).items()
-    most = sorted(((titles[film], count) for film, count in counted), key=lambda film: (-film[1], film[0]))
+    most = sorted(
+        ((titles[film], count) for film, count in counted), key=lambda film: (-film[1], film[0])
+    )
     assert [(film.title, film.lists) for film in told.most_listed] == most[:10]
 
 
@@ -108,18 +124,23 @@ def test_sample_users_see_their_own_lists(nights: Faults, database: Database) ->
     """Samples go from who rated least to who rated most, with what they rated and what the tables list for them."""
     told = gathered(database)
     counted = dict(
-        rows(database, "SELECT user_key, count(*) FROM ratings JOIN users USING (user_id) GROUP BY user_key")
+        rows(
+            database,
+            "SELECT user_key, count(*) FROM ratings JOIN users USING (user_id) GROUP BY user_key",
+        )
     )
-    assert [sample.ratings for sample in told.samples] == sorted(sample.ratings for sample in told.samples)
+    assert [sample.ratings for sample in told.samples] == sorted(
+        sample.ratings for sample in told.samples
+    )
     assert len(told.samples) == 4
     for sample in told.samples:
         key = sample.name.removeprefix("User ")
         assert sample.ratings == counted[key]
-        listed = (
-            f"SELECT title FROM current_recommendations WHERE user_key = '{key}' AND model = 'neural' ORDER BY rank"
-        )
+        listed = f"SELECT title FROM current_recommendations WHERE user_key = '{key}' AND model = 'neural' ORDER BY rank"
         assert [(film.title,) for film in sample.lists["neural"]] == rows(database, listed)
-        best = f"SELECT max(rating) FROM ratings JOIN users USING (user_id) WHERE user_key = '{key}'"
+        best = (
+            f"SELECT max(rating) FROM ratings JOIN users USING (user_id) WHERE user_key = '{key}'"
+        )
         assert [(sample.favourites[0][1],)] == rows(database, best)
         assert set(sample.agreed.values()) == {4}  # fixed nights tell the same of every model
 
@@ -137,15 +158,21 @@ def test_the_page_says_what_was_measured(
     assert "25 users have 4 lists of up to 5 films each" in text
     assert "a list of 5 by blend held 1.00 films that its user was about to like" in text
     assert "Beside the best single model that is +0.10 films (−0.05 to +0.25)." in text
-    assert "Users keep 5.00 of their 5 blend films of run 1 on average; nobody keeps nothing." in text
+    assert (
+        "Users keep 5.00 of their 5 blend films of run 1 on average; nobody keeps nothing." in text
+    )
     assert "checks failed" not in text
     assert "blend_by_score" not in told
     assert re.search(r"All \d+ checks passed\.", text)
     assert 'aria-label="blend 0.200 (0.160 to 0.240); user_user 0.140 (0.112 to 0.168)' in told
-    assert 'aria-label="run 1 to run 2: blend from 0.200 to 0.200; popular from 0.200 to 0.120"' in told
+    assert (
+        'aria-label="run 1 to run 2: blend from 0.200 to 0.200; popular from 0.200 to 0.120"'
+        in told
+    )
     assert "blend: least 0.100, most 0.400" in told
-    assert "blend: 0 0\u202f%, 1 0\u202f%, 2 0\u202f%, 3 0\u202f%, 4 0\u202f%, 5 100\u202f%" in told.replace(
-        "films kept: ", ""
+    assert (
+        "blend: 0 0\u202f%, 1 0\u202f%, 2 0\u202f%, 3 0\u202f%, 4 0\u202f%, 5 100\u202f%"
+        in told.replace("films kept: ", "")
     )
 
 
@@ -161,18 +188,26 @@ def test_the_published_run_is_the_default(
     assert "It is what readers see" in Path("report-1.html").read_text(encoding="utf-8")
     assert command("-q", "report", "2", "-o", str(tmp_path / "two.html")) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'two.html'}\n"
-    assert "No longer current. Readers see run 1." in written((tmp_path / "two.html").read_text(encoding="utf-8"))
+    assert "No longer current. Readers see run 1." in written(
+        (tmp_path / "two.html").read_text(encoding="utf-8")
+    )
 
 
 def test_what_cannot_be_told_is_one_line(
-    sqlite_url: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    sqlite_url: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     """No such run, nothing published, and a file that cannot be written each end with 1 and one line."""
     monkeypatch.setenv("RECBATCH_DATABASE__URL", sqlite_url)
     upgrade(open_database(sqlite_url))
     monkeypatch.chdir(tmp_path)
     for words, message in (
-        ([], "recbatch: nothing is published yet; run 'recbatch run', or name a run that 'recbatch runs' lists\n"),
+        (
+            [],
+            "recbatch: nothing is published yet; run 'recbatch run', or name a run that 'recbatch runs' lists\n",
+        ),
         (["7"], "recbatch: there is no run 7; 'recbatch runs' lists them\n"),
     ):
         assert command("-q", "report", *words) == 1
@@ -180,7 +215,9 @@ def test_what_cannot_be_told_is_one_line(
     assert list(tmp_path.glob("*.html")) == []
 
 
-def test_a_file_that_cannot_be_written_is_named(sqlite_nights: Database, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_cannot_be_written_is_named(
+    sqlite_nights: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A page that has nowhere to go ends with 1 and the file's name."""
     capsys.readouterr()
     assert command("-q", "report", "-o", "nowhere/page.html") == 1
@@ -237,7 +274,9 @@ def _unmeasured(patch: pytest.MonkeyPatch) -> int:
 
 def _by_score(patch: pytest.MonkeyPatch) -> int:
     found = measured().metrics
-    patch.setattr(nightly, "measure", lambda *_: Evaluation({**found, "blend_by_score": found["blend"]}, None))
+    patch.setattr(
+        nightly, "measure", lambda *_: Evaluation({**found, "blend_by_score": found["blend"]}, None)
+    )
     assert command("-q", "run", "--force") == 0
     return 2
 
@@ -285,10 +324,14 @@ def spoilt(sqlite_nights: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
     assert [command("-q", "run", "--force") for _ in range(2)] == [0, 0]
     shifted(sqlite_nights, 2)
     with sqlite_nights.writer.begin() as connection:
-        connection.execute(text("UPDATE movies SET title = :title || movie_key"), {"title": HOSTILE})
+        connection.execute(
+            text("UPDATE movies SET title = :title || movie_key"), {"title": HOSTILE}
+        )
         connection.execute(text("UPDATE users SET name = :name"), {"name": HOSTILE})
         connection.execute(text("UPDATE runs SET data_sha256 = '<script>alert(3)</script>'"))
-        connection.execute(text("UPDATE run_checks SET name = '<img src=y>' WHERE name = 'ratings'"))
+        connection.execute(
+            text("UPDATE run_checks SET name = '<img src=y>' WHERE name = 'ratings'")
+        )
     assert command("-q", "report", "-o", "page.html") == 0
     return Path("page.html")
 
@@ -302,7 +345,10 @@ def test_nothing_of_the_page_is_elsewhere(spoilt: Path) -> None:
     tags = " ".join(re.findall(r"<[^>]*>", told))
     assert set(re.findall(r"<script|<img|<link|<iframe|<object| src=| on\w+=", tags)) == set()
     assert all(target.startswith("#") for target in re.findall(r"(?:href=\"|url\()([^\")]*)", told))
-    assert "content=\"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\"" in told
+    assert (
+        "content=\"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\""
+        in told
+    )
     assert "&lt;script&gt;alert(1)&lt;/script&gt; ⟨202E⟩evil⟨0007⟩ " in told
     assert "{{ 7 * 7 }}" in told
     assert "\u202e" not in told
@@ -319,12 +365,20 @@ def test_the_same_run_gives_the_same_bytes(spoilt: Path) -> None:
 def test_hidden_signs_are_spelt_out() -> None:
     """Controls and signs that turn the direction of text are shown, what scripts and emoji need is left."""
     assert visible("a\u202eb\u2066c\u0000d\u2028e\ufeff") == "a⟨202E⟩b⟨2066⟩c⟨0000⟩d⟨2028⟩e⟨FEFF⟩"
-    assert visible("Amélie, 七人の侍, नमस्\u200dते, 👩\u200d🚀") == "Amélie, 七人の侍, नमस्\u200dते, 👩\u200d🚀"
+    assert (
+        visible("Amélie, 七人の侍, नमस्\u200dते, 👩\u200d🚀")
+        == "Amélie, 七人の侍, नमस्\u200dते, 👩\u200d🚀"
+    )
 
 
 def test_a_chart_is_text_in_the_colours_of_the_page() -> None:
     """A chart says its figures, takes names as they are, has ids of its own and no colour but the page's."""
-    drawn = dots("one", [Dot("a$b$<c>", 0.25, 0.125, 0.5), Dot("bias", 0.75, baseline=True)], decimals, zero=True)
+    drawn = dots(
+        "one",
+        [Dot("a$b$<c>", 0.25, 0.125, 0.5), Dot("bias", 0.75, baseline=True)],
+        decimals,
+        zero=True,
+    )
     assert 'aria-label="a$b$&lt;c&gt; 0.250 (0.125 to 0.500); bias 0.750"' in drawn
     assert ">a$b$&lt;c&gt;</text>" in drawn
     assert set(re.findall(r"(?:fill|stroke): ([^;\"]+)", drawn)) <= {
@@ -435,6 +489,8 @@ def test_a_browser_shows_it_on_a_phone_and_a_desk_by_day_and_night(
                     tab.open(file, width, scheme)
                     assert tab.ask(LOOK) == [], (file, width, scheme)
                     assert tab.ask("innerWidth") == width
-                    assert tab.ask("matchMedia('(prefers-color-scheme: dark)').matches") == (scheme == "dark")
+                    assert tab.ask("matchMedia('(prefers-color-scheme: dark)').matches") == (
+                        scheme == "dark"
+                    )
         assert tab.complaints == []
         assert set(tab.asked_for) == {file.resolve().as_uri() for file in pages}

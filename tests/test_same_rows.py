@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from batch import query
-from batch.database import open_database
+from batch.store.database import open_database
 from data import genre_csv, long_csv, random_rows
 from tables import rows
 
@@ -22,19 +22,39 @@ def lists(folder: Path, backwards: bool, seed: str, threads: str) -> list[tuple[
     """Ingest and run in processes of their own; everyone's lists, with their reasons in words."""
     folder.mkdir()
     ratings = random_rows(3)
-    files = {"genres.csv": genre_csv(), "a.csv": long_csv(ratings[::2]), "b.csv": long_csv(ratings[1::2])}
+    files = {
+        "genres.csv": genre_csv(),
+        "a.csv": long_csv(ratings[::2]),
+        "b.csv": long_csv(ratings[1::2]),
+    }
     if backwards:
         files = {name: files[name] for name in sorted(files, reverse=True)}
-        files["a.csv"], files["b.csv"] = (long_csv(part[::-1]) for part in (ratings[::2], ratings[1::2]))
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")}
+        files["a.csv"], files["b.csv"] = (
+            long_csv(part[::-1]) for part in (ratings[::2], ratings[1::2])
+        )
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")
+    }
     environ |= {"PYTHONHASHSEED": seed, "NUMBA_NUM_THREADS": threads}
     for name, text in files.items():
         (folder / name).write_text(text)
-        subprocess.run([sys.executable, "-m", "batch", "ingest", name], cwd=folder, env=environ, check=True)
-    subprocess.run([sys.executable, "-m", "batch", "-q", "run"], cwd=folder, env=environ, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "batch", "ingest", name], cwd=folder, env=environ, check=True
+        )
+    subprocess.run(
+        [sys.executable, "-m", "batch", "-q", "run"], cwd=folder, env=environ, check=True
+    )
     with query.snapshot(f"sqlite:///{folder / 'recbatch.db'}") as connection:
-        told = [answer for model in query.models(connection) for answer in query.lists(connection, model=model)]
-    why = {(answer.user_key, answer.model, film.rank): film.why for answer in told for film in answer.films}
+        told = [
+            answer
+            for model in query.models(connection)
+            for answer in query.lists(connection, model=model)
+        ]
+    why = {
+        (answer.user_key, answer.model, film.rank): film.why
+        for answer in told
+        for film in answer.films
+    }
     found = rows(open_database(f"sqlite:///{folder / 'recbatch.db'}"), LISTS)
     return [(*row, why[row[:3]]) for row in found]
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from batch.sample import SampleFiles, write_sample
+from batch.cli.sample_data import SampleFiles, write_sample
 
 Floats = npt.NDArray[np.float64]
 
@@ -61,7 +61,10 @@ def test_bytes_of_the_format(files: SampleFiles) -> None:
     assert "\r" not in text + genre_text
     rows = list(csv.reader(text.splitlines()))[1:]
     assert {cell for row in rows for cell in row[2:]} == {"0.0", "1.0", "2.0", "3.0", "4.0", "5.0"}
-    assert {cell for row in list(csv.reader(genre_text.splitlines()))[1:] for cell in row[2:]} == {"0", "1"}
+    assert {cell for row in list(csv.reader(genre_text.splitlines()))[1:] for cell in row[2:]} == {
+        "0",
+        "1",
+    }
 
 
 def test_awkward_titles(files: SampleFiles) -> None:

@@ -14,10 +14,11 @@ from textwrap import dedent
 import pytest
 from sqlalchemy import text
 
-from batch import publish, schedule
 from batch.config import ConfigError, ScheduleSettings
-from batch.database import Database, open_database, prepare
-from batch.schedule import Night, Nights, _Clock, settled
+from batch.job import schedule
+from batch.job.schedule import Night, Nights, _Clock, settled
+from batch.store import publish
+from batch.store.database import Database, open_database, prepare
 from data import fill
 
 
@@ -68,7 +69,17 @@ def test_weekdays_are_crons(weekday: str, expected: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "cron", ["", "30 2 * *", "61 2 * * *", "0 3 30 2 *", "0 3 * * 8", "0 3 1 * 1", "x y * * *", "0 3 * * 5-2"]
+    "cron",
+    [
+        "",
+        "30 2 * *",
+        "61 2 * * *",
+        "0 3 30 2 *",
+        "0 3 * * 8",
+        "0 3 1 * 1",
+        "x y * * *",
+        "0 3 * * 5-2",
+    ],
 )
 def test_a_wrong_expression_is_refused(cron: str) -> None:
     """A cron expression that cannot be read is an error that quotes it."""
@@ -78,12 +89,19 @@ def test_a_wrong_expression_is_refused(cron: str) -> None:
 
 @pytest.mark.parametrize(
     ("now", "expected"),
-    [("2026-11-23 02:29", "2026-11-22"), ("2026-11-23 02:30", "2026-11-23"), ("2026-11-24 02:00", "2026-11-23")],
+    [
+        ("2026-11-23 02:29", "2026-11-22"),
+        ("2026-11-23 02:30", "2026-11-23"),
+        ("2026-11-24 02:00", "2026-11-23"),
+    ],
 )
 def test_the_latest_night(now: str, expected: str) -> None:
     """The newest night that is due by now is found on both sides of its minute."""
     found = nights("30 2 * * *").latest(datetime.fromisoformat(now).replace(tzinfo=UTC))
-    assert found == Night(datetime.fromisoformat(f"{expected} 02:30").replace(tzinfo=UTC), date.fromisoformat(expected))
+    assert found == Night(
+        datetime.fromisoformat(f"{expected} 02:30").replace(tzinfo=UTC),
+        date.fromisoformat(expected),
+    )
 
 
 def test_a_yearly_job_is_found() -> None:
@@ -112,7 +130,11 @@ def test_what_settles_a_night(database: Database) -> None:
         assert settled(database, night) is None, attempt
         _record(database, night, "schedule", "abandoned")
     assert settled(database, night) == "abandoned"
-    for trigger, status in (("schedule", "failed"), ("catchup", "rejected"), ("manual", "published")):
+    for trigger, status in (
+        ("schedule", "failed"),
+        ("catchup", "rejected"),
+        ("manual", "published"),
+    ):
         other = date(2026, 11, 1) + timedelta(days=len(trigger))
         _record(database, other, trigger, status)
         assert settled(database, other) == status
@@ -144,12 +166,16 @@ class FakeJob:
         ("2026-11-23 22:31:00", []),
     ],
 )
-def test_a_missed_night_is_made_up(sqlite_url: str, tmp_path: Path, now: str, expected: list[str]) -> None:
+def test_a_missed_night_is_made_up(
+    sqlite_url: str, tmp_path: Path, now: str, expected: list[str]
+) -> None:
     """On start the newest missed night is run if it is younger than catchup_hours; an older one is left."""
     database = open_database(sqlite_url)
     prepare(database)
     job = FakeJob(tmp_path)
-    _Clock(database, ScheduleSettings(), job.command).tick(lambda: datetime.fromisoformat(now).replace(tzinfo=UTC))
+    _Clock(database, ScheduleSettings(), job.command).tick(
+        lambda: datetime.fromisoformat(now).replace(tzinfo=UTC)
+    )
     assert job.started() == expected
 
 
@@ -167,7 +193,9 @@ def test_a_clock_that_jumps_starts_no_night_twice(sqlite_url: str, tmp_path: Pat
         moments[0] += timedelta(minutes=minutes)
         clock.tick(lambda: moments[0])
     started = [line.split()[2] for line in job.started()]
-    assert started == ["2026-11-23"]  # and the night before, newest again at 02:27, is older than catchup_hours
+    assert started == [
+        "2026-11-23"
+    ]  # and the night before, newest again at 02:27, is older than catchup_hours
 
 
 def test_a_job_that_keeps_dying_is_not_restarted_at_once(sqlite_url: str, tmp_path: Path) -> None:
@@ -208,7 +236,9 @@ def test_a_night_that_hangs_is_ended(
 
 
 @pytest.mark.promise("B6")
-def test_a_machine_that_sleeps(sqlite_url: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_machine_that_sleeps(
+    sqlite_url: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """A scheduler that stood still over the time of a night starts it when it goes on."""
     if not request.config.getoption("--soak"):
         pytest.skip("takes minutes: only with --soak")
@@ -222,7 +252,9 @@ def test_a_machine_that_sleeps(sqlite_url: str, tmp_path: Path, request: pytest.
         "RECBATCH_SCHEDULE__CRON": f"{minute.minute} {minute.hour} * * *",
     }
     program = [sys.executable, "-m", "batch", "schedule"]
-    process = subprocess.Popen(program, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        program, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True
+    )
     try:
         time.sleep(5)
         process.send_signal(signal.SIGSTOP)
@@ -245,7 +277,9 @@ def test_a_database_that_is_gone_is_waited_for(
     assert database.file is not None
     database.file.write_bytes(b"no database" * 500)
     job = FakeJob(tmp_path)
-    _Clock(database, ScheduleSettings(), job.command).tick(lambda: datetime(2026, 11, 23, 2, 31, tzinfo=UTC))
+    _Clock(database, ScheduleSettings(), job.command).tick(
+        lambda: datetime(2026, 11, 23, 2, 31, tzinfo=UTC)
+    )
     assert job.started() == []
 
 
@@ -267,11 +301,16 @@ def test_the_scheduler_runs_a_night_and_ends_on_sigterm(sqlite_url: str, tmp_pat
         "RECBATCH_SCHEDULE__CRON": f"{minute.minute} {minute.hour} * * *",
     }
     program = [sys.executable, "-m", "batch", "--log-format", "text", "schedule"]
-    process = subprocess.Popen(program, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        program, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True
+    )
 
     def statuses() -> list[tuple[str, str]]:
         with database.reader.connect() as connection:
-            return [(row[0], row[1]) for row in connection.execute(text("SELECT status, triggered_by FROM runs"))]
+            return [
+                (row[0], row[1])
+                for row in connection.execute(text("SELECT status, triggered_by FROM runs"))
+            ]
 
     try:
         wait_for(lambda: ("published", "schedule") in statuses())
@@ -308,9 +347,11 @@ def test_a_signal_is_never_lost(moment: str, sqlite_url: str, tmp_path: Path) ->
         from apscheduler.executors.base import BaseExecutor
         from datetime import UTC, datetime, timedelta
         from pathlib import Path
-        from batch import cli, schedule, usage
+        from batch import cli
+        from batch.job import schedule
+        from batch.cli import help
         from batch.config import ScheduleSettings
-        from batch.database import open_database
+        from batch.store.database import open_database
 
         submit, start = BaseExecutor.submit_job, subprocess.Popen
 
@@ -332,11 +373,13 @@ def test_a_signal_is_never_lost(moment: str, sqlite_url: str, tmp_path: Path) ->
         due = datetime.now(UTC) - timedelta(minutes=2)
         settings = ScheduleSettings(cron=f"{{due.minute}} {{due.hour}} * * *")
         sleeping = [sys.executable, "-c", "import time; time.sleep(60)"]
-        usage.call = lambda _app: schedule.stay(open_database({sqlite_url!r}), settings, sleeping)
+        help.call = lambda _app: schedule.stay(open_database({sqlite_url!r}), settings, sleeping)
         cli.main()"""
     script = tmp_path / "script.py"
     script.write_text(dedent(program))
-    assert subprocess.run([sys.executable, script], capture_output=True, timeout=30).returncode == 143
+    assert (
+        subprocess.run([sys.executable, script], capture_output=True, timeout=30).returncode == 143
+    )
     if moment == "as a job was just started":
         with pytest.raises(ProcessLookupError):
             os.kill(int(sent.read_text()), 0)
@@ -347,16 +390,31 @@ def test_sigterm_ends_a_run_cleanly(sqlite_url: str, tmp_path: Path) -> None:
     """SIGTERM during a run exits 143, leaves it abandoned, publishes nothing, and lets the next one start at once."""
     database = open_database(sqlite_url)
     prepare(database)
-    random = [(f"u{u}", f"m{m}", 1 + (u * m) % 5, 0) for u in range(60) for m in range(60) if (u * 7 + m * 3) % 4]
+    random = [
+        (f"u{u}", f"m{m}", 1 + (u * m) % 5, 0)
+        for u in range(60)
+        for m in range(60)
+        if (u * 7 + m * 3) % 4
+    ]
     fill(database, tmp_path / "data", random)
-    environ = os.environ | {"RECBATCH_DATABASE__URL": sqlite_url, "RECBATCH_MODELS__NEURAL__EPOCHS": "100000"}
+    environ = os.environ | {
+        "RECBATCH_DATABASE__URL": sqlite_url,
+        "RECBATCH_MODELS__NEURAL__EPOCHS": "100000",
+    }
     environ |= {"RECBATCH_MODELS__NEURAL__PATIENCE": "100000"}
     program = [sys.executable, "-m", "batch", "run"]
-    process = subprocess.Popen(program, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        program, cwd=tmp_path, env=environ, stderr=subprocess.PIPE, text=True
+    )
 
     def running() -> bool:
         with database.reader.connect() as connection:
-            return connection.execute(text("SELECT n_ratings FROM runs WHERE status = 'running'")).scalar() is not None
+            return (
+                connection.execute(
+                    text("SELECT n_ratings FROM runs WHERE status = 'running'")
+                ).scalar()
+                is not None
+            )
 
     try:
         wait_for(running)
@@ -370,4 +428,9 @@ def test_sigterm_ends_a_run_cleanly(sqlite_url: str, tmp_path: Path) -> None:
         assert [tuple(row) for row in found] == [("abandoned", "ended by a signal")]
         assert connection.execute(text("SELECT count(*) FROM publication")).scalar() == 0
     program += ["--dry-run"]
-    assert subprocess.run(program, cwd=tmp_path, env=environ, check=False, capture_output=True).returncode == 0
+    assert (
+        subprocess.run(
+            program, cwd=tmp_path, env=environ, check=False, capture_output=True
+        ).returncode
+        == 0
+    )

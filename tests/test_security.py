@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import make_url
 
 from batch import query
-from batch.database import Database, grant, open_database
+from batch.store.database import Database, grant, open_database
 from data import fill, long_csv, settings
 from faults import fixed_nights
 from fixed import command
@@ -52,7 +52,13 @@ def test_the_job_needs_no_right_to_change_tables(
     monkeypatch.setenv("RECBATCH_DATABASE__URL", as_role(database, role))
     more = tmp_path / "more.csv"
     more.write_text(long_csv([("u99", f"m{n}", 4, 1_700_000_000) for n in range(9)]))
-    for words in (["ingest", str(more)], ["-q", "run", "--force"], ["rollback"], ["forget", "u99"], ["purge"]):
+    for words in (
+        ["ingest", str(more)],
+        ["-q", "run", "--force"],
+        ["rollback"],
+        ["forget", "u99"],
+        ["purge"],
+    ):
         assert command(*words) == 0, words
     forbidden = [
         "CREATE TABLE extra (n int)", "DROP TABLE ratings", "TRUNCATE recommendations", "CREATE SCHEMA other",
@@ -60,7 +66,10 @@ def test_the_job_needs_no_right_to_change_tables(
     ]  # fmt: skip
     other = open_database(as_role(database, role))
     for statement in forbidden:
-        with pytest.raises(Exception, match=r"permission denied|must be owner"), other.writer.begin() as connection:
+        with (
+            pytest.raises(Exception, match=r"permission denied|must be owner"),
+            other.writer.begin() as connection,
+        ):
             connection.exec_driver_sql(statement)
 
 
@@ -71,15 +80,22 @@ HOSTILE = ["Robert'); DROP TABLE ratings;--", "' OR '1'='1", '"; DROP VIEW curre
 
 @pytest.mark.promise("E1")
 def test_texts_are_texts(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, figure: Callable[[int], None]
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    figure: Callable[[int], None],
 ) -> None:
     """Whatever stands for a user, film or genre, in a file or on the command line, is stored and found as it is."""
     catalogue = tmp_path / "films.csv"
     titles = [f"m{n}" for n in range(6)] + HOSTILE
-    header = ",movie_title," + ",".join('"' + f"genre_{name}".replace('"', '""') + '"' for name in HOSTILE)
+    header = ",movie_title," + ",".join(
+        '"' + f"genre_{name}".replace('"', '""') + '"' for name in HOSTILE
+    )
     quoted = ['"' + title.replace('"', '""') + '"' for title in titles]
     catalogue.write_text(
-        "\n".join([header, *(f"{n},{t}," + ",".join("1" * len(HOSTILE)) for n, t in enumerate(quoted))])
+        "\n".join(
+            [header, *(f"{n},{t}," + ",".join("1" * len(HOSTILE)) for n, t in enumerate(quoted))]
+        )
     )
     with fixed_nights(database, tmp_path, monkeypatch):
         mine = tmp_path / "hostile.csv"
@@ -109,7 +125,11 @@ def test_a_password_is_told_to_nobody(
     grant(database, role, job=True)
     good = as_role(database, role)
     host = make_url(good)
-    in_query = host.set(password=None).update_query_dict({"password": PASSWORD}).render_as_string(hide_password=False)
+    in_query = (
+        host.set(password=None)
+        .update_query_dict({"password": PASSWORD})
+        .render_as_string(hide_password=False)
+    )
     wrong = host.update_query_dict({"host": "/nowhere"}).render_as_string(hide_password=False)
     secret = tmp_path / "secret"
     secret.write_text(good)
@@ -120,7 +140,9 @@ def test_a_password_is_told_to_nobody(
         {"RECBATCH_DATABASE__URL": good.replace("postgresql", "mysql")}, {"RECBATCH_DATABASE__UR": good},
         {"RECBATCH_DATABASE__URL": good.replace("postgresql:", "postgresql")},
     ):  # fmt: skip
-        known = {name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")}
+        known = {
+            name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")
+        }
         for words in (
             ["runs"],
             ["run", "--dry-run"],
@@ -148,19 +170,23 @@ def test_a_password_is_told_to_nobody(
 
 
 @pytest.mark.promise("E4")
-def test_nothing_is_unpickled(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_unpickled(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A whole night with real models, and a second one, load no pickle but numba's own machine code."""
     from datetime import date
 
-    from batch import nightly
-    from batch.database import upgrade
+    from batch.job import nightly
+    from batch.store.database import upgrade
 
     found = []
 
     def forbid(kind: Any) -> Any:
         def refuse(*given: Any, **named: Any) -> Any:
             frame = sys._getframe(1)
-            if not frame.f_globals.get("__name__", "").startswith(("numba.", "concurrent.", "multiprocessing.")):
+            if not frame.f_globals.get("__name__", "").startswith(
+                ("numba.", "concurrent.", "multiprocessing.")
+            ):
                 found.append(frame.f_globals.get("__name__"))
                 raise AssertionError("unpickled")
             return kind(*given, **named)

@@ -6,23 +6,25 @@ import warnings
 import numpy as np
 import pytest
 
-from batch.models.interpolation import preferring
-from batch.models.signals import (
+from batch.models.ease import fit_preference
+from batch.models.features import (
     FLOOR,
     LIKING_RIDGE,
     PREFERENCE_RIDGE,
     SESSIONS,
     USUAL,
-    Signals,
-    Tastes,
-    fit_signals,
+    FeatureModel,
+    PreferenceScores,
+    fit_feature_model,
 )
 from batch.ratings import NO_PAIRS, Ints, Pairs, Ratings
 from reference import Floats, every_cell, expected, lines_of, random_stars, ratings_of, turned
 
 NAN = np.nan
 STARS = random_stars(1, 15, 20, [0.5 * step for step in range(1, 11)], 0.4, n_empty=2)  # (15, 20)
-TIMES = np.random.default_rng(1).permutation(300).reshape(15, 20).astype(np.float64)  # (15, 20) no two alike
+TIMES = (
+    np.random.default_rng(1).permutation(300).reshape(15, 20).astype(np.float64)
+)  # (15, 20) no two alike
 GENRES = (np.random.default_rng(2).random((20, 4)) < 0.4).astype(np.float64)  # (20, 4)
 GENRES[3] = 0.0  # a film without genres
 GENRES = np.column_stack([GENRES, np.zeros(20)])  # (20, 5) a genre without films
@@ -34,15 +36,15 @@ def some_ratings(times: Floats | None = TIMES) -> Ratings:
     return ratings_of(STARS, genres=GENRES, times=times, scale=(0.5, 5.0))
 
 
-def of_every_film(signals: Signals, users: Ints) -> dict[str, Floats]:
+def of_every_film(signals: FeatureModel, users: Ints) -> dict[str, Floats]:
     """name -> (b, n_items)."""
     shape = len(users), len(signals.fame)
     found = signals.at(users, every_cell(*shape), signals.tastes(users))
     return {name: values.reshape(shape) for name, values in found.items()}
 
 
-def heard(ratings: Ratings) -> dict[str, Floats]:
-    return of_every_film(fit_signals(ratings, None), np.arange(ratings.n_users))
+def user_weighted_sums(ratings: Ratings) -> dict[str, Floats]:
+    return of_every_film(fit_feature_model(ratings, None), np.arange(ratings.n_users))
 
 
 def learnt(x: Floats, ridge: float) -> Floats:
@@ -51,7 +53,9 @@ def learnt(x: Floats, ridge: float) -> Floats:
     for j in range(x.shape[1]):
         others = np.arange(x.shape[1]) != j
         rest = x[:, others]
-        weights[others, j] = np.linalg.solve(rest.T @ rest + ridge * np.eye(others.sum()), rest.T @ x[:, j])
+        weights[others, j] = np.linalg.solve(
+            rest.T @ rest + ridge * np.eye(others.sum()), rest.T @ x[:, j]
+        )
     return weights
 
 
@@ -67,7 +71,7 @@ def logarithm(scores: Floats) -> Floats:
 def test_all_by_name() -> None:
     """Every signal has a name and a value for every film; those of sessions need times."""
     for times, names in ((TIMES, (*UNTIMED, *SESSION)), (None, UNTIMED)):
-        found = of_every_film(fit_signals(some_ratings(times), None), np.array([4, 0, 9]))
+        found = of_every_film(fit_feature_model(some_ratings(times), None), np.array([4, 0, 9]))
         assert tuple(found) == names
         assert {values.shape for values in found.values()} == {(3, 20)}
         assert all(np.isfinite(values).all() for values in found.values())
@@ -75,7 +79,7 @@ def test_all_by_name() -> None:
 
 def test_a_block_is_its_users() -> None:
     """Users in any order get what each gets alone."""
-    signals = fit_signals(some_ratings(), None)
+    signals = fit_feature_model(some_ratings(), None)
     whole, users = of_every_film(signals, np.arange(15)), np.array([9, 3, 14, 3])
     alone = [of_every_film(signals, np.array([user])) for user in users]
     for name, values in of_every_film(signals, users).items():
@@ -86,7 +90,7 @@ def test_a_block_is_its_users() -> None:
 
 def test_some_cells_are_as_of_all() -> None:
     """Cells in any order, some of them twice and some users without any, are told what each is told among all."""
-    signals, users = fit_signals(some_ratings(), None), np.array([9, 3, 14, 3, 0])
+    signals, users = fit_feature_model(some_ratings(), None), np.array([9, 3, 14, 3, 0])
     random = np.random.default_rng(4)
     pairs = Pairs(random.choice([0, 1, 3], 40), random.integers(0, 20, 40))
     whole = of_every_film(signals, users)
@@ -96,22 +100,32 @@ def test_some_cells_are_as_of_all() -> None:
         slow = [whole[name][row, column] for row, column in zip(*pairs, strict=True)]
         np.testing.assert_allclose(values, slow, rtol=1e-12, atol=1e-12)
     of_nothing = signals.at(users, NO_PAIRS, signals.tastes(users))
-    assert {name: values.tolist() for name, values in of_nothing.items()} == {name: [] for name in whole}
+    assert {name: values.tolist() for name, values in of_nothing.items()} == {
+        name: [] for name in whole
+    }
 
 
 def test_what_is_promised_by_hand() -> None:
     """A film is promised the logarithms of both tastes added up, what is below 0 being 0; those not able, nothing."""
-    preference, liked = [[0.5, 0.0, -1.0, 2.0], [0.0, 0.0, 0.25, 0.0]], [[0.1, 0.0, 3.0, -2.0], [0.0, 1.0, 0.5, 0.0]]
-    tastes = Tastes(np.array(preference), np.array(liked))
+    preference, liked = (
+        [[0.5, 0.0, -1.0, 2.0], [0.0, 0.0, 0.25, 0.0]],
+        [[0.1, 0.0, 3.0, -2.0], [0.0, 1.0, 0.5, 0.0]],
+    )
+    tastes = PreferenceScores(np.array(preference), np.array(liked))
     slow = [
-        [sum(math.log(max(each, 0.0) + FLOOR) for each in cell) for cell in zip(*lines, strict=True)]
+        [
+            sum(math.log(max(each, 0.0) + FLOOR) for each in cell)
+            for cell in zip(*lines, strict=True)
+        ]
         for lines in zip(preference, liked, strict=True)
     ]
     found = tastes.promise(np.array([True, True, True, False]))
     np.testing.assert_allclose(found, [[*line[:3], NAN] for line in slow], rtol=1e-12)
     assert np.isnan(tastes.promise(np.zeros(4, dtype=np.bool_))).all()
     cells = Pairs(np.array([1, 0, 1, 1]), np.array([2, 3, 0, 2]))
-    np.testing.assert_allclose(tastes.promised(cells), [slow[row][column] for row, column in zip(*cells, strict=True)])
+    np.testing.assert_allclose(
+        tastes.promised(cells), [slow[row][column] for row, column in zip(*cells, strict=True)]
+    )
     np.testing.assert_allclose(
         tastes.of(np.array([1, 0, 1])).promised(every_cell(3, 4)).reshape(3, 4), [slow[1], *slow]
     )
@@ -119,17 +133,21 @@ def test_what_is_promised_by_hand() -> None:
 
 def test_the_promise_is_of_both_tastes() -> None:
     """Of every user and film the promise is `preference` and `liking` added up."""
-    signals, users = fit_signals(some_ratings(), None), np.array([9, 3, 14, 3])
+    signals, users = fit_feature_model(some_ratings(), None), np.array([9, 3, 14, 3])
     tastes, found = signals.tastes(users), of_every_film(signals, users)
     promised = tastes.promise(np.ones(20, dtype=np.bool_))
-    np.testing.assert_allclose(promised, found["preference"] + found["liking"], rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(tastes.promised(every_cell(4, 20)), promised.ravel(), rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        promised, found["preference"] + found["liking"], rtol=1e-12, atol=1e-12
+    )
+    np.testing.assert_allclose(
+        tastes.promised(every_cell(4, 20)), promised.ravel(), rtol=1e-12, atol=1e-12
+    )
 
 
 def test_effects_and_fame_cell_by_cell() -> None:
     """`user_effect` + `item_effect` + the mean is the bias baseline, and `fame` is ln(1 + ratings of the film)."""
     ratings = some_ratings()
-    lines, found = lines_of(ratings), heard(ratings)
+    lines, found = lines_of(ratings), user_weighted_sums(ratings)
     slow, counts = expected("bias", lines, 20), [len(column) for column in turned(lines, 20)]
     mu = np.nanmean(STARS)
     assert np.ptp(found["user_effect"], axis=1).max() == 0
@@ -139,14 +157,20 @@ def test_effects_and_fame_cell_by_cell() -> None:
     assert not found["user_effect"][rated_nothing].any()
     assert not found["item_effect"][:, np.isnan(STARS).all(axis=0)].any()
     for user in range(15):
-        assert found["fame"][user].tolist() == pytest.approx([math.log(1 + count) for count in counts], rel=1e-12)
+        assert found["fame"][user].tolist() == pytest.approx(
+            [math.log(1 + count) for count in counts], rel=1e-12
+        )
 
 
 def test_affinity_cell_by_cell() -> None:
     """`affinity` sums over a film's genres the ln of how much more often than usual the user rated them."""
-    found = heard(some_ratings())["affinity"]
-    share = [[g / math.sqrt(sum(film)) if sum(film) else 0.0 for g in film] for film in GENRES.tolist()]
-    rated = [[item for item in range(20) if not math.isnan(STARS[user, item])] for user in range(15)]
+    found = user_weighted_sums(some_ratings())["affinity"]
+    share = [
+        [g / math.sqrt(sum(film)) if sum(film) else 0.0 for g in film] for film in GENRES.tolist()
+    ]
+    rated = [
+        [item for item in range(20) if not math.isnan(STARS[user, item])] for user in range(15)
+    ]
     everything = [item for line in rated for item in line]
     for user in range(15):
         for film in range(20):
@@ -155,7 +179,9 @@ def test_affinity_cell_by_cell() -> None:
                 usual = sum(share[item][genre] for item in everything) / len(everything)
                 if usual == 0:
                     continue
-                own = (sum(share[item][genre] for item in rated[user]) + USUAL * usual) / (len(rated[user]) + USUAL)
+                own = (sum(share[item][genre] for item in rated[user]) + USUAL * usual) / (
+                    len(rated[user]) + USUAL
+                )
                 total += share[film][genre] * math.log(own / usual)
             assert found[user, film] == pytest.approx(total, rel=1e-9, abs=1e-12)
     assert found.any()
@@ -165,8 +191,11 @@ def test_affinity_cell_by_cell() -> None:
 
 def test_affinity_knows_the_genre() -> None:
     """Who rates one genre only has an affinity above 0 for its films and below 0 for the others."""
-    found = heard(
-        ratings_of([[3.0, 3.0, 3.0, NAN, NAN, NAN], [NAN] * 3 + [3.0] * 3], genres=np.repeat(np.eye(2), 3, 0))
+    found = user_weighted_sums(
+        ratings_of(
+            [[3.0, 3.0, 3.0, NAN, NAN, NAN], [NAN] * 3 + [3.0] * 3],
+            genres=np.repeat(np.eye(2), 3, 0),
+        )
     )
     assert (np.sign(found["affinity"]) == [[1, 1, 1, -1, -1, -1], [-1, -1, -1, 1, 1, 1]]).all()
 
@@ -174,11 +203,15 @@ def test_affinity_knows_the_genre() -> None:
 def test_learnt_tastes() -> None:
     """`preference` and `liking` are logarithms of learnt scores, and one that was learnt already is taken as it is."""
     x, likes = profiles(STARS), (STARS >= 4.0).astype(np.float64)
-    found = heard(some_ratings())
-    np.testing.assert_allclose(found["preference"], logarithm(x @ learnt(x, PREFERENCE_RIDGE)), rtol=1e-9)
-    np.testing.assert_allclose(found["liking"], logarithm(likes @ learnt(likes, LIKING_RIDGE)), rtol=1e-9)
-    other = preferring(some_ratings(), 5.0)
-    given = fit_signals(some_ratings(), other)
+    found = user_weighted_sums(some_ratings())
+    np.testing.assert_allclose(
+        found["preference"], logarithm(x @ learnt(x, PREFERENCE_RIDGE)), rtol=1e-9
+    )
+    np.testing.assert_allclose(
+        found["liking"], logarithm(likes @ learnt(likes, LIKING_RIDGE)), rtol=1e-9
+    )
+    other = fit_preference(some_ratings(), 5.0)
+    given = fit_feature_model(some_ratings(), other)
     assert given.preference is other
     np.testing.assert_allclose(
         of_every_film(given, np.arange(15))["preference"], logarithm(x @ learnt(x, 5.0)), rtol=1e-9
@@ -193,7 +226,9 @@ def slow_place(stars: Floats, times: Floats) -> Floats:
         if any(math.isnan(times[user, item]) for item in rated):
             continue
         for item in rated:
-            place[user, item] = sum((times[user, other], other) > (times[user, item], item) for other in rated)
+            place[user, item] = sum(
+                (times[user, other], other) > (times[user, item], item) for other in rated
+            )
     return place
 
 
@@ -204,15 +239,21 @@ def test_sessions_cell_by_cell(case: str, length: int) -> None:
 
     Ties are decided by key, and all ratings of a user with a time missing count in full.
     """
-    times = {"distinct": TIMES, "tied": TIMES % 3, "some missing": np.where(TIMES % 7 == 0, NAN, TIMES)}[case]
+    times = {
+        "distinct": TIMES,
+        "tied": TIMES % 3,
+        "some missing": np.where(TIMES % 7 == 0, NAN, TIMES),
+    }[case]
     timeless = (np.isnan(times) & ~np.isnan(STARS)).any(axis=1)  # (15,)
     assert (timeless.any(), timeless.all()) == (case == "some missing", False)
     x = profiles(STARS)
     faded = x * np.exp(-slow_place(STARS, times) / length)
-    found = heard(some_ratings(times))
+    found = user_weighted_sums(some_ratings(times))
     slow = logarithm(faded @ learnt(x, PREFERENCE_RIDGE))
     np.testing.assert_allclose(found[f"session_{length}"], slow, rtol=1e-9)
-    np.testing.assert_allclose(found[f"session_{length}"][timeless], found["preference"][timeless], rtol=1e-12)
+    np.testing.assert_allclose(
+        found[f"session_{length}"][timeless], found["preference"][timeless], rtol=1e-12
+    )
     assert not np.allclose(found[f"session_{length}"], found["preference"])
 
 
@@ -223,7 +264,7 @@ def test_what_came_last_weighs_most() -> None:
     stars = np.array(kinds * 30 + [[5.0] * 12 + [NAN, NAN]] * 2)  # (62, 14)
     times = np.tile(np.arange(14.0), (62, 1))
     times[61] = -times[61]
-    found = heard(ratings_of(stars, times=times))
+    found = user_weighted_sums(ratings_of(stars, times=times))
     for length in SESSIONS:
         session = found[f"session_{length}"]
         assert session[60, 13] > session[60, 12]
@@ -237,7 +278,7 @@ def test_a_long_history_fades_without_underflow() -> None:
     """Of thousands of ratings the first count next to nothing, and no number is too small to be told."""
     stars, times = np.full((1, 4000), 5.0), np.arange(4000.0)[None]
     with np.errstate(all="raise"):
-        signals = fit_signals(ratings_of(stars, times=times), None)
+        signals = fit_feature_model(ratings_of(stars, times=times), None)
         found = of_every_film(signals, np.array([0]))
     assert signals.place is not None
     assert signals.place.toarray()[0].tolist() == list(range(3999, -1, -1))
@@ -246,7 +287,7 @@ def test_a_long_history_fades_without_underflow() -> None:
 
 def test_times_of_nobody() -> None:
     """Where every time is missing, sessions say what `preference` says."""
-    found = heard(some_ratings(np.full(STARS.shape, NAN)))
+    found = user_weighted_sums(some_ratings(np.full(STARS.shape, NAN)))
     for name in SESSION:
         np.testing.assert_allclose(found[name], found["preference"], rtol=1e-12)
 
@@ -254,11 +295,18 @@ def test_times_of_nobody() -> None:
 def test_input_is_untouched() -> None:
     """Fitting and scoring leave every byte of the ratings, and of what was fitted, as it was."""
     ratings = some_ratings(TIMES % 3)
-    signals = fit_signals(ratings, None)
+    signals = fit_feature_model(ratings, None)
     matrix = ratings.matrix
-    watched = [matrix.data, matrix.indices, matrix.indptr, ratings.genres, ratings.rated_at, *arrays_of(signals)]
+    watched = [
+        matrix.data,
+        matrix.indices,
+        matrix.indptr,
+        ratings.genres,
+        ratings.rated_at,
+        *arrays_of(signals),
+    ]
     before = [array.tobytes() for array in watched if array is not None]
-    fit_signals(ratings, None)
+    fit_feature_model(ratings, None)
     tastes = signals.tastes(np.arange(15))
     watched += tastes
     before += [array.tobytes() for array in tastes]
@@ -268,9 +316,16 @@ def test_input_is_untouched() -> None:
     assert [array.tobytes() for array in watched if array is not None] == before
 
 
-def arrays_of(signals: Signals) -> list[Floats]:
+def arrays_of(signals: FeatureModel) -> list[Floats]:
     assert signals.place is not None
-    return [signals.fame, signals.genres, signals.usual, signals.place.data, signals.bias.user, signals.bias.item]
+    return [
+        signals.fame,
+        signals.genres,
+        signals.usual,
+        signals.place.data,
+        signals.bias.user,
+        signals.bias.item,
+    ]
 
 
 @pytest.mark.parametrize("timed", [True, False])
@@ -284,9 +339,11 @@ def test_degenerate_data(stars: float, shape: tuple[int, int], n_genres: int, ti
         ratings = ratings_of(table, genres=genres, times=np.zeros(shape) if timed else None)
         with np.errstate(all="raise"), warnings.catch_warnings():
             warnings.simplefilter("error")
-            found = heard(ratings)
+            found = user_weighted_sums(ratings)
         assert set(found) == {*UNTIMED, *(SESSION if timed else ())}
         for values in found.values():
             assert values.shape == shape
             assert np.isfinite(values).all()
-        assert not n_genres or math.isnan(stars) or np.abs(found["affinity"]).sum() < 1e-9  # all alike: usual
+        assert (
+            not n_genres or math.isnan(stars) or np.abs(found["affinity"]).sum() < 1e-9
+        )  # all alike: usual

@@ -22,14 +22,15 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
-from batch import nightly, publish
 from batch.config import Config
-from batch.database import Database, open_database, run_lock
-from batch.evaluate import Evaluation
-from batch.given import ingest_settings
 from batch.ingest import ingest
-from batch.publish import CannotPublishError
-from batch.republish import republish
+from batch.job import nightly
+from batch.job.inputs import ingest_settings
+from batch.job.republish import republish
+from batch.ranking.evaluate import Evaluation
+from batch.store import publish
+from batch.store.database import Database, open_database, run_lock
+from batch.store.publish import CannotPublishError
 from data import fill, long_csv
 from fixed import by_fixed_arithmetic, figures
 from processes import POINTS, end_at, ended, in_child
@@ -70,7 +71,9 @@ class Nights(RuleBasedStateMachine):
     @initialize()
     def empty(self) -> None:
         """Nothing but what it starts with."""
-        self.database = open_database(f"sqlite:///{shutil.copy(self.start, self.home / 'recbatch.db')}")
+        self.database = open_database(
+            f"sqlite:///{shutil.copy(self.start, self.home / 'recbatch.db')}"
+        )
         self.ratings = {(f"u{user}", f"m{user}"): (FIRST, 4.0) for user in range(USERS)}
 
     def teardown(self) -> None:
@@ -113,7 +116,11 @@ class Nights(RuleBasedStateMachine):
     @rule(manual=strategies.booleans())
     def night(self, manual: bool) -> None:
         """Run a night; the clock's are published once each."""
-        done = [run for run, day in self.dates.items() if day == self.now.date() and self.runs[run] == "published"]
+        done = [
+            run
+            for run, day in self.dates.items()
+            if day == self.now.date() and self.runs[run] == "published"
+        ]
         outcome = nightly.run(self.database, self._config(), self._order(manual=manual))
         if not manual and done:
             assert (outcome.status, outcome.run_id) == ("already_published", max(done))
@@ -127,7 +134,9 @@ class Nights(RuleBasedStateMachine):
     @rule()
     def unpublished(self) -> None:
         """Run a night that is not to be published."""
-        outcome = nightly.run(self.database, self._config(), self._order(manual=True, publish=False))
+        outcome = nightly.run(
+            self.database, self._config(), self._order(manual=True, publish=False)
+        )
         assert outcome.status == "ready"
         self._opened("ready")
         self._purge()
@@ -139,7 +148,9 @@ class Nights(RuleBasedStateMachine):
 
         def useless(*given: Any) -> Evaluation:
             found = figures(*given).metrics
-            return Evaluation({name: dict(each) | {"rmse_low": 2.0} for name, each in found.items()}, None)
+            return Evaluation(
+                {name: dict(each) | {"rmse_low": 2.0} for name, each in found.items()}, None
+            )
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(nightly, "measure", useless)
@@ -184,7 +195,9 @@ class Nights(RuleBasedStateMachine):
     def publish(self, data: Any) -> None:
         """Publish any run, also one that cannot be."""
         chosen = data.draw(strategies.sampled_from(sorted(self.runs)))
-        possible = self.runs[chosen] in ("published", "ready", "rejected") and chosen not in self.purged
+        possible = (
+            self.runs[chosen] in ("published", "ready", "rejected") and chosen not in self.purged
+        )
         try:
             republish(self.database, lambda _: chosen)
         except CannotPublishError:
@@ -227,7 +240,9 @@ class Nights(RuleBasedStateMachine):
         assert ask("SELECT run_id, previous_run_id FROM publication") == (
             [] if self.current is None else [(self.current, self.before)]
         )
-        each = "SELECT run_id, count(*) FROM current_recommendations GROUP BY run_id, user_key, model"
+        each = (
+            "SELECT run_id, count(*) FROM current_recommendations GROUP BY run_id, user_key, model"
+        )
         wanted = [] if self.current is None else [(self.current, LISTED)] * USERS * 4
         assert ask(each) == wanted
 
@@ -244,7 +259,9 @@ class Nights(RuleBasedStateMachine):
         assert {run for run, _, purged in told if purged} == self.purged
         held = {run for (run,) in ask("SELECT DISTINCT run_id FROM recommendations")}
         assert held.isdisjoint(self.purged)
-        whole = {run for run, status in self.runs.items() if status in ("published", "ready", "rejected")}
+        whole = {
+            run for run, status in self.runs.items() if status in ("published", "ready", "rejected")
+        }
         assert whole - self.purged <= held
 
     # The model's own arithmetic
@@ -261,7 +278,9 @@ class Nights(RuleBasedStateMachine):
             self.current, self.before = run, self.current
 
     def _purge(self, keep: int = KEPT) -> None:
-        whole = [run for run, status in self.runs.items() if status in ("published", "ready", "rejected")]
+        whole = [
+            run for run, status in self.runs.items() if status in ("published", "ready", "rejected")
+        ]
         spared = {*sorted(whole)[-keep:], self.current, self.before}
         self.purged |= {run for run, status in self.runs.items() if status != "running"} - spared
 

@@ -29,13 +29,16 @@ def test_a_line_is_key_value_pairs_with_the_run(capsys: pytest.CaptureFixture[st
     telemetry.start_logging(verbose=True, style="text")
     token = telemetry.run_id.set(12)
     try:
-        telemetry.say("loaded", ratings=100_836, seconds=0.61789, file='a "b" c\nd', empty="")
+        telemetry.log_info("loaded", ratings=100_836, seconds=0.61789, file='a "b" c\nd', empty="")
     finally:
         telemetry.run_id.reset(token)
     time, line = capsys.readouterr().err.strip().split(" ", 1)
     assert len(time) == len("2026-11-23T02:30:00Z")
     assert time.endswith("Z")
-    assert line == r'''level=info run=12 event=loaded ratings=100836 seconds=0.618 file="a \"b\" c\nd" empty=""'''
+    assert (
+        line
+        == r'''level=info run=12 event=loaded ratings=100836 seconds=0.618 file="a \"b\" c\nd" empty=""'''
+    )
 
 
 def test_a_line_is_a_json_object(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,8 +46,15 @@ def test_a_line_is_a_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.start_logging(verbose=True)
     token = telemetry.run_id.set(12)
     try:
-        told = {"ratings": 100_836, "seconds": 0.61789000001, "file": Path("a b\n.csv"), "night": date(2026, 11, 23)}
-        telemetry.warn("loaded", **told, rmse=float("nan"), share=float("inf"), title="½\ud800", nothing=None)
+        told = {
+            "ratings": 100_836,
+            "seconds": 0.61789000001,
+            "file": Path("a b\n.csv"),
+            "night": date(2026, 11, 23),
+        }
+        telemetry.log_warning(
+            "loaded", **told, rmse=float("nan"), share=float("inf"), title="½\ud800", nothing=None
+        )
     finally:
         telemetry.run_id.reset(token)
     text = capsys.readouterr().err
@@ -65,9 +75,9 @@ def test_a_terminal_gets_text(monkeypatch: pytest.MonkeyPatch) -> None:
     with os.fdopen(write, "w", buffering=1) as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         telemetry.start_logging(verbose=True)
-        telemetry.say("loaded")
+        telemetry.log_info("loaded")
         telemetry.start_logging(verbose=True, style="json")
-        telemetry.say("loaded")
+        telemetry.log_info("loaded")
         told = b""
         while told.count(b"\n") < 2:  # a terminal may hand over a line at a time
             told += os.read(read, 1000)
@@ -77,7 +87,9 @@ def test_a_terminal_gets_text(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(as_json)["event"] == "loaded"
 
 
-def test_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_a_line_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without a terminal progress is a log line every few seconds, with how much is done of how much."""
     telemetry.start_logging(verbose=True, style="text")
     with telemetry.progress("reading x.csv", 300) as advance:
@@ -85,13 +97,15 @@ def test_progress_is_a_line_now_and_then(capsys: pytest.CaptureFixture[str], mon
         assert capsys.readouterr().err == ""
         monkeypatch.setattr(telemetry, "LINE_EVERY", 0.0)
         advance(100)
-    assert capsys.readouterr().err.endswith('event=progress step="reading x.csv" done=200 total=300\n')
+    assert capsys.readouterr().err.endswith(
+        'event=progress step="reading x.csv" done=200 total=300\n'
+    )
 
 
 def test_quiet_shows_warnings_only(capsys: pytest.CaptureFixture[str]) -> None:
     """With --quiet only warnings are logged."""
     telemetry.start_logging(verbose=False, style="text")
-    telemetry.say("loaded")
-    telemetry.warn("failed", error="disk full")
+    telemetry.log_info("loaded")
+    telemetry.log_warning("failed", error="disk full")
     assert capsys.readouterr().err.endswith('level=warning event=failed error="disk full"\n')
     assert telemetry.log.level == logging.WARNING

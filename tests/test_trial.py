@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from batch.database import Database, open_database, prepare
-from batch.ensemble import PUBLISHED
 from batch.ingest import UnreadableError
-from batch.trial import NothingToMeasureError, trial
+from batch.job.evaluate_file import NothingToMeasureError, evaluate_file
+from batch.models import PUBLISHED
+from batch.store.database import Database, open_database, prepare
 from data import fill, long_csv, random_rows, settings
 
 
@@ -34,13 +34,13 @@ def test_predictions_are_written_for_every_known_pair(filled: Database, tmp_path
     strangers = [("nobody", "m1", 4, 1), ("u1", "no film", 4, 1)]
     test, out = tmp_path / "test.csv", tmp_path / "predictions.csv"
     test.write_text(long_csv([*rows, *strangers]))
-    metrics = trial(filled, settings(tmp_path), test, out)
+    metrics = evaluate_file(filled, settings(tmp_path), test, out)
     with out.open(newline="") as file:
         written = list(csv.DictReader(file))
     assert list(written[0]) == ["user_key", "movie_key", "rating", *PUBLISHED, "bias"]
-    assert sorted((row["user_key"], row["movie_key"], float(row["rating"])) for row in written) == sorted(
-        (str(user), str(movie), float(str(stars))) for user, movie, stars, _ in rows
-    )
+    assert sorted(
+        (row["user_key"], row["movie_key"], float(row["rating"])) for row in written
+    ) == sorted((str(user), str(movie), float(str(stars))) for user, movie, stars, _ in rows)
     for name in (*PUBLISHED, "bias"):
         said = [(float(row[name]), float(row["rating"])) for row in written if row[name]]
         assert all(0.5 <= predicted <= 5 for predicted, _ in said)
@@ -59,7 +59,9 @@ def test_any_format_and_the_later_rating_counts(filled: Database, tmp_path: Path
     long.write_text(long_csv([(user, movie, 1, 200), (user, movie, 5, 100)]))
     wide = tmp_path / "wide.csv"
     wide.write_text(f",User,{movie}\n0,{user},1.0\n")
-    assert trial(filled, settings(tmp_path), long, None) == trial(filled, settings(tmp_path), wide, None)
+    assert evaluate_file(filled, settings(tmp_path), long, None) == evaluate_file(
+        filled, settings(tmp_path), wide, None
+    )
 
 
 def test_the_database_is_left_alone(filled: Database, tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_the_database_is_left_alone(filled: Database, tmp_path: Path) -> None:
     test.write_text(long_csv(new_rows()))
     assert filled.file is not None
     before = filled.file.read_bytes()
-    trial(filled, settings(tmp_path), test, None)
+    evaluate_file(filled, settings(tmp_path), test, None)
     assert filled.file.read_bytes() == before
 
 
@@ -87,5 +89,5 @@ def test_a_file_that_cannot_be_measured_on(
     test = tmp_path / "test.csv"
     test.write_text(content)
     with pytest.raises(error) as told:
-        trial(filled, settings(tmp_path), test, None)
+        evaluate_file(filled, settings(tmp_path), test, None)
     assert message in str(told.value)

@@ -17,16 +17,16 @@ UNREAD = {"links.csv": "movieId,imdbId,tmdbId", "tags.csv": "userId,movieId,tag,
 """What the zip as downloaded holds besides."""
 FITTED = re.compile(r"recbatch (run|top 1|explain|diff)\b|app\.py")
 """Commands whose output rests on linear algebra: its last digits, and with them some places, differ by machine."""
-PROGRAM = (
-    "import sys; sys.path.insert(0, {tests!r}); {first}; from batch.cli import main; sys.argv[0] = 'recbatch'; main()"
-)
+PROGRAM = "import sys; sys.path.insert(0, {tests!r}); {first}; from batch.cli import main; sys.argv[0] = 'recbatch'; main()"
 QUICK = "import fixed, pytest; fixed.by_fixed_arithmetic(pytest.MonkeyPatch())"
 """The second database is there to show where rows go: its night fits nothing."""
 
 
 def blocks(text: str) -> Iterator[tuple[str | None, str, str]]:
     """(name of the file it is to be saved as, kind, content) of every fenced block, in order."""
-    for saved, kind, content in re.findall(r"(?:as `([\w./]+)`[^\n`]*:\n\n)?```(\w+)\n(.*?)```", text, re.S):
+    for saved, kind, content in re.findall(
+        r"(?:as `([\w./]+)`[^\n`]*:\n\n)?```(\w+)\n(.*?)```", text, re.S
+    ):
         yield saved or None, kind, content
 
 
@@ -34,7 +34,9 @@ def install(folder: Path, first: str = "pass") -> None:
     """A `recbatch` in this folder that is the program under test."""
     program = PROGRAM.format(tests=str(ROOT / "tests"), first=first)
     folder.mkdir(exist_ok=True)
-    (folder / "recbatch").write_text(f'#!/bin/sh\nexec {sys.executable} -W ignore -c "{program}" "$@"\n')
+    (folder / "recbatch").write_text(
+        f'#!/bin/sh\nexec {sys.executable} -W ignore -c "{program}" "$@"\n'
+    )
     (folder / "recbatch").chmod(0o755)
 
 
@@ -43,7 +45,9 @@ def shape(output: str, *, fitted: bool) -> list[str]:
     lines = [line.rstrip() for line in output.strip().splitlines()]
     if not fitted:
         return [re.sub(r"\d{4}-\d\d-\d\d( \d\d:\d\d)?|\b\d\.\d h", "TIME", line) for line in lines]
-    told = [_form(line) for line in lines if line and not line.startswith("  ")]  # reasons and long titles are wrapped
+    told = [
+        _form(line) for line in lines if line and not line.startswith("  ")
+    ]  # reasons and long titles are wrapped
     return [line for place, line in enumerate(told) if place == 0 or line != told[place - 1]]
 
 
@@ -54,7 +58,9 @@ def _form(line: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"\d[\d,.:-]*", "0", line))
 
 
-def test_the_tutorial_is_what_happens(tmp_path: Path, movielens: Path, postgres_server: str, postgres_url: str) -> None:
+def test_the_tutorial_is_what_happens(
+    tmp_path: Path, movielens: Path, postgres_server: str, postgres_url: str
+) -> None:
     """Whoever does what the tutorial says, in an empty folder with MovieLens' zip, sees what it shows."""
     work, path = tmp_path / "work", tmp_path / "bin"
     work.mkdir()
@@ -64,8 +70,15 @@ def test_the_tutorial_is_what_happens(tmp_path: Path, movielens: Path, postgres_
     for name, header in UNREAD.items():
         (unpacked / name).write_text(f"{header}\n")
     shutil.make_archive(str(work / "ml-latest-small"), "zip", unpacked.parent, unpacked.name)
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")}
-    environ |= {"PYTHONPATH": str(ROOT), "COLUMNS": "100", "NO_COLOR": "1", "PATH": f"{path}:{os.environ['PATH']}"}
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")
+    }
+    environ |= {
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "100",
+        "NO_COLOR": "1",
+        "PATH": f"{path}:{os.environ['PATH']}",
+    }
     said, commands, compared = "", "", 0
     for saved, kind, content in blocks(PAGE.read_text(encoding="utf-8")):
         if saved:
@@ -80,7 +93,12 @@ def test_the_tutorial_is_what_happens(tmp_path: Path, movielens: Path, postgres_
                     connection.execute("DROP ROLE IF EXISTS web")
                     connection.execute("CREATE ROLE web")
             told = subprocess.run(
-                ["bash", "-e", "-c", commands], cwd=work, env=environ, check=False, capture_output=True, text=True
+                ["bash", "-e", "-c", commands],
+                cwd=work,
+                env=environ,
+                check=False,
+                capture_output=True,
+                text=True,
             )
             assert told.returncode == 0, commands + told.stdout + told.stderr
             said = told.stdout

@@ -13,9 +13,9 @@ import pytest
 import typer
 from sqlalchemy import insert, update
 
-from batch import schema
 from batch.cli import app
-from batch.database import Database
+from batch.store import schema
+from batch.store.database import Database
 from fixed import command
 from tables import rows
 
@@ -29,7 +29,11 @@ def every_command() -> Iterator[tuple[str, Any]]:
     root: Any = typer.main.get_command(app)
     for name, found in root.commands.items():
         inner = getattr(found, "commands", None)
-        yield from [(name, found)] if inner is None else [(f"{name} {word}", each) for word, each in inner.items()]
+        yield from (
+            [(name, found)]
+            if inner is None
+            else [(f"{name} {word}", each) for word, each in inner.items()]
+        )
 
 
 def shell(script: str, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -39,13 +43,19 @@ def shell(script: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, env=environ, check=False, capture_output=True, text=True)
 
 
-def test_every_command_that_tells_something_tells_scripts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_that_tells_something_tells_scripts(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """All but `demo` know --json, the table in docs/running.md has each of them, and all have an example in --help."""
     page = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
     table = page.partition("## For scripts")[2].partition("\n## ")[0]
     documented = {re.sub(r" --.*", "", name) for row in re.findall(r"^\| (`.*?) \|", table, re.M)
                   for name in re.findall(r"`(\w[^`]*)`", row)}  # fmt: skip
-    knowing = {name for name, found in every_command() if any("--json" in option.opts for option in found.params)}
+    knowing = {
+        name
+        for name, found in every_command()
+        if any("--json" in option.opts for option in found.params)
+    }
     assert {name for name, _ in every_command()} - knowing == {"demo"}
     assert documented == knowing
     for name, _ in every_command():
@@ -56,7 +66,9 @@ def test_every_command_that_tells_something_tells_scripts(capsys: pytest.Capture
 
 
 @pytest.mark.usefixtures("nights")
-def test_what_scripts_get(database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_scripts_get(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """--json gives one JSON value on stdout, the same on both databases, for every command that changes something."""
     [(user,), (other,)] = rows(database, "SELECT user_key FROM users ORDER BY user_id LIMIT 2")
     [(film,)] = rows(database, "SELECT movie_key FROM movies ORDER BY movie_id LIMIT 1")
@@ -70,7 +82,11 @@ def test_what_scripts_get(database: Database, tmp_path: Path, capsys: pytest.Cap
     assert told("rollback") == {"run_id": 1}
     assert told("publish", "2") == {"run_id": 2}
     assert told("purge") == {"purged": []}
-    assert told("filter", "add", film, "--user", user) == {"filter_id": 1, "movie_key": film, "user_key": user}
+    assert told("filter", "add", film, "--user", user) == {
+        "filter_id": 1,
+        "movie_key": film,
+        "user_key": user,
+    }
     assert told("filter", "remove", "1") == {"filter_id": 1}
     label = database.label
     assert told("db", "upgrade") == {"database": label, "schema_version": schema.HEAD}
@@ -79,8 +95,13 @@ def test_what_scripts_get(database: Database, tmp_path: Path, capsys: pytest.Cap
     assert told("report", "-o", str(tmp_path / "x.html")) == {"file": str(tmp_path / "x.html")}
     if database.file:
         copied = told("backup", str(tmp_path / "copy.db"))
-        assert copied == {"file": str(tmp_path / "copy.db"), "bytes": (tmp_path / "copy.db").stat().st_size}
-    assert [each.keys() for each in told("schedule", "--next", "2")] == [{"due", "logical_date"}] * 2
+        assert copied == {
+            "file": str(tmp_path / "copy.db"),
+            "bytes": (tmp_path / "copy.db").stat().st_size,
+        }
+    assert [each.keys() for each in told("schedule", "--next", "2")] == [
+        {"due", "logical_date"}
+    ] * 2
     assert told("sample-data", str(tmp_path / "data"), "--users", "4", "--films", "9")["films"] == 9
     assert command("schedule", "--json") == 2
 
@@ -90,8 +111,14 @@ def test_what_scripts_get(database: Database, tmp_path: Path, capsys: pytest.Cap
     [
         ("tpo", "no such command 'tpo'. Did you mean 'top'?; see recbatch --help"),
         ("top", "missing argument 'USER'; see recbatch top --help"),
-        ("runs --jsn", "no such option: --jsn (Possible options: --json); see recbatch runs --help"),
-        ("runs -n 0", "invalid value for '-n': Input should be greater than or equal to 1; see recbatch runs --help"),
+        (
+            "runs --jsn",
+            "no such option: --jsn (Possible options: --json); see recbatch runs --help",
+        ),
+        (
+            "runs -n 0",
+            "invalid value for '-n': Input should be greater than or equal to 1; see recbatch runs --help",
+        ),
         ("db upgrad", "no such command 'upgrad'. Did you mean 'upgrade'?; see recbatch db --help"),
     ],
 )
@@ -109,17 +136,23 @@ def test_no_command_shows_what_there_is(capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.usefixtures("nights")
-def test_names_that_are_almost_right(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_are_almost_right(
+    database: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An unknown user or film is exit 2 with the names it may stand for: a slip, a part, another case; not a number."""
     with database.writer.begin() as connection:
         names = ["Ruth Novak", "Ruth Lind", "Rosa 100%"]
         connection.execute(
-            insert(schema.users), [{"user_id": 9000 + n, "user_key": name} for n, name in enumerate(names)]
+            insert(schema.users),
+            [{"user_id": 9000 + n, "user_key": name} for n, name in enumerate(names)],
         )
         titles = ["Matrix, The (1999)", "Speed (1994)"]
         connection.execute(
             insert(schema.movies),
-            [{"movie_id": 9000 + n, "movie_key": f"{9000 + n}", "title": title} for n, title in enumerate(titles)],
+            [
+                {"movie_id": 9000 + n, "movie_key": f"{9000 + n}", "title": title}
+                for n, title in enumerate(titles)
+            ],
         )
 
     def told(*words: str) -> str:
@@ -128,17 +161,23 @@ def test_names_that_are_almost_right(database: Database, capsys: pytest.CaptureF
 
     capsys.readouterr()
     assert (
-        told("forget", "Rut Novak") == "recbatch: no user has the key or name 'Rut Novak'; did you mean 'Ruth Novak'?\n"
+        told("forget", "Rut Novak")
+        == "recbatch: no user has the key or name 'Rut Novak'; did you mean 'Ruth Novak'?\n"
     )
     assert "did you mean 'Ruth Lind' or 'Ruth Novak'?" in told("forget", "ruth")
     assert "did you mean 'Rosa 100%'?" in told("forget", "Rosa 10%")
     assert told("forget", "987654") == "recbatch: no user has the key or name '987654'\n"
     assert told("forget", "Zzyzx") == "recbatch: no user has the key or name 'Zzyzx'\n"
     assert "did you mean 'Matrix, The (1999)'?" in told("filter", "add", "matrix")
-    assert "did you mean 'Matrix, The (1999)'?" in told("explain", "Ruth Novak", "Matirx, The (1999)")
+    assert "did you mean 'Matrix, The (1999)'?" in told(
+        "explain", "Ruth Novak", "Matirx, The (1999)"
+    )
     assert "did you mean 'Speed (1994)'?" in told("filter", "add", "Sped")
     assert command("top", "Ruth Novac") == 0
-    assert "'Ruth Novac'; did you mean 'Ruth Novak' or 'Ruth Lind'?; this is what is popular" in capsys.readouterr().err
+    assert (
+        "'Ruth Novac'; did you mean 'Ruth Novak' or 'Ruth Lind'?; this is what is popular"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.usefixtures("nights")
@@ -160,7 +199,9 @@ def test_any_terminal_will_do(
 ) -> None:
     """Tables fit 40 and 80 columns whatever the titles, and without a terminal there is no colour."""
     with database.writer.begin() as connection:
-        connection.execute(update(schema.movies).values(title=schema.movies.c.title + " and a very long title" * 5))
+        connection.execute(
+            update(schema.movies).values(title=schema.movies.c.title + " and a very long title" * 5)
+        )
     [(user,)] = rows(database, "SELECT user_key FROM users ORDER BY user_id LIMIT 1")
     [(film,)] = rows(database, "SELECT movie_key FROM movies ORDER BY movie_id LIMIT 1")
     assert command("filter", "add", film, "--why", "a reason that is long " * 5) == 0
@@ -179,7 +220,9 @@ def test_any_terminal_will_do(
             told = capsys.readouterr().out
             assert "\x1b" not in told
             table = [
-                line for line in told.splitlines() if not re.match(r"\w+ for |Metrics, |Films that|Lists of", line)
+                line
+                for line in told.splitlines()
+                if not re.match(r"\w+ for |Metrics, |Films that|Lists of", line)
             ]
             assert max(map(len, table)) <= width, (words, told)
 
@@ -193,7 +236,11 @@ def test_a_terminal_that_wants_no_colour_gets_none(database: Database) -> None:
     assert "\x1b[" not in shell(pty, TERM="dumb").stdout
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]", shell(pty, TERM="xterm", NO_COLOR="1").stdout)
     plain = shell(
-        f"{PROGRAM} runs --help", LC_ALL="C", PYTHONIOENCODING="ascii", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0"
+        f"{PROGRAM} runs --help",
+        LC_ALL="C",
+        PYTHONIOENCODING="ascii",
+        PYTHONCOERCECLOCALE="0",
+        PYTHONUTF8="0",
     )
     assert plain.stdout.isascii()
     assert "\\u" not in plain.stdout
@@ -230,12 +277,14 @@ def test_tab_completes_in_bash(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("nights")
 def test_a_hidden_film_is_told(database: Database, capsys: pytest.CaptureFixture[str]) -> None:
     """`top` names films of the list that a filter hides by now, so that nobody looks for a missing rank."""
-    user, film, title = rows(database, "SELECT user_key, movie_key, title FROM current_recommendations ORDER BY 1, 2")[
-        0
-    ]
+    user, film, title = rows(
+        database, "SELECT user_key, movie_key, title FROM current_recommendations ORDER BY 1, 2"
+    )[0]
     assert command("filter", "add", film, "--user", user) == 0
     capsys.readouterr()
     assert command("top", user, "--model", "blend") == 0
     told = capsys.readouterr()
-    assert f"a filter hides {title}; 'recbatch filter list' tells from whom and until when" in told.err
+    assert (
+        f"a filter hides {title}; 'recbatch filter list' tells from whom and until when" in told.err
+    )
     assert title not in told.out

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from batch.database import open_database, prepare, run_lock
-from batch.evaluate import evaluate
-from batch.given import ingest_settings
+from batch.cli.sample_data import write_sample
 from batch.ingest import ingest
-from batch.load import load
+from batch.job.inputs import ingest_settings
 from batch.params import PRESETS
-from batch.sample import write_sample
+from batch.ranking.evaluate import evaluate
+from batch.store.database import open_database, prepare, run_lock
+from batch.store.load import load
 from data import settings
 
 
@@ -24,7 +24,9 @@ def test_tuned_models_beat_the_baselines(seed: int, tmp_path: Path) -> None:
         ingest(database, [tmp_path / "in"], ingest_settings(settings(tmp_path)))
     with database.reader.connect() as connection:
         ratings = load(connection).ratings
-    found = evaluate(ratings, PRESETS["tuned"], seed=seed, n=5, relevant_from=4.0, block=500, users=1000).metrics
+    found = evaluate(
+        ratings, PRESETS["tuned"], seed=seed, n=5, relevant_from=4.0, block=500, users=1000
+    ).metrics
     for name in ("blend", "neural"):
         assert found[name]["rmse_high"] < found["bias"]["rmse_low"], name
     for name in ("blend", "item_item"):

@@ -12,13 +12,14 @@ from typing import Annotated, Literal
 import typer
 from sqlalchemy.exc import DBAPIError
 
-from batch import RecbatchError, __version__, interrupt, query, usage
-from batch.cli import filters, looks, nights, tables, tending
-from batch.cli.common import FAILED, LOCKED, configured, connected, options, stop
+from batch import RecbatchError, __version__, query
+from batch.cli import database, filters, help, inspect, job, manage
+from batch.cli.arguments import FAILED, LOCKED, configured, connected, options, stop
+from batch.cli.help import WRONG_USE
 from batch.config import ConfigError
-from batch.database import DatabaseUrlError, LockedError, NotReadyError
-from batch.filters import EmptyWindowError
-from batch.usage import WRONG_USE
+from batch.job import shutdown
+from batch.store.database import DatabaseUrlError, LockedError, NotReadyError
+from batch.store.filters import EmptyWindowError
 
 WRONG = (
     ConfigError, DatabaseUrlError, EmptyWindowError, NotReadyError,
@@ -28,14 +29,14 @@ WRONG = (
 NEW_OBJECTS = 10_000
 """After how many of them Python looks for garbage; its own 700 suits programs that make less at their start."""
 
-app = usage.Commands(
+app = help.Commands(
     help="Film ratings in, each user's top films in a database table, every night.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (nights, looks, tending):
+for part in (job, inspect, manage):
     app.add_typer(part.commands)
-app.add_typer(tables.commands, name="db")
+app.add_typer(database.commands, name="db")
 app.add_typer(filters.commands, name="filter")
 
 
@@ -47,14 +48,21 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
-    config: Annotated[Path | None, typer.Option(help="Settings file. Default: config.yaml, if it is there.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Settings file. Default: config.yaml, if it is there.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
     log_format: Annotated[
         Literal["text", "json"] | None,
-        typer.Option(help="Of the log on stderr, a line an event. Default: text on a terminal, else json."),
+        typer.Option(
+            help="Of the log on stderr, a line an event. Default: text on a terminal, else json."
+        ),
     ] = None,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Print the version and stop."
+        ),
     ] = False,
 ) -> None:
     from batch.telemetry import start_logging
@@ -78,7 +86,7 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except typer.TyperException as error:
-        stop(WRONG_USE, usage.told(error))
+        stop(WRONG_USE, help.told(error))
     except WRONG as error:
         stop(WRONG_USE, str(error))
     except LockedError as error:
@@ -93,15 +101,17 @@ def _errors() -> Iterator[None]:
 
 def main() -> None:
     """The `recbatch` command."""
-    interrupt.listen()
+    shutdown.listen()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a title must not fail where the terminal lacks its letters
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a title must not fail where the terminal lacks its letters
     # Imports leave a million objects that stay: looking for garbage among them every 700, and once more at the end,
     # would take a small run a second of its ten.
     gc.set_threshold(NEW_OBJECTS)
     atexit.register(gc.freeze)
     with _errors():
-        with interrupt.ending_at_once():
-            code = usage.call(app)
+        with shutdown.ending_at_once():
+            code = help.call(app)
         sys.exit(code)

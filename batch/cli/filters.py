@@ -6,16 +6,19 @@ from typing import Annotated
 
 import typer
 
-from batch import database, suggest, usage
-from batch.cli.common import AsJson, Movie, opened, shown, utc
+from batch.cli import help, suggestions
+from batch.cli.arguments import AsJson, Movie, opened, shown, utc
+from batch.store import database
 
-commands = usage.Commands(help="Films that must not be shown.")
+commands = help.Commands(help="Films that must not be shown.")
 
 
 @commands.command()
 def add(
     film: Movie,
-    user: Annotated[str | None, typer.Option(help="Only from this user. Default: from everyone.")] = None,
+    user: Annotated[
+        str | None, typer.Option(help="Only from this user. Default: from everyone.")
+    ] = None,
     starts_at: Annotated[
         datetime | None, typer.Option("--from", help="From this time on, in UTC. Default: now.")
     ] = None,
@@ -29,13 +32,13 @@ def add(
 
     Example: recbatch filter add "Heat (1995)" --until 2027-01-01 --why "no licence"
     """
-    from batch.filters import add as hide
+    from batch.store.filters import add as hide
 
     _, data = opened()
     window = {"starts_at": utc(starts_at), "ends_at": utc(ends_at)}
     with database.small_write(data) as connection:
-        movie_key, title = suggest.find_film(connection, film)
-        user_key = None if user is None else suggest.find_user(connection, user)
+        movie_key, title = suggestions.find_film(connection, film)
+        user_key = None if user is None else suggestions.find_user(connection, user)
         filter_id = hide(connection, movie_key, user_key, **window, reason=why)
     told = movie_key if title == movie_key else f"{title} ({movie_key})"
     shown(
@@ -51,25 +54,27 @@ def list_filters(as_json: AsJson = False) -> None:
 
     Example: recbatch filter list
     """
-    from batch.filters import standing
-    from batch.show import filter_table
+    from batch.cli.tables import filter_table
+    from batch.store.filters import current_filters
 
     _, data = opened()
     with data.reader.connect() as connection:
-        found = standing(connection)
+        found = current_filters(connection)
     shown(as_json, [asdict(each) for each in found], lambda: filter_table(found))
 
 
 @commands.command()
 def remove(
-    filter_id: Annotated[int, typer.Argument(metavar="ID", help="As 'recbatch filter list' has it.")],
+    filter_id: Annotated[
+        int, typer.Argument(metavar="ID", help="As 'recbatch filter list' has it.")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """End a filter: its film is shown again where it is in the published lists.
 
     Example: recbatch filter remove 3
     """
-    from batch.filters import end
+    from batch.store.filters import end
 
     _, data = opened()
     with database.small_write(data) as connection:

@@ -12,14 +12,22 @@ from typing import Any, cast
 from sqlalchemy import Connection
 
 from batch import RecbatchError
-from batch.database import Database
-from batch.ingest.batches import File, Report, Settings, close_batch, merged_before, open_batch, record_refusal
+from batch.ingest.batches import (
+    File,
+    Report,
+    Settings,
+    close_batch,
+    merged_before,
+    open_batch,
+    record_refusal,
+)
+from batch.ingest.fast_ratings import read_ratings
 from batch.ingest.formats import FAMILIES, recognise
 from batch.ingest.merge import Batch, merge_movies, merge_ratings
+from batch.ingest.parsing import RatingRow, Reading, RefusedError, Reject
 from batch.ingest.queries import NO_QUERIES, Queries, ask
-from batch.ingest.regular import read_ratings
-from batch.ingest.rows import RatingRow, Reading, RefusedError, Reject
 from batch.ingest.sources import UTF8, Source, find, members, shown
+from batch.store.database import Database
 from batch.telemetry import progress
 
 SOME = 1 << 18
@@ -72,7 +80,9 @@ def _merge_all(
     database: Database, reports: list[Report], files: list[File], settings: Settings, dry_run: bool
 ) -> list[Report]:
     """Merge the files, and record what is refused; the reports of both, after those that are there already."""
-    refused: list[tuple[Report, File | None]] = [(report, None) for report in reports if report.status == "refused"]
+    refused: list[tuple[Report, File | None]] = [
+        (report, None) for report in reports if report.status == "refused"
+    ]
     lost = {(FAMILIES.get(name), folder): report.file for report, name, folder in _places(reports)}
     for (family, folder, _), group in groupby(sorted(files, key=_group), key=_group):
         waiting = list(group)
@@ -82,7 +92,9 @@ def _merge_all(
             found = _ingest_group(database, waiting, settings, dry_run)
         reports += found
         by_name = {file.source.name: file for file in waiting}
-        refused += [(report, by_name[report.file]) for report in found if report.status == "refused"]
+        refused += [
+            (report, by_name[report.file]) for report in found if report.status == "refused"
+        ]
     if refused and not dry_run:
         with database.writer.begin() as connection:
             for report, file in refused:
@@ -120,7 +132,9 @@ def _reading(file: File, settings: Settings) -> Reading:
     return Reading(limits, settings.columns, int(datetime.now(UTC).timestamp()))
 
 
-def _survey(paths: Iterable[Path], settings: Settings, snapshot_at: int | None) -> tuple[list[Report], list[File]]:
+def _survey(
+    paths: Iterable[Path], settings: Settings, snapshot_at: int | None
+) -> tuple[list[Report], list[File]]:
     """What is not to be merged, with the reason, and what is."""
     reports: list[Report] = []
     files: list[File] = []
@@ -140,7 +154,9 @@ def _survey(paths: Iterable[Path], settings: Settings, snapshot_at: int | None) 
     return reports, files
 
 
-def _examine(source: Source, settings: Settings, snapshot_at: int | None) -> Iterator[File | Report]:
+def _examine(
+    source: Source, settings: Settings, snapshot_at: int | None
+) -> Iterator[File | Report]:
     """What a file is, or each file in a .zip."""
     try:
         inside = members(source)
@@ -154,7 +170,7 @@ def _examine(source: Source, settings: Settings, snapshot_at: int | None) -> Ite
                 yield Report(member.name, None, known.why, "skipped")
                 continue
             at = member.modified_at if snapshot_at is None else snapshot_at
-            yield File(member, known.format, known.why, *member.examined(), at)
+            yield File(member, known.format, known.why, *member.candidate_features(), at)
         except RefusedError as error:
             yield Report(member.name, None, error.about(member.name), "refused")
 
@@ -173,7 +189,9 @@ def _group(file: File) -> tuple[str, str, str]:
     return file.format.family, file.source.folder, alone
 
 
-def _ingest_group(database: Database, files: list[File], settings: Settings, dry_run: bool) -> list[Report]:
+def _ingest_group(
+    database: Database, files: list[File], settings: Settings, dry_run: bool
+) -> list[Report]:
     """One transaction for the group: films before ratings, then in order of name."""
     files.sort(key=lambda file: (file.format.kind != "movies", file.source.name))
     unchanged: list[Report] = []
@@ -183,18 +201,30 @@ def _ingest_group(database: Database, files: list[File], settings: Settings, dry
             for file in files:
                 if (before := merged_before(connection, file, settings)) is not None:
                     why = f"already ingested as batch {before}"
-                    unchanged.append(Report(file.source.name, file.format.name, why, "unchanged", batch_id=before))
+                    unchanged.append(
+                        Report(
+                            file.source.name, file.format.name, why, "unchanged", batch_id=before
+                        )
+                    )
                     continue
-                done.append(_Done(file, Batch(open_batch(connection, file, settings), file.snapshot_at)))
+                done.append(
+                    _Done(file, Batch(open_batch(connection, file, settings), file.snapshot_at))
+                )
                 _merge(connection, done[-1], settings)
-                close_batch(connection, done[-1].batch.batch_id, file, done[-1].batch.counts, settings)
+                close_batch(
+                    connection, done[-1].batch.batch_id, file, done[-1].batch.counts, settings
+                )
             if dry_run:
                 raise _DryRunError
     except RefusedError as error:
-        opened = {each.batch.batch_id for each in done}  # rolled back; a copy of one of them is not ingested either
+        opened = {
+            each.batch.batch_id for each in done
+        }  # rolled back; a copy of one of them is not ingested either
         kept = [report for report in unchanged if report.batch_id not in opened]
         spared = {report.file for report in kept}
-        return kept + [_refused(file, done[-1], error) for file in files if file.source.name not in spared]
+        return kept + [
+            _refused(file, done[-1], error) for file in files if file.source.name not in spared
+        ]
     except _DryRunError:
         pass
     return unchanged + [_merged(each, dry_run) for each in done]

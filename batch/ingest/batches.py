@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, insert, or_, select, update
 
-from batch import schema
-from batch.bulk import bulk_insert
-from batch.database import next_id
 from batch.ingest.formats import Format
 from batch.ingest.merge import Counts, Limits
-from batch.ingest.rows import Reject
+from batch.ingest.parsing import Reject
 from batch.ingest.sources import Source
+from batch.store import schema
+from batch.store.bulk_insert import bulk_insert
+from batch.store.database import next_id
 
 _batches = schema.ingest_batches
 
@@ -30,7 +30,9 @@ class Settings:
     @property
     def sha256(self) -> str:
         """A file read by other settings is another file: a wider scale lets rejected rows in."""
-        told = json.dumps([self.scale, self.columns, self.limits.max_rejects, self.limits.max_reject_share])
+        told = json.dumps(
+            [self.scale, self.columns, self.limits.max_rejects, self.limits.max_reject_share]
+        )
         return hashlib.sha256(told.encode()).hexdigest()
 
 
@@ -77,11 +79,18 @@ def merged_before(connection: Connection, file: File, settings: Settings) -> int
 
 def open_batch(connection: Connection, file: File, settings: Settings) -> int:
     """Number a file's batch, so that what is merged can name it."""
-    row = {"file": file.source.name, "format": file.format.name, "sha256": file.sha256, "snapshot_at": file.snapshot_at}
+    row = {
+        "file": file.source.name,
+        "format": file.format.name,
+        "sha256": file.sha256,
+        "snapshot_at": file.snapshot_at,
+    }
     return _insert(connection, settings, status="merged", **row)
 
 
-def close_batch(connection: Connection, batch_id: int, file: File, counts: Counts, settings: Settings) -> None:
+def close_batch(
+    connection: Connection, batch_id: int, file: File, counts: Counts, settings: Settings
+) -> None:
     """Fill in what became of the rows."""
     scale: tuple[float | None, float | None] = (None, None)
     if counts.lowest is not None:
@@ -99,7 +108,9 @@ def close_batch(connection: Connection, batch_id: int, file: File, counts: Count
     _write_rejects(connection, batch_id, file.source.name, counts.rejects)
 
 
-def record_refusal(connection: Connection, report: Report, file: File | None, settings: Settings) -> None:
+def record_refusal(
+    connection: Connection, report: Report, file: File | None, settings: Settings
+) -> None:
     """Keep why a file was refused, with its rejected rows; `file` is None where not even its format is known."""
     row = {
         "file": report.file,
@@ -116,13 +127,21 @@ def record_refusal(connection: Connection, report: Report, file: File | None, se
 
 def _insert(connection: Connection, settings: Settings, **columns: object) -> int:
     batch_id = next_id(connection, _batches.c.batch_id)
-    empty = dict.fromkeys(("rows_read", "rows_accepted", "rows_rejected", "rows_duplicate", "all_timed"), 0)
-    now = {"batch_id": batch_id, "settings_sha256": settings.sha256, "ingested_at": datetime.now(UTC)}
+    empty = dict.fromkeys(
+        ("rows_read", "rows_accepted", "rows_rejected", "rows_duplicate", "all_timed"), 0
+    )
+    now = {
+        "batch_id": batch_id,
+        "settings_sha256": settings.sha256,
+        "ingested_at": datetime.now(UTC),
+    }
     connection.execute(insert(_batches), {**empty, **now, **columns})
     return batch_id
 
 
-def _write_rejects(connection: Connection, batch_id: int, name: str, rejects: Sequence[Reject]) -> None:
+def _write_rejects(
+    connection: Connection, batch_id: int, name: str, rejects: Sequence[Reject]
+) -> None:
     columns = ["batch_id", "reject_no", "file", "line", "field", "code", "message", "text"]
     rows = ((batch_id, number, name, *reject) for number, reject in enumerate(rejects, 1))
     bulk_insert(connection, schema.ingest_rejects, columns, rows)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 from batch.ingest import long, movielens, movielens_100k, movielens_dat, wide
-from batch.ingest.regular import Plain
-from batch.ingest.rows import Reader, RefusedError
+from batch.ingest.fast_ratings import Plain
+from batch.ingest.parsing import Reader, RefusedError
 from batch.ingest.sources import Source
 
 Scale = tuple[float, float]
@@ -36,14 +36,23 @@ MOVIELENS = Format(
 )  # fmt: skip
 MOVIELENS_MOVIES = Format("MovieLens movies.csv", "movielens", "movies", movielens.read_movies)
 DAT = Format(
-    "MovieLens ratings.dat", "movielens-dat", "ratings", movielens_dat.read_ratings, (0.5, 5.0), plain=Plain(b"::")
+    "MovieLens ratings.dat",
+    "movielens-dat",
+    "ratings",
+    movielens_dat.read_ratings,
+    (0.5, 5.0),
+    plain=Plain(b"::"),
 )
-DAT_MOVIES = Format("MovieLens movies.dat", "movielens-dat", "movies", movielens_dat.read_movies, legacy=True)
+DAT_MOVIES = Format(
+    "MovieLens movies.dat", "movielens-dat", "movies", movielens_dat.read_movies, legacy=True
+)
 U_DATA = Format(
     "MovieLens u.data", "movielens-100k", "ratings", movielens_100k.read_ratings, (1.0, 5.0), (1.0, 5.0),
     plain=Plain(b"\t"),
 )  # fmt: skip
-U_ITEM = Format("MovieLens u.item", "movielens-100k", "movies", movielens_100k.read_movies, legacy=True)
+U_ITEM = Format(
+    "MovieLens u.item", "movielens-100k", "movies", movielens_100k.read_movies, legacy=True
+)
 LONG = Format("long CSV", "long", "ratings", long.read_ratings)
 QUERY = Format("rows of a query", "query", "ratings", long.read_ratings)
 QUERY_MOVIES = Format("films of a query", "query", "movies", long.read_movies)
@@ -95,7 +104,9 @@ def recognise(source: Source, columns: dict[str, str | None]) -> Recognised:
     try:
         header = [name.strip() for name in next(csv.reader(lines, strict=True))]
     except csv.Error as error:
-        raise RefusedError("CSV_SYNTAX", f"the header is not CSV ({error}); fix its quotes", 1) from None
+        raise RefusedError(
+            "CSV_SYNTAX", f"the header is not CSV ({error}); fix its quotes", 1
+        ) from None
     return _by_header(header, columns) or _refuse(lines[0], columns)
 
 
@@ -116,12 +127,16 @@ def _refuse(first: str, columns: dict[str, str | None]) -> NoReturn:
     shown = first if len(first) <= 60 else first[:60] + "..."
     for separator, word in ((";", "semicolons"), ("\t", "tabs")):
         if _by_header([name.strip().strip('"') for name in first.split(separator)], columns):
-            raise RefusedError("WRONG_DELIMITER", f"separated by {word} ({shown!r}); save it with commas", 1)
+            raise RefusedError(
+                "WRONG_DELIMITER", f"separated by {word} ({shown!r}); save it with commas", 1
+            )
     expected = (
         "a wide matrix (',User,Film,...'), a genre matrix (',movie_title,genre_...'), MovieLens files, or a long CSV "
         "with columns for user, movie and rating (name them in ingest.columns)"
     )
-    raise RefusedError("UNKNOWN_FORMAT", f"not a format that is known ({shown!r}); expected {expected}", 1)
+    raise RefusedError(
+        "UNKNOWN_FORMAT", f"not a format that is known ({shown!r}); expected {expected}", 1
+    )
 
 
 # Looked at in this order. A wide matrix without an index column comes last: its header says little.

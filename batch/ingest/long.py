@@ -2,18 +2,32 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from batch.ingest.delimited import csv_rows, parsed
+from batch.ingest.csv_rows import csv_rows, parsed
 from batch.ingest.movielens import listed_genres
-from batch.ingest.rows import MovieRow, RatingRow, Reading, RefusedError, Reject, key
+from batch.ingest.parsing import MovieRow, RatingRow, Reading, RefusedError, Reject, key
 
 USUAL = {
     "user": ("user_key", "user_id", "userid", "user"),
-    "movie": ("movie_key", "movie_id", "movieid", "movie", "item_id", "itemid", "item", "film_id", "film"),
+    "movie": (
+        "movie_key",
+        "movie_id",
+        "movieid",
+        "movie",
+        "item_id",
+        "itemid",
+        "item",
+        "film_id",
+        "film",
+    ),
     "rating": ("rating", "stars", "score"),
     "time": ("rated_at", "timestamp", "time", "date"),
 }
 """Names that are found without a column map, compared without case, first come first."""
-USUAL_OF_FILMS = {"movie": USUAL["movie"], "title": ("title", "name"), "genres": ("genres", "genre")}
+USUAL_OF_FILMS = {
+    "movie": USUAL["movie"],
+    "title": ("title", "name"),
+    "genres": ("genres", "genre"),
+}
 
 
 def recognise(header: list[str], columns: dict[str, str | None]) -> str | None:
@@ -31,7 +45,9 @@ def read_ratings(lines: Iterable[str], reading: Reading) -> Iterator[RatingRow |
     found = _places(header, reading.columns)
     user, movie, rating, time = (found[what] for what in ("user", "movie", "rating", "time"))
     if user is None or movie is None or rating is None:
-        raise RefusedError("HEADER_MISSING", "no column for user, movie or rating; name them in ingest.columns", 1)
+        raise RefusedError(
+            "HEADER_MISSING", "no column for user, movie or rating; name them in ingest.columns", 1
+        )
 
     def parse(line: int, fields: list[str]) -> RatingRow:
         return (
@@ -52,11 +68,17 @@ def read_movies(lines: Iterable[str], reading: Reading) -> Iterator[MovieRow | R
     found = _places(header, {"movie": reading.columns.get("movie")}, USUAL_OF_FILMS)
     movie, title, genres = (found[what] for what in ("movie", "title", "genres"))
     if movie is None or title is None:
-        raise RefusedError("HEADER_MISSING", f"no column for movie or title among {', '.join(header)}; name them so", 1)
+        raise RefusedError(
+            "HEADER_MISSING",
+            f"no column for movie or title among {', '.join(header)}; name them so",
+            1,
+        )
 
     def parse(line: int, fields: list[str]) -> MovieRow:
         named = () if genres is None else listed_genres(fields[genres])
-        return MovieRow(line, key(fields[movie], header[movie]), key(fields[title], header[title]), named)
+        return MovieRow(
+            line, key(fields[movie], header[movie]), key(fields[title], header[title]), named
+        )
 
     return parsed(rows, len(header), ",", parse)
 

@@ -6,14 +6,26 @@ from itertools import groupby
 from typing import Any, cast
 
 import numpy as np
-from sqlalchemy import Column, Connection, MetaData, Table, TextClause, bindparam, delete, insert, select, text, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    MetaData,
+    Table,
+    TextClause,
+    bindparam,
+    delete,
+    insert,
+    select,
+    text,
+    update,
+)
 
-from batch import schema
-from batch.bulk import bulk_insert, insert_columns
-from batch.database import next_id
-from batch.ingest.regular import Block
-from batch.ingest.rows import MovieRow, RatingRow, Reading, RefusedError, Reject
+from batch.ingest.fast_ratings import Block
+from batch.ingest.parsing import MovieRow, RatingRow, Reading, RefusedError, Reject
 from batch.ratings import Ints
+from batch.store import schema
+from batch.store.bulk_insert import bulk_insert, insert_columns
+from batch.store.database import next_id
 
 ALWAYS_TOLERATED = 10
 """Rejected rows that never refuse a file: a share of few rows says little."""
@@ -42,7 +54,7 @@ _BEST = """(
 
 def _merge_from(staged: str) -> TextClause:
     # WHERE TRUE tells SQLite that the ON which follows belongs to no join.
-    return text(f"""
+    statement = f"""
         INSERT INTO ratings (user_id, movie_id, rating, rated_at, batch_id)
         SELECT user_id, movie_id, rating, rated_at, :batch_id FROM {staged} staged WHERE TRUE
         ON CONFLICT (user_id, movie_id) DO UPDATE
@@ -51,7 +63,10 @@ def _merge_from(staged: str) -> TextClause:
             COALESCE(
                 ratings.rated_at, (SELECT b.snapshot_at FROM ingest_batches b WHERE b.batch_id = ratings.batch_id)),
             ratings.rating, COALESCE(ratings.rated_at, -1))
-    """).bindparams(bindparam("snapshot_at", type_=schema.Id), bindparam("batch_id", type_=schema.Id))  # noqa: S608
+    """  # noqa: S608  names of this program's own
+    return text(statement).bindparams(
+        bindparam("snapshot_at", type_=schema.Id), bindparam("batch_id", type_=schema.Id)
+    )
 
 
 _MERGE, _MERGE_DISTINCT = _merge_from(_BEST), _merge_from("ratings_stage")
@@ -132,9 +147,15 @@ def known_keys(connection: Connection, table: Table) -> Keys:
     return Keys(table, known, [], next_id(connection, id_column))
 
 
-def merge_ratings(connection: Connection, rows: Iterable[Any], reading: Reading, into: Batch, limits: Limits) -> None:
+def merge_ratings(
+    connection: Connection, rows: Iterable[Any], reading: Reading, into: Batch, limits: Limits
+) -> None:
     """Stage, judge and merge the ratings of one file. Raises RefusedError, having written what a rollback undoes."""
-    users, movies, counts = known_keys(connection, schema.users), known_keys(connection, schema.movies), into.counts
+    users, movies, counts = (
+        known_keys(connection, schema.users),
+        known_keys(connection, schema.movies),
+        into.counts,
+    )
     _stage.create(connection)
     distinct = _fill_stage(connection, _judged(rows, counts, limits), users, movies, counts)
     judge(counts, limits)
@@ -147,7 +168,9 @@ def merge_ratings(connection: Connection, rows: Iterable[Any], reading: Reading,
         ["user_id", "user_key", "name"],
         ((users.ids[key], key, names.get(key)) for key in users.fresh),
     )
-    unrated = [key for key in titles if key not in movies.ids]  # films of a wide matrix that nobody rated
+    unrated = [
+        key for key in titles if key not in movies.ids
+    ]  # films of a wide matrix that nobody rated
     for key in unrated:
         movies.id_of(key)
     bulk_insert(
@@ -157,7 +180,8 @@ def merge_ratings(connection: Connection, rows: Iterable[Any], reading: Reading,
         ((movies.ids[key], key, titles.get(key, key)) for key in movies.fresh),
     )
     merged = connection.execute(
-        _MERGE_DISTINCT if distinct else _MERGE, {"batch_id": into.batch_id, "snapshot_at": into.snapshot_at}
+        _MERGE_DISTINCT if distinct else _MERGE,
+        {"batch_id": into.batch_id, "snapshot_at": into.snapshot_at},
     )
     counts.accepted = merged.rowcount
     _stage.drop(connection)
@@ -167,7 +191,11 @@ def _write_names(connection: Connection, names: dict[str, str]) -> None:
     """Names for users who were known by their key only. Of several the first by text stays, whatever came first."""
     u = schema.users
     known = dict(connection.execute(select(u.c.user_key, u.c.name)).all()) if names else {}
-    changed = [{"key": k, "text": n} for k, n in names.items() if k in known and (known[k] is None or n < known[k])]
+    changed = [
+        {"key": k, "text": n}
+        for k, n in names.items()
+        if k in known and (known[k] is None or n < known[k])
+    ]
     if changed:
         named: dict[str, Any] = {"name": bindparam("text")}
         connection.execute(update(u).where(u.c.user_key == bindparam("key")).values(named), changed)
@@ -181,7 +209,9 @@ def _write_titles(connection: Connection, titles: dict[str, str]) -> None:
     changed = [{"key": k, "text": t} for k, t in titles.items() if k in known and t < known[k]]
     if changed:
         titled: dict[str, Any] = {"title": bindparam("text")}
-        connection.execute(update(m).where(m.c.movie_key == bindparam("key")).values(titled), changed)
+        connection.execute(
+            update(m).where(m.c.movie_key == bindparam("key")).values(titled), changed
+        )
 
 
 def _judged(rows: Iterable[Any], counts: Counts, limits: Limits) -> Iterator[Any]:
@@ -197,21 +227,32 @@ def _judged(rows: Iterable[Any], counts: Counts, limits: Limits) -> Iterator[Any
 
 
 def _fill_stage(
-    connection: Connection, rows: Iterator[Block | RatingRow], users: Keys, movies: Keys, counts: Counts
+    connection: Connection,
+    rows: Iterator[Block | RatingRow],
+    users: Keys,
+    movies: Keys,
+    counts: Counts,
 ) -> bool:
     """Stage blocks and rows; returns whether it is known that no pair comes twice, and that they are in order."""
     distinct, last = True, (0, 0)
     for by_block, some in groupby(rows, lambda row: isinstance(row, Block)):
         if not by_block:
             distinct = False
-            bulk_insert(connection, _stage, _STAGED, _staged(cast("Iterator[RatingRow]", some), users, movies, counts))
+            bulk_insert(
+                connection,
+                _stage,
+                _STAGED,
+                _staged(cast("Iterator[RatingRow]", some), users, movies, counts),
+            )
             continue
         for block in cast("Iterator[Block]", some):
             user_ids, movie_ids = users.ids_of(block.users), movies.ids_of(block.movies)
             order = np.lexsort((movie_ids, user_ids))
             user_ids, movie_ids = user_ids[order], movie_ids[order]
             same, step = np.diff(user_ids) == 0, np.diff(movie_ids)
-            distinct = distinct and last < (user_ids[0], movie_ids[0]) and not (same & (step == 0)).any()
+            distinct = (
+                distinct and last < (user_ids[0], movie_ids[0]) and not (same & (step == 0)).any()
+            )
             last = (user_ids[-1], movie_ids[-1])
             counts.saw(float(block.stars.min()), float(block.stars.max()))
             columns = (user_ids, movie_ids, block.stars[order], block.times[order])
@@ -219,7 +260,9 @@ def _fill_stage(
     return distinct
 
 
-def _staged(rows: Iterator[RatingRow], users: Keys, movies: Keys, counts: Counts) -> Iterator[tuple[Any, ...]]:
+def _staged(
+    rows: Iterator[RatingRow], users: Keys, movies: Keys, counts: Counts
+) -> Iterator[tuple[Any, ...]]:
     low, high, all_timed = float("inf"), float("-inf"), True
     for _, user_key, movie_key, rating, rated_at in rows:
         if rating < low:
@@ -236,7 +279,9 @@ def _staged(rows: Iterator[RatingRow], users: Keys, movies: Keys, counts: Counts
 def judge(counts: Counts, limits: Limits) -> None:
     """Raise RefusedError where the rejected rows say that the file is broken."""
     bad = len(counts.rejects)
-    too_many = bad > max(ALWAYS_TOLERATED, min(limits.max_rejects, limits.max_reject_share * counts.read))
+    too_many = bad > max(
+        ALWAYS_TOLERATED, min(limits.max_rejects, limits.max_reject_share * counts.read)
+    )
     if too_many or (bad and bad == counts.read):
         raise _too_many(counts)
 
@@ -258,10 +303,16 @@ def merge_movies(connection: Connection, rows: Iterable[Any], into: Batch, limit
         first = described.setdefault(row.movie_key, row)
         if first[1:] != row[1:]:
             message = f"film {row.movie_key} was described otherwise at line {first.line}; remove one of the two"
-            counts.rejects.append(Reject(row.line, None, "CONFLICTING_DUPLICATE", message, row.title))
+            counts.rejects.append(
+                Reject(row.line, None, "CONFLICTING_DUPLICATE", message, row.title)
+            )
     judge(counts, limits)
     keys, known = known_keys(connection, schema.movies), _descriptions(connection)
-    taken = [row for row in described.values() if (at, row.title, row.genres) > known.get(row.movie_key, ())]
+    taken = [
+        row
+        for row in described.values()
+        if (at, row.title, row.genres) > known.get(row.movie_key, ())
+    ]
     counts.accepted = len(taken)
     _write_movies(connection, taken, keys, into.batch_id)
 
@@ -270,18 +321,30 @@ def _descriptions(connection: Connection) -> dict[str, tuple[Any, ...]]:
     """movie_key -> (snapshot, title, genres) of every film that a catalogue has described."""
     m, g, b = schema.movies, schema.genres, schema.ingest_batches
     genres: dict[int, list[str]] = {}
-    pairs = select(schema.movie_genres.c.movie_id, g.c.name).join(g, g.c.genre_id == schema.movie_genres.c.genre_id)
+    pairs = select(schema.movie_genres.c.movie_id, g.c.name).join(
+        g, g.c.genre_id == schema.movie_genres.c.genre_id
+    )
     for movie_id, name in connection.execute(pairs):
         genres.setdefault(movie_id, []).append(name)
-    films = select(m.c.movie_id, m.c.movie_key, m.c.title, b.c.snapshot_at).join(b, b.c.batch_id == m.c.batch_id)
-    return {key: (at, title, tuple(sorted(genres.get(i, ())))) for i, key, title, at in connection.execute(films)}
+    films = select(m.c.movie_id, m.c.movie_key, m.c.title, b.c.snapshot_at).join(
+        b, b.c.batch_id == m.c.batch_id
+    )
+    return {
+        key: (at, title, tuple(sorted(genres.get(i, ()))))
+        for i, key, title, at in connection.execute(films)
+    }
 
 
 def _write_movies(connection: Connection, rows: list[MovieRow], keys: Keys, batch_id: int) -> None:
     if not rows:
         return
     films = [
-        {"id": keys.id_of(row.movie_key), "movie_key": row.movie_key, "title": row.title, "batch_id": batch_id}
+        {
+            "id": keys.id_of(row.movie_key),
+            "movie_key": row.movie_key,
+            "title": row.title,
+            "batch_id": batch_id,
+        }
         for row in rows
     ]
     fresh = set(keys.fresh)
@@ -289,26 +352,42 @@ def _write_movies(connection: Connection, rows: list[MovieRow], keys: Keys, batc
         connection,
         schema.movies,
         ["movie_id", "movie_key", "title", "batch_id"],
-        ((film["id"], film["movie_key"], film["title"], batch_id) for film in films if film["movie_key"] in fresh),
+        (
+            (film["id"], film["movie_key"], film["title"], batch_id)
+            for film in films
+            if film["movie_key"] in fresh
+        ),
     )
     movies, links = schema.movies, schema.movie_genres
     changed = [film for film in films if film["movie_key"] not in fresh]
     if changed:
         values: dict[str, Any] = {"title": bindparam("title"), "batch_id": bindparam("batch_id")}
-        connection.execute(update(movies).where(movies.c.movie_id == bindparam("id")).values(values), changed)
-        connection.execute(delete(links).where(links.c.movie_id == bindparam("id")), [{"id": f["id"]} for f in changed])
+        connection.execute(
+            update(movies).where(movies.c.movie_id == bindparam("id")).values(values), changed
+        )
+        connection.execute(
+            delete(links).where(links.c.movie_id == bindparam("id")),
+            [{"id": f["id"]} for f in changed],
+        )
     genre_ids = _genre_ids(connection, {name for row in rows for name in row.genres})
     pairs = ((keys.ids[row.movie_key], genre_ids[name]) for row in rows for name in row.genres)
     bulk_insert(connection, links, ["movie_id", "genre_id"], pairs)
-    connection.execute(delete(schema.genres).where(schema.genres.c.genre_id.not_in(select(links.c.genre_id))))
+    connection.execute(
+        delete(schema.genres).where(schema.genres.c.genre_id.not_in(select(links.c.genre_id)))
+    )
 
 
 def _genre_ids(connection: Connection, names: set[str]) -> dict[str, int]:
     """name -> id, new genres written."""
     genres = schema.genres
-    known = {name: number for number, name in connection.execute(select(genres.c.genre_id, genres.c.name))}
+    known = {
+        name: number
+        for number, name in connection.execute(select(genres.c.genre_id, genres.c.name))
+    }
     first = next_id(connection, genres.c.genre_id)
     fresh = {name: first + place for place, name in enumerate(sorted(names - set(known)))}
     if fresh:
-        connection.execute(insert(genres), [{"genre_id": number, "name": name} for name, number in fresh.items()])
+        connection.execute(
+            insert(genres), [{"genre_id": number, "name": name} for name, number in fresh.items()]
+        )
     return known | fresh

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator
 
-from batch.ingest.delimited import csv_rows, parsed
-from batch.ingest.rows import MovieRow, RatingRow, Reading, Reject, key, movielens_id
+from batch.ingest.csv_rows import csv_rows, parsed
+from batch.ingest.parsing import MovieRow, RatingRow, Reading, Reject, key, movielens_id
 
 RATINGS, MOVIES = ["userId", "movieId", "rating", "timestamp"], ["movieId", "title", "genres"]
 NO_GENRES = "(no genres listed)"
@@ -50,10 +50,14 @@ def rating_parser(reading: Reading) -> Callable[[int, list[str]], RatingRow]:
 def parse_movie(line: int, fields: list[str]) -> MovieRow:
     """Reads the three fields movie, title, genres."""
     movie, title, genres = fields
-    return MovieRow(line, movielens_id(movie, "movieId"), key(title, "title"), listed_genres(genres))
+    return MovieRow(
+        line, movielens_id(movie, "movieId"), key(title, "title"), listed_genres(genres)
+    )
 
 
 def listed_genres(text: str) -> tuple[str, ...]:
     """`Comedy|Drama` -> names, sorted; none for MovieLens' own way of saying so."""
-    names = {key(name, "genre") for name in text.split("|") if name.strip() and name.strip() != NO_GENRES}
+    names = {
+        key(name, "genre") for name in text.split("|") if name.strip() and name.strip() != NO_GENRES
+    }
     return tuple(sorted(names))

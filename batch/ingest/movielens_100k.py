@@ -3,9 +3,17 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from batch.ingest.delimited import most, parsed, split_rows
+from batch.ingest.csv_rows import most, parsed, split_rows
 from batch.ingest.movielens import rating_parser
-from batch.ingest.rows import BadRowError, MovieRow, RatingRow, Reading, Reject, key, movielens_id
+from batch.ingest.parsing import (
+    BadRowError,
+    MovieRow,
+    RatingRow,
+    Reading,
+    Reject,
+    key,
+    movielens_id,
+)
 
 RATING = re.compile(r"[0-9]+\t[0-9]+\t[0-9]\t[0-9]+$")
 MOVIE = re.compile(r"[0-9]+\|.*(\|[01]){19}$")
@@ -18,7 +26,11 @@ WIDTH = 5 + len(GENRES)
 
 
 def recognise_ratings(lines: list[str]) -> str | None:
-    return "its lines are user, movie, rating and time between tabs" if most(map(RATING.match, lines)) else None
+    return (
+        "its lines are user, movie, rating and time between tabs"
+        if most(map(RATING.match, lines))
+        else None
+    )
 
 
 def recognise_movies(lines: list[str]) -> str | None:
@@ -38,7 +50,13 @@ def read_movies(lines: Iterable[str], reading: Reading) -> Iterator[MovieRow | R
         flags = fields[5:]
         if not set(flags) <= {"0", "1"}:
             raise BadRowError("genres", "BAD_FLAG", "a genre flag is neither 0 nor 1; fix the row")
-        names = [name for name, flag in zip(GENRES, flags, strict=True) if flag == "1" and name != "unknown"]
-        return MovieRow(line, movielens_id(fields[0], "movie"), key(fields[1], "title"), tuple(sorted(names)))
+        names = [
+            name
+            for name, flag in zip(GENRES, flags, strict=True)
+            if flag == "1" and name != "unknown"
+        ]
+        return MovieRow(
+            line, movielens_id(fields[0], "movie"), key(fields[1], "title"), tuple(sorted(names))
+        )
 
     return parsed(split_rows(lines, "|"), WIDTH, "|", parse)

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from batch.ingest.delimited import most, parsed, split_rows
+from batch.ingest.csv_rows import most, parsed, split_rows
 from batch.ingest.movielens import parse_movie, rating_parser
-from batch.ingest.rows import MovieRow, RatingRow, Reading, Reject
+from batch.ingest.parsing import MovieRow, RatingRow, Reading, Reject
 
 RATING = re.compile(r"[0-9]+::[0-9]+::[0-9](\.[0-9])?::[0-9]+$")
 MOVIE = re.compile(r"[0-9]+::[^:].*::[^:]*$")

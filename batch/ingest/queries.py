@@ -11,12 +11,12 @@ from typing import Any
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
 
-from batch import schema
-from batch.database import Database, DatabaseUrlError, open_database
 from batch.ingest.batches import File, Report, Settings
 from batch.ingest.formats import QUERY, QUERY_MOVIES, Format
-from batch.ingest.rows import RefusedError
+from batch.ingest.parsing import RefusedError
 from batch.ingest.sources import Source
+from batch.store import schema
+from batch.store.database import Database, DatabaseUrlError, open_database
 
 ROWS = 10_000
 """Fetched at a time."""
@@ -33,14 +33,19 @@ class Queries:
     @property
     def asked(self) -> list[tuple[str, Format, str]]:
         """The settings that ask, what they ask for, and the SQL; films come before the ratings of them."""
-        known = [("ingest.films_query", QUERY_MOVIES, self.films), ("ingest.query", QUERY, self.ratings)]
+        known = [
+            ("ingest.films_query", QUERY_MOVIES, self.films),
+            ("ingest.query", QUERY, self.ratings),
+        ]
         return [(name, format_, sql) for name, format_, sql in known if sql is not None]
 
 
 NO_QUERIES = Queries()
 
 
-def ask(database: Database, queries: Queries, folder: Path, settings: Settings) -> tuple[list[Report], list[File]]:
+def ask(
+    database: Database, queries: Queries, folder: Path, settings: Settings
+) -> tuple[list[Report], list[File]]:
     """Write what the queries give into files in this folder, both as of one moment, and say what cannot be had.
 
     They are asked on a connection that cannot write, and rows are not held in memory. Where one of them fails the other
@@ -56,11 +61,21 @@ def ask(database: Database, queries: Queries, folder: Path, settings: Settings) 
             for name, format_, sql in asked:
                 source = Source(folder / f"{name}.csv", None, name)
                 _spool(there, sql, source.path)
-                files.append(File(source, format_, "the settings ask for it", *source.examined(), source.modified_at))
+                files.append(
+                    File(
+                        source,
+                        format_,
+                        "the settings ask for it",
+                        *source.candidate_features(),
+                        source.modified_at,
+                    )
+                )
     except RefusedError as error:
         why = {name: error.about(name)}
     except DBAPIError as error:
-        why = {name: f"{name}: the database says: {str(error.orig).strip().partition(chr(10))[0]}; mend the query"}
+        why = {
+            name: f"{name}: the database says: {str(error.orig).strip().partition(chr(10))[0]}; mend the query"
+        }
     else:
         with database.reader.connect() as here:
             return [], [_aged(here, file, settings) for file in files]
@@ -77,7 +92,9 @@ def _where(database: Database, url: str | None) -> Database:
         told = str(error).replace("database.url", "ingest.query_url")
         raise RefusedError("BAD_URL", told) from None
     if other.file and not other.file.exists():
-        raise RefusedError("NO_SUCH_FILE", f"there is no database at {other.file}; mend ingest.query_url")
+        raise RefusedError(
+            "NO_SUCH_FILE", f"there is no database at {other.file}; mend ingest.query_url"
+        )
     return other
 
 
@@ -112,7 +129,9 @@ def _text(value: Any) -> str:
 def _aged(connection: Connection, file: File, settings: Settings) -> File:
     """As old as the query's last answer, if that said the same: its ratings without times have become no newer."""
     b = schema.ingest_batches.c
-    last = select(b.sha256, b.settings_sha256, b.snapshot_at).where(b.format == file.format.name, b.status == "merged")
+    last = select(b.sha256, b.settings_sha256, b.snapshot_at).where(
+        b.format == file.format.name, b.status == "merged"
+    )
     found = connection.execute(last.order_by(b.batch_id.desc()).limit(1)).first()
     if found is None or (found.sha256, found.settings_sha256) != (file.sha256, settings.sha256):
         return file

@@ -12,7 +12,7 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import IO
 
-from batch.ingest.rows import RefusedError
+from batch.ingest.parsing import RefusedError
 
 SUFFIXES = {".csv", ".tsv", ".dat", ".data", ".item", ".zip", ".gz"}
 """What is looked at in a folder; anything else there is not ours."""
@@ -69,9 +69,16 @@ class Source:
         except EOFError:
             raise RefusedError("TRUNCATED", "the file ends too early; copy it again") from None
         except (gzip.BadGzipFile, zlib.error, zipfile.BadZipFile) as error:
-            raise RefusedError("BAD_ARCHIVE", f"broken archive ({error}); copy the file again") from None
-        except (NotImplementedError, RuntimeError) as error:  # zipfile's words for compressions and passwords
-            raise RefusedError("BAD_ARCHIVE", f"cannot be unpacked ({error}); unpack it, and name the files") from None
+            raise RefusedError(
+                "BAD_ARCHIVE", f"broken archive ({error}); copy the file again"
+            ) from None
+        except (
+            NotImplementedError,
+            RuntimeError,
+        ) as error:  # zipfile's words for compressions and passwords
+            raise RefusedError(
+                "BAD_ARCHIVE", f"cannot be unpacked ({error}); unpack it, and name the files"
+            ) from None
         except OSError as error:
             raise RefusedError("UNREADABLE", f"{error.strerror or error}") from None
 
@@ -80,7 +87,7 @@ class Source:
         with self.open() as file:
             return file.read(HEAD)
 
-    def examined(self) -> tuple[str, int]:
+    def candidate_features(self) -> tuple[str, int]:
         """The sha256 of the unpacked content, so that packing does not matter, and its size in bytes.
 
         This is the first look at the whole file. Raises RefusedError for one that is made to fill memory or time.
@@ -98,7 +105,9 @@ class Source:
                 unended = len(piece) - ended if ended else unended + len(piece)
                 if unended > HEAD:
                     raise RefusedError(
-                        "LINE_TOO_LONG", f"a line of more than {HEAD >> 20} MB; no format has those", lines
+                        "LINE_TOO_LONG",
+                        f"a line of more than {HEAD >> 20} MB; no format has those",
+                        lines,
                     )
                 lines += piece.count(b"\n")
         return digest.hexdigest(), size
@@ -136,7 +145,11 @@ def shown(path: Path) -> str:
 def find(path: Path) -> list[Source]:
     """The files that a path names: itself, or a folder's files, in order of name. Raises RefusedError for none."""
     if path.is_dir():
-        found = [Source(file, None) for file in sorted(path.iterdir()) if file.is_file() and _ending(file) in SUFFIXES]
+        found = [
+            Source(file, None)
+            for file in sorted(path.iterdir())
+            if file.is_file() and _ending(file) in SUFFIXES
+        ]
     elif path.is_file():
         found = [Source(path, None)]
     elif path.exists():
@@ -144,7 +157,10 @@ def find(path: Path) -> list[Source]:
     else:
         raise RefusedError("NO_SUCH_FILE", "no such file or folder")
     if not found:
-        raise RefusedError("NOTHING_FOUND", f"nothing in there ends in {', '.join(sorted(SUFFIXES))}; name the files")
+        raise RefusedError(
+            "NOTHING_FOUND",
+            f"nothing in there ends in {', '.join(sorted(SUFFIXES))}; name the files",
+        )
     return found
 
 
@@ -157,8 +173,12 @@ def members(source: Source) -> list[Source]:
         with zipfile.ZipFile(path) as archive:
             names = sorted(archive.namelist())
     except (zipfile.BadZipFile, OSError) as error:
-        raise RefusedError("BAD_ARCHIVE", f"broken archive ({error}); copy the file again") from None
-    return [Source(path, name) for name in names if _ending(Path(name)) in SUFFIXES - {".zip", ".gz"}]
+        raise RefusedError(
+            "BAD_ARCHIVE", f"broken archive ({error}); copy the file again"
+        ) from None
+    return [
+        Source(path, name) for name in names if _ending(Path(name)) in SUFFIXES - {".zip", ".gz"}
+    ]
 
 
 def _ending(path: Path) -> str:

@@ -3,8 +3,18 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from batch.ingest.delimited import csv_rows, parsed
-from batch.ingest.rows import BadRowError, MovieRow, RatingRow, Reading, RefusedError, Reject, key, rejected, unique_key
+from batch.ingest.csv_rows import csv_rows, parsed
+from batch.ingest.parsing import (
+    BadRowError,
+    MovieRow,
+    RatingRow,
+    Reading,
+    RefusedError,
+    Reject,
+    key,
+    rejected,
+    unique_key,
+)
 
 NOT_RATED = {"", "0", "0.0"}  # as they are mostly written; _is_zero knows the rest
 ZERO = re.compile(r"\s*(-?0+(\.0*)?)?\s*\Z")
@@ -16,7 +26,9 @@ MOST_COLUMNS = 200_000
 
 def recognise_indexed_ratings(header: list[str]) -> str | None:
     indexed = len(header) > 2 and header[0] == "" and header[1].casefold() == "user"
-    return f"its header is an unnamed index, User and {len(header) - 2:,} films" if indexed else None
+    return (
+        f"its header is an unnamed index, User and {len(header) - 2:,} films" if indexed else None
+    )
 
 
 def recognise_ratings(header: list[str]) -> str | None:
@@ -26,7 +38,11 @@ def recognise_ratings(header: list[str]) -> str | None:
 
 def recognise_movies(header: list[str]) -> str | None:
     names = header[1:] if header[0] == "" else header
-    genres = len(names) > 1 and names[0] == "movie_title" and all(name.startswith(PREFIX) for name in names[1:])
+    genres = (
+        len(names) > 1
+        and names[0] == "movie_title"
+        and all(name.startswith(PREFIX) for name in names[1:])
+    )
     return f"its header is movie_title and {len(names) - 1} columns {PREFIX}..." if genres else None
 
 
@@ -87,11 +103,17 @@ def read_movies(lines: Iterable[str], reading: Reading) -> Iterator[MovieRow | R
 
     def parse(line: int, fields: list[str]) -> MovieRow:
         title = key(fields[first], "movie_title")
-        film = unique_key(title, "film", taken, reading)  # before its flags: a rejected row keeps its place
+        film = unique_key(
+            title, "film", taken, reading
+        )  # before its flags: a rejected row keeps its place
         has = []
         for name, flag in zip(names, fields[first + 1 :], strict=True):
             if flag.strip() not in FLAGS:
-                raise BadRowError(PREFIX + name, "BAD_FLAG", f"{PREFIX}{name} is {flag!r}, not 0 or 1; fix the row")
+                raise BadRowError(
+                    PREFIX + name,
+                    "BAD_FLAG",
+                    f"{PREFIX}{name} is {flag!r}, not 0 or 1; fix the row",
+                )
             if FLAGS[flag.strip()]:
                 has.append(name)
         return MovieRow(line, film, title, tuple(sorted(has)))

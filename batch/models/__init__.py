@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from batch.models.baseline import Baseline
-from batch.models.grounds import Grounds, Untold
+from batch.models.evidence import Evidence, NoEvidence
 from batch.ratings import Floats, Ints, Pairs, Ratings
 
 PERSONAL = ("user_user", "item_item", "neural")
@@ -18,20 +18,27 @@ one without knobs in `batch.params`. docs/your-own-model.md adds one."""
 REFERENCE = ("popular", "bias")
 """The baselines, fitted and measured beside them; a model that does not beat these is not worth its night."""
 
+PUBLISHED = (*PERSONAL, "blend")
+"""The names that lists are published under; `batch.ranking` makes the blend."""
 
-def untold(cells: Pairs) -> Grounds:
+
+def no_evidence(cells: Pairs) -> Evidence:
     """For a model that is only measured, and has no lists to explain."""
-    return Untold(len(cells.rows))
+    return NoEvidence(len(cells.rows))
 
 
 @dataclass(frozen=True)
 class Scores:
     """What a model says of a block of b users and every item; `nan`, with support 0, where it cannot say."""
 
-    rating: Floats  # (b, n_items) predicted stars, unclipped; all nan for a model that predicts none
+    rating: (
+        Floats  # (b, n_items) predicted stars, unclipped; all nan for a model that predicts none
+    )
     support: Floats  # (b, n_items) the evidence behind each
     relevance: Floats  # (b, n_items) what a list is ordered by: the rating, unless the model documents otherwise
-    explain: Callable[[Pairs], Grounds] = untold  # why, of some cells of the block; it may use what scoring found
+    explain: Callable[[Pairs], Evidence] = (
+        no_evidence  # why, of some cells of the block; it may use what scoring found
+    )
 
 
 class Model(Protocol):

@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from batch.ratings import Floats, Ints, Pairs, Ratings, Sparse, filled
+from batch.ratings import Floats, Ints, Pairs, Ratings, Sparse, with_data
 
 SWEEPS, ITEM_SHRINKAGE, USER_SHRINKAGE = 10, 15.0, 10.0
 """Alternating sweeps and the ratings' worth of prior evidence for no effect (Koren 2010, section 2.1, ALS form)."""
@@ -32,11 +32,13 @@ class Baseline:
 
     def deviations(self, ratings: Ratings) -> Sparse:
         """r - b on every rated cell, CSR (n_users, n_items)."""
-        off = np.repeat(self.mu + self.user, ratings.user_counts())  # (n_ratings,), and little beside it
+        off = np.repeat(
+            self.mu + self.user, ratings.user_counts()
+        )  # (n_ratings,), and little beside it
         off += self.item[ratings.matrix.indices]
         np.subtract(ratings.matrix.data, off, out=off)
         off[np.abs(off) < NOISE] = 0.0
-        return filled(ratings.matrix, off)
+        return with_data(ratings.matrix, off)
 
 
 def fit_baseline(kind: Literal["user_mean", "bias", "none"], ratings: Ratings) -> Baseline:
@@ -47,7 +49,11 @@ def fit_baseline(kind: Literal["user_mean", "bias", "none"], ratings: Ratings) -
     mu = float(ratings.matrix.data.mean()) if ratings.n_ratings else 0.0
     no_user, no_item = np.zeros(ratings.n_users), np.zeros(ratings.n_items)
     if kind == "user_mean":
-        return Baseline(mu, _means(ratings.user_of_rating(), ratings.matrix.data - mu, ratings.n_users, 0.0), no_item)
+        return Baseline(
+            mu,
+            _means(ratings.user_of_rating(), ratings.matrix.data - mu, ratings.n_users, 0.0),
+            no_item,
+        )
     if kind == "bias":
         return _bias(ratings, mu)
     return Baseline(mu, no_user, no_item)
@@ -57,7 +63,11 @@ def _bias(ratings: Ratings, mu: float) -> Baseline:
     known = _KNOWN.get(ratings)  # three models ask for it, and the blend
     if known is not None:
         return known
-    users, items, excess = ratings.user_of_rating(), ratings.matrix.indices, ratings.matrix.data - mu  # (n_ratings,)
+    users, items, excess = (
+        ratings.user_of_rating(),
+        ratings.matrix.indices,
+        ratings.matrix.data - mu,
+    )  # (n_ratings,)
     user, item = np.zeros(ratings.n_users), np.zeros(ratings.n_items)
     for _ in range(SWEEPS):
         item = _means(items, excess - user[users], ratings.n_items, ITEM_SHRINKAGE)

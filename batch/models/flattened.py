@@ -5,7 +5,7 @@ import torch
 
 from batch import RecbatchError
 from batch.models.baseline import fit_baseline
-from batch.models.trained import Flattened
+from batch.models.networks import Flattened
 from batch.params import Neural
 from batch.ratings import Ratings
 
@@ -32,7 +32,9 @@ def fit(ratings: Ratings, params: Neural, seed: int) -> Flattened:
     random = torch.Generator().manual_seed(seed)
     top = max(ratings.scale[1], 1e-9)
     x = torch.from_numpy(ratings.genres.ravel()).float()  # (n_inputs,)
-    cells = torch.from_numpy(ratings.user_of_rating() * ratings.n_items + ratings.matrix.indices)  # (n_ratings,)
+    cells = torch.from_numpy(
+        ratings.user_of_rating() * ratings.n_items + ratings.matrix.indices
+    )  # (n_ratings,)
     wanted = torch.from_numpy(ratings.matrix.data / top).float()
     weights = {
         "W1": _uniform((HIDDEN, n_inputs), n_inputs, random),
@@ -40,7 +42,9 @@ def fit(ratings: Ratings, params: Neural, seed: int) -> Flattened:
         "W2": _uniform((n_outputs, HIDDEN), HIDDEN, random),
         "b2": _uniform((n_outputs,), HIDDEN, random),
     }
-    optimiser = torch.optim.Adam(list(weights.values()), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.Adam(
+        list(weights.values()), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY
+    )
     error = torch.zeros(())
     for _ in range(EPOCHS if ratings.n_ratings else 0):
         optimiser.zero_grad()
@@ -51,7 +55,9 @@ def fit(ratings: Ratings, params: Neural, seed: int) -> Flattened:
         error.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     with torch.no_grad():
-        output = (weights["W2"] @ (weights["W1"] @ x + weights["b1"]) + weights["b2"]).double() * top
+        output = (
+            weights["W2"] @ (weights["W1"] @ x + weights["b1"]) + weights["b2"]
+        ).double() * top
     return Flattened(
         fit_baseline("user_mean", ratings),
         output.numpy().reshape(ratings.n_users, ratings.n_items),

@@ -14,9 +14,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from scipy import sparse
 
-from batch.compiled import compiled, in_parts, inner, read_only
 from batch.models.baseline import NOISE as NO_DEVIATION
 from batch.models.baseline import Baseline
+from batch.models.compiled import compiled, in_parts, inner, read_only
 from batch.ratings import Floats, Ints, Sparse
 
 TIE = 9
@@ -52,7 +52,9 @@ def cells(matrix: Sparse) -> Cells:
         Cells(
             matrix.indptr.astype(np.int64, copy=False),
             matrix.indices.astype(np.int32, copy=False),
-            matrix.data if matrix.dtype == np.float32 else matrix.data.astype(np.float64, copy=False),
+            matrix.data
+            if matrix.dtype == np.float32
+            else matrix.data.astype(np.float64, copy=False),
         )
     )
 
@@ -62,26 +64,28 @@ def _frozen(given: Cells) -> Cells:
     return Cells(*(read_only(array) for array in given))
 
 
-class Talk(NamedTuple):
+class Deviations(NamedTuple):
     """What every user has to say, films by fame: the sums that most is added to lie together, and stay in the cache."""
 
     deviations: Cells  # d = r - b, in doubles or singles, (n_users, n_items)
     places: Ints  # (n_items,) the column of each film in it
 
 
-def talk_of(deviations: Sparse, *, single: bool) -> Talk:
+def deviations_of(deviations: Sparse, *, single: bool) -> Deviations:
     """Of deviations, CSR (n_users, n_items), films in order of key."""
-    by_fame = np.argsort(-np.bincount(deviations.indices, minlength=deviations.shape[1]), kind="stable")
+    by_fame = np.argsort(
+        -np.bincount(deviations.indices, minlength=deviations.shape[1]), kind="stable"
+    )
     places = np.empty_like(by_fame)
     places[by_fame] = np.arange(len(by_fame))
     columns = places.astype(deviations.indices.dtype)[deviations.indices]
     values = deviations.data.astype(np.float32 if single else np.float64)
     moved = sparse.csr_array((values, columns, deviations.indptr), shape=deviations.shape)
     moved.sort_indices()
-    return Talk(cells(moved), places)
+    return Deviations(cells(moved), places)
 
 
-class Likeness(NamedTuple):
+class SimilaritySpec(NamedTuple):
     """How rows are compared."""
 
     kind: int  # COSINE, PEARSON or FULL_COSINE
@@ -90,16 +94,17 @@ class Likeness(NamedTuple):
 
 
 _INTS, _COLUMNS, _FLOATS, _SINGLES = (
-    types.Array(of, 1, "C", readonly=True) for of in (types.int64, types.int32, types.float64, types.float32)
+    types.Array(of, 1, "C", readonly=True)
+    for of in (types.int64, types.int32, types.float64, types.float32)
 )
 _CELLS = types.NamedTuple([_INTS, _COLUMNS, _FLOATS], Cells)
 _SINGLE_CELLS = types.NamedTuple([_INTS, _COLUMNS, _SINGLES], Cells)
-_LIKENESS = types.NamedTuple([types.int64, types.float64, types.int64], Likeness)
+_LIKENESS = types.NamedTuple([types.int64, types.float64, types.int64], SimilaritySpec)
 _BLOCK = types.float64[:, ::1]
 _ALIKE = _INTS, _CELLS, _CELLS, _FLOATS, _LIKENESS
 
 
-def neighbours(rows: Cells, columns: Cells, squares: Floats, like: Likeness) -> Cells:
+def neighbours(rows: Cells, columns: Cells, squares: Floats, like: SimilaritySpec) -> Cells:
     """s between all rows, (m, m). There may be cells of 0: places kept for neighbours who turned out to be none.
 
     `columns` are the cells of `rows`, (m, n), by column; `squares`, (m,), the sums of squares of the rows. Of equal
@@ -112,12 +117,19 @@ def neighbours(rows: Cells, columns: Cells, squares: Floats, like: Likeness) -> 
         in_parts(lambda start, stop: _count(start, stop, *given, counts), m, ROWS_A_PART)
     starts = np.concatenate([[0], np.cumsum(counts)])  # (m + 1,)
     found = Cells(starts, np.empty(starts[-1], dtype=np.int32), np.empty(starts[-1]))
-    in_parts(lambda start, stop: _neighbours(start, stop, *given, squares, like, *found), m, ROWS_A_PART)
+    in_parts(
+        lambda start, stop: _neighbours(start, stop, *given, squares, like, *found), m, ROWS_A_PART
+    )
     return found
 
 
-def heard(
-    rows: Cells, columns: Cells, squares: Floats, like: Likeness, talk: Talk, users: Ints
+def user_weighted_sums(
+    rows: Cells,
+    columns: Cells,
+    squares: Floats,
+    like: SimilaritySpec,
+    talk: Deviations,
+    users: Ints,
 ) -> tuple[Floats, Floats, Floats]:
     """sum over v of s_uv d_vi, and of |s_uv|, for these users, (b,): both (b, n_items); and s_uv, (b, n_users).
 
@@ -130,23 +142,33 @@ def heard(
     given = users.astype(np.int64), *map(_frozen, (rows, columns)), read_only(squares), like
     precision = said.values.dtype
     lanes = LANE_BYTES // precision.itemsize
-    alike = np.zeros((len(users) + -len(users) % lanes, n_users), precision)  # whole groups of users
+    alike = np.zeros(
+        (len(users) + -len(users) % lanes, n_users), precision
+    )  # whole groups of users
 
     def listen(start: int, stop: int) -> None:
         scratch = alike[start : start + lanes], _lined_up(n_items, 2 * lanes, precision)
-        _heard(start, stop, *given, said, read_only(talk.places), *scratch, weighted, support)
+        _user_weighted_sums(
+            start, stop, *given, said, read_only(talk.places), *scratch, weighted, support
+        )
 
     in_parts(listen, len(users), lanes)
     return weighted, support, alike[: len(users)]
 
 
-def recalled(users: Ints, ratings: Cells, baseline: Baseline, voices: Cells) -> tuple[Floats, Floats]:
+def item_weighted_sums(
+    users: Ints, ratings: Cells, baseline: Baseline, voices: Cells
+) -> tuple[Floats, Floats]:
     """sum over j that u rated of (r_uj - b_uj) s_ji, and of |s_ji|, for these users: both (b, n_items)."""
     shape = len(users), len(baseline.item)
     weighted, support = np.zeros(shape), np.zeros(shape)
     expected = read_only(baseline.mu + baseline.user), read_only(baseline.item), NO_DEVIATION
     given = users.astype(np.int64), _frozen(ratings), *expected, _frozen(voices)
-    in_parts(lambda start, stop: _recalled(start, stop, *given, weighted, support), len(users), ROWS_A_PART)
+    in_parts(
+        lambda start, stop: _item_weighted_sums(start, stop, *given, weighted, support),
+        len(users),
+        ROWS_A_PART,
+    )
     return weighted, support
 
 
@@ -199,7 +221,9 @@ def _compare(row, rows, columns, squares, like, sums, others, s):  # type: ignor
     met = 0
     for other in range(len(sums)):
         others[met] = other
-        met += sums[other, COUNT] > 0  # written first, then kept or not: a branch would be guessed wrong too often
+        met += (
+            sums[other, COUNT] > 0
+        )  # written first, then kept or not: a branch would be guessed wrong too often
     if like.kind == PEARSON:
         _centre(others[:met], sums)
     for place in range(met):
@@ -266,10 +290,27 @@ def _count(start, stop, rows, columns, counts):  # type: ignore[no-untyped-def]
                 met_by[other] = row
 
 
-@compiled((types.int64, types.int64, _CELLS, _CELLS, _FLOATS, _LIKENESS, _INTS, types.int32[::1], types.float64[::1]))
+@compiled(
+    (
+        types.int64,
+        types.int64,
+        _CELLS,
+        _CELLS,
+        _FLOATS,
+        _LIKENESS,
+        _INTS,
+        types.int32[::1],
+        types.float64[::1],
+    )
+)
 def _neighbours(start, stop, rows, columns, squares, like, starts, found, values):  # type: ignore[no-untyped-def]
     m = len(squares)
-    sums, others, s, rounded = np.zeros((m, like.kind)), np.empty(m + 1, np.int32), np.empty(m + 1), np.empty(m + 1)
+    sums, others, s, rounded = (
+        np.zeros((m, like.kind)),
+        np.empty(m + 1, np.int32),
+        np.empty(m + 1),
+        np.empty(m + 1),
+    )
     for row in range(start, stop):
         met = _compare(row, rows, columns, squares, like, sums, others, s)
         if like.k != ALL:
@@ -297,7 +338,9 @@ def _speak(_context, voice, columns, values, _start, _stop, said):  # type: igno
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         def data(which: int) -> Any:
-            return context.make_array(signature.args[which])(context, builder, arguments[which]).data
+            return context.make_array(signature.args[which])(
+                context, builder, arguments[which]
+            ).data
 
         def at(base: Any, place: Any) -> Any:
             return builder.bitcast(builder.gep(base, [place]), vector.as_pointer())
@@ -310,15 +353,26 @@ def _speak(_context, voice, columns, values, _start, _stop, said):  # type: igno
         align, blank = bits // 8, ir.Constant(vector, ir.Undefined)
         voice = builder.load(at(data(0), index(0)), align=align)
         loudness = builder.call(known("fabs", 1), [voice])
-        with cgutils.for_range_slice(builder, arguments[3], arguments[4], index(1), intp=index) as (here, _):
+        with cgutils.for_range_slice(builder, arguments[3], arguments[4], index(1), intp=index) as (
+            here,
+            _,
+        ):
             column = builder.zext(builder.load(builder.gep(data(1), [here])), index)
-            value = builder.insert_element(blank, builder.load(builder.gep(data(2), [here])), short(0))
-            spread = builder.shuffle_vector(value, blank, ir.Constant(ir.VectorType(short, lanes), [0] * lanes))
+            value = builder.insert_element(
+                blank, builder.load(builder.gep(data(2), [here])), short(0)
+            )
+            spread = builder.shuffle_vector(
+                value, blank, ir.Constant(ir.VectorType(short, lanes), [0] * lanes)
+            )
             weighted = at(data(5), builder.mul(column, index(2 * lanes)))
             support = at(data(5), builder.add(builder.mul(column, index(2 * lanes)), index(lanes)))
             before = builder.load(weighted, align=align)
-            builder.store(builder.call(known("fmuladd", 3), [spread, voice, before]), weighted, align=align)
-            builder.store(builder.fadd(builder.load(support, align=align), loudness), support, align=align)
+            builder.store(
+                builder.call(known("fmuladd", 3), [spread, voice, before]), weighted, align=align
+            )
+            builder.store(
+                builder.fadd(builder.load(support, align=align), loudness), support, align=align
+            )
         return context.get_dummy_value()
 
     return types.void(voice, columns, values, types.int64, types.int64, said), generate
@@ -326,14 +380,31 @@ def _speak(_context, voice, columns, values, _start, _stop, said):  # type: igno
 
 @compiled(
     *(
-        (types.int64, types.int64, *_ALIKE, talk, _INTS, number[:, ::1], number[:, ::1], _BLOCK, _BLOCK)
+        (
+            types.int64,
+            types.int64,
+            *_ALIKE,
+            talk,
+            _INTS,
+            number[:, ::1],
+            number[:, ::1],
+            _BLOCK,
+            _BLOCK,
+        )
         for talk, number in ((_CELLS, types.float64), (_SINGLE_CELLS, types.float32))
     )
 )
-def _heard(start, stop, users, rows, columns, squares, like, talk, places, alike, said, weighted, support):  # type: ignore[no-untyped-def]
+def _user_weighted_sums(  # type: ignore[no-untyped-def]
+    start, stop, users, rows, columns, squares, like, talk, places, alike, said, weighted, support
+):
     """For one group of users, as many as there are lanes or fewer. `alike`, (lanes, m), and `said` are 0 before."""
     lanes, m = alike.shape
-    sums, others, s, rounded = np.zeros((m, like.kind)), np.empty(m + 1, np.int32), np.empty(m + 1), np.empty(m + 1)
+    sums, others, s, rounded = (
+        np.zeros((m, like.kind)),
+        np.empty(m + 1, np.int32),
+        np.empty(m + 1),
+        np.empty(m + 1),
+    )
     for lane in range(stop - start):
         met = _compare(users[start + lane], rows, columns, squares, like, sums, others, s)
         if like.k != ALL:
@@ -347,15 +418,32 @@ def _heard(start, stop, users, rows, columns, squares, like, talk, places, alike
             voice[lane] = alike[lane, other]
             loudest = max(loudest, abs(alike[lane, other]))
         if loudest > 0:
-            _speak(voice, talk.columns, talk.values, talk.starts[other], talk.starts[other + 1], said)
+            _speak(
+                voice, talk.columns, talk.values, talk.starts[other], talk.starts[other + 1], said
+            )
     for item in range(len(places)):
         for lane in range(stop - start):
             weighted[start + lane, item] = said[places[item], lane]
             support[start + lane, item] = said[places[item], lanes + lane]
 
 
-@compiled((types.int64, types.int64, _INTS, _CELLS, _FLOATS, _FLOATS, types.float64, _CELLS, _BLOCK, _BLOCK))
-def _recalled(start, stop, users, ratings, levels, items, noise, voices, weighted, support):  # type: ignore[no-untyped-def]
+@compiled(
+    (
+        types.int64,
+        types.int64,
+        _INTS,
+        _CELLS,
+        _FLOATS,
+        _FLOATS,
+        types.float64,
+        _CELLS,
+        _BLOCK,
+        _BLOCK,
+    )
+)
+def _item_weighted_sums(  # type: ignore[no-untyped-def]
+    start, stop, users, ratings, levels, items, noise, voices, weighted, support
+):
     for place in range(start, stop):
         user = users[place]
         for rated in range(ratings.starts[user], ratings.starts[user + 1]):

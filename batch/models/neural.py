@@ -11,7 +11,7 @@ from torch.optim.adam import adam
 
 from batch.models import flattened
 from batch.models.baseline import fit_baseline
-from batch.models.trained import Flattened, PerMovie
+from batch.models.networks import Flattened, PerMovie
 from batch.params import Neural
 from batch.ratings import Floats, Ints, Ratings
 
@@ -41,11 +41,13 @@ def fit(ratings: Ratings, params: Neural, seed: int) -> PerMovie | Flattened:
     crowd = ratings.n_users > LEARNERS
     learners = ratings.some_users(LEARNERS, seed) if crowd else np.arange(ratings.n_users)
     taught = ratings.of(learners)
-    heard, wanted = (ratings.keep(taught), targets[taught]) if crowd else (ratings, targets)
-    trained = _train(_Training(heard, learners, wanted, params, seed))
+    user_weighted_sums, wanted = (
+        (ratings.keep(taught), targets[taught]) if crowd else (ratings, targets)
+    )
+    trained = _train(_Training(user_weighted_sums, learners, wanted, params, seed))
     hidden = _hidden(trained, ratings.genres, params)
     if crowd:
-        penalty = _penalty(heard, wanted, hidden, params, seed)
+        penalty = _penalty(user_weighted_sums, wanted, hidden, params, seed)
         trained |= _own_rows(ratings, targets, hidden, penalty)
     if not added:  # the network alone predicts: its b2 carries the mean that training started from
         trained["b2"] = trained["b2"] + baseline.mu + baseline.user
@@ -119,7 +121,9 @@ class _Layers(NamedTuple):
 class _Training:
     """The ratings as tensors, and where training starts, for one training after another."""
 
-    def __init__(self, ratings: Ratings, learners: Ints, targets: Floats, params: Neural, seed: int) -> None:
+    def __init__(
+        self, ratings: Ratings, learners: Ints, targets: Floats, params: Neural, seed: int
+    ) -> None:
         levelled = np.hstack([ratings.genres, np.ones((ratings.n_items, 1))])
         self.genres = torch.from_numpy(levelled).float()  # (n_items, n_genres + 1)
         rows = np.repeat(np.arange(len(learners)), ratings.user_counts()[learners])  # (n_ratings,)
@@ -212,7 +216,9 @@ def _penalty(ratings: Ratings, targets: Floats, hidden: Floats, params: Neural, 
     return min(errors, key=lambda penalty: errors[penalty])
 
 
-def _own_rows(ratings: Ratings, targets: Floats, hidden: Floats, penalty: float) -> dict[str, Floats]:
+def _own_rows(
+    ratings: Ratings, targets: Floats, hidden: Floats, penalty: float
+) -> dict[str, Floats]:
     """W2 and b2 of every user, (n_users, hidden) and (n_users,), with the shared layer as it is.
 
     Each row minimises its own sum of (target - y)^2 + penalty |row|^2, which is where training it would end: a ridge
@@ -220,7 +226,10 @@ def _own_rows(ratings: Ratings, targets: Floats, hidden: Floats, penalty: float)
     """
     n_users, width = ratings.n_users, hidden.shape[1]
     rows, levels = np.zeros((n_users, width)), np.zeros(n_users)
-    starts, counts = torch.from_numpy(ratings.matrix.indptr.astype(np.int64)), torch.from_numpy(ratings.user_counts())
+    starts, counts = (
+        torch.from_numpy(ratings.matrix.indptr.astype(np.int64)),
+        torch.from_numpy(ratings.user_counts()),
+    )
     items, wanted = ratings.matrix.indices, torch.from_numpy(targets)
     films = torch.from_numpy(hidden)
     ridge = max(penalty, LEAST_DECAY) * torch.eye(width, dtype=torch.float64)
@@ -234,7 +243,9 @@ def _own_rows(ratings: Ratings, targets: Floats, hidden: Floats, penalty: float)
         middle = (h * share[:, :, None]).sum(1, keepdim=True)  # (b, 1, hidden)
         off = (h - middle) * there[:, :, None]
         want = wanted[cells]
-        row = torch.linalg.solve(off.mT @ off + ridge, (off * want[:, :, None]).sum(1))  # (b, hidden)
+        row = torch.linalg.solve(
+            off.mT @ off + ridge, (off * want[:, :, None]).sum(1)
+        )  # (b, hidden)
         rows[users] = row.numpy()
         levels[users] = ((want * share).sum(1) - (row * middle[:, 0]).sum(1)).numpy()
     return {"W2": rows, "b2": levels}
@@ -246,6 +257,10 @@ def _together(counts: Ints) -> Iterator[Ints]:
     order = order[counts[order] > 0]
     while len(order):
         # Counts rise, so that the last of a part is the widest: as many as fit if it were that one.
-        size = int(np.searchsorted(counts[order] * np.arange(1, len(order) + 1), CELLS_A_SOLVE, side="right"))
+        size = int(
+            np.searchsorted(
+                counts[order] * np.arange(1, len(order) + 1), CELLS_A_SOLVE, side="right"
+            )
+        )
         yield order[: max(size, 1)]
         order = order[max(size, 1) :]

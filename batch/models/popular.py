@@ -22,7 +22,11 @@ class Popular:
         """Score every item for these users, (b,)."""
         shape = (len(users), len(self.counts))
         relevance = np.where(self.counts > 0, self.counts, np.nan)
-        return Scores(np.full(shape, np.nan), np.broadcast_to(self.counts, shape), np.broadcast_to(relevance, shape))
+        return Scores(
+            np.full(shape, np.nan),
+            np.broadcast_to(self.counts, shape),
+            np.broadcast_to(relevance, shape),
+        )
 
     def weights(self) -> Mapping[str, Any]:
         """Nothing to keep: it is a count."""

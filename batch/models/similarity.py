@@ -6,11 +6,16 @@ import numpy as np
 from scipy import sparse
 
 from batch.models import kernels
-from batch.models.kernels import ALL, COSINE, FULL_COSINE, PEARSON, Cells, Likeness, cells
+from batch.models.kernels import ALL, COSINE, FULL_COSINE, PEARSON, Cells, SimilaritySpec, cells
 from batch.params import Neighbourhood
 from batch.ratings import Floats, Sparse
 
-KINDS = {"cosine": COSINE, "adjusted_cosine": COSINE, "pearson": PEARSON, "full_cosine": FULL_COSINE}
+KINDS = {
+    "cosine": COSINE,
+    "adjusted_cosine": COSINE,
+    "pearson": PEARSON,
+    "full_cosine": FULL_COSINE,
+}
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,7 @@ class Profiles:
     rows: Cells  # (m, n)
     columns: Cells  # (n, m) the same cells
     squares: Floats  # (m,) sum of squares of each row
-    like: Likeness
+    like: SimilaritySpec
 
 
 def profiles(values: Sparse, by_column: Sparse, params: Neighbourhood) -> Profiles:
@@ -38,7 +43,7 @@ def profiles(values: Sparse, by_column: Sparse, params: Neighbourhood) -> Profil
     row_of_cell = np.repeat(np.arange(m, dtype=np.int32), np.diff(values.indptr))
     squares = np.bincount(row_of_cell, weights=values.data**2, minlength=m).astype(np.float64)
     k = ALL if params.neighbours == "all" else params.neighbours
-    like = Likeness(KINDS[params.similarity], float(params.overlap_shrinkage), k)
+    like = SimilaritySpec(KINDS[params.similarity], float(params.overlap_shrinkage), k)
     return Profiles(cells(values), cells(by_column), squares, like)
 
 

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from batch.models import Scores
+from batch.models.attribution import neighbour_evidence
 from batch.models.baseline import Baseline, fit_baseline
-from batch.models.grounds import People
-from batch.models.kernels import Talk, heard, talk_of
-from batch.models.neighbourhood import predict
+from batch.models.evidence import Neighbours
+from batch.models.kernels import Deviations, deviations_of, user_weighted_sums
+from batch.models.prediction import predict
 from batch.models.similarity import Profiles, profiles
-from batch.models.tracing import speakers
 from batch.params import Neighbourhood
 from batch.ratings import Floats, Ints, Pairs, Ratings
 
@@ -27,21 +27,37 @@ class UserUser:
 
     baseline: Baseline
     users: Profiles  # (n_users, n_items)
-    talk: Talk
+    talk: Deviations
     params: Neighbourhood
 
     def score(self, users: Ints) -> Scores:
         """Score every item for these users, (b,); similarities are made for them, and live as long as the scores."""
         known = self.users
-        weighted, support, alike = heard(known.rows, known.columns, known.squares, known.like, self.talk, users)
+        weighted, support, alike = user_weighted_sums(
+            known.rows, known.columns, known.squares, known.like, self.talk, users
+        )
         scores = predict(self.baseline, users, weighted, support, self.params)  # (b, n_items) each
-        return replace(scores, explain=lambda cells: self._explain(cells, alike, users, scores.rating))
+        return replace(
+            scores, explain=lambda cells: self._explain(cells, alike, users, scores.rating)
+        )
 
-    def _explain(self, cells: Pairs, alike: Floats, users: Ints, rating: Floats) -> People:
-        b, compared = self.baseline, self.params.similarity == "adjusted_cosine"  # then values are r - b
-        expected = (b.mu + b.user, b.item) if compared else (np.zeros_like(b.user), np.zeros_like(b.item))
-        counts, means, closest = speakers(cells, self.users.columns, expected, alike)
-        return People(counts[:, 0], means[:, 0], closest, counts[:, 1], means[:, 1], rating[cells] - b.at(users, cells))
+    def _explain(self, cells: Pairs, alike: Floats, users: Ints, rating: Floats) -> Neighbours:
+        b, compared = (
+            self.baseline,
+            self.params.similarity == "adjusted_cosine",
+        )  # then values are r - b
+        expected = (
+            (b.mu + b.user, b.item) if compared else (np.zeros_like(b.user), np.zeros_like(b.item))
+        )
+        counts, means, closest = neighbour_evidence(cells, self.users.columns, expected, alike)
+        return Neighbours(
+            counts[:, 0],
+            means[:, 0],
+            closest,
+            counts[:, 1],
+            means[:, 1],
+            rating[cells] - b.at(users, cells),
+        )
 
     def weights(self) -> Mapping[str, Any]:
         """Nothing to keep: the model is the ratings."""
@@ -54,5 +70,5 @@ def fit(ratings: Ratings, params: Neighbourhood, seed: int) -> UserUser:  # noqa
     deviations = baseline.deviations(ratings)
     compared = deviations if params.similarity == "adjusted_cosine" else ratings.matrix
     single = ratings.n_users * ratings.n_ratings >= SINGLE_FROM
-    talk = talk_of(deviations, single=single)
+    talk = deviations_of(deviations, single=single)
     return UserUser(baseline, profiles(compared, compared.T.tocsr(), params), talk, params)

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from batch.schema import Day, Id, Json, Moment, Real, Small
+from batch.store.schema import Day, Id, Json, Moment, Real, Small
 
 revision = "0001"
 down_revision = None
@@ -53,7 +53,9 @@ def upgrade() -> None:
         sa.Column("scale_min", Real, nullable=True),
         sa.Column("scale_max", Real, nullable=True),
         sa.Column("error", sa.Text(), nullable=True),
-        sa.CheckConstraint("status IN ('merged', 'refused')", name=op.f("ck_ingest_batches_status")),
+        sa.CheckConstraint(
+            "status IN ('merged', 'refused')", name=op.f("ck_ingest_batches_status")
+        ),
         sa.CheckConstraint(
             "rows_read = rows_accepted + rows_rejected + rows_duplicate",
             name=op.f("ck_ingest_batches_every_row_accounted_for"),
@@ -85,7 +87,10 @@ def upgrade() -> None:
         sa.Column("predicted_rating", Real, nullable=True),
         sa.Column("support", Real, nullable=False),
         sa.Column("reason", Json, nullable=True),
-        sa.CheckConstraint("predicted_rating BETWEEN -1e6 AND 1e6", name=op.f("ck_recommendations_predicted_rating")),
+        sa.CheckConstraint(
+            "predicted_rating BETWEEN -1e6 AND 1e6",
+            name=op.f("ck_recommendations_predicted_rating"),
+        ),
         sa.CheckConstraint("rank >= 1", name=op.f("ck_recommendations_rank")),
         sa.CheckConstraint("score BETWEEN -1e6 AND 1e6", name=op.f("ck_recommendations_score")),
         sa.CheckConstraint("support BETWEEN 0 AND 1e12", name=op.f("ck_recommendations_support")),
@@ -125,17 +130,28 @@ def upgrade() -> None:
             "status IN ('running', 'ready', 'published', 'rejected', 'failed', 'abandoned')",
             name=op.f("ck_runs_status"),
         ),
-        sa.CheckConstraint("triggered_by IN ('manual', 'schedule', 'catchup')", name=op.f("ck_runs_triggered_by")),
+        sa.CheckConstraint(
+            "triggered_by IN ('manual', 'schedule', 'catchup')", name=op.f("ck_runs_triggered_by")
+        ),
         sa.PrimaryKeyConstraint("run_id", name="pk_runs"),
         sqlite_strict=True,
         sqlite_with_rowid=True,
     )
     for name, column, where in (
         ("uq_runs_one_running", "status", "status = 'running'"),
-        ("uq_runs_one_a_night", "logical_date", "status = 'published' AND triggered_by <> 'manual'"),
+        (
+            "uq_runs_one_a_night",
+            "logical_date",
+            "status = 'published' AND triggered_by <> 'manual'",
+        ),
     ):
         op.create_index(
-            name, "runs", [column], unique=True, sqlite_where=sa.text(where), postgresql_where=sa.text(where)
+            name,
+            "runs",
+            [column],
+            unique=True,
+            sqlite_where=sa.text(where),
+            postgresql_where=sa.text(where),
         )
     op.create_table(
         "users",
@@ -157,7 +173,9 @@ def upgrade() -> None:
         sa.Column("code", sa.Text(), nullable=False),
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["batch_id"], ["ingest_batches.batch_id"], name="fk_ingest_rejects_batch_id"),
+        sa.ForeignKeyConstraint(
+            ["batch_id"], ["ingest_batches.batch_id"], name="fk_ingest_rejects_batch_id"
+        ),
         sa.PrimaryKeyConstraint("batch_id", "reject_no", name="pk_ingest_rejects"),
         sqlite_strict=True,
         sqlite_with_rowid=False,
@@ -168,7 +186,9 @@ def upgrade() -> None:
         sa.Column("movie_key", sa.Text(), nullable=False),
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("batch_id", Id, nullable=True),
-        sa.ForeignKeyConstraint(["batch_id"], ["ingest_batches.batch_id"], name="fk_movies_batch_id"),
+        sa.ForeignKeyConstraint(
+            ["batch_id"], ["ingest_batches.batch_id"], name="fk_movies_batch_id"
+        ),
         sa.PrimaryKeyConstraint("movie_id", name="pk_movies"),
         sa.UniqueConstraint("movie_key", name="uq_movies_movie_key"),
         sqlite_strict=True,
@@ -181,7 +201,9 @@ def upgrade() -> None:
         sa.Column("previous_run_id", Id, nullable=True),
         sa.Column("published_at", Moment(), nullable=False),
         sa.CheckConstraint("slot = 'current'", name=op.f("ck_publication_slot")),
-        sa.ForeignKeyConstraint(["previous_run_id"], ["runs.run_id"], name="fk_publication_previous_run_id"),
+        sa.ForeignKeyConstraint(
+            ["previous_run_id"], ["runs.run_id"], name="fk_publication_previous_run_id"
+        ),
         sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name="fk_publication_run_id"),
         sa.PrimaryKeyConstraint("slot", name="pk_publication"),
         sqlite_strict=True,
@@ -195,7 +217,9 @@ def upgrade() -> None:
         sa.Column("threshold", Real, nullable=False),
         sa.Column("severity", sa.Text(), nullable=False),
         sa.Column("passed", Small, nullable=False),
-        sa.CheckConstraint("severity IN ('integrity', 'gate')", name=op.f("ck_run_checks_severity")),
+        sa.CheckConstraint(
+            "severity IN ('integrity', 'gate')", name=op.f("ck_run_checks_severity")
+        ),
         sa.ForeignKeyConstraint(["run_id"], ["runs.run_id"], name="fk_run_checks_run_id"),
         sa.PrimaryKeyConstraint("run_id", "name", name="pk_run_checks"),
         sqlite_strict=True,
@@ -230,7 +254,9 @@ def upgrade() -> None:
         sa.Column("rated_at", Id, nullable=True),
         sa.Column("batch_id", Id, nullable=False),
         sa.CheckConstraint("rating BETWEEN -1e6 AND 1e6", name=op.f("ck_ratings_rating")),
-        sa.ForeignKeyConstraint(["batch_id"], ["ingest_batches.batch_id"], name="fk_ratings_batch_id"),
+        sa.ForeignKeyConstraint(
+            ["batch_id"], ["ingest_batches.batch_id"], name="fk_ratings_batch_id"
+        ),
         sa.ForeignKeyConstraint(["movie_id"], ["movies.movie_id"], name="fk_ratings_movie_id"),
         sa.ForeignKeyConstraint(["user_id"], ["users.user_id"], name="fk_ratings_user_id"),
         sa.PrimaryKeyConstraint("user_id", "movie_id", name="pk_ratings"),

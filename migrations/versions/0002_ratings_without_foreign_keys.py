@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from batch.schema import Id, Real
+from batch.store.schema import Id, Real
 
 revision = "0002"
 down_revision = "0001"
@@ -30,5 +30,6 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
-    op.execute(f"INSERT INTO ratings ({COLUMNS}) SELECT {COLUMNS} FROM ratings_0001 ORDER BY user_id, movie_id")  # noqa: S608
+    rows = f"SELECT {COLUMNS} FROM ratings_0001 ORDER BY user_id, movie_id"  # noqa: S608
+    op.execute(f"INSERT INTO ratings ({COLUMNS}) {rows}")
     op.drop_table("ratings_0001")

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from batch.schema import NOW, VIEWS, Id, Moment
+from batch.store.schema import NOW, VIEWS, Id, Moment
 
 revision = "0003"
 down_revision = "0002"
@@ -43,7 +43,9 @@ def upgrade() -> None:
     )
     op.create_index("ix_item_filters_movie_id", "item_filters", ["movie_id"])
     op.add_column("runs", sa.Column("last_filter_id", Id, nullable=True))
-    _define({name: query.format(now=NOW[op.get_bind().dialect.name]) for name, query in VIEWS.items()})
+    _define(
+        {name: query.format(now=NOW[op.get_bind().dialect.name]) for name, query in VIEWS.items()}
+    )
 
 
 def downgrade() -> None:

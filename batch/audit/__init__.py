@@ -1,0 +1,1 @@
+"""A written run -> whether readers may see it: integrity checks and quality gates."""

@@ -1,0 +1,228 @@
+"""Commands that read ratings and work through a night, now or by the clock."""
+
+from dataclasses import asdict
+from datetime import UTC, date, datetime
+from itertools import chain, islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from batch import query
+from batch.cli import help
+from batch.cli.arguments import (
+    FAILED,
+    REFUSED,
+    AsJson,
+    configured,
+    connected,
+    opened,
+    options,
+    shown,
+    stop,
+    utc,
+)
+from batch.cli.help import WRONG_USE
+from batch.store import database
+from batch.store.database import Database
+
+commands = help.Commands()
+
+
+@commands.command()
+def demo(
+    folder: Annotated[
+        Path, typer.Argument(help="Where to put config.yaml, the CSV files and recbatch.db.")
+    ] = Path("demo"),
+) -> None:
+    """Sample data, a SQLite file, one night, and what it recommends.
+
+    Example: recbatch demo demo
+    """
+    from batch.cli.demo import demonstrate
+    from batch.telemetry import start_logging
+
+    start_logging(verbose=False, style=options["log_format"])
+    if demonstrate(folder).status == "rejected":
+        raise typer.Exit(REFUSED)
+
+
+@commands.command()
+def sample_data(
+    folder: Annotated[
+        Path, typer.Argument(help="Where to put user_reviews.csv and movie_genres.csv.")
+    ],
+    users: Annotated[int, typer.Option(min=1, help="Users.")] = 600,
+    films: Annotated[int, typer.Option(min=1, help="Films.")] = 2000,
+    seed: Annotated[
+        int, typer.Option(min=0, help="The same seed gives the same files.")
+    ] = 20261123,
+    as_json: AsJson = False,
+) -> None:
+    """Write made-up ratings and genres in the wide format.
+
+    Example: recbatch sample-data data
+    """
+    from batch.cli.sample_data import write_sample
+
+    written = write_sample(folder, seed=seed, n_users=users, n_items=films)
+    shown(
+        as_json,
+        written._asdict() | {"users": users, "films": films},
+        lambda: typer.echo(
+            f"{written.ratings}: {written.n_ratings:,} ratings by {users:,} users\n{written.genres}: {films:,} films"
+        ),
+    )
+
+
+@commands.command()
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files, folders or MovieLens .zip archives.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be merged, and merge nothing.")
+    ] = False,
+    snapshot_at: Annotated[
+        datetime | None,
+        typer.Option(
+            help="The age, in UTC, of files without times. Default: when each was modified."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read ratings and films into the database.
+
+    Example: recbatch ingest ml-latest-small.zip
+    """
+    from batch.cli.tables import ingest_reports
+    from batch.ingest import ingest as merge
+    from batch.job.inputs import ingest_settings
+
+    settings, data = opened(create=not dry_run)
+    moment = utc(snapshot_at)
+    at = None if moment is None else int(moment.timestamp())
+    with database.run_lock(data):
+        reports = merge(data, paths, ingest_settings(settings), snapshot_at=at, dry_run=dry_run)
+    shown(as_json, [asdict(report) for report in reports], lambda: ingest_reports(reports))
+    if any(report.status == "refused" for report in reports):
+        raise typer.Exit(FAILED)
+
+
+@commands.command()
+def run(
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"],
+            metavar="DATE",
+            help="Use what was known by the end of that day; ends ready, not published.",
+        ),
+    ] = None,
+    publish: Annotated[
+        bool | None,
+        typer.Option(
+            "--publish/--no-publish", help="Make the result current. Default: unless --as-of."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Publish over every gate but integrity; recorded.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what the run would work on, and write nothing.")
+    ] = False,
+    scheduled_for: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATE",
+            help="The night this run answers, or 'latest'; does nothing if it is published.",
+        ),
+    ] = None,
+    trigger: Annotated[str, typer.Option(hidden=True)] = "schedule",
+    as_json: AsJson = False,
+) -> None:
+    """Recompute everything and publish it now.
+
+    Example: recbatch run
+    """
+    from batch.cli.tables import outcome_lines, plan_lines
+    from batch.job import nightly
+    from batch.job.schedule import Nights
+
+    settings = configured()
+    data = connected(settings)
+    newest = Nights(settings.schedule).latest(datetime.now(UTC))
+    today = newest.logical_date if newest else datetime.now(UTC).date()
+    night = as_of.date() if as_of else _date(scheduled_for, today)
+    order = nightly.Order(
+        logical_date=night,
+        triggered_by="manual"
+        if scheduled_for is None
+        else "catchup"
+        if trigger == "catchup"
+        else "schedule",
+        as_of=as_of.date() if as_of else None,
+        publish=as_of is None if publish is None else publish,
+        force=force,
+    )
+    if dry_run:
+        database.require_tables(data)
+        plan = nightly.plan(data, settings, order)
+        shown(as_json, plan, lambda: plan_lines(plan))
+        return
+    outcome = nightly.run(data, settings, order)
+    # Asked only where it matters: once the list is out, no fault may make the answer another.
+    overridden = _overridden(data) if outcome.status == "rejected" else []
+    shown(as_json, asdict(outcome), lambda: outcome_lines(outcome, overridden))
+    if outcome.status == "rejected":
+        raise typer.Exit(REFUSED)
+
+
+@commands.command()
+def schedule(
+    upcoming: Annotated[
+        int | None,
+        typer.Option("--next", min=1, metavar="N", help="Print the next N times and stop."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --next: print JSON instead of text.")
+    ] = False,
+) -> None:
+    """Stay up and run the job every night, by schedule.cron.
+
+    Example: recbatch schedule --next 5
+    """
+    from batch.cli.tables import coming_nights
+    from batch.job import schedule as clock
+
+    if upcoming is not None:
+        nights = list(
+            islice(clock.Nights(configured().schedule).after(datetime.now(UTC)), upcoming)
+        )
+        shown(as_json, [asdict(night) for night in nights], lambda: coming_nights(nights))
+        return
+    if as_json:
+        stop(
+            WRONG_USE,
+            "--json goes with --next; a scheduler that stays up logs JSON by 'recbatch --log-format json'",
+        )
+    settings, data = opened(create=True)
+    same = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value]
+    clock.stay(data, settings.schedule, clock.command(*chain(*same)))
+
+
+def _overridden(data: Database) -> list[str]:
+    """The gates that the published run failed and a person published it over."""
+    from batch.store.checks import failed
+
+    with data.reader.connect() as connection:
+        current = query.published(connection)
+        return failed(connection, current.run_id, "gate") if current else []
+
+
+def _date(text: str | None, latest: date) -> date:
+    """A date as people write it; the newest night that is due where none is given."""
+    if text in (None, "latest"):
+        return latest
+    try:
+        return date.fromisoformat(str(text))
+    except ValueError:
+        stop(WRONG_USE, f"{text!r} is neither a date such as 2026-11-23 nor 'latest'")

@@ -1,0 +1,134 @@
+"""Commands that change what readers see, or tend what is kept."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from batch.cli import completion, help, suggestions
+from batch.cli.arguments import A_RUN, AsJson, User, configured, connected, opened, shown
+from batch.store import database, schema
+
+commands = help.Commands()
+
+
+@commands.command()
+def publish(
+    run_id: Annotated[
+        int, typer.Argument(metavar="RUN", help=A_RUN, autocompletion=completion.runs)
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Make a finished run current, older ones too, after auditing it again.
+
+    Example: recbatch publish 12
+    """
+    from batch.job.republish import republish
+
+    _, data = opened()
+    _now_current(as_json, republish(data, lambda _: run_id))
+
+
+@commands.command()
+def rollback(as_json: AsJson = False) -> None:
+    """Make the run before the current one current again.
+
+    Example: recbatch rollback
+    """
+    from batch.job.republish import republish
+    from batch.store.publish import previous
+
+    _, data = opened()
+    _now_current(as_json, republish(data, previous))
+
+
+@commands.command()
+def purge(
+    keep: Annotated[
+        int | None, typer.Option(min=2, help="Runs whose lists stay. Default: publish.keep_runs.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete the lists of old runs; the current run and the one before stay.
+
+    Example: recbatch purge --keep 7
+    """
+    from batch.store.publish import purge as delete
+
+    settings, data = opened()
+    with database.run_lock(data):
+        gone = delete(data, keep or settings.publish.keep_runs)
+    told = f"purged {len(gone)} runs" + (f": {', '.join(map(str, gone))}" if gone else "")
+    shown(as_json, {"purged": gone}, lambda: typer.echo(told))
+
+
+@commands.command()
+def contract(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="Where to put the files; made if it is not there.")
+    ],
+    role: Annotated[
+        str, typer.Option(help="The Postgres role that grants.sql is for.")
+    ] = "recbatch_reader",
+    as_json: AsJson = False,
+) -> None:
+    """Write what those need who read the views: a data dictionary, grants, SQL examples, JSON schema, dbt sources.
+
+    Example: recbatch contract contract --role web
+    """
+    from batch.serve.contract import write_contract
+
+    settings = configured()
+    data = connected(settings)
+    kind: Literal["postgres", "sqlite"] = "sqlite" if data.file else "postgres"
+    files = write_contract(folder, kind, data.schema_name, role, settings.check)
+    shown(
+        as_json,
+        {"kind": kind, "schema_version": schema.HEAD, "files": files},
+        lambda: typer.echo("\n".join(map(str, files))),
+    )
+
+
+@commands.command()
+def forget(user: User, as_json: AsJson = False) -> None:
+    """Remove a person everywhere: ratings, lists of all kept runs, rejected rows.
+
+    Example: recbatch forget 42
+    """
+    from batch.job.forget import forget as remove
+
+    _, data = opened()
+    with database.run_lock(data):
+        with data.reader.connect() as connection:
+            key = suggestions.find_user(connection, user)
+        gone = remove(data, key)
+    told = (
+        f"{key} is forgotten: {gone.ratings:,} ratings, {gone.rows:,} rows of lists, {gone.rejects:,} rejected rows, "
+        f"{gone.files:,} files of weights, {gone.filters:,} filters"
+    )
+    shown(as_json, {"user_key": key, **asdict(gone)}, lambda: typer.echo(told))
+
+
+@commands.command()
+def backup(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The copy; it must not be there yet.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Copy a SQLite database while jobs and readers are at work.
+
+    Example: recbatch backup recbatch-backup.db
+    """
+    from batch.store.backup import backup as copy
+
+    _, data = opened()
+    size = copy(data, file)
+    shown(
+        as_json, {"file": file, "bytes": size}, lambda: typer.echo(f"{file}: {size / 1e6:,.1f} MB")
+    )
+
+
+def _now_current(as_json: bool, run_id: int) -> None:
+    shown(as_json, {"run_id": run_id}, lambda: typer.echo(f"run {run_id} is now current"))

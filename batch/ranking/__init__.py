@@ -1,0 +1,1 @@
+"""Scores -> lists, and how good they are: pure, arrays in and arrays out."""

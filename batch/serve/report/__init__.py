@@ -1,0 +1,19 @@
+"""A run -> one HTML page about it."""
+
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from batch.serve.report.facts import gather
+from batch.serve.report.page import render
+
+
+def report(connection: Connection, run_id: int | None = None, file: Path | None = None) -> Path:
+    """Write the page of a run, the published one by default, as `report-RUN.html` unless a file is named.
+
+    Raises NoSuchRunError, OSError.
+    """
+    facts = gather(connection, run_id)
+    path = file or Path(f"report-{facts.run.run_id}.html")
+    path.write_text(render(facts), encoding="utf-8", errors="backslashreplace")
+    return path

@@ -1,0 +1,42 @@
+"""What applications ask of the views -> the SQL that answers it, on each kind of database."""
+
+from batch.serve.view_columns import Kind
+from batch.store.schema import quoted
+
+_AGE = {
+    "postgres": "round(CAST(extract(epoch FROM now() - max(published_at)) / 3600 AS numeric), 1)",
+    "sqlite": "round((julianday('now') - julianday(max(published_at))) * 24, 1)",
+}
+"""Hours since readers see the run."""
+
+
+def examples(kind: Kind, schema_name: str) -> dict[str, str]:
+    """Question -> one statement without parameters; `customers(user_key)` stands for a table of the application."""
+    inside = f"{quoted(schema_name)}." if kind == "postgres" else ""
+    lists, popular = f"{inside}current_recommendations", f"{inside}current_popular"
+    return {
+        "The top five of one user": f"""\
+SELECT rank, movie_key, title, predicted_rating
+FROM {lists}
+WHERE user_key = '42' AND model = 'blend' AND rank <= 5
+ORDER BY rank""",
+        "The top five of each of your own users, by a table of yours that holds the key": f"""\
+SELECT c.user_key, r.rank, r.movie_key, r.title
+FROM customers AS c
+JOIN {lists} AS r ON r.user_key = c.user_key AND r.model = 'blend'
+WHERE r.rank <= 5
+ORDER BY c.user_key, r.rank""",
+        "The popular list for those of your users who have none of their own": f"""\
+SELECT c.user_key, p.rank, p.movie_key, p.title
+FROM customers AS c
+CROSS JOIN {popular} AS p
+WHERE NOT EXISTS (SELECT 1 FROM {lists} AS r WHERE r.user_key = c.user_key AND r.model = 'blend')
+ORDER BY c.user_key, p.rank""",
+        "Which run is current, and since when": f"""\
+SELECT DISTINCT run_id, published_at
+FROM {popular}""",
+        "How many hours readers have seen it": f"""\
+SELECT run_id, {_AGE[kind]} AS hours
+FROM {popular}
+GROUP BY run_id""",
+    }
