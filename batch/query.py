@@ -8,7 +8,6 @@ with snapshot("sqlite:///recbatch.db") as connection:
         print(film.rank, film.title, film.score)
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -328,7 +327,7 @@ class Names:
 
 
 def _answer(rows: Any, model: str, run: Run, names: Names) -> Answer:
-    told = [_read(row.reason) for row in rows]
+    told = [reasons.read(row.reason) for row in rows]
     films = tuple(
         Film(row.rank, row.movie_key, row.title, row.score, row.predicted_rating, reason, why)
         for row, reason, why in zip(rows, told, names.sentences(told), strict=True)
@@ -336,8 +335,3 @@ def _answer(rows: Any, model: str, run: Run, names: Names) -> Answer:
     return Answer(
         rows[0].user_key, rows[0].name, model, run.run_id, run.published_at, run.scale, films
     )
-
-
-def _read(reason: Any) -> dict[str, Any] | None:
-    """Postgres gives JSON as a value, SQLite as text."""
-    return json.loads(reason) if isinstance(reason, str) else reason

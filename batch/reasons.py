@@ -1,5 +1,6 @@
 """A stored reason -> a sentence, with the titles of the films and the names of the genres that it names by id."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -19,8 +20,6 @@ SHOWN_SHARES = 3
 LEAST = 0.005
 """Below it a weight would be shown as 0.00."""
 FILLER = "Not among your most promising films: it fills up a list that would be short."
-FALLBACK_KIND = "fallback"
-"""The `kind` of the reason of a row that stands in for what a model could not say."""
 FALLBACK = {
     "few ratings": "Popular: you have rated too few films to say more.",
     "nothing more to say": "Popular: of further films the model can say nothing to you.",
@@ -33,6 +32,22 @@ SILENT = {
     "overlap": "Cannot say: nothing connects it with what the user rated.",
 }
 """Only `recbatch explain` asks a model about films that it cannot speak of."""
+
+
+def fallback(because: str) -> str:
+    """The stored reason of a popular film that fills a list; `because` is a key of FALLBACK."""
+    return json.dumps({"kind": "fallback", "because": because})
+
+
+def no_prediction(cause: str) -> str:
+    """The reason of a pair that a model cannot score; `cause` is a key of SILENT. Never stored."""
+    return json.dumps({"kind": "silent", "cause": cause})
+
+
+def read(stored: Any) -> dict[str, Any] | None:
+    """A reason as a database returns it: Postgres a value, SQLite text; None where there is none."""
+    reason = json.loads(stored) if isinstance(stored, str) and stored else stored
+    return reason or None
 
 
 def films(reason: Mapping[str, Any] | None) -> set[int]:

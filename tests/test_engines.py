@@ -53,7 +53,7 @@ def cluster() -> Iterator[distributed.LocalCluster]:
 
 
 @pytest.fixture(scope="module")
-def alone() -> Iterator[executors.Engine]:
+def alone() -> Iterator[executors.Executor]:
     """A cluster of one worker that the program starts itself."""
     config = load_config(None, {"RECBATCH_ENGINE": "dask", "RECBATCH_DASK__WORKERS": "1"})
     impatient = {
@@ -123,7 +123,7 @@ class Stub:
 
 
 def answered(
-    engine: executors.Engine, stub: Stub, n_users: int = 20, size: int = 2
+    engine: executors.Executor, stub: Stub, n_users: int = 20, size: int = 2
 ) -> Iterator[tuple[Ints, Any]]:
     return engine(stub, ("blend",), 5, blocks(n_users, size))  # type: ignore[arg-type]
 
@@ -253,7 +253,7 @@ def test_a_worker_killed_at_work_is_survived(cluster: distributed.LocalCluster) 
     assert max(before) not in workers(cluster)
 
 
-def test_nothing_listens_beyond_this_machine(alone: executors.Engine) -> None:
+def test_nothing_listens_beyond_this_machine(alone: executors.Executor) -> None:
     """The cluster that the program starts is reached from this machine only."""
     here = psutil.Process()
     family = [here, *here.children(recursive=True)]
@@ -280,14 +280,14 @@ class Threads:
         }
 
 
-def test_a_worker_takes_one_core(alone: executors.Engine) -> None:
+def test_a_worker_takes_one_core(alone: executors.Executor) -> None:
     """In a worker of the program's own cluster neither compiled loops nor linear algebra start threads."""
     [(_, said)] = alone(Threads(), ("blend",), 5, blocks(2, 2))  # type: ignore[arg-type]
     assert said["numba"] == 1
     assert set(said["blas"]) == {1}
 
 
-def test_models_are_handed_out_again(alone: executors.Engine) -> None:
+def test_models_are_handed_out_again(alone: executors.Executor) -> None:
     """Where the only worker is killed, the models with it, the one that takes its place gets them anew."""
     coming = answered(alone, Stub(seconds=0.05))
     found = [next(coming)]

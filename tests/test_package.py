@@ -64,7 +64,11 @@ def test_the_wheel_holds_the_program_and_nothing_else(built: Path) -> None:
         "batch/config.yaml"
     }
     assert packed.keys() - apart == inside
-    assert {"batch/py.typed", "batch/serve/report/page.html", "batch/serve/report/page.css"} <= inside
+    assert {
+        "batch/py.typed",
+        "batch/serve/report/page.html",
+        "batch/serve/report/page.css",
+    } <= inside
     assert packed["recbatch-0.1.0.dist-info/licenses/LICENSE"] == (ROOT / "LICENSE").read_bytes()
     assert packed["batch/config.yaml"] == (ROOT / "config.yaml").read_bytes()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
-from batch import query
+from batch import query, reasons
 from batch.config import Config, FilterSettings
 from batch.job import nightly
 from batch.job.inputs import EvaluationInputs, evaluation_inputs
@@ -74,7 +74,7 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
     verdicts = explain(
         assemble(ratings, models, weights, by["seed"], by["block"], mask), row, column
     )
-    told = [json.loads(verdict.reason) if verdict.reason else None for verdict in verdicts.values()]
+    told = [reasons.read(verdict.reason) for verdict in verdicts.values()]
     with database.reader.connect() as connection:
         sentences = query.Names(connection).sentences(told)
     opinions = tuple(

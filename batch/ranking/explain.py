@@ -7,6 +7,7 @@ import numpy as np
 from batch.models import PUBLISHED
 from batch.ranking.ensemble import Ensemble, RankedBlock
 from batch.ratings import NOBODY, Pairs, Ratings
+from batch.reasons import no_prediction
 
 
 @dataclass(frozen=True)
@@ -57,4 +58,4 @@ def _silence(ratings: Ratings, user: int, item: int) -> str:
     mine = ratings.matrix[[user]].indices
     others = ratings.item_counts()[item] - int(item in mine)
     cause = "user" if not len(mine) else "film" if not others else "overlap"
-    return f'{{"kind":"silent","cause":"{cause}"}}'
+    return no_prediction(cause)

@@ -1,18 +1,15 @@
 """Lists that end early, or rest on a handful of ratings -> full ones, by popular films that say that they stand in."""
 
 from dataclasses import dataclass
-from json import dumps
 
 import numpy as np
 
 from batch.ranking.ensemble import RankedBlock
 from batch.ratings import NOBODY, Bools, Floats, Ints, Ratings, Sparse, Texts
-from batch.reasons import FALLBACK_KIND
+from batch.reasons import fallback
 
-FEW, SHORT = (
-    dumps({"kind": FALLBACK_KIND, "because": because})
-    for because in ("few ratings", "nothing more to say")
-)
+FEW = fallback("few ratings")
+SHORT = fallback("nothing more to say")
 """Reasons of a row that stands in: the user has rated too little, or the model can say nothing of further films."""
 
 
