@@ -7,10 +7,13 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
 import promises
 from batch.store.database import Database, open_database, upgrade
-from faults import Faults, fixed_nights
+from faults import Faults, first_night, fixed_nights
+from reuse import share_compiled_sql, share_parser
+from templates import Templates
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 MEMORY, ENOUGH = Path("/dev/shm"), 8e9  # noqa: S108  a folder of its own is made in it
@@ -58,6 +61,20 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     server.cleanup()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _built_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        share_compiled_sql(patch)
+        share_parser(patch)
+        yield
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    """Databases that are made once, and copied for each test."""
+    return Templates(tmp_path_factory.mktemp("templates"))
+
+
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     """A SQLite file that is not there yet."""
@@ -84,11 +101,11 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def database(url: str) -> Database:
+def database(url: str, templates: Templates, tmp_path: Path) -> Database:
     """A database with tables and nothing in them."""
-    made = open_database(url)
-    upgrade(made)
-    return made
+    database = open_database(url)
+    templates.copy("tables", lambda template, _folder: upgrade(template), database, tmp_path)
+    return database
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +130,13 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def nights(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
+def nights(
+    database: Database, templates: Templates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Faults]:
     """A database with one published night of fixed arithmetic, settings that lead to it, and faults to be planned."""
+    source = templates.copy("night", first_night, database, tmp_path)
+    with database.writer.begin() as connection:
+        moved = "UPDATE runs SET artifact = replace(artifact, :source, :folder)"
+        connection.execute(text(moved), {"source": str(source), "folder": str(tmp_path)})
     with fixed_nights(database, tmp_path, monkeypatch) as faults:
         yield faults

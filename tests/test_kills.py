@@ -15,8 +15,8 @@ import psutil
 import pytest
 from sqlalchemy import text
 
-from batch.store.database import Database, open_database, upgrade
-from faults import fixed_nights
+from batch.store.database import Database, open_database
+from faults import first_night, fixed_nights
 from fixed import command
 from processes import POINTS, do_at, end_at, ended, in_child
 from tables import leftovers, shown
@@ -177,7 +177,7 @@ def test_the_server_may_crash(
     server = Server(tmp_path_factory.mktemp("crash"))
     try:
         database = open_database(server.url)
-        upgrade(database)
+        first_night(database, tmp_path)
         with fixed_nights(database, tmp_path, monkeypatch):
             began = time.monotonic()
             fine(database, "nothing")
