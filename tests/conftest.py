@@ -12,12 +12,15 @@ from sqlalchemy import text
 import promises
 from batch.store.database import Database, open_database, upgrade
 from faults import Faults, first_night, fixed_nights
-from reuse import share_compiled_sql, share_parser
+from reuse import share_compiled_sql, share_evaluations, share_parser
 from templates import Templates
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 MEMORY, ENOUGH = Path("/dev/shm"), 8e9  # noqa: S108  a folder of its own is made in it
 """Where files live in memory, and the free bytes from which on tests do: thousands of commits would wait for a disk."""
+
+SAME_ROWS = {"D1", "D2", "D3"}
+"""Promises that a night, or a model, gives the same rows again."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -66,6 +69,18 @@ def _built_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         share_compiled_sql(patch)
         share_parser(patch)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _evaluated_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Not where a test changes the program, or stands for the same result of a second time."""
+    promised = {mark.args[0] for mark in request.node.iter_markers("promise")}
+    if "monkeypatch" in request.fixturenames or promised & SAME_ROWS:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        share_evaluations(patch)
         yield
 
 

@@ -1,12 +1,17 @@
-"""What each command would build again is built once in a session: compiled SQL, and the command line's parser."""
+"""What each night would build again -> built once in a session: compiled SQL, the parser, and evaluations."""
 
 from functools import cache
+from hashlib import sha256
 from typing import Any
 
 import pytest
 import typer
 from sqlalchemy import Engine, create_engine
 
+from batch.job import nightly
+from batch.params import Models
+from batch.ranking.evaluate import Evaluation, evaluate
+from batch.ratings import Ratings
 from batch.store import database
 
 
@@ -38,3 +43,34 @@ def share_compiled_sql(patch: pytest.MonkeyPatch) -> None:
 def share_parser(patch: pytest.MonkeyPatch) -> None:
     """Build the parser of the command line once, which takes an eighth of a night of fixed arithmetic."""
     patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+
+
+_evaluations: dict[tuple[str, ...], Evaluation] = {}
+
+
+def share_evaluations(patch: pytest.MonkeyPatch) -> None:
+    """Let nights on the same ratings by the same settings use one evaluation, which is most of a small night's time.
+
+    `evaluate` is pure, so that it would return the same again.
+    """
+
+    def evaluate_once(ratings: Ratings, models: Models, **inputs: Any) -> Evaluation:
+        key = (_digest(ratings), models.model_dump_json(), repr(sorted(inputs.items())))
+        if key not in _evaluations:
+            _evaluations[key] = evaluate(ratings, models, **inputs)
+        return _evaluations[key]
+
+    patch.setattr(nightly, "evaluate", evaluate_once)
+
+
+def _digest(ratings: Ratings) -> str:
+    """A name for everything that these ratings consist of."""
+    matrix = ratings.matrix
+    digest = sha256(repr((matrix.shape, matrix.data.dtype, ratings.scale)).encode())
+    arrays = [matrix.data, matrix.indices, matrix.indptr, ratings.user_ids, ratings.movie_ids]
+    arrays += [ratings.genres, ratings.genre_ids]
+    if ratings.rated_at is not None:
+        arrays.append(ratings.rated_at)
+    for array in arrays:
+        digest.update(repr((array.shape, array.dtype)).encode() + array.tobytes())
+    return digest.hexdigest()

@@ -1,15 +1,21 @@
-"""Databases made once in a session -> a copy for each test, which costs a tenth of making one."""
+"""A database as it was -> copies of it: made once for all tests, or restored after each change."""
 
 import shutil
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
-from sqlalchemy import URL, Engine, create_engine, text
+from sqlalchemy import URL, create_engine, text
 
 from batch.store.database import Database, open_database
+from tables import rows
 
 Make = Callable[[Database, Path], None]
 """Fills an empty database, and a folder beside it."""
+PER_RUN = ("recommendations", "popular_items", "run_metrics", "run_checks")
 
 
 class Templates:
@@ -33,7 +39,7 @@ class Templates:
         if database.file is not None:
             shutil.copyfile(source / "template.db", database.file)
         else:
-            _replace(database.url, f"TEMPLATE template_{name} STRATEGY FILE_COPY")
+            _create(database.url, f"template_{name}")
         ignored = shutil.ignore_patterns("template.db*")
         shutil.copytree(source, folder, ignore=ignored, dirs_exist_ok=True)
         return source
@@ -42,20 +48,79 @@ class Templates:
         """The empty database that becomes a template."""
         if url.get_backend_name() == "sqlite":
             return open_database(f"sqlite:///{folder / 'template.db'}")
-        ours = url.set(database=f"template_{name}")
-        _replace(ours, "")
-        return open_database(ours.render_as_string(hide_password=False))
+        template = url.set(database=f"template_{name}")
+        _create(template)
+        return open_database(template.render_as_string(hide_password=False))
 
 
-def _replace(url: URL, options: str) -> None:
-    """Drop a Postgres database if it exists, and create it."""
-    server = _server(url)
-    with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE IF EXISTS {url.database} WITH (FORCE)"))
-        connection.execute(text(f"CREATE DATABASE {url.database} {options}"))
-    server.dispose()
+@contextmanager
+def snapshot(database: Database, folder: Path) -> Iterator[Callable[[], None]]:
+    """Remember a database and a folder of files, and yield what restores both, any number of times.
+
+    Nothing may be connected to the database. A folder inside it is not remembered.
+    """
+    name = f"snapshot_{uuid4().hex}"
+    saved = folder.with_name(name)
+    shutil.copytree(folder, saved)
+    if database.file is None:
+        _create(database.url.set(database=name), str(database.url.database))
+    else:
+        _copy_sqlite(database.file, saved.with_suffix(".db"))
+
+    def restore() -> None:
+        shutil.rmtree(folder)
+        shutil.copytree(saved, folder)
+        if database.file is None:
+            _create(database.url, name)
+            return
+        for suffix in ("", "-wal", "-shm"):  # unlinked, as a connection left open may hold them
+            database.file.with_name(database.file.name + suffix).unlink(missing_ok=True)
+        shutil.copyfile(saved.with_suffix(".db"), database.file)
+
+    yield restore
+    if database.file is None:
+        _drop(database.url.set(database=name))
 
 
-def _server(url: URL) -> Engine:
-    """The server's own database, where other databases are created, each statement by itself."""
-    return create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+def contents(database: Database, folder: Path) -> str:
+    """What a night leaves that the next one may depend on: runs, rows of each, the pointer, and files of weights.
+
+    Rows are counted: each transaction of a night writes the same ones every time, so that their number tells them.
+    """
+    parts: list[Any] = [rows(database, "SELECT run_id, previous_run_id FROM publication")]
+    runs = """
+        SELECT run_id, status, finished_at IS NULL, published_at IS NULL, purged_at IS NULL, error IS NULL,
+               n_users, n_movies, n_ratings, rows_written, data_sha256, last_batch_id, artifact, artifact_sha256
+        FROM runs ORDER BY run_id"""
+    parts.append(rows(database, runs))
+    for table in PER_RUN:
+        counts = f"SELECT run_id, count(*) FROM {table} GROUP BY run_id ORDER BY run_id"
+        parts.append(rows(database, counts))
+    parts.append(sorted(file.name for file in folder.iterdir()))
+    return repr(parts)
+
+
+def _copy_sqlite(source: Path, target: Path) -> None:
+    """With what is only in the log as yet."""
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+
+
+def _create(url: URL, template: str = "template1") -> None:
+    """Create a Postgres database, in place of one of that name."""
+    _drop(url)
+    copied = f"CREATE DATABASE {url.database} TEMPLATE {template} STRATEGY FILE_COPY"
+    _at_server(url, copied)
+
+
+def _drop(url: URL) -> None:
+    """Drop a Postgres database if it exists, whoever is connected to it."""
+    _at_server(url, f"DROP DATABASE IF EXISTS {url.database} WITH (FORCE)")
+
+
+def _at_server(url: URL, statement: str) -> None:
+    """Execute a statement in the server's own database, outside a transaction."""
+    engine = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+    engine.dispose()
