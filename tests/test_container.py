@@ -63,11 +63,10 @@ def environment() -> dict[str, str]:
     """What the image sets, with this installation in place of its own."""
     [line] = re.findall(r"^ENV (.+)$", IMAGE, re.MULTILINE)
     told = dict(pair.split("=", 1) for pair in shlex.split(line))
-    return told | {
-        "PATH": told["PATH"]
-        .replace("/opt/recbatch", sys.prefix)
-        .replace("$PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
-    }
+    path = told["PATH"].replace("/opt/recbatch", sys.prefix)
+    path = path.replace("$PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+    # The checkout under test, also where the environment holds another one's link.
+    return told | {"PATH": path, "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture
