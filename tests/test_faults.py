@@ -17,54 +17,49 @@ from faults import KINDS, Faults, Kind
 from fixed import command
 from processes import ended, in_child
 from tables import leftovers, rows, shown
+from templates import contents, snapshot
 
 DONE, FAILED = 0, 1
 
 
+Read = Callable[[], str]
+"""What this process has written to its outputs since the last call."""
+
+
+@pytest.fixture
+def output(capsys: pytest.CaptureFixture[str]) -> Read:
+    """Reads what commands have printed and logged."""
+    return lambda: "".join(capsys.readouterr())
+
+
 def faulted(
-    nights: Faults,
-    folder: Path,
-    arguments: tuple[str, ...],
-    at: int,
-    kind: Kind,
-    most: int | None = None,
+    nights: Faults, output: Read, arguments: tuple[str, ...], at: int, kind: Kind
 ) -> tuple[int, int]:
-    """Run a command with a fault in a process of its own; its exit code, and how many statements it came to.
+    """Run a command with a fault; its exit code, and how many statements it came to.
 
-    What is told must be for people. No file may become larger than `most` bytes.
+    What it prints must be for people.
     """
-    told, log = folder / "told", folder / "log"
+    output()
+    nights.plan(at, kind)
+    code = command(*arguments)
+    nights.rest()
+    require_plain(code, output(), at)
+    return code, nights.count
 
-    def work() -> int:
-        nights.plan(at, kind)
-        if most is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-        code = command(*arguments)
-        told.write_text(str(nights.count))
-        return code
 
-    log.unlink(missing_ok=True)
-    code = ended(in_child(work, log))
-    assert code in (DONE, FAILED), (at, log.read_text())
-    assert "Traceback" not in log.read_text(), (at, log.read_text())
-    return code, int(told.read_text())
+def require_plain(code: int, printed: str, where: int) -> None:
+    """Fail unless a command ended in one of the two ways it may, without a traceback."""
+    assert code in (DONE, FAILED), (where, printed)
+    assert "Traceback" not in printed, (where, printed)
 
 
 def night(
-    nights: Faults,
-    database: Database,
-    folder: Path,
-    at: int = 0,
-    kind: Kind = "before",
-    most: int | None = None,
+    nights: Faults, database: Database, output: Read, at: int = 0, kind: Kind = "before"
 ) -> tuple[int, int]:
     """The same of a night, whose code must agree with whether readers see another run than before."""
     before = shown(database)
-    code, reached = faulted(nights, folder, ("-q", "run"), at, kind, most)
-    assert code == (FAILED if shown(database) == before else DONE), (
-        at,
-        (folder / "log").read_text(),
-    )
+    code, reached = faulted(nights, output, ("-q", "run"), at, kind)
+    assert code == (FAILED if shown(database) == before else DONE), at
     return code, reached
 
 
@@ -77,33 +72,49 @@ def next_night(database: Database) -> None:
 @pytest.mark.promise("A7")
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_statement_may_fail(
-    kind: Kind, nights: Faults, database: Database, tmp_path: Path, figure: Callable[[int], None]
+    kind: Kind,
+    nights: Faults,
+    database: Database,
+    output: Read,
+    tmp_path: Path,
+    often: Callable[[int, int], int],
+    figure: Callable[[int], None],
 ) -> None:
-    """Whichever statement or commit fails, exit code and view agree, the view is whole, and the next night works."""
+    """Whichever statement or commit fails, exit code and view agree, the view is whole, and the next night works.
+
+    Many faults leave the same rows and files: on a commit each such state has one next night, with --soak each fault.
+    """
     next_night(database)
     next_night(database)  # from here on a night purges one
-    _, normal = night(nights, database, tmp_path)
+    weights, states = tmp_path / "artifacts", set()
     outcomes, no_evidence = [], 0
-    for at in count(1):
-        code, reached = night(nights, database, tmp_path, at, kind)
-        if reached < at:  # it is done before: every statement has had its turn
-            break
-        outcomes.append(code)
-        no_evidence += len(rows(database, "SELECT run_id FROM runs WHERE status = 'running'"))
-        next_night(database)
+    with snapshot(database, weights) as restore:
+        _, normal = night(nights, database, output)
+        for at in count(1):
+            restore()
+            code, reached = night(nights, database, output, at, kind)
+            if reached < at:  # it is done before: every statement has had its turn
+                break
+            outcomes.append(code)
+            no_evidence += len(rows(database, "SELECT run_id FROM runs WHERE status = 'running'"))
+            state = contents(database, weights)
+            if often(0, 1) or state not in states:
+                states.add(state)
+                next_night(database)
     assert len(outcomes) >= 0.8 * normal
     assert set(outcomes) == {DONE, FAILED}  # what fails once the list is out leaves it out
     # A run that ends says so, but for one that was never told that it was opened.
     assert no_evidence <= (kind != "before")
+    assert len(states) > 5
     figure(len(outcomes))
 
 
 class Ingest:
     """Newer ratings of three people."""
 
-    def __init__(self, database: Database, folder: Path, time: int) -> None:
-        self.database, self.time = database, 1_700_000_000 + time
-        file = folder / f"newer-{time}.csv"
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.database, self.time = database, 1_700_000_000
+        file = folder / "newer.csv"
         file.write_text(long_csv([(f"u{user}", "m1", 5.0, self.time) for user in range(3)]))
         self.arguments = ("ingest", str(file))
 
@@ -121,7 +132,7 @@ class Rollback:
 
     arguments = ("rollback",)
 
-    def __init__(self, database: Database, _folder: Path, _time: int) -> None:
+    def __init__(self, database: Database, _folder: Path) -> None:
         self.database, self.before = database, shown(database)
 
     def done(self) -> bool:
@@ -134,7 +145,7 @@ class Purge:
 
     arguments = ("purge", "--keep", "2")
 
-    def __init__(self, database: Database, _folder: Path, _time: int) -> None:
+    def __init__(self, database: Database, _folder: Path) -> None:
         self.database = database
         while self.done():
             assert command("-q", "run", "--no-publish") == DONE
@@ -149,14 +160,11 @@ class Purge:
 class Forget:
     """Of someone who is in the published run and in a file of weights."""
 
-    def __init__(self, database: Database, folder: Path, time: int) -> None:
-        self.database, self.user = database, f"gone-{time}"
-        fill(
-            database,
-            folder / "people",
-            [(self.user, "m1", 5.0, time), (self.user, "m2", 4.0, time)],
-        )
-        command("-q", "run")
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.database, self.user = database, "gone"
+        ratings = [(self.user, "m1", 5.0, 1), (self.user, "m2", 4.0, 1)]
+        fill(database, folder / "people", ratings)
+        assert command("-q", "run") == DONE
         self.arguments = ("forget", self.user)
         self.weights = folder / "artifacts"
 
@@ -178,6 +186,7 @@ def test_any_statement_of_other_commands_may_fail(
     work: Any,
     nights: Faults,
     database: Database,
+    output: Read,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     often: Callable[[int, int], int],
@@ -186,26 +195,30 @@ def test_any_statement_of_other_commands_may_fail(
     """Whichever fails, it is done whole or not at all, the exit code does not say more, and once more is enough."""
     next_night(database)
     monkeypatch.setenv("RECBATCH_PUBLISH__KEEP_RUNS", "5")
-    tries, times = often(1, len(KINDS)), count(1)
-    for at in count(1):
-        for kind in (KINDS * 2)[at % len(KINDS) :][:tries]:
-            asked = work(database, tmp_path, next(times))
-            code, reached = faulted(nights, tmp_path, asked.arguments, at, kind)
-            done = asked.done()
-            assert done or code == FAILED, (at, kind)
-            assert not (done and code == FAILED and kind == "before"), (
-                at,
-                kind,
-            )  # else the answer was lost
-            shown(database)
-            if not done:
-                assert command(*asked.arguments) == DONE
-                assert asked.done()
-        if reached < at:
-            break
+    asked = work(database, tmp_path)
+    assert not asked.done()
+    rounds = often(1, len(KINDS))  # in one round every statement fails once, in three in all ways
+    tries = 0
+    with snapshot(database, tmp_path / "artifacts") as restore:
+        for round_ in range(rounds):
+            for at in count(1):
+                kind = KINDS[(at + round_) % len(KINDS)]
+                restore()
+                code, reached = faulted(nights, output, asked.arguments, at, kind)
+                done = asked.done()
+                assert done or code == FAILED, (at, kind)
+                answer_was_lost = kind != "before"
+                assert not (done and code == FAILED) or answer_was_lost, (at, kind)
+                shown(database)
+                if not done:
+                    assert command(*asked.arguments) == DONE
+                    assert asked.done()
+                if reached < at:
+                    break
+            assert at > 10
+            tries += at - 1
     next_night(database)
-    assert at > 10
-    figure((at - 1) * tries)
+    figure(tries)
 
 
 @pytest.mark.promise("A8")
@@ -258,32 +271,42 @@ def room_for(pages: int) -> Any:
 def test_a_full_disk(
     nights: Faults,
     database: Database,
-    tmp_path: Path,
+    output: Read,
     monkeypatch: pytest.MonkeyPatch,
     figure: Callable[[int], None],
 ) -> None:
     """Wherever the disk is full, the list stays as it was, and the next night, with room again, works."""
-    monkeypatch.setenv(
-        "RECBATCH_PUBLISH__KEEP_RUNS", "100"
-    )  # so that each night needs room of its own
+    monkeypatch.setenv("RECBATCH_PUBLISH__KEEP_RUNS", "100")  # so that each night needs more room
     outcomes = []
     for pages in range(20):
         with room_for(pages):
-            outcomes.append(night(nights, database, tmp_path)[0])
+            outcomes.append(night(nights, database, output)[0])
         next_night(database)
     assert set(outcomes) == {DONE, FAILED}
     figure(len(outcomes))
 
 
+@pytest.mark.usefixtures("nights")
 @pytest.mark.promise("A7")
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_file_that_cannot_grow(
-    nights: Faults, database: Database, tmp_path: Path, figure: Callable[[int], None]
+    database: Database, tmp_path: Path, figure: Callable[[int], None]
 ) -> None:
     """Whatever size a file may have, of the database, its log or the weights, a night that needs more fails cleanly."""
+    log = tmp_path / "log"
     outcomes = []
     for most in range(4_000, 404_000, 20_000):
-        outcomes.append(night(nights, database, tmp_path, most=most)[0])
+
+        def work(most: int = most) -> int:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))  # for the rest of the process
+            return command("-q", "run")
+
+        before = shown(database)
+        log.unlink(missing_ok=True)
+        code = ended(in_child(work, log))
+        require_plain(code, log.read_text(), most)
+        assert code == (FAILED if shown(database) == before else DONE), most
+        outcomes.append(code)
         next_night(database)
     assert set(outcomes) == {DONE, FAILED}
     figure(len(outcomes))

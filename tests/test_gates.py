@@ -433,9 +433,12 @@ def test_poisoned_nights_are_refused(sampled: Database, tmp_path: Path) -> None:
     assert night(sampled, tmp_path).status == "published"
 
 
-def test_normal_nights_pass(sampled: Database, url: str, tmp_path: Path) -> None:
-    """Twenty nights of different seeds, each held against the one before, pass every gate."""
-    for seed in range(20 if url.startswith("sqlite") else 3):
+@pytest.mark.soak
+def test_normal_nights_pass(
+    sampled: Database, url: str, tmp_path: Path, often: Callable[[int, int], int]
+) -> None:
+    """Nights of different seeds, four or with --soak twenty, each held against the one before, pass every gate."""
+    for seed in range(often(4, 20) if url.startswith("sqlite") else 3):
         outcome = night(sampled, tmp_path, RECBATCH_EVALUATION__SEED=str(seed))
         assert outcome.failed_checks == []
         assert outcome.status == "published"

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import get_ident
@@ -110,9 +111,31 @@ def test_a_model_can_be_asked_by_several_at_once(name: str) -> None:
 def test_loops_are_compiled_once(tmp_path: Path) -> None:
     """The first process keeps its machine code where NUMBA_CACHE_DIR says, and the second compiles nothing."""
     kept = str(tmp_path / "kept")
-    assert [run(STATS, tmp_path, NUMBA_CACHE_DIR=kept) for _ in range(2)] == [["0 18"], ["18 0"]]
+    assert [run(ONE_LOOP, tmp_path, NUMBA_CACHE_DIR=kept)[:1] for _ in range(2)] == [
+        ["0 1"],
+        ["1 0"],
+    ]
 
 
+def test_every_loop_is_kept(tmp_path: Path) -> None:
+    """Once this checkout has been used, none of its loops is compiled again."""
+    run(STATS, tmp_path)
+    assert run(STATS, tmp_path) == ["18 0"]
+
+
+ONE_LOOP = """
+from hashlib import sha256
+import numpy as np
+from scipy.sparse import csr_array
+from batch.ranking.rank import _best_unseen, best_unseen
+
+stats = _best_unseen.stats
+print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
+scores = np.random.default_rng(0).random((90, 250))
+lists = best_unseen(scores, csr_array(scores > 0.9), np.arange(250), 7)
+print(sha256(lists.tobytes()).hexdigest())
+"""
+"""Compiles one small loop; prints where it came from, and what its result adds up to."""
 NOWHERE = "/proc/nowhere"
 SURROUNDINGS = {
     "read-only": ("", {"NUMBA_CACHE_DIR": NOWHERE, "HOME": NOWHERE}),
@@ -124,20 +147,29 @@ SURROUNDINGS = {
 }
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("surroundings", SURROUNDINGS)
-def test_where_nothing_can_be_kept(surroundings: str, scored: list[str], tmp_path: Path) -> None:
-    """Where no machine code can be written it is compiled in memory, with the same result, and nothing is left."""
+def test_where_nothing_can_be_kept(
+    surroundings: str, tmp_path: Path, often: Callable[[int, int], int]
+) -> None:
+    """Where no machine code can be written it is compiled in memory, with the same result, and nothing is left.
+
+    One loop is compiled so, with --soak all of them.
+    """
     package, folder = tmp_path / "package", tmp_path / "folder"
     shutil.copytree(ROOT / "batch", package / "batch", ignore=shutil.ignore_patterns("__pycache__"))
-    for room in (package / "batch", package / "batch" / "models"):
-        (room / "__pycache__").touch()  # a file, which root cannot write into either
+    for room in ("", "models", "ranking"):
+        cache = package / "batch" / room / "__pycache__"
+        cache.touch()  # a file, which root cannot write into either
     folder.mkdir()
     prelude, environ = SURROUNDINGS[surroundings]
+    program = [ONE_LOOP, SCORED][often(0, 1)]
     asked = "import batch.models; print(batch.models.__file__)"
-    found = run(
-        f"{prelude}\n{asked}\n{SCORED}", folder, package, PYTHONDONTWRITEBYTECODE="1", **environ
+    file, *result = run(
+        f"{prelude}\n{asked}\n{program}", folder, package, PYTHONDONTWRITEBYTECODE="1", **environ
     )
-    assert found == [str(package / "batch" / "models" / "__init__.py"), *scored]
+    assert file == str(package / "batch" / "models" / "__init__.py")
+    assert result[-1] == run(program, tmp_path)[-1]
     assert [path for path in folder.rglob("*") if path.is_file() or path.name == "~"] == []
 
 

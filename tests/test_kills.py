@@ -15,8 +15,8 @@ import psutil
 import pytest
 from sqlalchemy import text
 
-from batch.store.database import Database, open_database, upgrade
-from faults import fixed_nights
+from batch.store.database import Database, open_database
+from faults import first_night, fixed_nights
 from fixed import command
 from processes import POINTS, do_at, end_at, ended, in_child
 from tables import leftovers, shown
@@ -72,7 +72,7 @@ def test_a_process_may_be_killed_at_any_time(
     began = time.monotonic()
     fine(database, "nothing")
     lasts, chance, killed = time.monotonic() - began, np.random.default_rng(20261125), 0
-    times = often(20, 200 if database.file else 100)
+    times = often(10, 200 if database.file else 100)
     for _ in range(times):
         child = in_child(lambda: command("-q", "run"), tmp_path / "log")
         time.sleep(chance.random() * lasts)
@@ -177,7 +177,7 @@ def test_the_server_may_crash(
     server = Server(tmp_path_factory.mktemp("crash"))
     try:
         database = open_database(server.url)
-        upgrade(database)
+        first_night(database, tmp_path)
         with fixed_nights(database, tmp_path, monkeypatch):
             began = time.monotonic()
             fine(database, "nothing")

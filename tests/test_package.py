@@ -5,11 +5,12 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+
+from machine_code import copy_beside
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKED = ("batch", "migrations")
@@ -45,7 +46,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds what the wheel installs, and nothing of the packages it needs."""
     folder = tmp_path_factory.mktemp("installed")
     [wheel] = built.glob("*.whl")
@@ -53,6 +54,7 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     subprocess.run(
         [sys.executable, "-m", "pip", "install", *quiet, "--target", folder, wheel], check=True
     )
+    copy_beside(folder / "batch")
     return folder
 
 
@@ -104,7 +106,10 @@ def test_an_installed_program_needs_no_checkout(installed: Path, tmp_path: Path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    asked = "import batch, json; from batch.database import migrations as m; print(json.dumps([batch.__file__, str(m())]))"
+    asked = (
+        "import batch, json; from batch.store.database import migrations as m;"
+        "print(json.dumps([batch.__file__, str(m())]))"
+    )
     assert json.loads(told("-c", asked)) == [
         str(installed / "batch" / name) for name in ("__init__.py", "migrations")
     ]

@@ -19,7 +19,7 @@ from batch.serve.report import facts as tables
 from batch.serve.report.charts import Dot, dots
 from batch.serve.report.words import decimals, share, visible
 from batch.store.database import Database, open_database, upgrade
-from faults import Faults, fixed_nights
+from faults import Faults, first_night, fixed_nights
 from fixed import command
 from tables import rows
 
@@ -59,7 +59,7 @@ def sqlite_nights(
 ) -> Iterator[Database]:
     """One published night of fixed arithmetic, on SQLite: what is tested is beyond the database."""
     database = open_database(sqlite_url)
-    upgrade(database)
+    first_night(database, tmp_path)
     with fixed_nights(database, tmp_path, monkeypatch):
         yield database
 

@@ -16,7 +16,7 @@ from sqlalchemy import make_url
 from batch import query
 from batch.store.database import Database, grant, open_database
 from data import fill, long_csv, settings
-from faults import fixed_nights
+from faults import first_night, fixed_nights
 from fixed import command
 from tables import rows
 
@@ -97,6 +97,7 @@ def test_texts_are_texts(
             [header, *(f"{n},{t}," + ",".join("1" * len(HOSTILE)) for n, t in enumerate(quoted))]
         )
     )
+    first_night(database, tmp_path)
     with fixed_nights(database, tmp_path, monkeypatch):
         mine = tmp_path / "hostile.csv"
         mine.write_text(long_csv([(user, film, 4, 5) for user in HOSTILE for film in HOSTILE]))

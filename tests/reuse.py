@@ -1,0 +1,76 @@
+"""What each night would build again -> built once in a session: compiled SQL, the parser, and evaluations."""
+
+from functools import cache
+from hashlib import sha256
+from typing import Any
+
+import pytest
+import typer
+from sqlalchemy import Engine, create_engine
+
+from batch.job import nightly
+from batch.params import Models
+from batch.ranking.evaluate import Evaluation, evaluate
+from batch.ratings import Ratings
+from batch.store import database
+
+
+class _SharedCache(dict[Any, Any]):
+    """Compiled statements by the dialect's name; SQLAlchemy's own keys hold the dialect object of one engine."""
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        dialect, *statement = key
+        return super().get((dialect.name, *statement), default)
+
+    def __setitem__(self, key: Any, compiled: Any) -> None:
+        dialect, *statement = key
+        super().__setitem__((dialect.name, *statement), compiled)
+
+
+def share_compiled_sql(patch: pytest.MonkeyPatch) -> None:
+    """Let all engines that the program creates from now on use one cache of compiled SQL.
+
+    All tests use one version of each database, and nothing else that SQL depends on differs between engines.
+    """
+    options = {"compiled_cache": _SharedCache()}
+
+    def create_sharing(*arguments: Any, **named: Any) -> Engine:
+        return create_engine(*arguments, execution_options=options, **named)
+
+    patch.setattr(database, "create_engine", create_sharing)
+
+
+def share_parser(patch: pytest.MonkeyPatch) -> None:
+    """Build the parser of the command line once, which takes an eighth of a night of fixed arithmetic."""
+    patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
+
+
+_evaluations: dict[tuple[str, ...], Evaluation] = {}
+
+
+def share_evaluations(patch: pytest.MonkeyPatch) -> None:
+    """Let nights on the same ratings by the same settings use one evaluation, which is most of a small night's time.
+
+    `evaluate` is pure, so that it would return the same again.
+    """
+
+    def evaluate_once(ratings: Ratings, models: Models, **inputs: Any) -> Evaluation:
+        key = (_digest(ratings), models.model_dump_json(), repr(sorted(inputs.items())))
+        if key not in _evaluations:
+            _evaluations[key] = evaluate(ratings, models, **inputs)
+        return _evaluations[key]
+
+    patch.setattr(nightly, "evaluate", evaluate_once)
+
+
+def _digest(ratings: Ratings) -> str:
+    """A name for everything that these ratings consist of."""
+    matrix = ratings.matrix
+    digest = sha256(repr((matrix.shape, matrix.data.dtype, ratings.scale)).encode())
+    arrays = [matrix.data, matrix.indices, matrix.indptr, ratings.user_ids, ratings.movie_ids]
+    arrays += [ratings.genres, ratings.genre_ids]
+    if ratings.rated_at is not None:
+        arrays.append(ratings.rated_at)
+    for array in arrays:
+        digest.update(repr((array.shape, array.dtype)).encode() + array.tobytes())
+    return digest.hexdigest()
