@@ -109,19 +109,19 @@ class ThroughItems:
     """x -> x B over the films that have weights, the most rated; the others score 0."""
 
     kept: Ints  # (m,) columns of those films
-    places: Ints  # (n_items,) int32, the position of each column in `kept`, or -1
+    positions: Ints  # (n_items,) int32, the position of each column in `kept`, or -1
     weights: Floats  # B, (m, m), 0 on the diagonal
 
     def score(self, rows: Sparse) -> Floats:
         """Scores of every item, (b, n_items), for profiles x, CSR (b, n_items)."""
         scores = np.zeros(rows.shape)  # (b, n_items)
         profiles = _arrays(rows)
-        places = read_only(self.places)
+        positions = read_only(self.positions)
         kept = read_only(self.kept)
         weights = read_only(self.weights)
 
         def part(start: int, stop: int) -> None:
-            _project(start, stop, *profiles, places, kept, weights, scores)
+            _project(start, stop, *profiles, positions, kept, weights, scores)
 
         in_parts(part, rows.shape[0], ROWS_A_PART)
         return scores
@@ -131,14 +131,14 @@ class ThroughItems:
         by_row = np.argsort(pairs.rows, kind="stable")
         counts = np.bincount(pairs.rows, minlength=rows.shape[0])  # (b,)
         starts = np.concatenate([[0], np.cumsum(counts)])  # (b + 1,) of each row's cells
-        targets = self.places[pairs.columns[by_row]]
+        targets = self.positions[pairs.columns[by_row]]
         sums = np.zeros(len(targets))  # (p,) by row
         profiles = _arrays(rows)
-        places = read_only(self.places)
+        positions = read_only(self.positions)
         weights = read_only(self.weights)
 
         def part(start: int, stop: int) -> None:
-            _project_cells(start, stop, *profiles, places, starts, targets, weights, sums)
+            _project_cells(start, stop, *profiles, positions, starts, targets, weights, sums)
 
         in_parts(part, rows.shape[0], ROWS_A_PART)
         scores = np.empty(len(sums))
@@ -147,7 +147,7 @@ class ThroughItems:
 
     def strongest(self, rows: Sparse, pairs: Pairs) -> Ints:
         """The film of a cell's profile that adds most to it, (p,), or NOBODY."""
-        return strongest(cells(rows), pairs, self.places, self.weights)
+        return strongest(cells(rows), pairs, self.positions, self.weights)
 
 
 def interpolate(profiles: Sparse, ridge: float) -> ThroughUsers | ThroughItems:
@@ -164,15 +164,15 @@ def interpolate(profiles: Sparse, ridge: float) -> ThroughUsers | ThroughItems:
     counts = np.bincount(profiles.indices, minlength=n_items)  # (n_items,)
     most_rated = np.lexsort((np.arange(n_items), -counts))  # ties by key
     kept = np.sort(most_rated[:n_kept])
-    places = np.full(n_items, -1, dtype=np.int32)
-    places[kept] = np.arange(len(kept))
-    is_kept = places[profiles.indices] >= 0
+    positions = np.full(n_items, -1, dtype=np.int32)
+    positions[kept] = np.arange(len(kept))
+    is_kept = positions[profiles.indices] >= 0
     used = select_stored(profiles, is_kept & (profiles.data != 0))
     del profiles  # as large as the ratings, and two more copies follow
     columns = sparse.csr_array(
-        (used.data, places[used.indices], used.indptr), shape=(n_users, len(kept))
+        (used.data, positions[used.indices], used.indptr), shape=(n_users, len(kept))
     )
-    return ThroughItems(kept, places, _weights(columns, ridge))
+    return ThroughItems(kept, positions, _weights(columns, ridge))
 
 
 def _solved_by_users(profiles: Sparse, ridge: float) -> ThroughUsers:
@@ -187,7 +187,7 @@ def _solved_by_users(profiles: Sparse, ridge: float) -> ThroughUsers:
 def _weights(profiles: Sparse, ridge: float) -> Floats:
     """B, (m, m), for profiles, CSR (n_users, m).
 
-    All steps are computed in place, in one array.
+    All steps are computed in position, in one array.
     """
     m = profiles.shape[1]
     matrix = np.zeros((m, m))
@@ -300,17 +300,17 @@ def _products(  # type: ignore[no-untyped-def]
 
 @compiled((INT, INT, *_CSR, COLUMNS, INTS, TABLE, TABLE_OUT))
 def _project(  # type: ignore[no-untyped-def]
-    start, stop, starts, columns, values, places, kept, weights, scores
+    start, stop, starts, columns, values, positions, kept, weights, scores
 ):
     """x B for these rows of x."""
     total = np.empty(len(kept))
     for row in range(start, stop):
         total[:] = 0.0
         for rated in range(starts[row], starts[row + 1]):
-            place = places[columns[rated]]
-            if place >= 0 and values[rated] != 0:
+            position = positions[columns[rated]]
+            if position >= 0 and values[rated] != 0:
                 value = values[rated]
-                line = weights[place]
+                line = weights[position]
                 for target in range(len(total)):
                     total[target] += value * line[target]
         for target in range(len(kept)):
@@ -319,15 +319,15 @@ def _project(  # type: ignore[no-untyped-def]
 
 @compiled((INT, INT, *_CSR, COLUMNS, INTS, COLUMNS, TABLE, FLOATS_OUT))
 def _project_cells(  # type: ignore[no-untyped-def]
-    start, stop, starts, columns, values, places, cell_starts, targets, weights, sums
+    start, stop, starts, columns, values, positions, cell_starts, targets, weights, sums
 ):
     """Some cells of x B; those of row r are from cell_starts[r] to cell_starts[r + 1]."""
     for row in range(start, stop):
         for rated in range(starts[row], starts[row + 1]):
-            place = places[columns[rated]]
-            if place >= 0 and values[rated] != 0:
+            position = positions[columns[rated]]
+            if position >= 0 and values[rated] != 0:
                 value = values[rated]
-                line = weights[place]
+                line = weights[position]
                 for cell in range(cell_starts[row], cell_starts[row + 1]):
                     if targets[cell] >= 0:
                         sums[cell] += value * line[targets[cell]]

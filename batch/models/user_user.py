@@ -67,13 +67,13 @@ class UserUser:
             expected = b.mu + b.user, b.item
         else:
             expected = np.zeros_like(b.user), np.zeros_like(b.item)
-        counts, means, closest = neighbour_evidence(
+        counts, means, agreement = neighbour_evidence(
             cells, self.users.columns, expected, similarities
         )
         departure = rating[cells] - b.at(users, cells)
         similar, opposed = counts.T  # (p,) each: of positive, of negative similarity
         mean, opposed_mean = means.T
-        return Neighbours(similar, mean, closest, opposed, opposed_mean, departure)
+        return Neighbours(similar, mean, agreement, opposed, opposed_mean, departure)
 
     def weights(self) -> Mapping[str, Any]:
         """Nothing is saved: the model consists of the ratings."""
