@@ -1,4 +1,4 @@
-"""What the blend hears beside the models: counted cell by cell, and with times that are missing or tied."""
+"""Features of the blend, counted cell by cell, with times that are missing or tied."""
 
 import math
 import warnings
@@ -8,11 +8,11 @@ import pytest
 
 from batch.models.ease import fit_preference
 from batch.models.features import (
+    AVERAGE_RATINGS,
     FLOOR,
     LIKING_RIDGE,
     PREFERENCE_RIDGE,
     SESSIONS,
-    USUAL,
     FeatureModel,
     PreferenceScores,
     fit_feature_model,
@@ -21,10 +21,9 @@ from batch.ratings import NO_PAIRS, Ints, Pairs, Ratings
 from reference import Floats, every_cell, expected, lines_of, random_stars, ratings_of, turned
 
 NAN = np.nan
-STARS = random_stars(1, 15, 20, [0.5 * step for step in range(1, 11)], 0.4, n_empty=2)  # (15, 20)
-TIMES = (
-    np.random.default_rng(1).permutation(300).reshape(15, 20).astype(np.float64)
-)  # (15, 20) no two alike
+HALVES = [0.5 * step for step in range(1, 11)]
+STARS = random_stars(1, 15, 20, HALVES, 0.4, n_empty=2)  # (15, 20)
+TIMES = np.random.default_rng(1).permutation(np.arange(300.0)).reshape(15, 20)  # no two alike
 GENRES = (np.random.default_rng(2).random((20, 4)) < 0.4).astype(np.float64)  # (20, 4)
 GENRES[3] = 0.0  # a film without genres
 GENRES = np.column_stack([GENRES, np.zeros(20)])  # (20, 5) a genre without films
@@ -32,30 +31,31 @@ UNTIMED = ("user_effect", "item_effect", "fame", "affinity", "preference", "liki
 SESSION = tuple(f"session_{length}" for length in SESSIONS)
 
 
-def some_ratings(times: Floats | None = TIMES) -> Ratings:
+def small_ratings(times: Floats | None = TIMES) -> Ratings:
     return ratings_of(STARS, genres=GENRES, times=times, scale=(0.5, 5.0))
 
 
-def of_every_film(signals: FeatureModel, users: Ints) -> dict[str, Floats]:
-    """name -> (b, n_items)."""
-    shape = len(users), len(signals.fame)
-    found = signals.at(users, every_cell(*shape), signals.tastes(users))
-    return {name: values.reshape(shape) for name, values in found.items()}
+def of_every_film(model: FeatureModel, users: Ints) -> dict[str, Floats]:
+    """Features by name for these users and every film, (b, n_items) each."""
+    shape = len(users), len(model.log_counts)
+    features = model.at(users, every_cell(*shape), model.tastes(users))
+    return {name: values.reshape(shape) for name, values in features.items()}
 
 
-def user_weighted_sums(ratings: Ratings) -> dict[str, Floats]:
+def features_of(ratings: Ratings) -> dict[str, Floats]:
+    """Features by name, (n_users, n_items) each."""
     return of_every_film(fit_feature_model(ratings, None), np.arange(ratings.n_users))
 
 
 def learnt(x: Floats, ridge: float) -> Floats:
-    """x B with the weights of films on each other, learnt one film at a time."""
-    weights = np.zeros((x.shape[1], x.shape[1]))  # B
-    for j in range(x.shape[1]):
-        others = np.arange(x.shape[1]) != j
+    """The weights B between films for profiles x, learnt one film at a time."""
+    n_items = x.shape[1]
+    weights = np.zeros((n_items, n_items))
+    for j in range(n_items):
+        others = np.arange(n_items) != j
         rest = x[:, others]
-        weights[others, j] = np.linalg.solve(
-            rest.T @ rest + ridge * np.eye(others.sum()), rest.T @ x[:, j]
-        )
+        gram = rest.T @ rest + ridge * np.eye(others.sum())
+        weights[others, j] = np.linalg.solve(gram, rest.T @ x[:, j])
     return weights
 
 
@@ -69,173 +69,162 @@ def logarithm(scores: Floats) -> Floats:
 
 
 def test_all_by_name() -> None:
-    """Every signal has a name and a value for every film; those of sessions need times."""
+    """Every feature has a name and a finite value for every film; sessions need times."""
+    users = np.array([4, 0, 9])
     for times, names in ((TIMES, (*UNTIMED, *SESSION)), (None, UNTIMED)):
-        found = of_every_film(fit_feature_model(some_ratings(times), None), np.array([4, 0, 9]))
-        assert tuple(found) == names
-        assert {values.shape for values in found.values()} == {(3, 20)}
-        assert all(np.isfinite(values).all() for values in found.values())
+        features = of_every_film(fit_feature_model(small_ratings(times), None), users)
+        assert tuple(features) == names
+        assert {values.shape for values in features.values()} == {(3, 20)}
+        assert all(np.isfinite(values).all() for values in features.values())
 
 
-def test_a_block_is_its_users() -> None:
-    """Users in any order get what each gets alone."""
-    signals = fit_feature_model(some_ratings(), None)
-    whole, users = of_every_film(signals, np.arange(15)), np.array([9, 3, 14, 3])
-    alone = [of_every_film(signals, np.array([user])) for user in users]
-    for name, values in of_every_film(signals, users).items():
+def test_features_do_not_depend_on_the_block() -> None:
+    """Users in any order have the features that each has alone."""
+    model = fit_feature_model(small_ratings(), None)
+    whole = of_every_film(model, np.arange(15))
+    users = np.array([9, 3, 14, 3])
+    alone = [of_every_film(model, np.array([user])) for user in users]
+    for name, values in of_every_film(model, users).items():
         np.testing.assert_allclose(values, whole[name][users], rtol=1e-12, atol=1e-12)
         for row in range(4):
             np.testing.assert_allclose(alone[row][name][0], values[row], rtol=1e-12, atol=1e-12)
 
 
-def test_some_cells_are_as_of_all() -> None:
-    """Cells in any order, some of them twice and some users without any, are told what each is told among all."""
-    signals, users = fit_feature_model(some_ratings(), None), np.array([9, 3, 14, 3, 0])
+def test_some_cells_have_the_features_of_all() -> None:
+    """Cells in any order, some of them twice, have the features that they have among all cells."""
+    model = fit_feature_model(small_ratings(), None)
+    users = np.array([9, 3, 14, 3, 0])
     random = np.random.default_rng(4)
-    pairs = Pairs(random.choice([0, 1, 3], 40), random.integers(0, 20, 40))
-    whole = of_every_film(signals, users)
-    found = signals.at(users, pairs, signals.tastes(users))
-    assert list(found) == list(whole)
-    for name, values in found.items():
-        slow = [whole[name][row, column] for row, column in zip(*pairs, strict=True)]
-        np.testing.assert_allclose(values, slow, rtol=1e-12, atol=1e-12)
-    of_nothing = signals.at(users, NO_PAIRS, signals.tastes(users))
-    assert {name: values.tolist() for name, values in of_nothing.items()} == {
+    pairs = Pairs(random.choice([0, 1, 3], 40), random.integers(0, 20, 40))  # none of row 2 or 4
+    whole = of_every_film(model, users)
+    features = model.at(users, pairs, model.tastes(users))
+    assert list(features) == list(whole)
+    for name, values in features.items():
+        np.testing.assert_allclose(values, whole[name][pairs], rtol=1e-12, atol=1e-12)
+    of_no_cell = model.at(users, NO_PAIRS, model.tastes(users))
+    assert {name: values.tolist() for name, values in of_no_cell.items()} == {
         name: [] for name in whole
     }
 
 
-def test_what_is_promised_by_hand() -> None:
-    """A film is promised the logarithms of both tastes added up, what is below 0 being 0; those not able, nothing."""
-    preference, liked = (
-        [[0.5, 0.0, -1.0, 2.0], [0.0, 0.0, 0.25, 0.0]],
-        [[0.1, 0.0, 3.0, -2.0], [0.0, 1.0, 0.5, 0.0]],
-    )
-    tastes = PreferenceScores(np.array(preference), np.array(liked))
-    slow = [
-        [
-            sum(math.log(max(each, 0.0) + FLOOR) for each in cell)
-            for cell in zip(*lines, strict=True)
-        ]
-        for lines in zip(preference, liked, strict=True)
-    ]
-    found = tastes.promise(np.array([True, True, True, False]))
-    np.testing.assert_allclose(found, [[*line[:3], NAN] for line in slow], rtol=1e-12)
-    assert np.isnan(tastes.promise(np.zeros(4, dtype=np.bool_))).all()
-    cells = Pairs(np.array([1, 0, 1, 1]), np.array([2, 3, 0, 2]))
-    np.testing.assert_allclose(
-        tastes.promised(cells), [slow[row][column] for row, column in zip(*cells, strict=True)]
-    )
-    np.testing.assert_allclose(
-        tastes.of(np.array([1, 0, 1])).promised(every_cell(3, 4)).reshape(3, 4), [slow[1], *slow]
-    )
+def test_candidate_scores_by_hand() -> None:
+    """They are the sum of both logarithms, a score below 0 counting as 0; nan if not eligible."""
+    preference = [[0.5, 0.0, -1.0, 2.0], [0.0, 0.0, 0.25, 0.0]]
+    liking = [[0.1, 0.0, 3.0, -2.0], [0.0, 1.0, 0.5, 0.0]]
+    scores = PreferenceScores(np.array(preference), np.array(liking))
+    slow = []
+    for preferred, liked in zip(preference, liking, strict=True):
+        cells = zip(preferred, liked, strict=True)
+        slow.append([sum(math.log(max(score, 0.0) + FLOOR) for score in cell) for cell in cells])
+    eligible = np.array([True, True, True, False])
+    with_nan = [[*line[:3], NAN] for line in slow]
+    np.testing.assert_allclose(scores.promise(eligible), with_nan, rtol=1e-12)
+    assert np.isnan(scores.promise(np.zeros(4, dtype=np.bool_))).all()
+    pairs = Pairs(np.array([1, 0, 1, 1]), np.array([2, 3, 0, 2]))
+    np.testing.assert_allclose(scores.promised(pairs), np.array(slow)[pairs])
+    some_rows = scores.of(np.array([1, 0, 1])).promised(every_cell(3, 4)).reshape(3, 4)
+    np.testing.assert_allclose(some_rows, [slow[1], *slow])
 
 
-def test_the_promise_is_of_both_tastes() -> None:
-    """Of every user and film the promise is `preference` and `liking` added up."""
-    signals, users = fit_feature_model(some_ratings(), None), np.array([9, 3, 14, 3])
-    tastes, found = signals.tastes(users), of_every_film(signals, users)
-    promised = tastes.promise(np.ones(20, dtype=np.bool_))
-    np.testing.assert_allclose(
-        promised, found["preference"] + found["liking"], rtol=1e-12, atol=1e-12
-    )
-    np.testing.assert_allclose(
-        tastes.promised(every_cell(4, 20)), promised.ravel(), rtol=1e-12, atol=1e-12
-    )
+def test_candidate_scores_are_the_sum_of_two_features() -> None:
+    """Of every user and film they are `preference` and `liking` added up."""
+    model = fit_feature_model(small_ratings(), None)
+    users = np.array([9, 3, 14, 3])
+    scores = model.tastes(users)
+    features = of_every_film(model, users)
+    total = features["preference"] + features["liking"]
+    of_all = scores.promise(np.ones(20, dtype=np.bool_))
+    np.testing.assert_allclose(of_all, total, rtol=1e-12, atol=1e-12)
+    of_cells = scores.promised(every_cell(4, 20))
+    np.testing.assert_allclose(of_cells, of_all.ravel(), rtol=1e-12, atol=1e-12)
 
 
 def test_effects_and_fame_cell_by_cell() -> None:
-    """`user_effect` + `item_effect` + the mean is the bias baseline, and `fame` is ln(1 + ratings of the film)."""
-    ratings = some_ratings()
-    lines, found = lines_of(ratings), user_weighted_sums(ratings)
-    slow, counts = expected("bias", lines, 20), [len(column) for column in turned(lines, 20)]
-    mu = np.nanmean(STARS)
-    assert np.ptp(found["user_effect"], axis=1).max() == 0
-    assert np.ptp(found["item_effect"], axis=0).max() == 0
-    np.testing.assert_allclose(mu + found["user_effect"] + found["item_effect"], slow, rtol=1e-9)
+    """Effects and mean add up to the bias baseline, and `fame` is ln(1 + ratings of the film)."""
+    ratings = small_ratings()
+    lines = lines_of(ratings)
+    features = features_of(ratings)
+    user_effect = features["user_effect"]
+    item_effect = features["item_effect"]
+    assert np.ptp(user_effect, axis=1).max() == 0
+    assert np.ptp(item_effect, axis=0).max() == 0
+    baseline = np.nanmean(STARS) + user_effect + item_effect
+    np.testing.assert_allclose(baseline, expected("bias", lines, 20), rtol=1e-9)
     rated_nothing = np.isnan(STARS).all(axis=1)  # (15,)
-    assert not found["user_effect"][rated_nothing].any()
-    assert not found["item_effect"][:, np.isnan(STARS).all(axis=0)].any()
+    assert not user_effect[rated_nothing].any()
+    assert not item_effect[:, np.isnan(STARS).all(axis=0)].any()
+    fame = [math.log(1 + len(column)) for column in turned(lines, 20)]
     for user in range(15):
-        assert found["fame"][user].tolist() == pytest.approx(
-            [math.log(1 + count) for count in counts], rel=1e-12
-        )
+        assert features["fame"][user].tolist() == pytest.approx(fame, rel=1e-12)
 
 
 def test_affinity_cell_by_cell() -> None:
-    """`affinity` sums over a film's genres the ln of how much more often than usual the user rated them."""
-    found = user_weighted_sums(some_ratings())["affinity"]
+    """`affinity` sums, over a film's genres, ln of the user's share over the average share."""
+    affinity = features_of(small_ratings())["affinity"]
     share = [
         [g / math.sqrt(sum(film)) if sum(film) else 0.0 for g in film] for film in GENRES.tolist()
     ]
-    rated = [
-        [item for item in range(20) if not math.isnan(STARS[user, item])] for user in range(15)
-    ]
-    everything = [item for line in rated for item in line]
+    rated = [np.flatnonzero(~np.isnan(row)).tolist() for row in STARS]
+    all_rated = [item for line in rated for item in line]
     for user in range(15):
         for film in range(20):
             total = 0.0
             for genre in range(5):
-                usual = sum(share[item][genre] for item in everything) / len(everything)
-                if usual == 0:
+                average = sum(share[item][genre] for item in all_rated) / len(all_rated)
+                if average == 0:
                     continue
-                own = (sum(share[item][genre] for item in rated[user]) + USUAL * usual) / (
-                    len(rated[user]) + USUAL
-                )
-                total += share[film][genre] * math.log(own / usual)
-            assert found[user, film] == pytest.approx(total, rel=1e-9, abs=1e-12)
-    assert found.any()
-    assert not found[:, 3].any()  # no genres
-    assert np.abs(found[np.isnan(STARS).all(axis=1)]).max() < 1e-12  # who rated nothing is usual
+                count = sum(share[item][genre] for item in rated[user])
+                n_ratings = len(rated[user]) + AVERAGE_RATINGS
+                own = (count + AVERAGE_RATINGS * average) / n_ratings
+                total += share[film][genre] * math.log(own / average)
+            assert affinity[user, film] == pytest.approx(total, rel=1e-9, abs=1e-12)
+    assert affinity.any()
+    assert not affinity[:, 3].any()  # no genres
+    assert np.abs(affinity[np.isnan(STARS).all(axis=1)]).max() < 1e-12  # no ratings: average
 
 
-def test_affinity_knows_the_genre() -> None:
-    """Who rates one genre only has an affinity above 0 for its films and below 0 for the others."""
-    found = user_weighted_sums(
-        ratings_of(
-            [[3.0, 3.0, 3.0, NAN, NAN, NAN], [NAN] * 3 + [3.0] * 3],
-            genres=np.repeat(np.eye(2), 3, 0),
-        )
-    )
-    assert (np.sign(found["affinity"]) == [[1, 1, 1, -1, -1, -1], [-1, -1, -1, 1, 1, 1]]).all()
+def test_affinity_is_of_the_genre() -> None:
+    """Users of one genre have an affinity above 0 for its films and below 0 for the others."""
+    stars = [[3.0, 3.0, 3.0, NAN, NAN, NAN], [NAN] * 3 + [3.0] * 3]
+    affinity = features_of(ratings_of(stars, genres=np.repeat(np.eye(2), 3, 0)))["affinity"]
+    assert (np.sign(affinity) == [[1, 1, 1, -1, -1, -1], [-1, -1, -1, 1, 1, 1]]).all()
 
 
-def test_learnt_tastes() -> None:
-    """`preference` and `liking` are logarithms of learnt scores, and one that was learnt already is taken as it is."""
-    x, likes = profiles(STARS), (STARS >= 4.0).astype(np.float64)
-    found = user_weighted_sums(some_ratings())
-    np.testing.assert_allclose(
-        found["preference"], logarithm(x @ learnt(x, PREFERENCE_RIDGE)), rtol=1e-9
-    )
-    np.testing.assert_allclose(
-        found["liking"], logarithm(likes @ learnt(likes, LIKING_RIDGE)), rtol=1e-9
-    )
-    other = fit_preference(some_ratings(), 5.0)
-    given = fit_feature_model(some_ratings(), other)
-    assert given.preference is other
-    np.testing.assert_allclose(
-        of_every_film(given, np.arange(15))["preference"], logarithm(x @ learnt(x, 5.0)), rtol=1e-9
-    )
+def test_learnt_weights() -> None:
+    """`preference` and `liking` are logarithms of learnt scores; weights can be passed in."""
+    x = profiles(STARS)
+    liked = (STARS >= 4.0).astype(np.float64)
+    features = features_of(small_ratings())
+    preference = logarithm(x @ learnt(x, PREFERENCE_RIDGE))
+    np.testing.assert_allclose(features["preference"], preference, rtol=1e-9)
+    liking = logarithm(liked @ learnt(liked, LIKING_RIDGE))
+    np.testing.assert_allclose(features["liking"], liking, rtol=1e-9)
+
+    passed_in = fit_preference(small_ratings(), 5.0)
+    model = fit_feature_model(small_ratings(), passed_in)
+    assert model.preference is passed_in
+    preference = logarithm(x @ learnt(x, 5.0))
+    of_model = of_every_film(model, np.arange(15))["preference"]
+    np.testing.assert_allclose(of_model, preference, rtol=1e-9)
 
 
-def slow_place(stars: Floats, times: Floats) -> Floats:
-    """How many ratings of the same user came later, (n_users, n_items); of those at the same time, by key."""
-    place = np.zeros(stars.shape)
+def slow_later_ratings(stars: Floats, times: Floats) -> Floats:
+    """How many ratings of the same user came later, (n_users, n_items); of equal times, by key."""
+    later = np.zeros(stars.shape)
     for user, row in enumerate(stars):
-        rated = [item for item in range(len(row)) if not math.isnan(row[item])]
-        if any(math.isnan(times[user, item]) for item in rated):
+        rated = np.flatnonzero(~np.isnan(row)).tolist()
+        moments = [(times[user, item], item) for item in rated]
+        if any(math.isnan(time) for time, _ in moments):
             continue
-        for item in rated:
-            place[user, item] = sum(
-                (times[user, other], other) > (times[user, item], item) for other in rated
-            )
-    return place
+        for moment in moments:
+            later[user, moment[1]] = sum(other > moment for other in moments)
+    return later
 
 
 @pytest.mark.parametrize("length", SESSIONS)
 @pytest.mark.parametrize("case", ["distinct", "tied", "some missing"])
 def test_sessions_cell_by_cell(case: str, length: int) -> None:
-    """A rating counts exp(-later / length) in a session, `later` of the same user's ratings having come after it.
+    """A rating counts exp(-later / length) in a session, with `later` of the user's ratings later.
 
     Ties are decided by key, and all ratings of a user with a time missing count in full.
     """
@@ -245,86 +234,83 @@ def test_sessions_cell_by_cell(case: str, length: int) -> None:
         "some missing": np.where(TIMES % 7 == 0, NAN, TIMES),
     }[case]
     timeless = (np.isnan(times) & ~np.isnan(STARS)).any(axis=1)  # (15,)
-    assert (timeless.any(), timeless.all()) == (case == "some missing", False)
+    assert timeless.any() == (case == "some missing")
+    assert not timeless.all()
     x = profiles(STARS)
-    faded = x * np.exp(-slow_place(STARS, times) / length)
-    found = user_weighted_sums(some_ratings(times))
+    faded = x * np.exp(-slow_later_ratings(STARS, times) / length)
     slow = logarithm(faded @ learnt(x, PREFERENCE_RIDGE))
-    np.testing.assert_allclose(found[f"session_{length}"], slow, rtol=1e-9)
-    np.testing.assert_allclose(
-        found[f"session_{length}"][timeless], found["preference"][timeless], rtol=1e-12
-    )
-    assert not np.allclose(found[f"session_{length}"], found["preference"])
+    features = features_of(small_ratings(times))
+    session = features[f"session_{length}"]
+    preference = features["preference"]
+    np.testing.assert_allclose(session, slow, rtol=1e-9)
+    np.testing.assert_allclose(session[timeless], preference[timeless], rtol=1e-12)
+    assert not np.allclose(session, preference)
 
 
-def test_what_came_last_weighs_most() -> None:
-    """Of two users with the same ratings, each is promised what goes with the films that they rated last."""
-    # films 0..5 go with film 12, films 6..11 with film 13; the last two users rated both kinds, in either order
+def test_the_last_ratings_count_most() -> None:
+    """Of two users with the same ratings, each scores films like those rated last higher."""
+    # Films 0..5 go with film 12, films 6..11 with film 13. The last two users rated both
+    # kinds, in either order.
     kinds = [[5.0] * 6 + [NAN] * 6 + [5.0, NAN], [NAN] * 6 + [5.0] * 6 + [NAN, 5.0]]
     stars = np.array(kinds * 30 + [[5.0] * 12 + [NAN, NAN]] * 2)  # (62, 14)
     times = np.tile(np.arange(14.0), (62, 1))
     times[61] = -times[61]
-    found = user_weighted_sums(ratings_of(stars, times=times))
-    for length in SESSIONS:
-        session = found[f"session_{length}"]
-        assert session[60, 13] > session[60, 12]
-        assert session[61, 12] > session[61, 13]
-    gap = [found[name][60, 13] - found[name][60, 12] for name in SESSION]
-    assert gap == sorted(gap, reverse=True)  # the shorter, the more so
-    assert found["preference"][60, 12] == pytest.approx(found["preference"][60, 13], rel=1e-9)
+    features = features_of(ratings_of(stars, times=times))
+    for name in SESSION:
+        assert features[name][60, 13] > features[name][60, 12]
+        assert features[name][61, 12] > features[name][61, 13]
+    gaps = [features[name][60, 13] - features[name][60, 12] for name in SESSION]
+    assert gaps == sorted(gaps, reverse=True)  # the shorter the session, the larger
+    preference = features["preference"][60]
+    assert preference[12] == pytest.approx(preference[13], rel=1e-9)
 
 
 def test_a_long_history_fades_without_underflow() -> None:
-    """Of thousands of ratings the first count next to nothing, and no number is too small to be told."""
-    stars, times = np.full((1, 4000), 5.0), np.arange(4000.0)[None]
+    """With thousands of ratings the first count almost nothing, and no number underflows."""
+    stars = np.full((1, 4000), 5.0)
+    times = np.arange(4000.0)[None]
     with np.errstate(all="raise"):
-        signals = fit_feature_model(ratings_of(stars, times=times), None)
-        found = of_every_film(signals, np.array([0]))
-    assert signals.place is not None
-    assert signals.place.toarray()[0].tolist() == list(range(3999, -1, -1))
-    assert all(np.isfinite(values).all() for values in found.values())
+        model = fit_feature_model(ratings_of(stars, times=times), None)
+        features = of_every_film(model, np.array([0]))
+    assert model.later_ratings is not None
+    assert model.later_ratings.toarray()[0].tolist() == list(range(3999, -1, -1))
+    assert all(np.isfinite(values).all() for values in features.values())
 
 
-def test_times_of_nobody() -> None:
-    """Where every time is missing, sessions say what `preference` says."""
-    found = user_weighted_sums(some_ratings(np.full(STARS.shape, NAN)))
+def test_sessions_without_times() -> None:
+    """Where every time is missing, sessions equal `preference`."""
+    features = features_of(small_ratings(np.full(STARS.shape, NAN)))
     for name in SESSION:
-        np.testing.assert_allclose(found[name], found["preference"], rtol=1e-12)
+        np.testing.assert_allclose(features[name], features["preference"], rtol=1e-12)
 
 
 def test_input_is_untouched() -> None:
-    """Fitting and scoring leave every byte of the ratings, and of what was fitted, as it was."""
-    ratings = some_ratings(TIMES % 3)
-    signals = fit_feature_model(ratings, None)
+    """Fitting and scoring change no byte of the ratings, the fitted model or its scores."""
+    ratings = small_ratings(TIMES % 3)
+    model = fit_feature_model(ratings, None)
+    users = np.arange(15)
+    scores = model.tastes(users)
     matrix = ratings.matrix
-    watched = [
-        matrix.data,
-        matrix.indices,
-        matrix.indptr,
-        ratings.genres,
-        ratings.rated_at,
-        *arrays_of(signals),
-    ]
-    before = [array.tobytes() for array in watched if array is not None]
+    arrays = [matrix.data, matrix.indices, matrix.indptr, ratings.genres, ratings.rated_at]
+    arrays += [*arrays_of(model), *scores]
+    before = [array.tobytes() for array in arrays]
     fit_feature_model(ratings, None)
-    tastes = signals.tastes(np.arange(15))
-    watched += tastes
-    before += [array.tobytes() for array in tastes]
-    tastes.promise(np.ones(20, dtype=np.bool_))
-    tastes.promised(every_cell(15, 20))
-    signals.at(np.arange(15), every_cell(15, 20), tastes)
-    assert [array.tobytes() for array in watched if array is not None] == before
+    model.tastes(users)
+    scores.promise(np.ones(20, dtype=np.bool_))
+    scores.promised(every_cell(15, 20))
+    model.at(users, every_cell(15, 20), scores)
+    assert [array.tobytes() for array in arrays] == before
 
 
-def arrays_of(signals: FeatureModel) -> list[Floats]:
-    assert signals.place is not None
+def arrays_of(model: FeatureModel) -> list[Floats]:
+    assert model.later_ratings is not None
     return [
-        signals.fame,
-        signals.genres,
-        signals.usual,
-        signals.place.data,
-        signals.bias.user,
-        signals.bias.item,
+        model.log_counts,
+        model.genres,
+        model.genre_shares,
+        model.later_ratings.data,
+        model.bias.user,
+        model.bias.item,
     ]
 
 
@@ -333,17 +319,17 @@ def arrays_of(signals: FeatureModel) -> list[Floats]:
 @pytest.mark.parametrize("shape", [(0, 0), (0, 3), (3, 0), (1, 1), (3, 4)])
 @pytest.mark.parametrize("stars", [NAN, 0.0, 4.0])
 def test_degenerate_data(stars: float, shape: tuple[int, int], n_genres: int, timed: bool) -> None:
-    """Without users, films, genres or ratings there is no numeric error, and every value is a finite number."""
+    """Without users, films, genres or ratings every value is finite, without numeric errors."""
     table = np.full(shape, stars)
+    times = np.zeros(shape) if timed else None
     for genres in (np.zeros((shape[1], n_genres)), np.ones((shape[1], n_genres))):
-        ratings = ratings_of(table, genres=genres, times=np.zeros(shape) if timed else None)
+        ratings = ratings_of(table, genres=genres, times=times)
         with np.errstate(all="raise"), warnings.catch_warnings():
             warnings.simplefilter("error")
-            found = user_weighted_sums(ratings)
-        assert set(found) == {*UNTIMED, *(SESSION if timed else ())}
-        for values in found.values():
+            features = features_of(ratings)
+        assert set(features) == {*UNTIMED, *(SESSION if timed else ())}
+        for values in features.values():
             assert values.shape == shape
             assert np.isfinite(values).all()
-        assert (
-            not n_genres or math.isnan(stars) or np.abs(found["affinity"]).sum() < 1e-9
-        )  # all alike: usual
+        if n_genres and not math.isnan(stars):  # all users rate alike: no affinity
+            assert np.abs(features["affinity"]).sum() < 1e-9
