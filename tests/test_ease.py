@@ -37,7 +37,7 @@ def closed_form(x: Floats, ridge: float) -> Floats:
 
 
 def one_film_at_a_time(x: Floats, ridge: float) -> Floats:
-    """Column j of B: ridge regression of film j on every film but itself, by its normal equations."""
+    """Column j of B: ridge regression of film j on the others, by its normal equations."""
     n_items = x.shape[1]
     weights = np.zeros((n_items, n_items))
     for j in range(n_items):
@@ -54,7 +54,7 @@ def one_film_at_a_time(x: Floats, ridge: float) -> Floats:
 def test_scores_are_those_of_the_closed_form(
     seed: int, shape: tuple[int, int], ridge: float
 ) -> None:
-    """Scores are x B of EASE's closed form, and of ridge regression of each film on all the others."""
+    """Scores are x B of the closed form, and of ridge regression of each film on the others."""
     x = some_profiles(seed, *shape)
     learnt = interpolate(x, ridge)
     assert isinstance(learnt, ThroughUsers if shape[0] <= shape[1] else ThroughItems)
@@ -85,7 +85,7 @@ def some_pairs(seed: int, b: int, n_items: int) -> Pairs:
 def test_some_cells_are_those_of_the_closed_form(
     shape: tuple[int, int], cells: int | None, kind: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cells in any order, and twice, are x B for films with weights and 0 for others, as in `score`."""
+    """Cells in any order, and twice, are x B for films with weights, and 0 for others."""
     if cells:
         monkeypatch.setattr(ease, "MAX_CELLS", cells)
     x = some_profiles(8, *shape)

@@ -89,9 +89,7 @@ print(hits, misses)
 
 def run(program: str, folder: Path, package: Path = ROOT, **environ: str) -> list[str]:
     """The lines that a program prints in a process of its own, which must not fail or warn."""
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")
-    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     inherited["PYTHONPATH"] = f"{package}{os.pathsep}{ROOT / 'tests'}"
     combined = inherited | environ
     process = subprocess.run(
