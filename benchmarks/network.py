@@ -2,9 +2,9 @@
 
     python benchmarks/network.py    # MovieLens ml-latest-small and the 1m shape: a minute
 
-Error and processor time of both presets, on an inner split: the test part that quality.py reports on is not used. Prints
-the RMSE of `bias`; then that of the network with every weight trained, and with a sample of
-users for the shared layer and the others' rows solved.
+Both presets, on an inner split: the test part that quality.py reports on is not used. Prints
+the RMSE of `bias`; then RMSE and processor time of the network with every weight trained, and
+with a sample of users for the shared layer and the others' rows solved.
 """
 
 import time

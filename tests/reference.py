@@ -245,7 +245,7 @@ def filled_up(columns: list[int], n: int) -> list[int]:
 
 
 def measured(
-    said: Grid,
+    predictions: Grid,
     fallback: list[list[Number]],
     relevance: Grid,
     train: list[Line],
@@ -259,12 +259,12 @@ def measured(
 ) -> dict[str, float]:
     """The metrics of one model, user by user and film by film; of all users, or of these.
 
-    `said` are the predicted ratings, with those of `fallback` where there is none.
+    `predictions` are ratings, with those of `fallback` where there is none.
     """
     judged = list(range(len(held)) if users is None else users)
     counts = [len(column) for column in turned(train, len(fallback[0]))]
     lists = [best(relevance[user], train[user], counts, n) for user in judged]
-    metrics = _rating_metrics(said, fallback, held, judged, scale)
+    metrics = _rating_metrics(predictions, fallback, held, judged, scale)
     metrics |= _list_metrics(lists, counts, len(train), n)
     metrics |= _hit_metrics(lists, judged, train, held, n, relevant_from)
     distances = [_mean_distance(listed, genres) for listed in lists]
@@ -275,7 +275,7 @@ def measured(
 
 
 def _rating_metrics(
-    said: Grid,
+    predictions: Grid,
     fallback: list[list[Number]],
     held: list[Line],
     judged: list[int],
@@ -286,7 +286,7 @@ def _rating_metrics(
     n_fallback = 0
     for user in judged:
         for item, truth in held[user].items():
-            prediction = said[user][item]
+            prediction = predictions[user][item]
             if prediction is None:
                 n_fallback += 1
                 prediction = float(fallback[user][item])

@@ -1,4 +1,4 @@
-"""The compiled loops: the same digits for any number of threads, with or without a writeable cache."""
+"""The compiled loops: the same digits for any number of threads, with a cache or without."""
 
 import os
 import shutil
@@ -154,7 +154,7 @@ NO_CACHE = {
 
 @pytest.mark.parametrize("reason", NO_CACHE)
 def test_no_cache_is_needed(reason: str, digest: list[str], tmp_path: Path) -> None:
-    """Where no cache can be written, loops compile in memory with the same result and leave no file."""
+    """Without a writeable cache, loops compile in memory with the same result and leave no file."""
     package = tmp_path / "package"
     folder = tmp_path / "folder"
     shutil.copytree(ROOT / "batch", package / "batch", ignore=shutil.ignore_patterns("__pycache__"))
@@ -170,7 +170,7 @@ def test_no_cache_is_needed(reason: str, digest: list[str], tmp_path: Path) -> N
 
 
 def test_the_compiler_is_loaded_only_for_neighbours(tmp_path: Path) -> None:
-    """Commands, the nightly run and baseline models do not load numba; a neighbourhood model does."""
+    """Commands, the nightly run and baseline models do not load numba; neighbourhood models do."""
     program = """
 import sys
 import batch.cli, batch.job.nightly, batch.query
