@@ -408,8 +408,8 @@ def test_learnt_weights_of_the_most_rated_films(monkeypatch: pytest.MonkeyPatch)
     found = few.strongest(profiles, cells)
     weighed = np.isin(cells.columns, few.kept)
     assert set(found[~weighed].tolist()) == {NOBODY}
-    among = Pairs(cells.rows[weighed], few.places[cells.columns[weighed]])
-    listed_for = np.append(few.places, NOBODY)[found[weighed]]
+    among = Pairs(cells.rows[weighed], few.positions[cells.columns[weighed]])
+    listed_for = np.append(few.positions, NOBODY)[found[weighed]]
     check_strongest(listed_for, among, kept, inverse)
 
 
