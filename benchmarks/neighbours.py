@@ -19,10 +19,12 @@ import numpy as np
 from batch.models import Model, item_item, user_user
 from batch.models.baseline import Baseline
 from batch.params import PRESETS
-from batch.ranking.ensemble import RankedBlock, answer
-from batch.ranking.evaluate import hold_out, judge
+from batch.ranking.ensemble import rank_scores
+from batch.ranking.evaluate import judge
+from batch.ranking.hold_out import hold_out
 from batch.ranking.metrics import Catalogue, measure
 from batch.ranking.rank import tie_order
+from batch.ranking.ranked_block import RankedBlock
 from batch.ratings import Ints, Pairs, Ratings
 from shapes import SHAPES, in_memory
 
@@ -41,12 +43,12 @@ class Alone:
     ratings: Ratings
     places: Ints
 
-    def answers(
-        self, names: Sequence[str], users: Ints, n: int, asked: Pairs
+    def rank_users(
+        self, names: Sequence[str], users: Ints, n: int, pairs: Pairs
     ) -> Mapping[str, RankedBlock]:
-        """Its lists for these users, (b,), and its ratings of the cells asked about."""
-        told = answer(self.model.score(users), self.ratings.matrix[users], self.places, n, asked)
-        return dict.fromkeys(names, told)
+        """Its lists for these users, (b,), and its ratings of these pairs."""
+        scores, rated = self.model.score(users), self.ratings.matrix[users]
+        return dict.fromkeys(names, rank_scores(scores, rated, self.places, n, pairs))
 
     def baseline(self, _name: str) -> Baseline:
         """What stands in where it cannot say."""
