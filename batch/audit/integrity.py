@@ -2,18 +2,7 @@
 
 from collections.abc import Container
 
-from sqlalchemy import (
-    Connection,
-    Select,
-    Table,
-    and_,
-    case,
-    distinct,
-    func,
-    or_,
-    select,
-    union,
-)
+from sqlalchemy import Connection, Select, Table, and_, case, distinct, func, or_, select, union
 
 from batch.params import LARGEST
 from batch.store import schema
@@ -135,7 +124,7 @@ def _unknown(connection: Connection, run_id: int, table: Table, column: str) -> 
 
 
 def _not_finite(connection: Connection, run_id: int) -> int:
-    """Rows at the limits of the columns, which `publish` clips values to: the model has diverged."""
+    """Rows at the limits of their columns, which values are clipped to: a model has diverged."""
     stars = func.coalesce(func.abs(_lists.c.predicted_rating), 0)
     is_inside = and_(
         func.abs(_lists.c.score) < LARGEST,
@@ -146,5 +135,5 @@ def _not_finite(connection: Connection, run_id: int) -> int:
     return _count(connection, select(outside).where(_lists.c.run_id == run_id))
 
 
-def _count(connection: Connection, statement: Select[tuple[int]]) -> int:
+def _count(connection: Connection, statement: Select[int]) -> int:
     return connection.execute(statement).scalar_one()
