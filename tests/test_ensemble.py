@@ -15,7 +15,8 @@ from batch.ranking import ensemble, evaluate
 from batch.ranking.blend import TrainingBlock, Weights
 from batch.ranking.diversify import diversify
 from batch.ranking.ensemble import BY_SCORE, Ensemble, assemble, learn_weights, unblended
-from batch.ranking.evaluate import fit_all, fit_and_judge, hold_out, hold_out_mixed, judge
+from batch.ranking.evaluate import fit_all, fit_and_judge, judge
+from batch.ranking.hold_out import hold_out, hold_out_mixed
 from batch.ranking.mask import Mask
 from batch.ranking.metrics import Catalogue, Judged, gain, measure
 from batch.ratings import NOBODY, Bools, Ints, Pairs, Ratings
@@ -86,12 +87,12 @@ def everyone(ratings: Ratings) -> Ints:
 def blended(scorer: Ensemble, users: Ints) -> Scores:
     """What the blend says of every film, and what it would list it by, (b, n_items) each; nan where it lists none."""
     shape = len(users), scorer.ratings.n_items
-    found = scorer.answers(["blend"], users, shape[1], every_cell(*shape))["blend"]
+    found = scorer.rank_users(["blend"], users, shape[1], every_cell(*shape))["blend"]
     support, relevance = np.full(shape, NAN), np.full(shape, NAN)
     listed = found.listed != NOBODY
     cells = Pairs.listed(found.listed)
     support[cells], relevance[cells] = found.support[listed], found.score[listed]
-    rating = found.said.reshape(shape)
+    rating = found.predicted.reshape(shape)
     assert found.rating[listed].tobytes() == rating[cells].tobytes()
     return Scores(rating, support, relevance)
 
@@ -137,8 +138,8 @@ def test_the_blend_may_be_diverse(night: Night) -> None:
     scorer = replace(night.measured, diversity=0.7)
     users, n_items = everyone(scorer.ratings), scorer.ratings.n_items
     names = [*MODELS, "blend", BY_SCORE]
-    plain, found = (each.answers(names, users, 5) for each in (night.measured, scorer))
-    whole = night.measured.answers(["blend"], users, n_items)["blend"]
+    plain, found = (each.rank_users(names, users, 5) for each in (night.measured, scorer))
+    whole = night.measured.rank_users(["blend"], users, n_items)["blend"]
     for name in (*MODELS, BY_SCORE):
         assert found[name].listed.tobytes() == plain[name].listed.tobytes()
     assert plain[BY_SCORE].listed.tobytes() == plain["blend"].listed.tobytes()
@@ -169,12 +170,12 @@ def test_every_model_passes_over_what_is_barred(night: Night) -> None:
     mask = Mask(np.sort(random.permutation(n_items)[:9]), own)
     asked = Pairs(np.array([0, 5]), np.array([1, 2]))
     names = [*MODELS, "blend"]
-    whole, left = (each.answers(names, users, n, asked) for each, n in
+    whole, left = (each.rank_users(names, users, n, asked) for each, n in
                    ((scorer, n_items), (replace(scorer, mask=mask), 5)))  # fmt: skip
     for name in names:
-        assert whole[name].said.tobytes() == left[name].said.tobytes()
+        assert whole[name].predicted.tobytes() == left[name].predicted.tobytes()
         for user in users.tolist():
-            out = {*mask.everyone.tolist(), *own[[user]].indices.tolist(), NOBODY}
+            out = {*mask.for_everyone.tolist(), *own[[user]].indices.tolist(), NOBODY}
             kept = [film for film in whole[name].listed[user].tolist() if film not in out]
             found = [film for film in left[name].listed[user].tolist() if film != NOBODY]
             assert not out & set(found)
@@ -337,7 +338,7 @@ def test_what_is_learnt_on_is_not_heard(night: Night) -> None:
         strict=True,
     )
     for one, other in pairs:
-        for part in ("found", "asked"):
+        for part in ("of_candidates", "of_held"):
             assert {name: values.tobytes() for name, values in getattr(one, part).items()} == {
                 name: values.tobytes() for name, values in getattr(other, part).items()
             }
@@ -355,12 +356,12 @@ def test_every_model_and_the_blend(n: int, night: Night) -> None:
     """An ensemble says what every model and baseline says as it stands, and the blend by the user's ratings."""
     users, counts = np.array([5, 0, 17]), night.measured.ratings.item_counts()
     cells = every_cell(3, 80)
-    found = night.measured.answers([*MODELS, "blend"], users, n, cells)
+    found = night.measured.rank_users([*MODELS, "blend"], users, n, cells)
     assert list(found) == [*MODELS, "blend"]
     seen = [set(night.measured.ratings.matrix[[user]].indices.tolist()) for user in users]
     for name in MODELS:
         scores, said = night.measured.models[name].score(users), found[name]
-        assert said.said.tobytes() == scores.rating.tobytes()
+        assert said.predicted.tobytes() == scores.rating.tobytes()
         lists = [
             best(row.tolist(), own, counts.tolist(), n)
             for row, own in zip(scores.relevance, seen, strict=True)
@@ -385,15 +386,15 @@ def test_every_model_and_the_blend(n: int, night: Night) -> None:
     bias = fit_baseline("bias", night.measured.ratings)
     np.testing.assert_array_equal(night.measured.baseline("blend").rows(users), bias.rows(users))
     alone = unblended(night.measured.ratings, night.measured.models)
-    assert list(alone.answers([*MODELS, "blend"], users, n, cells)) == [*MODELS]
+    assert list(alone.rank_users([*MODELS, "blend"], users, n, cells)) == [*MODELS]
 
 
 @pytest.mark.parametrize("names", [["blend"], ["neural"], ["bias", "blend", "item_item"], []])
 def test_those_who_are_asked_answer(names: list[str], night: Night) -> None:
     """Models that are asked, alone or with others and in any order, answer as they do among all, to the last bit."""
     users, cells = np.array([40, 3, 17, 3]), Pairs(np.array([2, 0, 2, 1]), np.array([7, 79, 0, 7]))
-    whole = night.measured.answers([*MODELS, "blend"], users, 5, cells)
-    found = night.measured.answers(names, users, 5, cells)
+    whole = night.measured.rank_users([*MODELS, "blend"], users, 5, cells)
+    found = night.measured.rank_users(names, users, 5, cells)
     assert list(found) == names
     for name in names:
         assert found[name].evidence is None  # nobody asked why
@@ -402,7 +403,7 @@ def test_those_who_are_asked_answer(names: list[str], night: Night) -> None:
                 name,
                 part,
             )
-        assert vars(found[name])["said"].shape == (4,)
+        assert vars(found[name])["predicted"].shape == (4,)
 
 
 @pytest.mark.parametrize("n", [1, 7, 100])
@@ -463,10 +464,10 @@ def test_a_sample_of_many_users(night: Night, monkeypatch: pytest.MonkeyPatch) -
     learn_weights(night.learnt_on, held, 4.0, 0, 100)
     assert asked.pop() == able
     assert (
-        evaluate._of_some(held, 40, 0, hold_out_mixed).tolist() == hold_out_mixed(held, 0).tolist()
+        evaluate._cut_of_sample(held, 40, 0, hold_out_mixed).tolist() == hold_out_mixed(held, 0).tolist()
     )
     for seed in (0, 0, 1):
-        cut = evaluate._of_some(held, 30, seed, hold_out_mixed)
+        cut = evaluate._cut_of_sample(held, 30, seed, hold_out_mixed)
         learn_weights(night.learnt_on, held.keep(cut), 4.0, seed, 100)
     assert asked[0] == asked[1] != asked[2]
     for sample in asked:
@@ -488,7 +489,7 @@ def test_only_who_is_asked_or_heard_is_scored(
         ((*PUBLISHED, "bias"), [*PERSONAL, "bias"]),
     ):
         asked.clear()
-        assert list(noted.answers(names, np.arange(3), 5)) == list(names)
+        assert list(noted.rank_users(names, np.arange(3), 5)) == list(names)
         assert asked == scored
 
 
@@ -660,7 +661,7 @@ def test_other_films_come_behind(
     if not learnt:
         measured = replace(measured, blend=replace(blend, weights=None))
     users, counts = np.arange(60)[::-1], measured.ratings.item_counts()
-    found = measured.answers(["blend"], users, n)["blend"]
+    found = measured.rank_users(["blend"], users, n)["blend"]
     slow = slow_relevance(measured, users, n_candidates)
     n_behind = 0
     for row, user in enumerate(users):
@@ -687,7 +688,7 @@ def test_other_films_come_behind(
 def test_films_that_few_have_rated_come_last(night: Night) -> None:
     """A list longer than there are films that five have rated ends in those that fewer have, by what is promised."""
     counts, users = night.measured.ratings.item_counts(), np.array([11, 30])
-    found = night.measured.answers(["blend"], users, 80)["blend"]
+    found = night.measured.rank_users(["blend"], users, 80)["blend"]
     promised = of_every_film(night.measured, users)
     for row, user in enumerate(users):
         unseen = sorted(
@@ -714,14 +715,14 @@ def test_nothing_is_said_to_a_user_without_ratings(learnt: bool, night: Night) -
     assert (weights is not None) == learnt
     joined = assemble(ratings, fit_all(ratings, QUICK, 0), weights, 0, 100)
     users = np.array([40, 8, 3, 0])
-    found = joined.answers(["blend"], users, 80, every_cell(4, 80))["blend"]
+    found = joined.rank_users(["blend"], users, 80, every_cell(4, 80))["blend"]
     silent = np.isin(users, [3, 40])
     assert (found.listed[silent] == NOBODY).all()
     assert (found.listed[~silent, :40] != NOBODY).all()
-    for told in (found.score, found.rating, found.support, found.said.reshape(4, 80)):
+    for told in (found.score, found.rating, found.support, found.predicted.reshape(4, 80)):
         assert np.isnan(told).all(axis=1).tolist() == silent.tolist()
-    assert np.isfinite(found.said.reshape(4, 80)[~silent]).all()
-    alone = joined.answers(["blend"], users[[1, 3]], 80, every_cell(2, 80))["blend"]
+    assert np.isfinite(found.predicted.reshape(4, 80)[~silent]).all()
+    alone = joined.rank_users(["blend"], users[[1, 3]], 80, every_cell(2, 80))["blend"]
     np.testing.assert_array_equal(found.listed[[1, 3]], alone.listed)
     np.testing.assert_allclose(found.score[[1, 3]], alone.score, rtol=1e-9)
 
@@ -884,8 +885,8 @@ def test_a_model_without_evidence() -> None:
                 == figures[f"list_weight_{silent}{part}"]
                 == 0.0
             )
-    assert judged["neural"].unsaid.all()
-    assert not judged["blend"].unsaid.any()
+    assert judged["neural"].is_fallback.all()
+    assert not judged["blend"].is_fallback.any()
 
 
 def test_nobody_knows() -> None:

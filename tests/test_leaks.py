@@ -108,7 +108,7 @@ def test_held_out_stars_change_no_list(
     true, false = (judged(each, preset, monkeypatch) for each in (ratings, nonsense(ratings)))
     assert list(true) == [*PUBLISHED, *REFERENCE]
     for name, each in true.items():
-        for field in ("listed", "predicted", "unsaid"):
+        for field in ("listed", "predicted", "is_fallback"):
             assert getattr(each, field).tobytes() == getattr(false[name], field).tobytes(), (
                 name,
                 field,
