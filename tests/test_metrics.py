@@ -56,7 +56,7 @@ def test_an_interval_is_the_95_percent_percentile_bootstrap(seed: int) -> None:
 
 
 def test_an_interval_leaves_out_a_fortieth_on_either_side() -> None:
-    """Of hits of 400 users, 80 of them 1, the bounds are the binomial 2.5 % and 97.5 % quantiles."""
+    """With 80 hits of 400 users the bounds are 2.5 % and 97.5 % quantiles of the binomial."""
     # A resample's number of hits is binomial, whatever draws it. Quantiles of 1000 resamples
     # are off by 0.7 hits on average, their mean over 20 seeds by 0.15.
     hits = (np.arange(400) < 80).astype(np.float64)
@@ -155,7 +155,7 @@ ONLY_RANKS = judged_of([NO_HIT] * 3, None)
 
 
 def test_gain_by_hand() -> None:
-    """The gain is over the best other model of each metric: by user in lists, of the mean in RMSE."""
+    """The gain is over the model that is best in the same metric, paired by user in lists."""
     second = 1 / math.log2(3)  # gain of a hit in second place; in third it is 1/2
     # Precision 2/3 and 2/3 against PRECISE's 2/3 and 1/3: differences 0 and 1/3. Two of them
     # drawn with replacement are both the lower, or both the higher, a quarter of the time.
