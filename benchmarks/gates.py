@@ -43,7 +43,9 @@ beyond it."""
 
 def main() -> None:
     """Run the nights and print the table."""
-    parser = argparse.ArgumentParser(description="Values of the gates on normal and damaged nights.")
+    parser = argparse.ArgumentParser(
+        description="Values of the gates on normal and damaged nights."
+    )
     parser.add_argument("--nights", type=int, default=20, help="normal nights")
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
