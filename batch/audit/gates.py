@@ -12,8 +12,8 @@ from batch.store.checks import CHURN, Check, at_least, at_most
 RANKED = ("blend", "user_user", "item_item")
 """Models whose precision is checked.
 
-Not `neural`: it sees a film by its genres only, and its precision changes by half with
-the seed of its first weights. Its RMSE is checked.
+Not `neural`: it sees a film by its genres only, and its precision changes by half
+with the seed of its first weights. Its RMSE is checked.
 """
 
 

@@ -15,7 +15,8 @@ _lists, _popular, _runs = schema.recommendations, schema.popular_items, schema.r
 def audit_integrity(connection: Connection, run_id: int, mask: Container[int] = ()) -> list[Check]:
     """Count violations of what must be true of every list; none is allowed.
 
-    `mask` are ids of films that the settings filter, besides those in `item_filters`.
+    `mask` are ids of films that the settings filter, besides those in
+    `item_filters`.
     """
     filtered = _filtered(connection, run_id) + _filtered_by_settings(connection, run_id, mask)
     counts = {

@@ -118,8 +118,8 @@ def list_overlap(
 ) -> dict[str, Overlap]:
     """By model, what the lists of two runs have in common.
 
-    One statement for all models: it joins each list with the other run's list of the same
-    user, film by film, in the order in which both are stored.
+    One statement for all models: it joins each list with the other run's list of
+    the same user, film by film, in the order in which both are stored.
     """
     one, other = _lists.alias("one"), _lists.alias("other")
     same_film = one.c.movie_id == other.c.movie_id

@@ -46,8 +46,9 @@ class CellScores(NamedTuple):
 def blend_features(signals: Features, models: Mapping[str, CellScores]) -> dict[str, Floats]:
     """Signals and model predictions -> all features by name, (p,) each.
 
-    Each model has three features: the departure of its prediction from its baseline, the
-    logarithm of its support, and the product of both. All three are 0 without a prediction.
+    Each model has three features: the departure of its prediction from its
+    baseline, the logarithm of its support, and the product of both. All three are
+    0 without a prediction.
     """
     features = dict(signals)
     for name, scores in models.items():
@@ -74,7 +75,8 @@ class TrainingBlock:
 class FeatureScale:
     """Mean and spread of each feature within one fit.
 
-    The scale belongs to a fit because it grows with the number of ratings a model was fitted on.
+    The scale belongs to a fit because it grows with the number of ratings a model
+    was fitted on.
     """
 
     mean: Floats  # (n_features,) over candidates
@@ -142,10 +144,11 @@ class Weights:
 def learn(names: Sequence[str], blocks: Sequence[TrainingBlock], seed: int) -> Weights | None:
     """Fit both regressions on held-out ratings; None where there are too few to learn from.
 
-    Rating: ridge regression over held-out ratings. Ranking: logistic regression of liked or not
-    liked over each user's candidates, which are the films that a good ranker would put first
-    anyway. With negatives drawn from all films it would learn to separate popular films from
-    unpopular ones, and nothing about the order at the top.
+    Rating: ridge regression over held-out ratings. Ranking: logistic regression
+    of liked or not liked over each user's candidates, which are the films that a
+    good ranker would put first anyway. With negatives drawn from all films it
+    would learn to separate popular films from unpopular ones, and nothing about
+    the order at the top.
     """
     from sklearn.linear_model import LogisticRegression, Ridge
 
@@ -179,8 +182,8 @@ def learn(names: Sequence[str], blocks: Sequence[TrainingBlock], seed: int) -> W
 class Blend:
     """Weights with the feature scale of one fit.
 
-    Without weights the rating is the models' mean, and candidates keep the order in which they
-    were chosen.
+    Without weights the rating is the models' mean, and candidates keep the order
+    in which they were chosen.
     """
 
     weights: Weights | None
@@ -200,8 +203,9 @@ class Blend:
     def chances(self, features: Features, rows: Ints, candidate_score: Floats) -> Floats:
         """Probability that each candidate is liked, 0 to 1, (p,).
 
-        `rows` are the candidates' users, in order. `candidate_score`, (p,), is what candidates
-        were chosen by, and their order where there are no weights.
+        `rows` are the candidates' users, in order. `candidate_score`, (p,), is
+        what candidates were chosen by, and their order where there are no
+        weights.
         """
         if self.weights is None:
             return expit(candidate_score)

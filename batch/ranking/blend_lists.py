@@ -87,7 +87,8 @@ def _diversified(
 ) -> tuple[Ints, Ints]:
     """The cells of the pool that `diversify` keeps, by user and score, and their ranks.
 
-    `order` sorts the pool by user and score; `rank` is the rank of each sorted cell.
+    `order` sorts the pool by user and score; `rank` is the rank of each sorted
+    cell.
     """
     rows, columns = block.pool.cells
     shape = int(rows.max(initial=-1)) + 1, int(rank.max(initial=-1)) + 1

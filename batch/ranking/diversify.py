@@ -8,13 +8,13 @@ from batch.ratings import NOBODY, SCORE_DECIMALS, Bools, Floats, Ints
 def diversify(listed: Ints, score: Floats, genres: Floats, weight: float, n: int) -> Ints:
     """Positions in each list of the candidates to keep, ascending, (b, n); NOBODY fills the rest.
 
-    Maximal marginal relevance: candidates are chosen one at a time, each time the one
-    with the highest `(1 - weight) * relevance - weight * similarity`, where similarity
-    is the highest to any candidate chosen before (Carbonell and Goldstein 1998,
-    equation 1, with 1 - weight for their lambda). Relevance is the score scaled to 0..1
-    within the list, similarity the cosine of genres. Values that are equal after
-    rounding are a tie, which the earlier position wins. Unlike theirs, the result stays
-    in order of score.
+    Maximal marginal relevance: candidates are chosen one at a time, each time the
+    one with the highest `(1 - weight) * relevance - weight * similarity`, where
+    similarity is the highest to any candidate chosen before (Carbonell and
+    Goldstein 1998, equation 1, with 1 - weight for their lambda). Relevance is
+    the score scaled to 0..1 within the list, similarity the cosine of genres.
+    Values that are equal after rounding are a tie, which the earlier position
+    wins. Unlike theirs, the result stays in order of score.
 
     `listed` and `score` are (b, k), best first, NOBODY behind the end of a list.
     `genres` is (n_items, n_genres), 0/1.

@@ -101,8 +101,8 @@ class Ensemble:
     ) -> dict[str, RankedBlock]:
         """Lists of n for these users, (b,), and ratings of `pairs`, by each of the named models.
 
-        Only one model at a time holds its scores of all films in memory; the blend scores its
-        candidates only.
+        Only one model at a time holds its scores of all films in memory; the
+        blend scores its candidates only.
         """
         return self._rank(names, users, self._excluded(users), n, pairs, with_evidence=False)
 
@@ -111,7 +111,8 @@ class Ensemble:
     ) -> dict[str, RankedBlock]:
         """The same lists with evidence for every film.
 
-        Films of the `unseen` pairs may be listed even if they are rated or filtered.
+        Films of the `unseen` pairs may be listed even if they are rated or
+        filtered.
         """
         excluded = self._excluded(users)  # CSR (b, n_items)
         if len(unseen.rows):

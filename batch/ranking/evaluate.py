@@ -47,13 +47,14 @@ def evaluate(
 ) -> Evaluation:
     """Fit every model and baseline without the held-out ratings, and measure them on those.
 
-    Ratings are held out of a seeded sample of at most `users` users. RMSE and MAE are in stars,
-    of predictions clipped to the scale, over held-out ratings; a missing prediction is replaced
-    by the model's own baseline, and `fallback_share` is how often that happens. Metrics of lists
-    are means over users with a relevant held-out film, one rated at or above `relevant_from`; all
-    films not rated in training are candidates. With `diversity` the blend is measured without
-    it too, as `blend_by_score`. Metrics that cannot be computed are left out. Definitions:
-    docs/metrics.md.
+    Ratings are held out of a seeded sample of at most `users` users. RMSE and MAE
+    are in stars, of predictions clipped to the scale, over held-out ratings; a
+    missing prediction is replaced by the model's own baseline, and
+    `fallback_share` is how often that happens. Metrics of lists are means over
+    users with a relevant held-out film, one rated at or above `relevant_from`;
+    all films not rated in training are candidates. With `diversity` the blend is
+    measured without it too, as `blend_by_score`. Metrics that cannot be computed
+    are left out. Definitions: docs/metrics.md.
     """
     is_held = _cut_of_sample(ratings, users, seed, hold_out)
     # Before `train` is another copy of the ratings in memory.
@@ -104,9 +105,10 @@ def fit_and_judge(
 ) -> tuple[dict[str, Judged], Weights | None]:
     """Fit every model and baseline on `train` and judge them on `held`.
 
-    `held` has the same users and items. Judged are all users, or, if there are more than `users`,
-    those with ratings in `held`. The blend's weights are learnt from ratings that are held out of
-    `train`, and on which the judged models are then fitted too.
+    `held` has the same users and items. Judged are all users, or, if there are
+    more than `users`, those with ratings in `held`. The blend's weights are
+    learnt from ratings that are held out of `train`, and on which the judged
+    models are then fitted too.
     """
     everything = np.ones(train.n_ratings, dtype=np.bool_)
     weights = _learn_weights(train, everything, params, seed, relevant_from, block)
@@ -121,8 +123,8 @@ def fit_and_judge(
 def fit_all(ratings: Ratings, params: Models, seed: int) -> dict[str, Model]:
     """Fit every model and baseline.
 
-    The network keeps at most one core busy and is fitted beside the others; above MANY ratings it
-    is fitted before them, to save memory.
+    The network keeps at most one core busy and is fitted beside the others; above
+    MANY ratings it is fitted before them, to save memory.
     """
 
     def fitted(name: str) -> Model:

@@ -41,10 +41,11 @@ def without_fallback(block: RankedBlock, ratings: Ratings) -> Lists:
 def with_fallback(lists: Lists, excluded: Sparse, counts: Ints, popular: Ints, least: int) -> Lists:
     """The model's lists, filled up with popular films as far as there are any.
 
-    `excluded`, CSR (b, n_items), are films that may not be listed. `counts`, (b,), are the users'
-    numbers of ratings: below `least` the whole list is fallback, and at 0 it is empty. `popular`
-    are columns, best first. A fallback row has no rating, support 0, and a score one below that
-    of the row above it, so that lists stay in order of score.
+    `excluded`, CSR (b, n_items), are films that may not be listed. `counts`,
+    (b,), are the users' numbers of ratings: below `least` the whole list is
+    fallback, and at 0 it is empty. `popular` are columns, best first. A fallback
+    row has no rating, support 0, and a score one below that of the row above it,
+    so that lists stay in order of score.
     """
     too_few = (counts < least)[:, None]  # (b, 1)
     has_ratings = (counts > 0)[:, None]  # (b, 1)

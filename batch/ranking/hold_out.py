@@ -10,8 +10,9 @@ LATEST = 0.75
 """Share of those, rounded up, that are the user's last where the blend is learnt; the others are
 any of the earlier ones.
 
-Learnt from the last ratings alone, the blend fits what people rate at the end of a session and
-ranks everything else they like badly."""
+Learnt from the last ratings alone, the blend fits what people rate at the end of
+a session and ranks everything else they like badly.
+"""
 
 
 def hold_out(ratings: Ratings, seed: int) -> Bools:
@@ -26,7 +27,8 @@ def hold_out(ratings: Ratings, seed: int) -> Bools:
 def hold_out_mixed(ratings: Ratings, seed: int) -> Bools:
     """Which ratings the blend is learnt from, (n_ratings,).
 
-    As many as `hold_out`, LATEST of them the last by time, the others a seeded sample.
+    As many as `hold_out`, LATEST of them the last by time, the others a seeded
+    sample.
     """
     random, order = _orders(ratings, seed)
     n_late = np.ceil(LATEST * _counts(ratings))  # (n_ratings,)
@@ -44,7 +46,8 @@ def _counts(ratings: Ratings) -> Floats:
 def _orders(ratings: Ratings, seed: int) -> tuple[Floats, Floats]:
     """A random number for each rating, 0 to 1, and what ratings are ordered by, (n_ratings,) each.
 
-    They are ordered by time, or by the random number for users with a missing time.
+    They are ordered by time, or by the random number for users with a missing
+    time.
     """
     random = np.random.default_rng(seed).random(ratings.n_ratings)
     if ratings.rated_at is None:

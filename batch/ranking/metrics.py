@@ -69,8 +69,8 @@ def measure(judged: Judged, catalogue: Catalogue, seed: int) -> Metrics:
 def gain(judged: Judged, others: Sequence[Judged], seed: int) -> Metrics:
     """How much better one model is than the best of the others.
 
-    Precision and NDCG: the mean difference, paired by user, with its interval. RMSE: the lowest
-    of the others less the model's own.
+    Precision and NDCG: the mean difference, paired by user, with its interval.
+    RMSE: the lowest of the others less the model's own.
     """
     n = judged.listed.shape[1]
     counted = judged.relevant > 0  # (u,)
@@ -182,7 +182,8 @@ def _diversity(listed: Ints, genres: Floats) -> float | None:
 def gini(exposure: Ints) -> float:
     """Gini index of how often each film is listed, `exposure`, (n_items,).
 
-    0 where every film is listed equally often, towards 1 where only one is listed at all.
+    0 where every film is listed equally often, towards 1 where only one is listed
+    at all.
     """
     n = len(exposure)
     total = int(exposure.sum())

@@ -25,10 +25,11 @@ def tie_order(item_counts: Ints) -> Ints:
 def best_unseen(relevance: Floats, excluded: Sparse, order: Ints, n: int) -> Ints:
     """The n best columns of each row, (b, n), best first, filled up with NOBODY.
 
-    Films are sorted by relevance rounded to SCORE_DECIMALS, highest first, then by `order`,
-    lowest first. `relevance` is (b, n_items), nan where there is no score. `excluded`, CSR
-    (b, n_items), stores a cell for each film that the user may not be recommended: rated or
-    filtered. `order`, (n_items,), comes from `tie_order`.
+    Films are sorted by relevance rounded to SCORE_DECIMALS, highest first, then
+    by `order`, lowest first. `relevance` is (b, n_items), nan where there is no
+    score. `excluded`, CSR (b, n_items), stores a cell for each film that the user
+    may not be recommended: rated or filtered. `order`, (n_items,), comes from
+    `tie_order`.
     """
     # No copy and any layout: scores that are the same for every user, such as rating counts,
     # are one row in memory, repeated with stride 0.
