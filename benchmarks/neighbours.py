@@ -20,10 +20,12 @@ import numpy as np
 from batch.models import Model, item_item, user_user
 from batch.models.baseline import Baseline
 from batch.params import PRESETS
-from batch.ranking.ensemble import RankedBlock, answer
-from batch.ranking.evaluate import hold_out, judge
+from batch.ranking.ensemble import rank_scores
+from batch.ranking.evaluate import judge
+from batch.ranking.hold_out import hold_out
 from batch.ranking.metrics import Catalogue, measure
 from batch.ranking.rank import tie_order
+from batch.ranking.ranked_block import RankedBlock
 from batch.ratings import Ints, Pairs, Ratings
 from shapes import SHAPES, in_memory
 
@@ -47,12 +49,12 @@ class Alone:
     ratings: Ratings
     places: Ints
 
-    def answers(
-        self, names: Sequence[str], users: Ints, n: int, asked: Pairs
+    def rank_users(
+        self, names: Sequence[str], users: Ints, n: int, pairs: Pairs
     ) -> Mapping[str, RankedBlock]:
-        """The model's lists for these users, (b,), and its ratings of these cells."""
-        seen = self.ratings.matrix[users]
-        ranked = answer(self.model.score(users), seen, self.places, n, asked, explained=False)
+        """The model's lists for these users, (b,), and its ratings of these pairs."""
+        rated = self.ratings.matrix[users]
+        ranked = rank_scores(self.model.score(users), rated, self.places, n, pairs)
         return dict.fromkeys(names, ranked)
 
     def baseline(self, _name: str) -> Baseline:

@@ -15,7 +15,7 @@ from batch.models import neural
 from batch.models.baseline import Baseline
 from batch.models.networks import PerMovie
 from batch.params import PRESETS, Neural
-from batch.ranking.evaluate import hold_out
+from batch.ranking.hold_out import hold_out
 from batch.ratings import Floats, Pairs, Ratings
 from quality import DATA, read
 from shapes import SHAPES, in_memory

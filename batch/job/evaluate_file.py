@@ -52,7 +52,7 @@ def _write(file: Path, loaded: Loaded, held: Ratings, judged: Mapping[str, Judge
     """
     names = [*PUBLISHED, "bias"]
     columns = [  # (n_pairs,) each
-        np.where(judged[name].unsaid & (name != "blend"), np.nan, judged[name].predicted)
+        np.where(judged[name].is_fallback & (name != "blend"), np.nan, judged[name].predicted)
         for name in names
     ]
     with file.open("w", encoding="utf-8", newline="") as out:

@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 
 from batch import RecbatchError
 from batch.config import Config, ConfigError
-from batch.ranking.ensemble import Ensemble, RankedBlock
+from batch.ranking.ensemble import Ensemble
+from batch.ranking.ranked_block import RankedBlock
 from batch.ratings import Ints
 from batch.telemetry import capture_warnings, log_info, log_warning
 
@@ -50,7 +51,9 @@ def here(
         side_by_side,  # the compiler loads only where something is scored
     )
 
-    yield from side_by_side(lambda users: (users, ensemble.explained(names, users, n)), blocks)
+    yield from side_by_side(
+        lambda users: (users, ensemble.rank_with_evidence(names, users, n)), blocks
+    )
 
 
 def check(config: Config) -> None:
@@ -202,7 +205,7 @@ def _on_cluster(
 def _answers(
     ensemble: Ensemble, names: Sequence[str], users: Ints, n: int
 ) -> dict[str, RankedBlock]:
-    return ensemble.explained(names, users, n)
+    return ensemble.rank_with_evidence(names, users, n)
 
 
 def _share(client: Client, direct: bool | None, ensemble: Ensemble) -> Any:

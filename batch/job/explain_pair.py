@@ -151,5 +151,5 @@ def _recorded(connection: Connection, loaded: Loaded, config: Config) -> _Record
     if "learnt_from_ratings" not in figures:
         return _Recorded(None)
     return (
-        _Recorded(Weights.recorded(figures)) if "list_odds" in figures else None
+        _Recorded(Weights.from_figures(figures)) if "list_odds" in figures else None
     )  # None: from an earlier version

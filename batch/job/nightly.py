@@ -208,7 +208,7 @@ def _night(
             figures[NEWEST_RATING] = summary.newest_rating
         publish.write_metrics(connection, key, {NIGHT: figures})
         checks = audit_integrity(
-            connection, key.run_id, set(ratings.movie_ids[mask.everyone].tolist())
+            connection, key.run_id, set(ratings.movie_ids[mask.for_everyone].tolist())
         )
         checks += audit_gates(connection, key.run_id, config.gate)
         record(connection, key.run_id, checks)
@@ -242,9 +242,9 @@ def _write(
         ensemble.ratings.item_counts(),
         config.publish.top_n,
     )
-    user_counts, in_order = ratings.user_counts(), ensemble.places.argsort()
+    user_counts, in_order = ratings.user_counts(), ensemble.tie_order.argsort()
     popular = in_order[
-        (item_counts[in_order] > 0) & ~np.isin(in_order, mask.everyone)
+        (item_counts[in_order] > 0) & ~np.isin(in_order, mask.for_everyone)
     ]  # columns, best first
     rows, is_fallback = dict.fromkeys(PUBLISHED, 0), dict.fromkeys(PUBLISHED, 0)
 

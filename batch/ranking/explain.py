@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from batch.models import PUBLISHED
-from batch.ranking.ensemble import Ensemble, RankedBlock
+from batch.ranking.ensemble import Ensemble
+from batch.ranking.ranked_block import RankedBlock
 from batch.ratings import NOBODY, Pairs, Ratings
 from batch.reasons import no_prediction
 
@@ -25,7 +26,7 @@ class ModelExplanation:
 def explain(ensemble: Ensemble, user: int, item: int) -> dict[str, ModelExplanation]:
     """What every published model says to the user of this row about the film of this column, seen or not."""
     users, cell = np.array([user]), Pairs(np.zeros(1, dtype=np.int64), np.array([item]))
-    told = ensemble.explained(PUBLISHED, users, ensemble.ratings.n_items, cell)
+    told = ensemble.rank_with_evidence(PUBLISHED, users, ensemble.ratings.n_items, cell)
     return {
         name: _verdict(
             answer, item, float(ensemble.baseline(name).at(users, cell)[0]), ensemble.ratings, user
