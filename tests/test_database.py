@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, Connection, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from batch.store import schema
+from batch.store import schema, views
 from batch.store.database import (
     Database,
     DatabaseUrlError,
@@ -181,7 +181,7 @@ def test_the_whole_schema_is_rolled_back(sqlite_url: str, monkeypatch: pytest.Mo
     """A migration that fails leaves no table behind, and can be tried again."""
     database = open_database(sqlite_url)
     with monkeypatch.context() as patch:
-        patch.setitem(schema.VIEWS, "broken", "SELECT nothing FROM nowhere_at_all WHERE (")
+        patch.setattr(views, "view_queries", lambda _: {"broken": "SELECT nothing FROM nowhere ("})
         with pytest.raises(DBAPIError):
             upgrade(database)
     with database.reader.connect() as connection:
@@ -307,7 +307,7 @@ def test_a_killed_holder_leaves_no_lock(url: str, tmp_path: Path) -> None:
     database = open_database(url)
     upgrade(database)
     program = (
-        "import sys, time; from batch.database import *\n"
+        "import sys, time; from batch.store.database import *\n"
         "with run_lock(open_database(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
     )
     holder = subprocess.Popen(
