@@ -278,7 +278,7 @@ def test_the_same_settings_change_nothing(database: Database) -> None:
 
 
 def test_rows_end_with_their_setting(database: Database) -> None:
-    """The row of a film that the settings no longer name ends and stays; a new one has a new number."""
+    """The row of a film that the settings no longer name ends, stays, and is not opened again."""
     films(database)
     synchronise(database, rules(("m5", "m1"), ("comedy", "drama")))
     synchronise(database, rules(("m5",), ("drama",)))
