@@ -231,14 +231,18 @@ def synchronise(connection: Connection, rules: FilterSettings, run_id: int | Non
 def _synchronise(
     connection: Connection, setting: Setting, movie_ids: Select[Any], moment: datetime
 ) -> None:
-    """Two statements over whole tables: a genre may have tens of thousands of films."""
+    """Two statements over whole tables: a genre may have tens of thousands of films.
+
+    NOT IN, not NOT EXISTS: both databases hash such a subquery, and Postgres does not join
+    by nested loops where it has no statistics of rows that were just written.
+    """
     f = _filters.c
     current = and_(f.setting == setting, is_active(at_moment(moment)))
     gone = and_(current, f.movie_id.not_in(movie_ids))
     connection.execute(update(_filters).where(gone).values(ends_at=moment))
 
     named = movie_ids.subquery()
-    has_row = exists(select(f.filter_id).where(current, f.movie_id == named.c.movie_id))
+    with_row = select(f.movie_id).where(current)
     position = func.row_number().over(order_by=named.c.movie_id)
     values = {
         "filter_id": _next_filter_id(connection) - 1 + position,
@@ -247,7 +251,7 @@ def _synchronise(
         "reason": literal(f"the setting filters.{setting}"),
         "setting": literal(setting),
     }
-    missing = select(*values.values()).where(~has_row)
+    missing = select(*values.values()).where(named.c.movie_id.not_in(with_row))
     connection.execute(insert(_filters).from_select(list(values), missing))
 
 
