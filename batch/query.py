@@ -28,8 +28,8 @@ from batch.store.filters import is_filtered, now_on
 from batch.store.runs import ROWS, Run, current_run, find_run
 
 _users, _movies, _genres = schema.users, schema.movies, schema.genres
-_lists, _popular, _ratings = schema.recommendations, schema.popular_items, schema.ratings
-_metrics, _publication = schema.run_metrics, schema.publication
+_lists, _popular = schema.recommendations, schema.popular_items
+_ratings, _metrics, _publication = schema.ratings, schema.run_metrics, schema.publication
 
 
 class UnknownUserError(RecbatchError):
@@ -60,9 +60,10 @@ class NoSuchModelError(RecbatchError):
 class Film:
     """One recommended film.
 
-    `score` orders the list; `predicted_rating` is in stars, unclipped, None for `popular`.
-    `reason` is the data described in docs/reasons.md, and `why` the same as a sentence;
-    None and empty where the model gives no reason.
+    `score` orders the list; `predicted_rating` is in stars, unclipped, None
+    for `popular`. `reason` is the data described in docs/reasons.md, and
+    `why` the same as a sentence; None and empty where the model gives no
+    reason.
     """
 
     rank: int
@@ -78,8 +79,8 @@ class Film:
 class Answer:
     """A list, and where it comes from.
 
-    `model` is `popular` for the list that a user gets who has no other; `user_key` is None
-    for the list for everyone.
+    `model` is `popular` for the list that a user gets who has no other;
+    `user_key` is None for the list for everyone.
     """
 
     user_key: str | None
@@ -109,10 +110,11 @@ def _database(url: str, schema_name: str) -> Database:
 
 @contextmanager
 def snapshot(url: str, schema_name: str = "recbatch") -> Iterator[Connection]:
-    """A read-only connection on which every answer is of one moment, whatever is published.
+    """A read-only connection on which every answer is of one moment.
 
-    Open a new one to see a new night; one that stays open for hours keeps the database from
-    reusing space. Raises `batch.store.database.NotReadyError` where there are no tables.
+    Open a new one to see a new night; one that stays open for hours keeps
+    the database from reusing space. Raises
+    `batch.store.database.NotReadyError` where there are no tables.
     """
     with _database(url, schema_name).reader.connect() as connection:
         yield connection
@@ -127,7 +129,7 @@ def published(connection: Connection) -> Publication | None:
 
 
 def find_user(connection: Connection, user: str) -> str:
-    """The key of the user with this key, or with this name if only one has it.
+    """The key of the user with this key, or of the only one with this name.
 
     Raises UnknownUserError or AmbiguousUserError.
     """
@@ -146,7 +148,7 @@ def find_user(connection: Connection, user: str) -> str:
 
 
 def find_film(connection: Connection, film: str) -> tuple[str, str]:
-    """Key and title of the film with this key, or with this title if only one has it.
+    """Key and title of the film with this key, or the only one with this title.
 
     Raises UnknownFilmError or AmbiguousFilmError.
     """
@@ -173,27 +175,33 @@ def top(
     n: int | None = None,
     run_id: int | None = None,
 ) -> Answer:
-    """One user's list by key, at most n films, of the published run or of run `run_id`.
+    """One user's list by key, at most n films, of the published run or of `run_id`.
 
-    Films that the user has rated since that run, or that are filtered now, are left out;
-    the others keep their ranks. A user without a list, or with none of it left, gets the
-    popular one, labelled by its `model`.
+    Films that the user has rated since that run, or that are filtered now,
+    are left out; the others keep their ranks. A user without a list, or
+    with none of it left, gets the popular one, labelled by its `model`.
     Raises NoSuchRunError, NoSuchModelError, UnknownUserError.
     """
     run = _run(connection, run_id)
-    of_user = _films(connection, run.run_id, model).where(_users.c.user_key == user)
-    rows = connection.execute(of_user.limit(n)).all()
+    films = _films(connection, run.run_id, model)
+    of_user = films.where(_users.c.user_key == user).limit(n)
+    rows = connection.execute(of_user).all()
     if rows:
         return _answer(rows, model, run, Names(connection))
     _require_model(connection, run.run_id, model)
     return popular(connection, user=user, n=n, run_id=run_id)
 
 
-def lists(connection: Connection, *, model: str, run_id: int | None = None) -> Iterator[Answer]:
-    """Every user's list of one model, as `top` gives it, in order of the database's user ids.
+def lists(
+    connection: Connection,
+    *,
+    model: str,
+    run_id: int | None = None,
+) -> Iterator[Answer]:
+    """Every user's list of one model, as `top` gives it, in order of user_id.
 
-    Users without a list are left out. Rows are read as they are needed, not held in memory.
-    Raises NoSuchRunError, NoSuchModelError, at the call.
+    Users without a list are left out. Rows are read as they are needed, not
+    held in memory. Raises NoSuchRunError, NoSuchModelError, at the call.
     """
     run = _run(connection, run_id)
     _require_model(connection, run.run_id, model)
@@ -215,7 +223,7 @@ def popular(
     n: int | None = None,
     run_id: int | None = None,
 ) -> Answer:
-    """The most rated films; with a user's key, less the films that this user has rated.
+    """The most rated films; with a user's key, less those that the user rated.
 
     Raises NoSuchRunError, UnknownUserError.
     """
@@ -230,7 +238,8 @@ def popular(
     user_id = None
     user_name = None
     if user is not None:
-        by_key = select(_users.c.user_id, _users.c.name).where(_users.c.user_key == user)
+        u = _users.c
+        by_key = select(u.user_id, u.name).where(u.user_key == user)
         row = connection.execute(by_key).first()
         if row is None:
             raise UnknownUserError(f"no user has the key {user!r}")
@@ -238,17 +247,32 @@ def popular(
         films = films.where(~_is_rated(user_id, i.movie_id))
     filtered = is_filtered(now_on(connection.dialect), i.movie_id, user_id)
     rows = connection.execute(films.where(~filtered).limit(n))
-    answer = tuple(Film(*row, predicted_rating=None, reason=None, why="") for row in rows)
-    return Answer(user, user_name, "popular", run.run_id, run.published_at, run.scale, answer)
+    answer = tuple(Film(*row, None, None, "") for row in rows)
+    return Answer(
+        user_key=user,
+        user_name=user_name,
+        model="popular",
+        run_id=run.run_id,
+        published_at=run.published_at,
+        scale=run.scale,
+        films=answer,
+    )
 
 
-def models(connection: Connection, *, run_id: int | None = None) -> tuple[str, ...]:
-    """The models that a run made lists of, also if no user had one. Raises NoSuchRunError."""
+def models(
+    connection: Connection,
+    *,
+    run_id: int | None = None,
+) -> tuple[str, ...]:
+    """The models that a run made lists of, empty ones included.
+
+    Raises NoSuchRunError.
+    """
     return _models(connection, _run(connection, run_id).run_id)
 
 
 def _models(connection: Connection, run_id: int) -> tuple[str, ...]:
-    """From the metrics: a run counts the rows of each model, 0 where there are no ratings."""
+    """By the metrics: a run counts the rows of each model, which may be 0."""
     m = _metrics.c
     with_lists = select(m.model).where(m.run_id == run_id, m.metric == ROWS)
     return tuple(sorted(connection.execute(with_lists).scalars()))
@@ -269,7 +293,10 @@ def _require_model(connection: Connection, run_id: int, model: str) -> None:
 def hidden_titles(
     connection: Connection, user: str, *, run_id: int | None = None
 ) -> tuple[str, ...]:
-    """Titles in a user's lists, of any model, that are filtered now. Raises NoSuchRunError."""
+    """Titles in a user's lists of any model that are filtered now.
+
+    Raises NoSuchRunError.
+    """
     run = _run(connection, run_id)
     u, m, r = _users.c, _movies.c, _lists.c
     filtered = is_filtered(now_on(connection.dialect), r.movie_id, r.user_id)
@@ -301,7 +328,7 @@ def _run(connection: Connection, run_id: int | None) -> Run:
 
 
 def _films(connection: Connection, run_id: int, model: str) -> Select[Any]:
-    """The films of a model's lists that may be shown now, list by list in order of rank."""
+    """The films of a model's lists that may be shown now, in order of list and rank."""
     u, m, r = _users.c, _movies.c, _lists.c
     film = (r.rank, m.movie_key, m.title, r.score, r.predicted_rating, r.reason)
     rated = _is_rated(r.user_id, r.movie_id)
@@ -316,9 +343,10 @@ def _films(connection: Connection, run_id: int, model: str) -> Select[Any]:
 
 
 def _is_rated(user_id: Any, movie_id: Any) -> ColumnElement[bool]:
-    """Whether the user has rated the film by now: `ratings` may be newer than the run."""
+    """Whether the user has rated the film: `ratings` may be newer than the run."""
     r = _ratings.c
-    return exists(select(r.movie_id).where(r.user_id == user_id, r.movie_id == movie_id))
+    rating = select(r.movie_id).where(r.user_id == user_id, r.movie_id == movie_id)
+    return exists(rating)
 
 
 class Names:
@@ -330,7 +358,7 @@ class Names:
         self._genres: dict[int, str] = {}
 
     def sentences(self, data: Sequence[dict[str, Any] | None]) -> list[str]:
-        """Each of these reasons as a sentence; the names of all are looked up together."""
+        """Each reason as a sentence; names of all are looked up together."""
         movie_ids: set[int] = set()
         genre_ids: set[int] = set()
         for reason in data:
@@ -338,15 +366,21 @@ class Names:
             genre_ids.update(reasons.genres(reason))
         self._look_up(_movies.c.movie_id, _movies.c.title, movie_ids, self._titles)
         self._look_up(_genres.c.genre_id, _genres.c.name, genre_ids, self._genres)
-        return [reasons.sentence(reason, self._titles, self._genres) for reason in data]
+        names = (self._titles, self._genres)
+        return [reasons.sentence(reason, *names) for reason in data]
 
     def _look_up(
-        self, key: Column[int], name: Column[str], ids: Iterable[int], names: dict[int, str]
+        self,
+        key: Column[int],
+        name: Column[str],
+        ids: Iterable[int],
+        names: dict[int, str],
     ) -> None:
         """Add the names of those ids to `names` that are not in it."""
         missing = sorted(set(ids) - names.keys())
         if missing:
-            rows = self._connection.execute(select(key, name).where(key.in_(missing)))
+            by_id = select(key, name).where(key.in_(missing))
+            rows = self._connection.execute(by_id)
             names.update((number, text) for number, text in rows)
 
 

@@ -12,19 +12,21 @@ from safetensors.numpy import save
 
 
 def weights_file(folder: Path, name: str) -> Path:
-    """The path of a weights file; absolute, so that it is found from any working directory."""
+    """The absolute path of a weights file, for use from any directory."""
     return folder.absolute() / f"{name}.safetensors"
 
 
 def save_weights(file: Path, weights: Mapping[str, Mapping[str, Any]]) -> str:
     """Write the named arrays of every model as float32 tensors `model.array`.
 
-    Returns the sha256 of the file: one with another sha256 is damaged or incomplete.
+    Returns the sha256 of the file: one with another sha256 is damaged or
+    incomplete.
     """
     tensors = {}
     for model, arrays in weights.items():
         for name, values in arrays.items():
-            tensors[f"{model}.{name}"] = np.ascontiguousarray(values, dtype=np.float32)
+            tensor = np.ascontiguousarray(values, dtype=np.float32)
+            tensors[f"{model}.{name}"] = tensor
     content = save(tensors)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)

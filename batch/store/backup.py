@@ -15,7 +15,7 @@ class NoBackupError(RecbatchError):
 
 
 def backup(database: Database, file: Path) -> int:
-    """Copy the database while jobs and readers go on, and return the bytes of the copy.
+    """Copy a database in use, and return the bytes of the copy.
 
     The file appears once the copy is complete and checked, or not at all.
     Raises NoBackupError.
@@ -41,7 +41,8 @@ def backup(database: Database, file: Path) -> int:
 def _copy(database: Database, file: Path) -> None:
     with database.reader.connect() as reader, closing(sqlite3.connect(file)) as target:
         source: Any = reader.connection.dbapi_connection
-        # In one step: a copy in several steps starts again whenever a job has written.
+        # In one step: a copy in several steps starts again whenever a job
+        # has written.
         source.backup(target)
         result = target.execute("PRAGMA quick_check").fetchall()
     if result != [("ok",)]:

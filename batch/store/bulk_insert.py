@@ -29,11 +29,14 @@ JSONB_VERSION = b"\x01"
 
 
 class WriteError(RecbatchError):
-    """The database refused rows: full disk, lost connection, or a value that breaks a rule."""
+    """The database refused rows; the message has its reason."""
 
 
 def bulk_insert(
-    connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+    connection: Connection,
+    table: Table,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
 ) -> int:
     """Insert many rows, by COPY on Postgres, and return how many.
 
@@ -53,10 +56,10 @@ def insert_columns(
 ) -> int:
     """Insert n rows, given by column, and return n.
 
-    `columns` are arrays (n,) of numbers, where nan becomes NULL, or of JSON as ASCII text,
-    where '' becomes NULL; `constants` have the same value in each row. On Postgres numpy
-    builds the bytes of COPY; SQLite's driver accepts objects only, one by one.
-    Raises WriteError.
+    `columns` are arrays (n,) of numbers, where nan becomes NULL, or of JSON
+    as ASCII text, where '' becomes NULL; `constants` have the same value in
+    each row. On Postgres numpy builds the bytes of COPY; SQLite's driver
+    accepts objects only, one by one. Raises WriteError.
     """
     names = [*constants, *columns]
     n_rows = len(next(iter(columns.values())))
@@ -86,9 +89,9 @@ def _objects(table: Table, name: str, column: Array) -> list[Any]:
 def _binary_rows(
     table: Table, constants: Mapping[str, int | str], columns: Mapping[str, Array]
 ) -> Iterator[bytes]:
-    """Rows in the binary form of COPY, those with NULL in the same columns at a time.
+    """Rows in the binary form of COPY, grouped by the columns that are NULL.
 
-    Such rows have the same length, so that they are one structured array.
+    The rows of a group have one length: they are one structured array.
     """
     missing_bits = []
     for position, column in enumerate(columns.values()):
@@ -122,8 +125,12 @@ def _field(table: Table, name: str, column: Array) -> Array:
     return column.astype(_number_type(table, name))
 
 
-def _rows_of_fields(names: Sequence[str], fields: Mapping[str, Array], n_rows: int) -> bytes:
-    """Each row: the number of fields, then the size and the bytes of each; NULL has no bytes."""
+def _rows_of_fields(
+    names: Sequence[str],
+    fields: Mapping[str, Array],
+    n_rows: int,
+) -> bytes:
+    """For each row the number of fields, then size and bytes of each field."""
     layout: list[tuple[str, Any]] = [("n_fields", ">i2")]
     for name in names:
         layout.append((f"{name} size", ">i4"))
@@ -149,7 +156,7 @@ def _is_missing(column: Array) -> Array:
 
 
 def _jsonb(texts: Array) -> Array:
-    """JSON texts (n,) as jsonb; padded to one width with spaces, which JSON ignores."""
+    """JSON texts (n,) as jsonb, padded to one width by spaces, which JSON ignores."""
     width = int(np.strings.str_len(texts).max())
     padded = np.strings.ljust(texts, width)
     return np.strings.add(JSONB_VERSION.decode(), padded).astype(np.bytes_)
@@ -179,7 +186,8 @@ def _driver_and_target(
     try:
         yield connection.connection.dbapi_connection, target
     except connection.dialect.loaded_dbapi.Error as error:
-        message = str(error).partition("\n")[0]  # the lines after the first quote rows
+        # The lines after the first quote rows.
+        message = str(error).partition("\n")[0]
         raise WriteError(f"{table.name} could not be written: {message}") from error
 
 
@@ -201,9 +209,15 @@ def _copy_binary(driver: Any, target: str, blocks: Iterable[bytes]) -> None:
         copy.write(BINARY_END)
 
 
-def _insert_many(driver: Any, target: str, width: int, rows: Iterable[Sequence[Any]]) -> int:
+def _insert_many(
+    driver: Any,
+    target: str,
+    width: int,
+    rows: Iterable[Sequence[Any]],
+) -> int:
     marks = ", ".join("?" * width)
-    statement = f"INSERT INTO {target} VALUES ({marks})"  # noqa: S608  names of the schema only
+    # Names are the schema's only.
+    statement = f"INSERT INTO {target} VALUES ({marks})"  # noqa: S608
     n_rows = 0
     remaining = iter(rows)
     while chunk := list(islice(remaining, CHUNK)):

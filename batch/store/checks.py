@@ -1,4 +1,4 @@
-"""A value and its threshold -> a check passed or failed, stored as evidence in `run_checks`."""
+"""A value and its threshold -> a check passed or failed, stored in `run_checks`."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,7 +13,7 @@ from batch.store.runs import ROWS as ROWS
 _checks = schema.run_checks
 
 CHURN = "churn_"
-"""Prefix of the gates, followed by a model, of the share of users whose list keeps no film."""
+"""Prefix, before a model, of the gate on users whose list keeps no film."""
 
 Severity = Literal["integrity", "gate"]
 Wanted = Literal["at least", "at most", ""]
@@ -33,16 +33,16 @@ class Check:
     severity: Severity
     passed: bool
     wanted: Wanted
-    about: str = ""  # what the value is made of, for people; not stored in `run_checks`
+    about: str = ""  # what the value is made of, for people; not stored
 
 
 def is_model_row(support: ColumnElement[float]) -> ColumnElement[bool]:
-    """Whether a row of a list is the model's own: fallback rows, and only those, have support 0."""
+    """Whether a row is the model's own: only fallback rows have support 0."""
     return support > 0
 
 
 def no_violations(name: str, count: int) -> Check:
-    """An integrity check of what must hold for every list: passed where the count is 0."""
+    """An integrity check that passes where nothing violates it."""
     return Check(name, float(count), 0.0, "integrity", count == 0, "at most")
 
 
@@ -60,29 +60,31 @@ def record(connection: Connection, run_id: int, checks: list[Check]) -> None:
     """Store checks in `run_checks`, in place of an earlier audit's of the same names."""
     c = _checks.c
     names = [check.name for check in checks]
-    connection.execute(delete(_checks).where(c.run_id == run_id, c.name.in_(names)))
+    earlier = delete(_checks).where(c.run_id == run_id, c.name.in_(names))
+    connection.execute(earlier)
     columns = ["run_id", "name", "value", "threshold", "severity", "passed"]
-    rows = [
-        (run_id, check.name, check.value, check.threshold, check.severity, int(check.passed))
-        for check in checks
-    ]
+    rows = []
+    for check in checks:
+        measured = (check.name, check.value, check.threshold)
+        rows.append((run_id, *measured, check.severity, int(check.passed)))
     bulk_insert(connection, _checks, columns, rows)
 
 
 def recorded(connection: Connection, run_id: int) -> list[Check]:
     """The stored checks of a run, in order of name.
 
-    `wanted` is not stored: it follows from value, threshold and result, except where the
-    value equals the threshold.
+    `wanted` is not stored: it follows from value, threshold and result,
+    except where the value equals the threshold.
     """
     c = _checks.c
     columns = select(c.name, c.value, c.threshold, c.severity, c.passed)
-    checks = []
-    for row in connection.execute(columns.where(c.run_id == run_id).order_by(c.name)):
-        passed = bool(row.passed)
-        wanted = _side_that_passes(row.value, row.threshold, passed)
-        checks.append(Check(row.name, row.value, row.threshold, row.severity, passed, wanted))
-    return checks
+    of_run = columns.where(c.run_id == run_id).order_by(c.name)
+    return [_check(*row) for row in connection.execute(of_run)]
+
+
+def _check(name: str, value: float, threshold: float, severity: Severity, passed: int) -> Check:
+    wanted = _side_that_passes(value, threshold, bool(passed))
+    return Check(name, value, threshold, severity, bool(passed), wanted)
 
 
 def _side_that_passes(value: float, threshold: float, passed: bool) -> Wanted:
@@ -91,8 +93,12 @@ def _side_that_passes(value: float, threshold: float, passed: bool) -> Wanted:
     return "at least" if (value > threshold) == passed else "at most"
 
 
-def failed(connection: Connection, run_id: int, severity: Severity | None = None) -> list[str]:
-    """Names of the checks that a run failed in its last audit, all or of one severity."""
+def failed(
+    connection: Connection,
+    run_id: int,
+    severity: Severity | None = None,
+) -> list[str]:
+    """Names of the checks, all or of one severity, that a run's last audit failed."""
     c = _checks.c
     names = select(c.name).where(c.run_id == run_id, c.passed == 0)
     if severity is not None:

@@ -1,4 +1,4 @@
-"""Python values -> columns of SQLite and Postgres: the types that the tables are made of."""
+"""Python values -> columns: the types of the tables, on both databases."""
 
 from datetime import UTC, date, datetime
 from typing import Any
@@ -8,8 +8,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-# SQLite's STRICT tables, which refuse text in a column of numbers, accept these type
-# names only: INT, INTEGER, REAL, TEXT, BLOB and ANY.
+# SQLite's STRICT tables, which refuse text in a column of numbers, accept
+# these type names only: INT, INTEGER, REAL, TEXT, BLOB and ANY.
 Id = BigInteger().with_variant(sqlite.INTEGER(), "sqlite")
 Small = SmallInteger().with_variant(sqlite.INTEGER(), "sqlite")
 Real: Double[float] = Double().with_variant(sqlite.REAL(), "sqlite")
@@ -17,7 +17,10 @@ Json = Text().with_variant(JSONB(), "postgresql")
 
 
 class Moment(TypeDecorator[datetime]):
-    """An instant in UTC: timestamptz on Postgres; on SQLite ISO 8601 text, which sorts by time."""
+    """An instant in UTC: timestamptz on Postgres, ISO 8601 text on SQLite.
+
+    That text sorts by time.
+    """
 
     impl = Text
     cache_ok = True

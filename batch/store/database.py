@@ -18,15 +18,18 @@ from batch.store import schema
 from batch.store.engines import postgres_engine, sqlite_engine
 
 LOCK_CLASS = 1297237315
-"""First key of the advisory lock, "MREC" as a number; the second is a hash of the schema's name."""
+"""First key of the advisory lock, "MREC" as a number.
+
+The second is a hash of the schema's name.
+"""
 
 
 class DatabaseUrlError(RecbatchError):
-    """The database URL cannot be used; the message says why, without its password."""
+    """The URL cannot be used; the message says why, without its password."""
 
 
 class NotReadyError(RecbatchError):
-    """The database has no tables, or tables of another version; the message says what to run."""
+    """No tables, or tables of another version; the message says what to run."""
 
 
 class LockedError(RecbatchError):
@@ -37,9 +40,9 @@ class LockedError(RecbatchError):
 class Database:
     """Two engines on one database.
 
-    A transaction of `writer` takes the write lock when it begins; one of `reader` sees one
-    snapshot and cannot write. `file` is the SQLite file, None on Postgres, where all tables
-    are in the schema `schema_name`.
+    A transaction of `writer` takes the write lock when it begins; one of
+    `reader` sees one snapshot and cannot write. `file` is the SQLite file,
+    None on Postgres, where all tables are in the schema `schema_name`.
     """
 
     writer: Engine
@@ -50,8 +53,9 @@ class Database:
 
     @property
     def fingerprint(self) -> str:
-        """Eight hex digits that differ between databases, for the names of files beside it."""
-        return hashlib.sha256(f"{self.label} {self.schema_name}".encode()).hexdigest()[:8]
+        """Eight hex digits that tell databases apart, for names of files."""
+        name = f"{self.label} {self.schema_name}"
+        return hashlib.sha256(name.encode()).hexdigest()[:8]
 
     @property
     def label(self) -> str:
@@ -63,9 +67,9 @@ class Database:
 
 
 def open_database(url: str, schema_name: str = "recbatch") -> Database:
-    """Engines for a `sqlite:///FILE`, `postgres://` or `postgresql://` URL, not connected yet.
+    """Engines for a `sqlite:///FILE`, `postgres://` or `postgresql://` URL.
 
-    Raises DatabaseUrlError.
+    Nothing is connected yet. Raises DatabaseUrlError.
     """
     try:
         parsed = make_url(url)
@@ -92,7 +96,8 @@ def _open_sqlite(url: URL, schema_name: str) -> Database:
         raise DatabaseUrlError("database.url must name a file, such as sqlite:///recbatch.db")
     writer = sqlite_engine(url, reader=False)
     reader = sqlite_engine(url, reader=True)
-    # Resolved, so that the file has one lock by whatever link it is reached.
+    # Resolved, so that the file has one lock by whatever link it is
+    # reached.
     return Database(writer, reader, url, schema_name, Path(name).resolve())
 
 
@@ -128,7 +133,7 @@ def require_tables(database: Database) -> None:
 
 
 def _refuse_newer(database: Database, version: str | None) -> None:
-    """Versions are numbers of four digits; only the newer program can go back from a newer one."""
+    """Versions are numbers of four digits; only the newer program can go back."""
     if version is not None and version > schema.HEAD:
         raise NotReadyError(
             f"{database.label} is at schema version {version}, of a newer recbatch than this "
@@ -146,7 +151,8 @@ def revision(connection: Connection) -> str | None:
 def prepare(database: Database) -> None:
     """As `require_tables`, but a SQLite file is created on first use.
 
-    On Postgres only `db upgrade` creates tables: the job's role need not be allowed to.
+    On Postgres only `db upgrade` creates tables: the job's role need not be
+    allowed to.
     """
     if database.file and (not database.file.exists() or _is_empty(database)):
         upgrade(database)
@@ -154,17 +160,18 @@ def prepare(database: Database) -> None:
 
 
 def _is_empty(database: Database) -> bool:
-    """Whether a file has no tables, as after a kill while they were being created."""
+    """Whether a file has no tables, as after a kill while they were created."""
     with database.reader.connect() as connection:
         return not inspect(connection).get_table_names()
 
 
 def upgrade(database: Database) -> None:
-    """Create the tables, or migrate them to this program's version, under the run lock.
+    """Create or migrate the tables, under the run lock.
 
     Raises NotReadyError for a newer version, LockedError while a job runs.
     """
-    from alembic import command  # takes a third of a second, which only migrations need
+    # Here, because it takes a third of a second.
+    from alembic import command
     from alembic.config import Config
 
     if database.file:
@@ -175,7 +182,8 @@ def upgrade(database: Database) -> None:
         with database.reader.connect() as connection:
             _refuse_newer(database, revision(connection))
         config = Config()
-        config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
+        scripts = str(migrations()).replace("%", "%%")
+        config.set_main_option("script_location", scripts)
         with database.writer.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -189,7 +197,7 @@ def migrations() -> Path:
 
 
 def _create_schema(database: Database) -> None:
-    """Looked up first: CREATE SCHEMA IF NOT EXISTS needs the right even where it does nothing."""
+    # Looked up first: IF NOT EXISTS needs the right to create in any case.
     by_name = text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
     with database.writer.begin() as connection:
         if connection.execute(by_name, {"name": database.schema_name}).first() is None:
@@ -201,12 +209,14 @@ def _create_schema(database: Database) -> None:
 
 
 def grant(database: Database, role: str, *, job: bool = False) -> None:
-    """Let a Postgres role read the views, or with `job` read and write the rows of all tables.
+    """Let a Postgres role read the views, and nothing else.
 
-    It may do nothing else. Raises DatabaseUrlError on SQLite.
+    With `job` it may read and write the rows of all tables instead. Raises
+    DatabaseUrlError on SQLite.
     """
     if database.file:
-        raise DatabaseUrlError("SQLite has no roles: whoever can read the file can read the views")
+        readers = "whoever can read the file can read the views"
+        raise DatabaseUrlError(f"SQLite has no roles: {readers}")
     statements = reading_grants(database.schema_name, role)
     if job:
         statements = _job_grants(database.schema_name, role)
@@ -243,9 +253,10 @@ def _job_grants(schema_name: str, role: str) -> list[str]:
 def run_lock(database: Database) -> Iterator[Connection]:
     """Hold the database's run lock, and yield the connection to publish on.
 
-    The lock ends with the process: it is `flock` on a file beside the SQLite file, and on
-    Postgres a session advisory lock, where a lost lock means that its connection is gone,
-    and with it the publication. Raises LockedError at once if another process has it.
+    The lock ends with the process: it is `flock` on a file beside the
+    SQLite file, and on Postgres a session advisory lock, where a lost lock
+    means that its connection is gone, and with it the publication. Raises
+    LockedError at once if another process has it.
     """
     if database.file:
         lock_file = database.file.with_name(database.file.name + ".lock")
@@ -256,7 +267,8 @@ def run_lock(database: Database) -> Iterator[Connection]:
         keys = {"class": LOCK_CLASS, "name": database.schema_name}
         lock = text("SELECT pg_try_advisory_lock(:class, hashtext(:name))")
         acquired = connection.execute(lock, keys).scalar()
-        # The lock belongs to the session; an open transaction would hold back vacuum all night.
+        # The lock belongs to the session; an open transaction would hold
+        # back vacuum all night.
         connection.commit()
         if not acquired:
             raise LockedError(
@@ -270,7 +282,8 @@ def run_lock(database: Database) -> Iterator[Connection]:
 
 
 def _unlock(connection: Connection, keys: dict[str, Any]) -> None:
-    """Unlock explicitly: a server may end a closed session later, and the next job would fail."""
+    # Explicitly: a server may end a closed session later, and until then
+    # the next job would be refused.
     if connection.invalidated or connection.closed:
         return
     connection.rollback()
@@ -281,9 +294,11 @@ def _unlock(connection: Connection, keys: dict[str, Any]) -> None:
 
 
 def abandon(connection: Connection) -> None:
-    """Roll back what a failed commit leaves open: SQLAlchemy has ended it, the database has not.
+    """Roll back what a failed commit leaves open.
 
-    On SQLite it would hold the write lock; on Postgres the next commit would commit it.
+    SQLAlchemy has ended that transaction, the database has not. On SQLite
+    it would hold the write lock; on Postgres the next commit would commit
+    it.
     """
     if not connection.invalidated:
         with suppress(connection.dialect.loaded_dbapi.Error):
@@ -292,14 +307,15 @@ def abandon(connection: Connection) -> None:
 
 @contextmanager
 def _file_lock(path: Path) -> Iterator[None]:
-    """flock on a file that is never deleted: two processes cannot lock two files of one name."""
+    """flock on a file that is never deleted, so that there is one of its name."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LockedError(f"another job holds {path}; try again when it is done") from None
+            message = f"another job holds {path}; try again when it is done"
+            raise LockedError(message) from None
         yield
     finally:
         os.close(descriptor)
@@ -310,11 +326,11 @@ def _file_lock(path: Path) -> Iterator[None]:
 
 @contextmanager
 def small_write(database: Database) -> Iterator[Connection]:
-    """A transaction of a few rows, possible while a night runs where the database allows it.
+    """A transaction of a few rows, also while a night runs.
 
-    SQLite up to 3.51.2 could damage a file while one connection wrote and another
-    checkpointed the log at the same instant. With such a version the run lock is taken:
-    raises LockedError while a job runs.
+    SQLite up to 3.51.2 could damage a file while one connection wrote and
+    another checkpointed the log at the same instant. With such a version
+    the run lock is taken: raises LockedError while a job runs.
     """
     needs_lock = database.file is not None and not _two_may_write()
     lock = run_lock(database) if needs_lock else nullcontext()

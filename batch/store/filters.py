@@ -40,7 +40,7 @@ _NOW = {
     "sqlite": "strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')",
     "postgresql": "CURRENT_TIMESTAMP",
 }
-"""The database's clock, in the format of `Moment`; it does not advance within a statement."""
+"""The database's clock as a `Moment`; it does not advance in a statement."""
 
 
 class NoSuchFilterError(RecbatchError):
@@ -73,18 +73,21 @@ class Filter:
 
 
 def is_active(moment: Any) -> ColumnElement[bool]:
-    """Whether a filter is active at a moment: from its start until just before its end."""
+    """Whether a filter is active: from its start until just before its end."""
     f = _filters.c
     return and_(f.starts_at <= moment, or_(f.ends_at.is_(None), f.ends_at > moment))
 
 
 def is_filtered(
-    moment: Any, movie_id: Any, user_id: Any = None, *conditions: ColumnElement[bool]
+    moment: Any,
+    movie_id: Any,
+    user_id: Any = None,
+    *conditions: ColumnElement[bool],
 ) -> ColumnElement[bool]:
-    """Whether a film is filtered at a moment: for everyone or, with `user_id`, for that user.
+    """Whether a film is filtered: for everyone or, with `user_id`, for that user.
 
-    `conditions` on `item_filters` restrict which filters count. The views are made from
-    this expression too, see `batch.store.views`.
+    `conditions` on `item_filters` restrict which filters count. The views
+    are made from this expression too, see `batch.store.views`.
     """
     f = _filters.c
     applies: ColumnElement[bool] = f.user_id.is_(None)
@@ -116,10 +119,10 @@ def add(
     ends_at: datetime | None = None,
     reason: str | None = None,
 ) -> int:
-    """Filter a film for a user, or for everyone, and return the number of the filter.
+    """Filter a film for a user or for everyone; returns the filter's number.
 
-    It starts now unless `starts_at` says otherwise. Both keys must be in the tables.
-    Raises EmptyWindowError.
+    It starts now unless `starts_at` says otherwise. Both keys must be in
+    the tables. Raises EmptyWindowError.
     """
     starts = starts_at or _this_second()
     if ends_at is not None and ends_at <= starts:
@@ -143,10 +146,12 @@ def add(
 def end(connection: Connection, filter_id: int) -> None:
     """End a filter now. Its row stays: runs that applied it are audited by it.
 
-    Raises NoSuchFilterError, and SettingFilterError for one that the settings made.
+    Raises NoSuchFilterError, and SettingFilterError for one that the
+    settings made.
     """
     now = _this_second()
-    row = connection.execute(select(_filters).where(_filters.c.filter_id == filter_id)).first()
+    by_id = select(_filters).where(_filters.c.filter_id == filter_id)
+    row = connection.execute(by_id).first()
     remedy = "'recbatch filter list' lists them"
     if row is None:
         raise NoSuchFilterError(f"there is no filter {filter_id}; {remedy}")
@@ -164,16 +169,23 @@ def end(connection: Connection, filter_id: int) -> None:
 def current_filters(connection: Connection) -> list[Filter]:
     """The filters that have not ended, in order of number."""
     f = _filters.c
-    # A filter that was ended before its start has a window of no length, and never acts.
-    ends_later = and_(f.ends_at > now_on(connection.dialect), f.ends_at > f.starts_at)
+    # A filter that was ended before its start has a window of no length,
+    # and never acts.
+    now = now_on(connection.dialect)
+    ends_later = and_(f.ends_at > now, f.ends_at > f.starts_at)
     return _read(connection, or_(f.ends_at.is_(None), ends_later))
 
 
-def filters_of_pair(connection: Connection, movie_key: str, user_key: str) -> list[Filter]:
-    """The filters that are active now on a film for a user, those for everyone included."""
+def filters_of_pair(
+    connection: Connection,
+    movie_key: str,
+    user_key: str,
+) -> list[Filter]:
+    """The filters active now on a film for a user, or for everyone."""
     applies = or_(_filters.c.user_id.is_(None), _users.c.user_key == user_key)
+    of_film = _movies.c.movie_key == movie_key
     active = is_active(now_on(connection.dialect))
-    return _read(connection, and_(_movies.c.movie_key == movie_key, applies, active))
+    return _read(connection, and_(of_film, applies, active))
 
 
 def _read(connection: Connection, condition: ColumnElement[bool]) -> list[Filter]:
@@ -190,18 +202,19 @@ def _read(connection: Connection, condition: ColumnElement[bool]) -> list[Filter
 
 
 def _this_second() -> datetime:
-    """Now, rounded down, so that a filter is active for whoever reads right after it."""
+    """Now, rounded down, so that a filter is active for the next statement."""
     return datetime.now(UTC).replace(microsecond=0)
 
 
 def _next_filter_id(connection: Connection) -> int:
     """A number above every filter and above those that runs recorded.
 
-    A filter that a run applied may be gone with a user who was forgotten; its number must
-    not become another filter's.
+    A filter that a run applied may be gone with a user who was forgotten;
+    its number must not become another filter's.
     """
     if connection.dialect.name == "postgresql":
-        # Two transactions may add filters at once: each must see the other's numbers.
+        # Two transactions may add filters at once: each must see the
+        # other's numbers.
         connection.exec_driver_sql(f"LOCK TABLE {_filters.name} IN EXCLUSIVE MODE")
     recorded = select(func.coalesce(func.max(schema.runs.c.last_filter_id), 0))
     last_recorded = int(connection.execute(recorded).scalar_one())
@@ -211,30 +224,40 @@ def _next_filter_id(connection: Connection) -> int:
 # Filters of the settings
 
 
-def synchronise(connection: Connection, rules: FilterSettings, run_id: int | None = None) -> None:
+def synchronise(
+    connection: Connection,
+    rules: FilterSettings,
+    run_id: int | None = None,
+) -> None:
     """Make rows of `item_filters` agree with `filters.films` and `filters.genres`.
 
-    Films that the settings name and that have no active row of that setting get one; rows
-    whose film is no longer named end, and stay. Rows that a person added are not touched.
-    Changes hold from the start of the run `run_id`, or from now. The caller holds the run
-    lock. A name that is in no table is warned of, not refused: a catalogue may bring it.
+    Films that the settings name and that have no active row of that setting
+    get one; rows whose film is no longer named end, and stay. Rows that a
+    person added are not touched. Changes hold from the start of the run
+    `run_id`, or from now. The caller holds the run lock. A name that is in
+    no table is warned of, not refused: a catalogue may bring it.
     """
     _warn_of_unknown(connection, rules)
     moment = _this_second()
     if run_id is not None:
-        # Also rounded down: what starts is active at the run's start, what ends is not.
+        # Also rounded down: what starts is active at the run's start, what
+        # ends is not.
         moment = _started_at(connection, run_id).replace(microsecond=0)
     _synchronise(connection, "films", _films_named(rules.films), moment)
     _synchronise(connection, "genres", _films_of_genres(rules.genres), moment)
 
 
 def _synchronise(
-    connection: Connection, setting: Setting, movie_ids: Select[Any], moment: datetime
+    connection: Connection,
+    setting: Setting,
+    movie_ids: Select[Any],
+    moment: datetime,
 ) -> None:
-    """Two statements over whole tables: a genre may have tens of thousands of films.
+    """Two statements, because a genre may have tens of thousands of films.
 
-    NOT IN, not NOT EXISTS: both databases hash such a subquery, and Postgres does not join
-    by nested loops where it has no statistics of rows that were just written.
+    NOT IN, not NOT EXISTS: both databases hash such a subquery, and
+    Postgres does not join by nested loops where it has no statistics of
+    rows that were just written.
     """
     f = _filters.c
     current = and_(f.setting == setting, is_active(at_moment(moment)))
@@ -262,8 +285,9 @@ def _films_named(keys: Iterable[str]) -> Select[Any]:
 
 def _films_of_genres(names: Iterable[str]) -> Select[Any]:
     """movie_id of the films that have any of these genres, each once."""
-    of_genre = select(_links.c.movie_id).join(_genres, _genres.c.genre_id == _links.c.genre_id)
-    return of_genre.where(_genres.c.name.in_(names)).distinct()
+    g, link = _genres.c, _links.c
+    of_genre = select(link.movie_id).join(_genres, g.genre_id == link.genre_id)
+    return of_genre.where(g.name.in_(names)).distinct()
 
 
 def _warn_of_unknown(connection: Connection, rules: FilterSettings) -> None:
@@ -282,26 +306,31 @@ def _warn_of_unknown(connection: Connection, rules: FilterSettings) -> None:
 # What a run applies
 
 
-def active_filters(connection: Connection, run_id: int | None = None) -> tuple[list[Filtered], int]:
-    """Every filter active at the start of a run, or now, and the number of the newest filter.
+def active_filters(
+    connection: Connection,
+    run_id: int | None = None,
+) -> tuple[list[Filtered], int]:
+    """Every filter active at a run's start, or now, and the newest filter's number.
 
-    The number is for `runs.last_filter_id`: an audit of the run asks for the filters up to
-    it that were active at the run's start.
+    The number is for `runs.last_filter_id`: an audit of the run asks for
+    the filters up to it that were active at the run's start.
     """
     moment = now_on(connection.dialect)
     if run_id is not None:
         moment = at_moment(_started_at(connection, run_id))
     newest = select(func.coalesce(func.max(_filters.c.filter_id), 0))
     last_filter_id = int(connection.execute(newest).scalar_one())
-    active = select(_filters.c.movie_id, _filters.c.user_id).where(is_active(moment))
-    pairs = [(movie_id, user_id) for movie_id, user_id in connection.execute(active)]
+    f = _filters.c
+    active = select(f.movie_id, f.user_id).where(is_active(moment))
+    rows = connection.execute(active)
+    pairs = [(movie_id, user_id) for movie_id, user_id in rows]
     return pairs, last_filter_id
 
 
 def in_force(
     connection: Connection, rules: FilterSettings, run_id: int | None = None
 ) -> tuple[list[Filtered], int]:
-    """As `active_filters`, and the films of the settings besides, which need no rows here."""
+    """As `active_filters`, with the films that the settings name, without rows."""
     pairs, last_filter_id = active_filters(connection, run_id)
     _warn_of_unknown(connection, rules)
     named = connection.execute(_films_named(rules.films)).scalars()
@@ -311,6 +340,7 @@ def in_force(
 
 
 def _started_at(connection: Connection, run_id: int) -> datetime:
-    started = select(schema.runs.c.started_at).where(schema.runs.c.run_id == run_id)
+    r = schema.runs.c
+    started = select(r.started_at).where(r.run_id == run_id)
     moment: datetime = connection.execute(started).scalar_one()
     return moment

@@ -24,15 +24,15 @@ BLOCK = 8 << 20
 CELL_BYTES = 24
 """Film, stars and time of a packed cell, 8 bytes each."""
 USERS = 64
-"""Rows, one for each user, fetched at a time: few, because a user may have rated every film."""
+"""Rows fetched at a time, one for each user, who may have rated every film."""
 MISSING = -(2**62)
-"""In a packed cell: no time, or stars that are not whole millionths. No real value is so small."""
+"""In a packed cell: no time, or stars that are not whole millionths."""
 DEFAULT_SCALE = (1.0, 5.0)
 """The scale where there are no ratings."""
 
 
 class OrphansError(RecbatchError):
-    """A rating whose user or film is in no table: someone deleted from the tables by hand."""
+    """A rating whose user or film is in no table: someone deleted it by hand."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Loaded:
     ratings: Ratings
     user_keys: list[str]  # of the rows of `ratings.matrix`
     movie_keys: list[str]  # of its columns
-    sha256: str  # of keys, ratings, times and genres; independent of how they were ingested
+    sha256: str  # of keys, ratings, times and genres, however ingested
     last_batch_id: int
 
 
@@ -54,9 +54,9 @@ def load(
 ) -> Loaded:
     """Read all ratings in the caller's snapshot.
 
-    `known_until`, seconds since 1970 UTC, leaves out ratings from then on, and keeps those
-    without a time. `scale` replaces the lowest and highest rating that files were ingested
-    with. Raises OrphansError.
+    `known_until`, seconds since 1970 UTC, leaves out ratings from then on,
+    and keeps those without a time. `scale` replaces the lowest and highest
+    rating that files were ingested with. Raises OrphansError.
     """
     user_ids, user_keys = _ids_by_key(connection, schema.users)
     movie_ids, movie_keys = _ids_by_key(connection, schema.movies)
@@ -82,7 +82,7 @@ def load(
 
 
 def place(loaded: Loaded, pairs: Mapping[tuple[str, str], float]) -> Ratings:
-    """Ratings from elsewhere, (user_key, movie_key) -> stars, on the rows and columns of `loaded`.
+    """(user_key, movie_key) -> stars, as Ratings on the rows and columns of `loaded`.
 
     Users and films that are not in the tables are left out.
     """
@@ -101,7 +101,7 @@ def place(loaded: Loaded, pairs: Mapping[tuple[str, str], float]) -> Ratings:
 
 
 def _fingerprint_parts(ratings: Ratings, times: Floats) -> Iterator[Any]:
-    """Users, films, stars and times of all ratings, and the genres, as arrays of limited size."""
+    """The arrays that the fingerprint covers, those of indices by blocks."""
     counts = ratings.user_counts()  # (n_users,)
     starts = ratings.matrix.indptr  # (n_users + 1,)
     user_blocks = list(blocks(ratings.n_users, 4096))
@@ -116,7 +116,7 @@ def _fingerprint_parts(ratings: Ratings, times: Floats) -> Iterator[Any]:
 
 
 def _ids_by_key(connection: Connection, table: Table) -> tuple[Ints, list[str]]:
-    """Ids (n,) and keys, in Python's order of keys: that of a database depends on its locale."""
+    """Ids (n,) and keys, in Python's order: a database's depends on its locale."""
     id_column, key_column = list(table.columns)[:2]
     rows = connection.execute(select(key_column, id_column))
     pairs = sorted((key, number) for key, number in rows)
@@ -124,7 +124,11 @@ def _ids_by_key(connection: Connection, table: Table) -> tuple[Ints, list[str]]:
     return ids, [key for key, _ in pairs]
 
 
-def _genre_matrix(connection: Connection, movie_ids: Ints, genre_ids: Ints) -> Floats:
+def _genre_matrix(
+    connection: Connection,
+    movie_ids: Ints,
+    genre_ids: Ints,
+) -> Floats:
     """0/1 (n_items, n_genres)."""
     matrix = np.zeros((len(movie_ids), len(genre_ids)))
     rows = connection.execute(select(_links.c.movie_id, _links.c.genre_id)).all()
@@ -136,13 +140,14 @@ def _genre_matrix(connection: Connection, movie_ids: Ints, genre_ids: Ints) -> F
     return matrix
 
 
-# A user's cells come as one value, big-endian, so that the database returns one row for
-# each user, and numpy decodes it.
+# A user's cells come as one value, big-endian, so that the database returns
+# one row for each user, and numpy decodes it.
 #
-# SQLite has no function for the bits of a number. It prints whole numbers fast, and
-# others slowly and inexactly. Stars with at most six decimals, which is all that ingest
-# accepts, are whole millionths; the quotient of two whole numbers is rounded the same way
-# everywhere, so that dividing by a million restores the stars bit for bit.
+# SQLite has no function for the bits of a number. It prints whole numbers
+# fast, and others slowly and inexactly. Stars with at most six decimals,
+# which is all that ingest accepts, are whole millionths; the quotient of
+# two whole numbers is rounded the same way everywhere, so that dividing by
+# a million restores the stars bit for bit.
 _MILLIONTHS = "CAST(ROUND(rating * 1e6) AS INTEGER)"
 _IS_MILLIONTHS = f"{_MILLIONTHS} / 1e6 = rating"
 _PACKED = {
@@ -156,12 +161,15 @@ _STARS_TYPE = {"sqlite": ">i8", "postgresql": ">f8"}  # millionths; stars
 
 
 def _matrix_and_times(
-    connection: Connection, user_ids: Ints, movie_ids: Ints, known_until: int | None
+    connection: Connection,
+    user_ids: Ints,
+    movie_ids: Ints,
+    known_until: int | None,
 ) -> tuple[sparse.csr_array, Floats]:
-    """Stars (n_users, n_items), and the times of its cells, (n_ratings,), nan = unknown.
+    """Stars (n_users, n_items), and times (n_ratings,), nan = unknown.
 
-    Blocks of whole users go to their place in the final arrays at once, so that little
-    else is held beside them.
+    Blocks of whole users go to their place in the final arrays at once, so
+    that little else is held beside them.
     """
     r = _ratings.c
     used: ColumnElement[bool] = true()
@@ -169,16 +177,18 @@ def _matrix_and_times(
         used = or_(r.rated_at.is_(None), r.rated_at < known_until)
     users_at = _positions(schema.users, user_ids)
     items_at = _positions(schema.movies, movie_ids)
-    starts = _row_starts(connection, used, users_at, len(user_ids))  # (n_users + 1,)
+    # (n_users + 1,)
+    starts = _row_starts(connection, used, users_at, len(user_ids))
     n_ratings = int(starts[-1])
     index_type = sparse.get_index_dtype(maxval=max(n_ratings, len(movie_ids)))
     items = np.empty(n_ratings, index_type)
     stars = np.empty(n_ratings)
     times = np.empty(n_ratings)
     with progress("loading ratings", n_ratings) as advance:
-        for cell_users, cell_movies, cell_stars, cell_times in _blocks_of_cells(connection, used):
-            users = users_at(cell_users)  # (n_cells,)
-            columns = items_at(cell_movies)  # (n_cells,)
+        for block in _blocks_of_cells(connection, used):
+            cell_user_ids, cell_movie_ids, cell_stars, cell_times = block
+            users = users_at(cell_user_ids)  # (n_cells,)
+            columns = items_at(cell_movie_ids)  # (n_cells,)
             order = np.lexsort((columns, users))
             target = _targets(users[order], starts)
             items[target] = columns[order]
@@ -186,13 +196,17 @@ def _matrix_and_times(
             times[target] = cell_times[order]
             advance(len(users))
     shape = (len(user_ids), len(movie_ids))
-    return sparse.csr_array((stars, items, starts.astype(index_type)), shape=shape), times
+    cells = (stars, items, starts.astype(index_type))
+    return sparse.csr_array(cells, shape=shape), times
 
 
 def _row_starts(
-    connection: Connection, used: ColumnElement[bool], users_at: PositionsOf, n_users: int
+    connection: Connection,
+    used: ColumnElement[bool],
+    users_at: PositionsOf,
+    n_users: int,
 ) -> Ints:
-    """The CSR row pointers: the first cell of each user, and the end, (n_users + 1,)."""
+    """The CSR row pointers (n_users + 1,): each user's first cell, and the end."""
     user_id = _ratings.c.user_id
     by_user = select(user_id, func.count()).where(used).group_by(user_id)
     rows = connection.execute(by_user).all()
@@ -204,8 +218,9 @@ def _row_starts(
 
 
 def _targets(users: Ints, starts: Ints) -> Ints:
-    """Where the cells of a block go, (n_cells,): its users, sorted, with all their cells."""
-    firsts = np.flatnonzero(np.diff(users, prepend=-1))  # the first cell of each user
+    """Where cells go, (n_cells,): of whole users, given as sorted rows."""
+    # The first cell of each user
+    firsts = np.flatnonzero(np.diff(users, prepend=-1))
     lengths = np.diff(firsts, append=len(users))
     first_of_user = np.repeat(firsts, lengths)  # (n_cells,)
     return starts[users] + np.arange(len(users)) - first_of_user
@@ -214,14 +229,15 @@ def _targets(users: Ints, starts: Ints) -> Ints:
 def _blocks_of_cells(
     connection: Connection, used: ColumnElement[bool]
 ) -> Iterator[tuple[Ints, Ints, Floats, Floats]]:
-    """user_id, movie_id, stars and time (nan = unknown) of whole users' ratings, (n_cells,)."""
+    """user_id, movie_id, stars and time (nan = unknown), (n_cells,), of whole users."""
     user_column = _ratings.c.user_id
     packed: Any = literal_column(_PACKED[connection.dialect.name])
     query = select(user_column, packed).where(used).group_by(user_column)
     user_ids: list[int] = []
     parts: list[bytes] = []
     n_bytes = 0
-    for user_id, cells in connection.execute(query, execution_options={"yield_per": USERS}):
+    streamed = {"yield_per": USERS}
+    for user_id, cells in connection.execute(query, execution_options=streamed):
         part = bytes.fromhex(cells) if isinstance(cells, str) else cells
         user_ids.append(user_id)
         parts.append(part)
@@ -240,8 +256,8 @@ def _unpacked(
     kind = connection.dialect.name
     counts = [len(part) // CELL_BYTES for part in parts]
     users = np.repeat(np.array(user_ids, dtype=np.int64), counts)
-    cell_type = np.dtype([("movie_id", ">i8"), ("stars", _STARS_TYPE[kind]), ("time", ">i8")])
-    cells = np.frombuffer(b"".join(parts), cell_type)
+    fields = [("movie_id", ">i8"), ("stars", _STARS_TYPE[kind]), ("time", ">i8")]
+    cells = np.frombuffer(b"".join(parts), np.dtype(fields))
     movies = cells["movie_id"].astype(np.int64)
     times = cells["time"].astype(np.float64)
     times[cells["time"] == MISSING] = np.nan
@@ -263,14 +279,16 @@ def _exact_stars(
     r = _ratings.c
     of_users = r.user_id.between(first_user_id, last_user_id)
     inexact: ColumnElement[bool] = ~literal_column(f"({_IS_MILLIONTHS})")
-    rows = connection.execute(select(r.user_id, r.movie_id, r.rating).where(of_users & inexact))
+    cells = select(r.user_id, r.movie_id, r.rating).where(of_users & inexact)
+    rows = connection.execute(cells)
     return {(user_id, movie_id): stars for user_id, movie_id, stars in rows}
 
 
 def _positions(table: Table, ids: Ints) -> PositionsOf:
-    """Look up positions in `ids`, (n,), which are all ids of the table, in any order."""
+    """Look up positions in `ids`, (n,): all ids of the table, in any order."""
     by_id = np.argsort(ids, kind="stable")
-    sorted_ids = np.append(ids[by_id], 0)  # one more, for lookups past the largest id
+    # One more, for lookups past the largest id
+    sorted_ids = np.append(ids[by_id], 0)
 
     def positions_of(wanted: Ints) -> Ints:
         position = np.searchsorted(sorted_ids[:-1], wanted)
@@ -289,6 +307,7 @@ def _positions(table: Table, ids: Ints) -> PositionsOf:
 def _ingested_scale(connection: Connection) -> tuple[float, float]:
     """Lowest and highest rating of all merged files."""
     b = _batches.c
-    scales = select(func.min(b.scale_min), func.max(b.scale_max)).where(b.status == "merged")
-    low, high = connection.execute(scales).one()
+    extremes = select(func.min(b.scale_min), func.max(b.scale_max))
+    merged = extremes.where(b.status == "merged")
+    low, high = connection.execute(merged).one()
     return DEFAULT_SCALE if low is None else (low, high)

@@ -38,7 +38,7 @@ from batch.telemetry import log_warning
 _runs, _publication = schema.runs, schema.publication
 
 CHANNEL = "recbatch_published"
-"""Postgres: the NOTIFY channel that gets the number of each run that becomes current."""
+"""Postgres: the channel that is notified of each run that becomes current."""
 
 
 class CannotPublishError(RecbatchError):
@@ -61,13 +61,14 @@ def open_run(
 ) -> RunKey:
     """Record a new run as running.
 
-    The caller holds the run lock, so that the process of any other running run is dead:
-    those are marked as abandoned.
+    The caller holds the run lock, so that the process of any other running
+    run is dead: those are marked as abandoned.
     """
     now = datetime.now(UTC)
     running = update(_runs).where(_runs.c.status == "running")
     message = "its process ended without a word"
-    connection.execute(running.values(status="abandoned", finished_at=now, error=message))
+    ended = running.values(status="abandoned", finished_at=now, error=message)
+    connection.execute(ended)
     run_id = next_id(connection, _runs.c.run_id)
     owner = f"{secrets.token_hex(16)}@{socket.gethostname()}:{os.getpid()}"
     row = {
@@ -83,20 +84,23 @@ def open_run(
 
 
 def update_run(connection: Connection, run: RunKey, **columns: Any) -> None:
-    """Set columns of a running run. Raises CannotPublishError if another process ended it."""
-    updated = connection.execute(update(_runs).where(_is_running(run)).values(**columns))
-    if updated.rowcount != 1:
+    """Set columns of a running run.
+
+    Raises CannotPublishError if another process ended it.
+    """
+    changed = update(_runs).where(_is_running(run)).values(**columns)
+    if connection.execute(changed).rowcount != 1:
         raise _taken_over(run)
 
 
 def require_ownership(connection: Connection, run: RunKey) -> None:
-    """Make sure that the run is this process's, and stays so until the transaction ends.
+    """Make sure that the run is this process's until the transaction ends.
 
-    A process that lost the lock must not write rows that another has purged already.
-    Raises CannotPublishError.
+    A process that lost the lock must not write rows that another has purged
+    already. Raises CannotPublishError.
     """
-    locked = select(_runs.c.run_id).where(_is_running(run)).with_for_update(read=True)
-    if connection.execute(locked).first() is None:
+    running = select(_runs.c.run_id).where(_is_running(run))
+    if connection.execute(running.with_for_update(read=True)).first() is None:
         raise _taken_over(run)
 
 
@@ -109,18 +113,29 @@ def _taken_over(run: RunKey) -> CannotPublishError:
     return CannotPublishError(f"run {run.run_id} was taken over by another process")
 
 
-def finish(connection: Connection, run: RunKey, status: str, **columns: Any) -> None:
+def finish(
+    connection: Connection,
+    run: RunKey,
+    status: str,
+    **columns: Any,
+) -> None:
     """End a running run as `ready`, `rejected` or `failed`."""
-    update_run(connection, run, status=status, finished_at=datetime.now(UTC), **columns)
+    now = datetime.now(UTC)
+    update_run(connection, run, status=status, finished_at=now, **columns)
 
 
 # Its lists and metrics
 
 
 def write_lists(
-    connection: Connection, run: RunKey, model: str, ratings: Ratings, users: Ints, lists: Lists
+    connection: Connection,
+    run: RunKey,
+    model: str,
+    ratings: Ratings,
+    users: Ints,
+    lists: Lists,
 ) -> int:
-    """Write the lists (b, n) of one model for the users (b,), and return the rows written."""
+    """Write a model's lists (b, n) for the users (b,); returns the rows written."""
     # (n_cells,) each: row by row, in order of rank
     rows, ranks = (lists.listed != NOBODY).nonzero()
     columns = {
@@ -137,21 +152,25 @@ def write_lists(
 
 
 def _stored(values: Floats, largest: float) -> Floats:
-    """Values as they are stored: rounded as ties are decided, so that no noise is published.
+    """Values as they are stored, rounded as ties are decided, without noise.
 
-    Values beyond what the column holds are cut to it: the audit then refuses the run, and
-    its lists remain as evidence.
+    Values beyond what the column holds are cut to it: the audit then
+    refuses the run, and its lists remain as evidence.
     """
     return values.astype(np.float64).round(SCORE_DECIMALS).clip(-largest, largest)
 
 
 def write_popular(
-    connection: Connection, run: RunKey, movie_ids: Sequence[int], counts: Sequence[float]
+    connection: Connection,
+    run: RunKey,
+    movie_ids: Sequence[int],
+    counts: Sequence[float],
 ) -> None:
-    """Write the list for everyone, best first: films and how many users rated them."""
+    """Write the list for everyone, best first: films and their rating counts."""
     films = zip(movie_ids, counts, strict=True)
     rows = ((run.run_id, rank, *film) for rank, film in enumerate(films, 1))
-    bulk_insert(connection, schema.popular_items, ["run_id", "rank", "movie_id", "score"], rows)
+    columns = ["run_id", "rank", "movie_id", "score"]
+    bulk_insert(connection, schema.popular_items, columns, rows)
 
 
 def write_metrics(
@@ -162,20 +181,24 @@ def write_metrics(
     for model, values in metrics.items():
         for metric, value in values.items():
             rows.append((run.run_id, model, metric, value))
-    bulk_insert(connection, schema.run_metrics, ["run_id", "model", "metric", "value"], rows)
+    columns = ["run_id", "model", "metric", "value"]
+    bulk_insert(connection, schema.run_metrics, columns, rows)
 
 
 # The pointer
 
 
 def publish(connection: Connection, run: RunKey, **columns: Any) -> None:
-    """Make a running run current, in one transaction of the connection that has the run lock.
+    """Make a running run current, on the connection that has the run lock.
 
-    Raises CannotPublishError, and leaves the current run, if another process ended the run
-    or if a newer one is current: a night never replaces a newer run.
+    The caller's transaction does this and nothing else. Raises
+    CannotPublishError, and leaves the current run, if another process ended
+    the run or if a newer one is current: a night never replaces a newer
+    run.
     """
     now = datetime.now(UTC)
-    update_run(connection, run, status="published", published_at=now, finished_at=now, **columns)
+    columns |= {"status": "published", "published_at": now, "finished_at": now}
+    update_run(connection, run, **columns)
     if _flip(connection, run.run_id, now, forwards_only=True) != 1:
         raise CannotPublishError(f"run {run.run_id} is older than the published one")
 
@@ -191,7 +214,13 @@ _FLIP_FORWARDS = _FLIP + " WHERE excluded.run_id > publication.run_id"
 _FLIP_ANYWHERE = _FLIP + " WHERE excluded.run_id <> publication.run_id"
 
 
-def _flip(connection: Connection, run_id: int, now: datetime, *, forwards_only: bool) -> int:
+def _flip(
+    connection: Connection,
+    run_id: int,
+    now: datetime,
+    *,
+    forwards_only: bool,
+) -> int:
     """Point `publication` to a run; returns 1, or 0 where nothing changed."""
     flip = text(_FLIP_FORWARDS if forwards_only else _FLIP_ANYWHERE).bindparams(
         bindparam("run_id", run_id),
@@ -205,7 +234,7 @@ def _flip(connection: Connection, run_id: int, now: datetime, *, forwards_only: 
 
 
 def require_lists(connection: Connection, run_id: int) -> str:
-    """The status of a run that has complete lists. Raises CannotPublishError for any other."""
+    """The status of a run with complete lists; CannotPublishError for any other."""
     columns = select(_runs.c.status, _runs.c.purged_at)
     row = connection.execute(columns.where(_runs.c.run_id == run_id)).first()
     if row is None:
@@ -228,17 +257,22 @@ def republish(connection: Connection, run_id: int) -> None:
     now = datetime.now(UTC)
     if status != "published":
         values: dict[str, Any] = {"status": "published", "published_at": now}
-        # Manual, because a person publishes it: of one night there is at most one
-        # scheduled run that is published, and there may be one since.
+        # Manual, because a person publishes it: of one night there is at
+        # most one scheduled run that is published, and there may be one
+        # since.
         values["triggered_by"] = "manual"
         if failed(connection, run_id, "gate"):
             values["forced"] = 1
-        connection.execute(update(_runs).where(_runs.c.run_id == run_id).values(values))
+        changed = update(_runs).where(_runs.c.run_id == run_id)
+        connection.execute(changed.values(values))
     _flip(connection, run_id, now, forwards_only=False)
 
 
 def previous(connection: Connection) -> int:
-    """The run that was current before the current one. Raises CannotPublishError without one."""
+    """The run that was current before the current one.
+
+    Raises CannotPublishError if there was none.
+    """
     run_id = connection.execute(select(_publication.c.previous_run_id)).scalar()
     if run_id is None:
         raise CannotPublishError("no run was published before the current one")
@@ -247,8 +281,10 @@ def previous(connection: Connection) -> int:
 
 def published_on(connection: Connection, logical_date: date) -> int | None:
     """The newest run that was published for a night, if any."""
-    published = and_(_runs.c.logical_date == logical_date, _runs.c.status == "published")
-    return connection.execute(select(func.max(_runs.c.run_id)).where(published)).scalar()
+    r = _runs.c
+    published = and_(r.logical_date == logical_date, r.status == "published")
+    newest = select(func.max(r.run_id)).where(published)
+    return connection.execute(newest).scalar()
 
 
 # Certainty about a commit
@@ -258,7 +294,7 @@ def published_on(connection: Connection, logical_date: date) -> int | None:
 def commit_or_verify(
     database: Database, connection: Connection, done: Select[Any]
 ) -> Iterator[None]:
-    """One transaction; if its commit fails, a second connection looks whether it took effect.
+    """One transaction, whose failed commit is looked up on a second connection.
 
     If the query `done` returns a row there, it did, and nothing is raised.
     """
@@ -267,7 +303,8 @@ def commit_or_verify(
             yield
     except DBAPIError:
         abandon(connection)
-        with database.reader.connect() as second:  # the first connection may be gone
+        # The first connection may be gone.
+        with database.reader.connect() as second:
             if second.execute(done).first() is None:
                 raise
         log_warning("the database did not answer, but had done it")

@@ -21,7 +21,7 @@ NIGHT = "night"
 SECONDS = "seconds_"
 """Prefix of the metrics of a run that are the duration of a step."""
 NEWEST_RATING = "newest_rating"
-"""The metric of a run: the time of the newest rating it used, seconds since 1970 UTC."""
+"""The metric of a run: its newest rating's time, seconds since 1970 UTC."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,8 @@ class Run:
 
 def find_run(connection: Connection, run_id: int) -> Run | None:
     """The run of this number, if there is one."""
-    row = connection.execute(_select_runs().where(_runs.c.run_id == run_id)).mappings().first()
+    by_id = _select_runs().where(_runs.c.run_id == run_id)
+    row = connection.execute(by_id).mappings().first()
     return None if row is None else _run(row)
 
 

@@ -161,8 +161,8 @@ ingest_rejects = _table(
     rowid=False,
 )
 
-# No foreign keys: three look-ups a row take most of the time of a large ingest on
-# Postgres. `load` refuses the rows that they would have refused.
+# No foreign keys: three look-ups a row take most of the time of a large
+# ingest on Postgres. `load` refuses the rows that they would have refused.
 ratings = _table(
     "ratings",
     Column("user_id", Id, primary_key=True, autoincrement=False),
@@ -292,8 +292,9 @@ run_checks = _table(
     rowid=False,
 )
 
-# No foreign keys in the lists: the audit checks millions of rows in one join instead
-# of one trigger call a row. The range of score refuses NaN and infinity on both databases.
+# No foreign keys in the lists: the audit checks millions of rows in one
+# join instead of one trigger call a row. The range of score refuses NaN and
+# infinity on both databases.
 recommendations = _table(
     "recommendations",
     Column("run_id", Id, primary_key=True),
