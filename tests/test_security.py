@@ -30,11 +30,11 @@ def role(database: Database, postgres_server: str) -> Iterator[str]:
     """A role of the test server without rights, with a password of its own."""
     name = f"role_{uuid4().hex[:12]}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")  # type: ignore[call-overload]
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
     yield name
     with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {database.url.database} WITH (FORCE)")  # type: ignore[call-overload]
-        connection.execute(f"DROP ROLE {name}")  # type: ignore[call-overload]
+        connection.execute(f"DROP DATABASE {database.url.database} WITH (FORCE)")
+        connection.execute(f"DROP ROLE {name}")
 
 
 def as_role(database: Database, role: str) -> str:
