@@ -57,6 +57,10 @@ def add_run(connection: Connection, run_id: int, lists: Lists, top_n: int = 5) -
         for rank, film in enumerate(films, 1)
     ]
     connection.execute(insert(schema.recommendations), stored)
+    for model in sorted({model for model, _ in lists}):
+        rows = sum(row["model"] == model for row in stored)
+        metric = {"run_id": run_id, "model": model, "metric": "rows", "value": rows}
+        connection.execute(insert(schema.run_metrics), metric)
 
 
 def random_lists(seed: int, users: range) -> Lists:
@@ -77,7 +81,12 @@ def test_counts_are_those_of_the_lists(database: Database) -> None:
     for top_n in (5, 3):
         before, after = random_lists(2, range(30)), random_lists(3, range(7, 40))
         with database.writer.begin() as connection:
-            for table in (schema.recommendations, schema.runs, schema.movies):
+            for table in (
+                schema.run_metrics,
+                schema.recommendations,
+                schema.runs,
+                schema.movies,
+            ):
                 connection.execute(table.delete())
             add_films(connection)
             add_run(connection, 1, before)

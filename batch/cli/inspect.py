@@ -216,14 +216,13 @@ def diff(
     Example: recbatch diff 11 12 --model blend
     """
     from batch.cli.tables import diff_tables
-    from batch.serve.diff import NoSuchModelError
     from batch.serve.diff import diff as compare
 
     _, data = opened()
     with data.reader.connect() as connection:
         try:
             found = compare(connection, before, after, model)
-        except NoSuchModelError as error:
+        except query.NoSuchModelError as error:
             stop(WRONG_USE, str(error))
     shown(as_json, asdict(found), lambda: diff_tables(found))
 

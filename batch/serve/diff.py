@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, exists, func, select
 
-from batch import RecbatchError
 from batch.audit.run_comparison import ComparedRun, Overlap, Volume, compared_runs, list_overlap
-from batch.query import models
+from batch.query import NoSuchModelError, models
 from batch.store import schema
 from batch.store.checks import is_model_row
 
@@ -18,10 +17,6 @@ METRICS = ("rmse", "precision", "ndcg", "coverage", "fallback_share")
 """What tells a better night from a worse one; of lists at each run's own length."""
 
 _lists, _movies = schema.recommendations, schema.movies
-
-
-class NoSuchModelError(RecbatchError):
-    """Neither run has lists of the model; the message names those there are."""
 
 
 @dataclass(frozen=True)
