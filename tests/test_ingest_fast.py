@@ -1,10 +1,10 @@
-"""Ratings read by blocks, against the reader that goes row by row: no file may mean anything else."""
+"""Ratings read in blocks against the reader that goes row by row: no file differs."""
 
 import io
 import random
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
@@ -18,29 +18,33 @@ from batch.ingest.sources import UTF8
 from batch.store.database import Database
 from tables import by, ratings, rows
 
-NOW = 1_000_000
+NOW = 1_000_000  # seconds since 1970
+HEADER = "userId,movieId,rating,timestamp"
 PLAIN = [
     ("1", "31", "2.5", "100"),
     ("9" * 16, "7", "5", "0"),
     ("12", "0", "0.5", "086400"),
     ("1", "31", "3.0", "1086400"),
 ]
-"""Fields that are read by blocks."""
+"""Rows that can be read in a block."""
 ODD = [
-    "", "0", "00", "007", "1" * 17, "x", "-1", "+1", "1 ", " 1", "1.", ".5", "2.55", "25.", "2,5", "5.5", "0.0", "1e2",
-    "nan", "1086401", "9" * 13, "1970-01-02", '"1"', '"', '"1\n2"', "é", "\0", "\r", "1\r2", "\ufeff1", "::", ":", "\t",
-    "\udcff",
-]  # fmt: skip
-"""Fields that are not, or only in some places."""
+    *("", "0", "00", "007", "1" * 17, "x", "-1", "+1", "1 ", " 1"),
+    *("1.", ".5", "2.55", "25.", "2,5", "5.5", "0.0", "1e2", "nan"),
+    *("1086401", "9" * 13, "1970-01-02"),
+    *('"1"', '"', '"1\n2"', "é", "\0", "\r", "1\r2", "\ufeff1", "::", ":", "\t", "\udcff"),
+]
+"""Fields that cannot, or only in some columns."""
 ENDS = ["\n", "\n", "\n", "\r\n", "\r", "\n\n", "", ",\n"]
+HEADER_ENDS = ["\n", "\r\n", "\r", " \n", "\n\n"]
 FORMATS = [MOVIELENS, DAT, U_DATA]
 
 
 @st.composite
 def files(draw: st.DrawFn) -> tuple[Format, bytes]:
-    """A file of plain lines, of which some have an odd field or end."""
+    """A file of plain lines, some of which have an odd field or line end."""
     format_ = draw(st.sampled_from(FORMATS))
     assert format_.plain is not None
+    separator = format_.plain.separator.decode()
     lines = []
     for _ in range(draw(st.integers(0, 8))):
         fields = list(draw(st.sampled_from(PLAIN)))
@@ -50,122 +54,124 @@ def files(draw: st.DrawFn) -> tuple[Format, bytes]:
             end = draw(st.sampled_from(ENDS))
         if draw(st.integers(0, 15)) == 0:
             fields = draw(st.sampled_from([fields[:3], [*fields, "1"], [""], []]))
-        lines.append(format_.plain.separator.decode().join(fields) + end)
-    head = "" if format_.plain.header is None else format_.plain.header.decode()
-    head += draw(st.sampled_from(["\n", "\r\n", "\r", " \n", "\n\n"])) if head else ""
-    start = draw(st.sampled_from(["", "", "\ufeff", "\n" if head else ""]))
-    return format_, (start + head + "".join(lines)).encode("utf-8", "surrogateescape")
+        lines.append(separator.join(fields) + end)
+    header = ""
+    starts = ["", "", "\ufeff", ""]
+    if format_.plain.header is not None:
+        header = format_.plain.header.decode() + draw(st.sampled_from(HEADER_ENDS))
+        starts = ["", "", "\ufeff", "\n"]
+    start = draw(st.sampled_from(starts))
+    text = start + header + "".join(lines)
+    return format_, text.encode("utf-8", "surrogateescape")
 
 
-def told(reader: Iterator[Any]) -> tuple[list[Any], Any]:
-    """What a reader gives, blocks as rows without a line, and the error it ends with, if any."""
-    found: list[Any] = []
+class Result(NamedTuple):
+    """The output of a reader."""
+
+    rows: list[Any]  # a row of a block has None for its line
+    error: tuple[str, str, int | None] | None
+
+
+def result_of(reader: Iterator[Any]) -> Result:
+    """All rows of a reader, and the error that it ends with, if any."""
+    result: list[Any] = []
     try:
         for row in reader:
             if isinstance(row, Block):
-                users, movies, stars, times = (column.tolist() for column in row)
-                found += [
-                    (None, str(u), str(m), s, t)
-                    for u, m, s, t in zip(users, movies, stars, times, strict=True)
-                ]
+                columns = [column.tolist() for column in row]
+                for user, movie, stars, time in zip(*columns, strict=True):
+                    result.append((None, str(user), str(movie), stars, time))
             else:
-                found.append(tuple(row))
+                result.append(tuple(row))
     except RefusedError as error:
-        return found, (error.code, str(error), error.line)
-    return found, None
+        return Result(result, (error.code, str(error), error.line))
+    return Result(result, None)
 
 
 def both_ways(
     format_: Format, content: bytes, limits: tuple[float, float] | None = (0.5, 5.0)
-) -> tuple[Any, Any]:
-    """What is read by blocks, and what row by row, without the lines that a block does not tell."""
+) -> tuple[Result, Result]:
+    """The results of reading in blocks and row by row; rows of blocks have no line in either."""
+    assert format_.plain is not None
 
-    def careful(lines: Iterable[str]) -> Iterator[Any]:
+    def read_slowly(lines: Iterable[str]) -> Iterator[Any]:
         return format_.read(lines, Reading(limits, {}, NOW))
 
-    assert format_.plain is not None
     reading = Reading(limits, {}, NOW)
-    found, error = told(
-        read_ratings(io.BytesIO(content), format_.plain, careful, reading, lambda _: None)
-    )
-    expected = told(
-        careful(io.TextIOWrapper(io.BytesIO(content), UTF8, "surrogateescape", newline=""))
-    )
-    by_block = sum(row[0] is None for row in found)
-    return (found, error), (
-        [(None, *row[1:]) for row in expected[0][:by_block]] + expected[0][by_block:],
-        expected[1],
-    )
+    file = io.BytesIO(content)
+    fast = result_of(read_ratings(file, format_.plain, read_slowly, reading, lambda _: None))
+    text = io.TextIOWrapper(io.BytesIO(content), UTF8, "surrogateescape", newline="")
+    slow = result_of(read_slowly(text))
+    in_blocks = sum(row[0] is None for row in fast.rows)
+    without_lines = [(None, *row[1:]) for row in slow.rows[:in_blocks]]
+    return fast, Result(without_lines + slow.rows[in_blocks:], slow.error)
 
 
 @settings(max_examples=400, derandomize=True, deadline=None)
 @given(files(), st.integers(1, 60), st.sampled_from([(0.5, 5.0), (1.0, 5.0), None]))
-def test_blocks_say_what_rows_say(
+def test_blocks_have_the_same_rows(
     file: tuple[Format, bytes], piece: int, limits: tuple[float, float] | None
 ) -> None:
-    """Wherever a file is cut, blocks and row by row give the same ratings, rejects, line numbers and refusals."""
+    """Wherever a file is cut, blocks give the same ratings, rejects, line numbers and refusals."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast_ratings, "PIECE", piece)
-        found, expected = both_ways(*file, limits)
-    assert repr(found) == repr(expected)
+        patch.setattr(fast_ratings, "PIECE_BYTES", piece)
+        fast, slow = both_ways(*file, limits)
+    assert repr(fast) == repr(slow)
 
 
 @pytest.mark.parametrize("format_", FORMATS, ids=lambda format_: format_.name)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_plain_files_are_read_by_blocks(format_: Format, end: str) -> None:
-    """A file as MovieLens makes them, whichever its line ends, is never read row by row, its last line neither."""
+def test_plain_files_are_read_in_blocks(format_: Format, end: str) -> None:
+    """A file as MovieLens writes it is read in blocks to its last line, with either line end."""
     assert format_.plain is not None
-    lines = [format_.plain.separator.decode().join(fields) for fields in PLAIN]
-    head = [format_.plain.header.decode()] if format_.plain.header else []
-    (found, _), expected = both_ways(format_, end.join(head + lines).encode())
-    assert [row[0] for row in found] == [None] * len(PLAIN)
-    assert found == expected[0]
+    separator = format_.plain.separator.decode()
+    lines = [separator.join(fields) for fields in PLAIN]
+    if format_.plain.header is not None:
+        lines.insert(0, format_.plain.header.decode())
+    fast, slow = both_ways(format_, end.join(lines).encode())
+    assert [row[0] for row in fast.rows] == [None] * len(PLAIN)
+    assert fast.rows == slow.rows
 
 
 @pytest.mark.parametrize("field", range(4))
 @pytest.mark.parametrize("odd", ODD)
-def test_no_odd_field_is_taken(field: int, odd: str) -> None:
-    """Each odd field among plain ones, at the beginning and at the end of a file, is read as it always was."""
+def test_odd_fields_are_read_row_by_row(field: int, odd: str) -> None:
+    """An odd field in the first or last row of a plain file gives what the slow reader gives."""
     for place in (0, len(PLAIN)):
-        lines = [list(fields) for fields in PLAIN]
-        lines.insert(place, ["1", "2", "3", "4"])
-        lines[place][field] = odd
-        text = (
-            "\n".join(",".join(fields) for fields in [["userId,movieId,rating,timestamp"], *lines])
-            + "\n"
-        )
-        found, expected = both_ways(MOVIELENS, text.encode("utf-8", "surrogateescape"))
-        assert repr(found) == repr(expected)
+        table = [list(fields) for fields in PLAIN]
+        table.insert(place, ["1", "2", "3", "4"])
+        table[place][field] = odd
+        lines = [HEADER, *map(",".join, table)]
+        text = "\n".join(lines) + "\n"
+        fast, slow = both_ways(MOVIELENS, text.encode("utf-8", "surrogateescape"))
+        assert repr(fast) == repr(slow)
 
 
-def test_blocks_are_merged_as_rows_are(
+def test_blocks_are_merged_like_rows(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file of many blocks, its pairs in any order and some of them more than once, gives the rows the rule names."""
-    monkeypatch.setattr(fast_ratings, "PIECE", 200)
+    """Many blocks with pairs in any order, some repeated, are merged by the rule for ratings."""
+    monkeypatch.setattr(fast_ratings, "PIECE_BYTES", 200)
     draw = random.Random(0)  # noqa: S311  not a secret
     cells = [
         (draw.randint(1, 9), draw.randint(1, 9), draw.randint(1, 10) / 2, draw.randint(0, 50))
         for _ in range(400)
     ]
     for number, part in enumerate((cells[:200], cells[200:])):
+        lines = [HEADER, *(f"{user},{movie},{stars},{at}" for user, movie, stars, at in part)]
         path = tmp_path / f"{number}.csv"
-        path.write_text(
-            "userId,movieId,rating,timestamp\n"
-            + "".join(f"{u},{m},{s},{t}\n" for u, m, s, t in part)
-        )
+        path.write_text("\n".join(lines) + "\n")
         ingest(database, [path], by())
     best: dict[tuple[str, str], tuple[int, float]] = {}
     for user, movie, stars, at in cells:
-        best[str(user), str(movie)] = max(
-            (at, stars), best.get((str(user), str(movie)), (at, stars))
-        )
+        pair = (str(user), str(movie))
+        rank = (at, stars)
+        best[pair] = max(rank, best.get(pair, rank))
     assert ratings(database) == sorted((*pair, stars, at) for pair, (at, stars) in best.items())
-    counted = rows(
-        database,
-        "SELECT rows_read, rows_accepted, scale_min, all_timed FROM ingest_batches ORDER BY batch_id",
-    )
-    assert counted[0] == (200, len({cell[:2] for cell in cells[:200]}), 0.5, 1)
+    columns = "rows_read, rows_accepted, scale_min, all_timed"
+    batches = rows(database, f"SELECT {columns} FROM ingest_batches ORDER BY batch_id")
+    pairs_of_first = {cell[:2] for cell in cells[:200]}
+    assert batches[0] == (200, len(pairs_of_first), 0.5, 1)
 
 
 @pytest.mark.parametrize(
@@ -185,17 +191,15 @@ def test_order_within_a_file(
     lines: list[str],
     piece: int,
 ) -> None:
-    """Pairs out of order, or twice, in one block or in two, are merged like any others."""
-    monkeypatch.setattr(fast_ratings, "PIECE", piece)
+    """Pairs out of order, or repeated, in one block or in two, are merged like any others."""
+    monkeypatch.setattr(fast_ratings, "PIECE_BYTES", piece)
     path = tmp_path / "ratings.csv"
-    path.write_text(
-        "\n".join(["userId,movieId,rating,timestamp", "1,1,1,0", "1,2,1,0", "2,1,1,0", *lines])
-        + "\n"
-    )
+    first_lines = [HEADER, "1,1,1,0", "1,2,1,0", "2,1,1,0"]
+    path.write_text("\n".join(first_lines + lines) + "\n")
     (report,) = ingest(database, [path], by())
     assert (report.read, report.accepted, report.duplicate) == (5, 3, 2)
-    later = {tuple(line.split(",")[:2]): float(line.split(",")[2]) for line in lines}
-    assert ratings(database) == [
-        (*pair, later.get(pair, 1.0), 1 if pair in later else 0)
-        for pair in (("1", "1"), ("1", "2"), ("2", "1"))
-    ]
+    expected = {("1", "1"): (1.0, 0), ("1", "2"): (1.0, 0), ("2", "1"): (1.0, 0)}
+    for line in lines:
+        user, movie, stars, at = line.split(",")
+        expected[user, movie] = (float(stars), int(at))
+    assert ratings(database) == [(*pair, *rating) for pair, rating in expected.items()]

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 
 from batch.ingest import Queries, Report, ingest
-from batch.ingest.queries import ask
+from batch.ingest.queries import run_queries
 from batch.store.database import Database, open_database, run_lock, upgrade
 from fixed import command
 from tables import by, films, ratings, rows
@@ -206,7 +206,7 @@ def test_a_long_answer_is_not_held(database: Database, tmp_path: Path) -> None:
     sql = f'{numbers} SELECT i AS "user", i AS movie, 3 AS rating FROM n'
     tracemalloc.start()
     try:
-        failed, [answer] = ask(database, Queries(sql), tmp_path, by())
+        failed, [answer] = run_queries(database, Queries(sql), tmp_path, by())
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
