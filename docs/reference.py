@@ -280,7 +280,7 @@ def views() -> Iterator[str]:
     yield "## Views\n"
     yield "What applications read. On Postgres they lie in the schema `database.schema`, `recbatch` by default.\n"
     for name, columns in view_columns.VIEWS.items():
-        yield f"### {name}\n\n{view_columns.TOLD[name]}\n"
+        yield f"### {name}\n\n{view_columns.DESCRIPTIONS[name]}\n"
         rows = [
             (f"`{each.name}`", each.type("sqlite"), each.type("postgres"), "yes" if each.nullable else "",
              "; ".join(filter(None, (each.meaning.rstrip("."), each.unit, each.promise))) + ".")

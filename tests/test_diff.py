@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Connection, insert
 
 from batch.query import NoSuchRunError
-from batch.serve.diff import MOST_MOVED, Moved, NoSuchModelError, diff
+from batch.serve.diff import MOST_MOVED, MovedFilm, NoSuchModelError, diff
 from batch.store import schema
 from batch.store.database import Database
 from fixed import command
@@ -101,7 +101,7 @@ def test_counts_are_those_of_the_lists(database: Database) -> None:
             for moved, counted in ((each.entered, entered), (each.left, left)):
                 most = sorted(counted.items(), key=lambda film: (-film[1], film[0]))[:MOST_MOVED]
                 assert list(moved) == [
-                    Moved(f"m{film:02}", f"Film {film}", count) for film, count in most
+                    MovedFilm(f"m{film:02}", f"Film {film}", count) for film, count in most
                 ]
 
 
