@@ -156,10 +156,10 @@ def test_the_page_says_what_was_measured(
     assert "Run 2, night of" in text
     assert "Published. It is what readers see" in text
     assert "25 users have 4 lists of up to 5 films each" in text
-    assert "a list of 5 by blend held 1.00 films that its user was about to like" in text
-    assert "Beside the best single model that is +0.10 films (−0.05 to +0.25)." in text
+    assert "a list of 5 by blend held 1.00 films that its user turned out to like" in text
+    assert "Compared with the best single model that is +0.10 films (−0.05 to +0.25)." in text
     assert (
-        "Users keep 5.00 of their 5 blend films of run 1 on average; nobody keeps nothing." in text
+        "Users keep 5.00 of their 5 blend films of run 1 on average; everyone keeps at least one." in text
     )
     assert "checks failed" not in text
     assert "blend_by_score" not in told
@@ -294,11 +294,11 @@ ODD: list[tuple[Callable[[pytest.MonkeyPatch], int], tuple[str, ...]]] = [
                  "3 of 39 checks failed: precision_of_popular_blend, ")),
     (_forced, ("Published. It is what readers see", "A person published it all the same.", "failed: 1.250")),
     (_after_a_refused_one, ("Against run 1, the published run before it", "The last 2 published runs")),
-    (_failed, ("Failed. Nothing was published.", "It says: [Errno 28] No space left on &lt;device&gt;",
+    (_failed, ("Failed. Nothing was published.", "Error: [Errno 28] No space left on &lt;device&gt;",
                "The run has no lists: it did not come that far.", "No check was made", "Times were not recorded.",
-               "There is little to tell")),
+               "The run has no figures and no lists.")),
     (_ready, ("Ready, not published. Readers see run 1.", "Users keep 5.00 of their 5 blend films of run 1")),
-    (_by_score, ("the blend before unlike films are preferred", "knows films by their genres only")),
+    (_by_score, ("the blend before unlike films are preferred", "predicts from the genres of a film only")),
     (_standing_in, ("shorter listsusers withoutstand-ins blend402184 %",)),
     (_unmeasured, ("Nothing was measured: too few ratings could be held out.", "25 users have 4 lists")),
 ]  # fmt: skip

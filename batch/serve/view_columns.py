@@ -12,7 +12,7 @@ from batch.store import schema
 Kind = Literal["postgres", "sqlite"]
 _DIALECTS = {
     "postgres": postgresql.dialect(),  # type: ignore[no-untyped-call]
-    "sqlite": sqlite.dialect(),  # type: ignore[no-untyped-call]
+    "sqlite": sqlite.dialect(),
 }
 _JSON_TYPES = {
     "BIGINT": "integer",
