@@ -91,7 +91,7 @@ def contract(
     ] = "recbatch_reader",
     as_json: AsJson = False,
 ) -> None:
-    """Write files for applications: data dictionary, grants, SQL examples, JSON schema, dbt sources.
+    """Write files for applications: dictionary, grants, SQL examples, JSON schema, dbt sources.
 
     Example: recbatch contract contract --role web
     """
