@@ -246,7 +246,7 @@ def test_colours_can_be_switched_off(database: Database) -> None:
 @pytest.mark.usefixtures("nights")
 @sqlite_only
 def test_tab_completes_in_bash(tmp_path: Path) -> None:
-    """The script of --show-completion makes a real bash complete commands, options, models and runs."""
+    """By the script of --show-completion, bash completes commands, options, models and runs."""
     program = tmp_path / "bin" / "recbatch"
     program.parent.mkdir()
     main = "from batch.cli import main; main()"
