@@ -118,16 +118,18 @@ def bars(name: str, rows: Mapping[str, float], number: Number) -> Markup:
 
 def columns(name: str, rows: Mapping[str, Sequence[float]], axis: str, number: Number) -> Markup:
     """A small histogram of shares for each model, all on one scale; the axis counts from 0."""
-    top, gap, each = 6, 12, 46
-    height = top + len(rows) * (each + gap) + FOOT
+    top = 6  # pixels, as gap and bar_height
+    gap = 12
+    bar_height = 46
+    height = top + len(rows) * (bar_height + gap) + FOOT
     highest = max(max(shares) for shares in rows.values())
     width = (WIDTH - LEFT - 4) / WIDTH
     texts = []
     with mpl.rc_context(style()):
         drawing = figure(WIDTH, height)
         for place, (model, shares) in enumerate(rows.items()):
-            bottom = height - top - (place + 1) * (each + gap) + 4
-            axes = drawing.add_axes((LEFT / WIDTH, bottom / height, width, each / height))
+            bottom = height - top - (place + 1) * (bar_height + gap) + 4
+            axes = drawing.add_axes((LEFT / WIDTH, bottom / height, width, bar_height / height))
             _histogram(axes, shares, highest, number)
             axes.text(-LEFT / (WIDTH - LEFT - 4), 0.04, model, transform=axes.transAxes)
             counts = [f"{films} {number(share)}" for films, share in enumerate(shares)]
