@@ -316,7 +316,7 @@ def views() -> Iterator[str]:
         "`recbatch` by default.\n"
     )
     for name, columns in view_columns.VIEWS.items():
-        yield f"### {name}\n\n{view_columns.TOLD[name]}\n"
+        yield f"### {name}\n\n{view_columns.DESCRIPTIONS[name]}\n"
         rows = []
         for column in columns:
             about = (column.meaning.rstrip("."), column.unit, column.promise)

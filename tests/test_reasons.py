@@ -122,7 +122,7 @@ def test_hostile_titles_stay_text(title: str, monkeypatch: pytest.MonkeyPatch) -
     film = query.Film(1, "1", "Heat", 0.5, 4.0, None, told)
     out = StringIO()
     monkeypatch.setattr(tables, "Console", lambda **given: Console(file=out, width=80, **given))
-    tables.answers([query.Answer("1", None, "item_item", 1, None, (1, 5), (film,))])
+    tables.list_tables([query.Answer("1", None, "item_item", 1, None, (1, 5), (film,))])
     printed = out.getvalue()
     assert "".join(told.split()) in "".join(printed.split())
     assert all(len(line) <= 80 for line in printed.splitlines())
