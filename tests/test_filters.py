@@ -11,7 +11,7 @@ from scipy import sparse
 from sqlalchemy import text
 
 from batch import query
-from batch.job import nightly
+from batch.audit.integrity import audit_integrity
 from batch.ranking.mask import Mask
 from batch.store import database as databases
 from batch.store import filters
@@ -196,7 +196,7 @@ def test_a_filtered_film_in_a_list_is_found_out(
         damage = f"UPDATE {table} SET movie_id = {movie_id} WHERE run_id = 2 AND rank = 5{mine}"
         assert connection.execute(text(damage)).rowcount == 1
         mask = {int(str(movie_id))} if whose == "settings" else set()
-        found = {check.name: check.value for check in nightly.audit_integrity(connection, 2, mask)}
+        found = {check.name: check.value for check in audit_integrity(connection, 2, mask)}
     assert found["filtered_films"] == 1
 
 

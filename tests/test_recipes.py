@@ -14,7 +14,7 @@ import yaml
 from batch.cli.arguments import LOCKED, REFUSED
 from batch.cli.help import WRONG_USE
 from batch.config import ConfigError, load_config
-from batch.job.schedule import _trigger
+from batch.job.schedule import cron_trigger
 from test_docs import ROOT, require_command
 
 DEPLOY = ROOT / "deploy"
@@ -71,7 +71,7 @@ def test_the_crontab() -> None:
     """Its lines have five fields and a command of the shell, and no sign that cron would turn into a line break."""
     night, check = crontab()
     for line in (night, check):
-        _trigger(" ".join(line.split()[:5]))
+        cron_trigger(" ".join(line.split()[:5]))
         assert "%" not in line.replace(r"\%", "")
         command = line.split(maxsplit=5)[5]
         subprocess.run(["sh", "-n", "-c", command], check=True)
@@ -104,7 +104,7 @@ def test_the_cronjob() -> None:
     """It lets one job at a time run, without rights, and tries again only what may go better."""
     spec = cronjob()["spec"]
     assert (cronjob()["kind"], spec["concurrencyPolicy"]) == ("CronJob", "Forbid")
-    _trigger(spec["schedule"])
+    cron_trigger(spec["schedule"])
     job = spec["jobTemplate"]["spec"]
     [rule] = job["podFailurePolicy"]["rules"]
     assert rule["onExitCodes"]["values"] == [WRONG_USE, REFUSED, LOCKED]

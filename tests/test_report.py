@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 import browser as chromium
-from batch.job import nightly
+from batch.job import steps
 from batch.models import PUBLISHED
 from batch.ranking.evaluate import Evaluation
 from batch.serve.report import facts as tables
@@ -149,7 +149,7 @@ def test_the_page_says_what_was_measured(
     sqlite_nights: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Figures of models and baselines, sentences, trends and checks stand on the page of the newest run."""
-    monkeypatch.setattr(nightly, "measure", measured)
+    monkeypatch.setattr(steps, "measure", measured)
     assert command("-q", "run") == 0
     told = page(capsys)
     text = written(told)
@@ -256,7 +256,7 @@ def _failed(patch: pytest.MonkeyPatch) -> int:
     def stop(*_: Any) -> None:
         raise OSError(28, "No space left on <device>")
 
-    patch.setattr(nightly, "measure", stop)
+    patch.setattr(steps, "measure", stop)
     assert command("-q", "run") == 1
     return 2
 
@@ -267,7 +267,7 @@ def _ready(_: pytest.MonkeyPatch) -> int:
 
 
 def _unmeasured(patch: pytest.MonkeyPatch) -> int:
-    patch.setattr(nightly, "measure", lambda *_: Evaluation({}, None))
+    patch.setattr(steps, "measure", lambda *_: Evaluation({}, None))
     assert command("-q", "run", "--force") == 0
     return 2
 
@@ -275,7 +275,7 @@ def _unmeasured(patch: pytest.MonkeyPatch) -> int:
 def _by_score(patch: pytest.MonkeyPatch) -> int:
     found = measured().metrics
     patch.setattr(
-        nightly, "measure", lambda *_: Evaluation({**found, "blend_by_score": found["blend"]}, None)
+        steps, "measure", lambda *_: Evaluation({**found, "blend_by_score": found["blend"]}, None)
     )
     assert command("-q", "run", "--force") == 0
     return 2
@@ -319,7 +319,7 @@ def test_odd_runs_have_a_page_that_says_what_is_absent(
 @pytest.fixture
 def spoilt(sqlite_nights: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page of a third night, all measured and one gate failed, whose titles and names attack it."""
-    monkeypatch.setattr(nightly, "measure", measured)
+    monkeypatch.setattr(steps, "measure", measured)
     monkeypatch.setenv("RECBATCH_GATE__MIN_PRECISION_OF_POPULAR", "1")
     assert [command("-q", "run", "--force") for _ in range(2)] == [0, 0]
     shifted(sqlite_nights, 2)

@@ -145,6 +145,7 @@ def run(
     """
     from batch.cli.tables import outcome_lines, plan_lines
     from batch.job import nightly
+    from batch.job.plan import plan_run
     from batch.job.schedule import Nights
 
     settings = configured()
@@ -165,7 +166,7 @@ def run(
     )
     if dry_run:
         database.require_tables(data)
-        plan = nightly.plan(data, settings, order)
+        plan = plan_run(data, settings, order)
         shown(as_json, plan, lambda: plan_lines(plan))
         return
     outcome = nightly.run(data, settings, order)
@@ -191,11 +192,11 @@ def schedule(
     Example: recbatch schedule --next 5
     """
     from batch.cli.tables import coming_nights
-    from batch.job import schedule as clock
+    from batch.job import schedule as scheduler
 
     if upcoming is not None:
         nights = list(
-            islice(clock.Nights(configured().schedule).after(datetime.now(UTC)), upcoming)
+            islice(scheduler.Nights(configured().schedule).after(datetime.now(UTC)), upcoming)
         )
         shown(as_json, [asdict(night) for night in nights], lambda: coming_nights(nights))
         return
@@ -206,7 +207,7 @@ def schedule(
         )
     settings, data = opened(create=True)
     same = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value]
-    clock.stay(data, settings.schedule, clock.command(*chain(*same)))
+    scheduler.run_forever(data, settings.schedule, scheduler.command(*chain(*same)))
 
 
 def _overridden(data: Database) -> list[str]:
