@@ -29,9 +29,10 @@ def measured(
 ) -> Figures:
     """Run a command in a folder until it ends; its stdout is `output`, its stderr is `logged`.
 
-    stderr is appended to the file `log` too. `seconds` and `megabytes` (of address space) are
-    limits; a command that takes longer is killed. The command gets no RECBATCH_ variables but
-    those in `environ`, and imports this project's sources before all others.
+    stderr is appended to the file `log` too. `seconds` and `megabytes` (of
+    address space) are limits; a command that takes longer is killed. The
+    command gets no RECBATCH_ variables but those in `environ`, and imports this
+    project's sources before all others.
     """
     variables = {
         name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")

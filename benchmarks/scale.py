@@ -128,7 +128,8 @@ def measure(arguments: argparse.Namespace, file: Path, figures: Figures) -> None
             compiler = [sys.executable, "-c", COMPILE]
             expect(measured(compiler, bench.log, folder=bench.folder))
             bench.once("measured_at", lambda: f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
-            # Every shape has its own rates: a shared machine does not stay the same for hours.
+            # Every shape has its own rates: a shared machine does not stay the
+            # same for hours.
             bench.once("machine", partial(child, bench, "machine.py"))
             for database, place in places.items():
                 measure_ingest(bench, database, place)

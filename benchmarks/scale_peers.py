@@ -115,7 +115,8 @@ def implicit_cosine(rated: Any) -> Lists:
     return _implicit_lists(model, rated)
 
 
-# Surprise predicts stars, pair by pair. Its own numbering is by first appearance.
+# Surprise predicts stars, pair by pair. Its own numbering is by first
+# appearance.
 
 
 class Trainset(NamedTuple):

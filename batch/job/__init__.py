@@ -1,1 +1,1 @@
-"""The nightly job and what else writes: settings and tables -> a published run, notifications."""
+"""The nightly job and whatever else writes: settings and tables -> a published run."""

@@ -27,8 +27,8 @@ class Estimate:
 def estimate(connection: Connection, ratings: Ratings, params: Models, block: int) -> Estimate:
     """Scale the newest measured run: scoring by users times ratings, all else by ratings.
 
-    Before the first run, one block of users is scored with `user_user`, whose sums over all users
-    take most of the time of a large run.
+    Before the first run, one block of users is scored with `user_user`, whose
+    sums over all users take most of the time of a large run.
     """
     runs = schema.runs.c
     metrics = schema.run_metrics.c

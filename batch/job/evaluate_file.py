@@ -1,4 +1,4 @@
-"""A ratings file -> metrics of every model fitted on the whole database, and their predictions."""
+"""A ratings file -> metrics and predictions of models fitted on the whole database."""
 
 import csv
 from collections.abc import Mapping
@@ -27,8 +27,8 @@ def evaluate_file(
 ) -> dict[str, Metrics]:
     """Measure on the ratings in `test`, a file of any supported format.
 
-    Writes each model's predictions to the file `predictions`, if one is named. Returns metrics by
-    model. Raises UnreadableError, NothingToMeasureError.
+    Writes each model's predictions to the file `predictions`, if one is named.
+    Returns metrics by model. Raises UnreadableError, NothingToMeasureError.
     """
     pairs = read_pairs(test, ingest_settings(config))
     with database.reader.connect() as connection:
@@ -49,8 +49,9 @@ def evaluate_file(
 def _write(file: Path, loaded: Loaded, held_out: Ratings, judged: Mapping[str, Judged]) -> None:
     """user_key,movie_key,rating and a column for each model, in stars, clipped.
 
-    A cell is blank where the model has no prediction. `blend` and `bias` have none that are blank:
-    for a user without ratings the blend predicts what the baseline does.
+    A cell is blank where the model has no prediction. `blend` and `bias` have
+    none that are blank: for a user without ratings the blend predicts what the
+    baseline does.
     """
     names = [*PUBLISHED, "bias"]
     columns = []  # (n_pairs,) each

@@ -1,4 +1,4 @@
-"""Blocks of users -> every model's lists, in order: scored in this process or on a Dask cluster."""
+"""Blocks of users -> every model's lists: scored in this process or on a cluster."""
 
 import logging
 from collections import deque
@@ -20,18 +20,19 @@ from batch.telemetry import capture_warnings, log_info, log_warning
 CONNECT_SECONDS = 30
 """For a scheduler to answer."""
 WORKERLESS_SECONDS = 60
-"""A cluster may be without any worker for so long: enough to restart workers that were killed."""
+"""Longest time without any worker: enough to restart killed ones."""
 POLL_SECONDS = 5
 """Between checks that there still are workers, while a block is waited for."""
 IN_FLIGHT = 4
 """Blocks submitted and not yet collected, for each thread of the cluster.
 
-No worker runs out of work while one block takes long, and finished lists do not pile up here.
+No worker runs out of work while one block takes long, and finished lists do not
+pile up here.
 """
 ATTEMPTS = 5
-"""Times the models are sent out, without a block coming back in between, before the run fails."""
+"""Times the models are sent without a block coming back, before the run fails."""
 SAME_ROWS = ("recbatch", "numpy", "numba", "scipy")
-"""Packages that scores depend on: workers must have the same versions as this machine."""
+"""Packages that rows depend on: all machines must have the same versions."""
 
 ScoredBlock: TypeAlias = tuple[Ints, dict[str, RankedBlock]]
 """A block of users, (b,), and the lists of each model by its name."""
@@ -43,7 +44,7 @@ Client: TypeAlias = Any  # distributed.Client, imported only where `engine: dask
 
 
 class ClusterError(RecbatchError):
-    """The Dask cluster cannot be reached or used; the message says why and what to do."""
+    """The Dask cluster cannot be used; the message says why and what to do."""
 
 
 def run_locally(
@@ -73,14 +74,20 @@ def check_executor(config: Config) -> None:
 
 @contextmanager
 def open_executor(config: Config) -> Iterator[Executor]:
-    """The executor of the settings, until the context ends. Raises ConfigError, ClusterError."""
+    """The executor of the settings, until the context ends.
+
+    Raises ConfigError, ClusterError.
+    """
     if config.engine == "local":
         yield run_locally
     elif config.dask.scheduler is not None:
         with _connect(config.dask.scheduler) as client:
             yield partial(_run_on_cluster, client, None)
     else:
-        with _start_cluster(config.dask.workers) as address, _connect(address) as client:
+        with (
+            _start_cluster(config.dask.workers) as address,
+            _connect(address) as client,
+        ):
             yield partial(_run_on_cluster, client, True)
 
 
@@ -97,8 +104,9 @@ def _import_distributed() -> Any:
 def _start_cluster(n_workers: int) -> Iterator[str]:
     """Start a scheduler and workers on this machine; yields the scheduler's address.
 
-    Each worker has one thread, so that all of them together use as many cores as there are
-    workers. Nothing can be reached from other machines. Everything ends with the context.
+    Each worker has one thread, so that all of them together use as many cores
+    as there are workers. Nothing can be reached from other machines. Everything
+    ends with the context.
     """
     with TemporaryDirectory(prefix="recbatch-dask-", ignore_cleanup_errors=True) as folder:
         distributed = _import_distributed()
@@ -109,14 +117,17 @@ def _start_cluster(n_workers: int) -> Iterator[str]:
             # By default a worker that was killed twice may not come back.
             "distributed.deploy.lost-worker-timeout": "1 day",
         }
+        # Its status pages cannot be switched off altogether; port 0 is any free one.
         scheduler_options = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
         options = {
             "threads_per_worker": 1,
             "host": "127.0.0.1",
-            "scheduler_kwargs": scheduler_options,  # port 0: any free port for its status pages
-            # resources.memory_mb limits memory; models that Dask moves to disk would be useless.
+            "scheduler_kwargs": scheduler_options,
+            # resources.memory_mb limits memory; models that Dask moves to disk
+            # would be useless.
             "memory_limit": 0,
-            "env": {"NUMBA_NUM_THREADS": "1"},  # Dask itself does the same for linear algebra
+            # Dask itself limits linear algebra to one thread.
+            "env": {"NUMBA_NUM_THREADS": "1"},
             "silence_logs": logging.WARNING,
         }
         with dask.config.set(settings):
@@ -131,7 +142,7 @@ def _start_cluster(n_workers: int) -> Iterator[str]:
 
 @contextmanager
 def _connect(address: str) -> Iterator[Client]:
-    """A client of a scheduler whose workers have the same package versions as this machine."""
+    """A client of a scheduler whose workers have the same package versions."""
     distributed = _import_distributed()
     options = {"timeout": CONNECT_SECONDS, "set_as_default": False, "name": "recbatch"}
     try:
@@ -172,8 +183,9 @@ def _run_on_cluster(
 ) -> Iterator[ScoredBlock]:
     """`engine: dask`: send the models to every worker once, then blocks; collect only lists.
 
-    Dask itself gives a block whose worker died to another worker. Where no worker has the models
-    any more, the models are sent out again and the outstanding blocks are submitted again.
+    Dask itself gives a block whose worker died to another worker. Where no
+    worker has the models any more, the models are sent out again and the
+    outstanding blocks are submitted again.
     """
     remaining = iter(blocks)
     submitted = deque[tuple[Ints, Any]]()  # block, future; in the order of the blocks
@@ -181,7 +193,8 @@ def _run_on_cluster(
     attempts = 1
 
     def submit(users: Ints) -> tuple[Ints, Any]:
-        # pure=False: otherwise Dask would look for an earlier result with the same arguments.
+        # pure=False: otherwise Dask would look for an earlier result with the
+        # same arguments.
         return users, client.submit(_score_block, models, names, users, n, pure=False)
 
     while True:
@@ -216,7 +229,8 @@ def _score_block(
 def _send_models(client: Client, direct: bool | None, ensemble: Ensemble) -> Any:
     """Put the models on every worker; returns Dask's future for them.
 
-    `direct` sends without a copy in the scheduler; workers must be reachable from this machine.
+    `direct` sends without a copy in the scheduler; workers must be reachable
+    from this machine.
     """
     try:
         client.wait_for_workers(1, timeout=WORKERLESS_SECONDS)
@@ -239,14 +253,17 @@ def _send_models(client: Client, direct: bool | None, ensemble: Ensemble) -> Any
 def _wait_for(client: Client, future: Any) -> Any:
     """The result of a block.
 
-    Raises CancelledError where the models were lost, ClusterError where trying again is useless.
+    Raises CancelledError where the models were lost, ClusterError where trying
+    again is useless.
     """
     polls_without_workers = 0
     while True:
         try:
             error = future.exception(timeout=POLL_SECONDS)
         except TimeoutError:
-            polls_without_workers = 0 if client.nthreads() else polls_without_workers + 1
+            polls_without_workers += 1
+            if client.nthreads():
+                polls_without_workers = 0
             if polls_without_workers * POLL_SECONDS >= WORKERLESS_SECONDS:
                 address = client.scheduler.address
                 message = f"dask: {address} has been without workers for {WORKERLESS_SECONDS} s"

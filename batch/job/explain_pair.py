@@ -1,4 +1,4 @@
-"""A user and a film -> every model's prediction and why, fitted on the database as it is."""
+"""A user and a film -> every model's prediction and the reason for it."""
 
 import json
 from collections.abc import Sequence
@@ -24,24 +24,27 @@ from batch.store.load import Loaded, load
 
 @dataclass(frozen=True)
 class PairExplanation:
-    """How all models rate and rank one film for one user."""
+    """How all models rate and rank one film for one user.
+
+    Places are as if the user had not rated the film, and as if nothing hid it.
+    """
 
     user_key: str
     movie_key: str
     title: str
-    rated: float | None  # stars, if the user has rated it: places are as if they had not
+    rated: float | None  # stars, if the user has rated it
     few: bool  # the user has so few ratings that their lists hold popular films only
     scale: tuple[float, float]
-    hidden_by: tuple[str, ...]  # filters that hide the film: places are as if they did not
+    hidden_by: tuple[str, ...]  # filters and settings
     opinions: tuple[ModelExplanation, ...]
 
 
 def explain_pair(database: Database, config: Config, user: str, film: str) -> PairExplanation:
     """Fit all models on the database and explain one pair; writes nothing.
 
-    The blend has the weights of the published run if that run had the same data, settings and
-    packages. Otherwise they are learnt as a run would learn them. Raises what `query.find_user`
-    and `query.find_film` raise.
+    The blend has the weights of the published run if that run had the same
+    data, settings and packages. Otherwise they are learnt as a run would learn
+    them. Raises what `query.find_user` and `query.find_film` raise.
     """
     with database.reader.connect() as connection:
         user_key = query.find_user(connection, user)
@@ -77,7 +80,7 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
 def filters_on_pair(
     connection: Connection, rules: FilterSettings, user_key: str, movie_key: str
 ) -> tuple[str, ...]:
-    """The filters and settings that hide a film from a user now, as a person would end them."""
+    """Filters and settings that hide a film from a user now, by name."""
     names = []
     for rule in filters.filters_of_pair(connection, movie_key, user_key):
         note = f" ({rule.reason})" if rule.reason else ""
@@ -130,7 +133,7 @@ class _Recorded:
 
 
 def _recorded_weights(connection: Connection, loaded: Loaded, config: Config) -> _Recorded | None:
-    """The weights of the published run, if a run that starts now would learn the same ones."""
+    """The weights of the published run, if a run would learn the same ones now."""
     runs = schema.runs
     publication = schema.publication
     published = select(

@@ -1,4 +1,4 @@
-"""A user's key -> no trace of them: ratings, lists, rejected rows, filters, learnt weights."""
+"""A user's key -> no trace of them in any table or file of weights."""
 
 import re
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ In their rows any number further on may be a film's or a rating.
 
 
 class StillThereError(RecbatchError):
-    """The rows are deleted, but a file learnt from them is not; the message names it."""
+    """Rows are deleted, but a file of weights is not; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,12 @@ class Forgotten:
 
 
 def forget(database: Database, user_key: str) -> Forgotten:
-    """Delete a user everywhere, and overwrite the space they took; the caller holds the run lock.
+    """Delete a user everywhere, and overwrite the space they took.
 
-    Rows are deleted in one transaction. Row counts of runs are lowered with them, so that a kept
-    run can still be published. Files of weights are deleted first: nobody would look for them once
-    the rows that name them are gone. Raises StillThereError.
+    The caller holds the run lock. Rows are deleted in one transaction. Row counts
+    of runs are lowered with them, so that a kept run can still be published. Files
+    of weights are deleted first: nobody would look for them once the rows that name
+    them are gone. Raises StillThereError.
     """
     with database.reader.connect() as connection:
         n_files, remaining_files = _delete_weights(connection)
@@ -82,7 +83,7 @@ def forget(database: Database, user_key: str) -> Forgotten:
 
 
 def _delete_lists(connection: Connection, user_id: int) -> int:
-    """Delete a user's rows run by run, which is how the table is ordered; returns how many."""
+    """Delete a user's rows, run by run as the table is ordered; returns how many."""
     kept_runs = select(_runs.c.run_id).where(_runs.c.purged_at.is_(None))
     n_deleted = 0
     for run_id in connection.execute(kept_runs).scalars().all():
@@ -128,13 +129,14 @@ def _is_of_user(format_: str, row: str, texts: set[str]) -> bool:
         return row.split(USER_FIRST[format_], 1)[0].strip() in texts
     if format_ not in (LONG.name, QUERY.name):
         return False
-    # Looked for as whole fields, and not split: a key may contain commas. In doubt a row goes.
+    # Looked for as whole fields, and not split: a key may contain commas. In
+    # doubt a row goes.
     fields = f",{normalize('NFC', row)},"
     return any(re.search(rf",\s*{re.escape(text)}\s*,", fields) for text in texts)
 
 
 def _overwrite(database: Database) -> None:
-    """Remove old row versions from SQLite's log or Postgres' tables, unless somebody reads them.
+    """Remove old row versions, unless somebody still reads them.
 
     The rows are deleted by now: a failure here is only a warning.
     """
@@ -148,7 +150,8 @@ def _overwrite(database: Database) -> None:
             connection.execution_options(isolation_level="AUTOCOMMIT")
             driver: Any = connection.connection.dbapi_connection
             for statement in statements:
-                # Not in a transaction. A role without the right gets a warning from Postgres.
+                # Not in a transaction. A role without the right gets a warning
+                # from Postgres.
                 driver.execute(statement)
     except (DBAPIError, database.writer.dialect.loaded_dbapi.Error) as error:
         log_warning(
@@ -158,7 +161,7 @@ def _overwrite(database: Database) -> None:
 
 
 def _delete_weights(connection: Connection) -> tuple[int, list[Path]]:
-    """Delete the files of weights of all runs: how many, and those that could not be deleted."""
+    """Delete all files of weights: how many, and those that could not be deleted."""
     n_deleted = 0
     remaining = []
     names = select(_runs.c.artifact).where(_runs.c.artifact.is_not(None))

@@ -1,4 +1,4 @@
-"""Settings -> the inputs of each step of a run: how to ingest, what to measure, block sizes."""
+"""Settings -> the inputs of the steps of a run."""
 
 from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
@@ -13,11 +13,11 @@ from batch.params import LIKED_SHARE
 from batch.ratings import Ratings
 
 BLOCK_SHARE = 0.055
-"""Of the memory, for one block of users; each core scores one. Larger blocks are no faster."""
+"""Of the memory, for one block of users. Larger blocks are no faster."""
 BLOCK_ARRAYS = 12
 """Arrays (b, n_items) of doubles in memory at once while a block is scored."""
 PASS_USERS = 16
-"""Most users that a model scores in one pass over all ratings: one more takes another pass."""
+"""Most users that a model scores in one pass over all ratings."""
 MAX_BLOCK = 128
 """Users: enough blocks for every core even where users are few.
 

@@ -1,4 +1,4 @@
-"""One nightly run: ingest, load, evaluate, fit, score, save, audit, publish, notify, purge."""
+"""One nightly run, from ingest to publication and notifications."""
 
 from collections.abc import Mapping
 from contextlib import suppress
@@ -41,7 +41,7 @@ class Order:
     triggered_by: Literal["manual", "schedule", "catchup"] = "manual"
     as_of: date | None = None  # use only ratings that were known at the end of that day
     publish: bool = True
-    force: bool = False  # publish in spite of failed gates; integrity cannot be overridden
+    force: bool = False  # publish in spite of failed gates, but not of integrity
 
 
 @dataclass
@@ -62,10 +62,11 @@ class Outcome:
 
 
 def run(database: Database, config: Config, order: Order) -> Outcome:
-    """Run one night under the run lock, and send the notifications that the settings ask for.
+    """Run one night under the run lock, and send notifications.
 
-    The lists that readers see change in the last step or not at all. Raises LockedError if another
-    job is working. Any other exception leaves the run `failed`, or `abandoned` if it was a signal.
+    The lists that readers see change in the last step or not at all. Raises
+    LockedError if another job is working. Any other exception leaves the run
+    `failed`, or `abandoned` if it was a signal.
     """
     summary = RunSummary(order.logical_date, order.triggered_by, datetime.now(UTC))
     try:
@@ -75,7 +76,7 @@ def run(database: Database, config: Config, order: Order) -> Outcome:
             if published_id is not None:
                 return Outcome("already_published", published_id)
             outcome = _run_locked(database, config, order, lock, summary)
-    except LockedError:  # nothing was run; the job that is working sends its own notifications
+    except LockedError:  # nothing was run
         raise
     except BaseException as error:
         summary.end_with(error)
@@ -96,7 +97,7 @@ def _published_before(lock: Connection, order: Order) -> int | None:
 def _run_locked(
     database: Database, config: Config, order: Order, lock: Connection, summary: RunSummary
 ) -> Outcome:
-    """Open a run, so that whatever happens from now on leaves a row in `runs`, and do it."""
+    """Open a run, so that it has a row in `runs` whatever happens, and do it."""
     key = _open_run(database, config, order)
     summary.run_id = key.run_id
     job = Job(database, config, key, summary)
@@ -152,7 +153,8 @@ def _recompute(job: Job, order: Order, lock: Connection) -> Outcome:
 def _decide(checks: list[Check], order: Order) -> Ended:
     """What becomes of audited lists.
 
-    Gates protect what readers see: a run that is not to be published may fail them and be ready.
+    Gates protect what readers see: a run that is not to be published may fail
+    them and be ready.
     """
     refusing = ["integrity"]
     if order.publish and not order.force:
@@ -165,7 +167,8 @@ def _decide(checks: list[Check], order: Order) -> Ended:
 def _end(job: Job, order: Order, status: Ended, n_rows: int, lock: Connection) -> None:
     """End the run in one transaction; if it is published, readers see it from then on.
 
-    It is done on the connection that holds the lock: a job that lost the lock cannot publish.
+    It is done on the connection that holds the lock: a job that lost the lock
+    cannot publish.
     """
     columns = {"rows_written": n_rows, "forced": int(order.force)}
     done = publish.has_ended_as(job.key, status)
@@ -178,7 +181,7 @@ def _end(job: Job, order: Order, status: Ended, n_rows: int, lock: Connection) -
 
 
 def _tidy_up(job: Job, outcome: Outcome) -> None:
-    """Log the end and purge old runs. The run has ended: whatever fails here is only a warning."""
+    """Log the end and purge old runs; what fails here is only a warning."""
     try:
         log_info("finished", status=outcome.status, rows=sum(outcome.rows.values()))
         publish.purge(job.database, job.config.publish.keep_runs)
@@ -203,9 +206,10 @@ def _record_failure(job: Job, error: BaseException) -> None:
 
 
 def _status_reached(job: Job) -> Ended | None:
-    """How the run has ended in the database: a signal may come just after the commit."""
+    """How the run ended in the database: a signal may come after the commit."""
     with suppress(SQLAlchemyError), job.database.reader.connect() as connection:
         for status in ENDED:
-            if connection.execute(publish.has_ended_as(job.key, status)).first() is not None:
+            ended = connection.execute(publish.has_ended_as(job.key, status))
+            if ended.first() is not None:
                 return status
     return None

@@ -1,4 +1,4 @@
-"""The summary of a run -> a metrics file, a Pushgateway and a webhook; none can fail the run."""
+"""The summary of a run -> a metrics file, a Pushgateway and a webhook."""
 
 import json
 import os
@@ -66,7 +66,7 @@ class _DeliveryError(Exception):
 
 
 def _attempt(deliver: Callable[[], None], failure: str, **fields: object) -> None:
-    """Deliver, or log a warning. The run has ended: no failure here may change its exit code."""
+    """Deliver, or log a warning: the run has ended, and nothing may fail it now."""
     try:
         deliver()
     except _DeliveryError as error:
@@ -83,7 +83,8 @@ def write_metrics(file: Path, summary: RunSummary) -> None:
     Raises OSError.
     """
     before = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
-    # The name has no .prom at its end, so that no collector reads the unfinished file.
+    # The name has no .prom at its end, so that no collector reads the
+    # unfinished file.
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         unfinished.write_text(metrics_text(summary, before), encoding="utf-8")
@@ -120,13 +121,17 @@ def message(summary: RunSummary, event: str) -> dict[str, object]:
 
 def _failed_checks(summary: RunSummary) -> list[dict[str, object]]:
     return [
-        {"name": check.name, "value": check.value, "wanted": f"{check.wanted} {check.threshold:g}"}
+        {
+            "name": check.name,
+            "value": check.value,
+            "wanted": f"{check.wanted} {check.threshold:g}",
+        }
         for check in summary.failed_checks
     ]
 
 
 def _host(url: str | None) -> str:
-    """Scheme, host and port: the rest of a URL may hold a secret, and is never logged."""
+    """Scheme, host and port of a URL: the rest may be secret, and is never logged."""
     try:
         parts = urlsplit(url or "")
     except ValueError:
@@ -143,7 +148,8 @@ def _post(url: str, body: bytes, content_type: str) -> None:
         if error is not None:
             errors.append(error)
 
-    # Only a thread bounds all of it: the look-up of a host has no limit, an answer may trickle in.
+    # Only a thread bounds all of it: the look-up of a host has no limit, an
+    # answer may trickle in.
     delivery = Thread(target=deliver, daemon=True)
     delivery.start()
     delivery.join(TIMEOUT)
@@ -154,7 +160,7 @@ def _post(url: str, body: bytes, content_type: str) -> None:
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    """Follows no redirect: the request would go on without its body and with its password."""
+    """Follows no redirect: it would lose the body and pass on the password."""
 
     def redirect_request(self, *_: object) -> None:
         """Take the answer as it is."""

@@ -1,4 +1,4 @@
-"""Settings and tables as they are -> what a run would work on, and how long it may take."""
+"""Settings and tables -> what a run would work on, and how long it may take."""
 
 from batch.config import Config
 from batch.job.estimate import estimate

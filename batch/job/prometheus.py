@@ -13,8 +13,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LAST_RUN = "recbatch_last_run_"
 """What the names of metrics of any run begin with. The others are of the last published run.
 
-Every run gives all of them, with zeros for steps it did not reach: a Pushgateway keeps the old
-value of what a push does not name.
+Every run gives all of them, with zeros for steps it did not reach: a
+Pushgateway keeps the old value of what a push does not name.
 """
 MODEL_METRICS = {
     "coverage": "recbatch_coverage_ratio",
@@ -65,8 +65,8 @@ class Sample(NamedTuple):
 def metrics_text(summary: RunSummary, before: str = "") -> str:
     """The metrics of a run as text.
 
-    A run that was not published keeps the metrics of the last published one from `before`, the
-    text of an earlier run.
+    A run that was not published keeps the metrics of the last published one
+    from `before`, the text of an earlier run.
     """
     samples = list(_last_run_samples(summary))
     if summary.status == "published":
@@ -146,7 +146,7 @@ def _timestamp(moment: datetime | None) -> float | None:
 
 
 def _text(samples: list[Sample]) -> str:
-    """Each metric once with its help and type, its samples together, as the format demands."""
+    """Each metric once with help and type, its samples together."""
     lines = []
     for name, help_text in HELP.items():
         of_name = [_line(sample) for sample in samples if sample.name == name]

@@ -15,7 +15,8 @@ from batch.telemetry import log_warning
 def republish(database: Database, choose: Callable[[Connection], int]) -> int:
     """Make another run current; `choose` picks it under the run lock. Returns its number.
 
-    Raises CannotPublishError for a run without complete lists, or whose lists are damaged.
+    Raises CannotPublishError for a run without complete lists, or whose lists
+    are damaged.
     """
     with run_lock(database) as lock:
         with lock.begin():

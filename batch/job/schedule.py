@@ -1,4 +1,4 @@
-"""The clock -> the nightly job: when it is due, and at most one run each night, late if need be."""
+"""The clock -> the nightly job: when it is due, and one run each night."""
 
 import signal
 import subprocess
@@ -23,13 +23,13 @@ from batch.store.database import Database
 from batch.telemetry import log_info, log_warning
 
 TICK = 20
-"""Seconds between looks at the clock: the delay of a night after the machine slept is no longer."""
+"""Seconds between looks at the clock, and most delay after the machine slept."""
 LATE = timedelta(minutes=10)
 """A night that starts later than this after it was due is recorded as a catch-up."""
 ATTEMPTS = 3
-"""Runs of one night that may be killed, or run out of memory, before it is left to a person."""
+"""Runs of one night that may be killed before it is left to a person."""
 MAX_PAUSE = timedelta(minutes=15)
-"""Between attempts that fail before they leave a row in `runs`, for example without a database."""
+"""Between attempts that leave no row in `runs`, such as without a database."""
 GRACE = 30
 """Seconds that a running job has to end after SIGTERM, as much as Kubernetes gives."""
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -46,11 +46,12 @@ class Night:
 
 
 class Nights:
-    """The times of a cron expression in local time, each of them once, even where clocks change.
+    """The times of a cron expression in local time, each of them once.
 
-    Cron itself fires twice or never on such days. Here the expression is applied to dates and
-    times without a time zone. A time that the zone skips is due when the clock has moved on; a
-    time that it repeats is due the first time.
+    Cron itself fires twice or never on days when clocks change. Here the expression is
+    applied to dates and times without a time zone. A time that the zone skips
+    is due when the clock has moved on; a time that it repeats is due the first
+    time.
     """
 
     def __init__(self, settings: ScheduleSettings) -> None:
@@ -85,7 +86,7 @@ class Nights:
 
 
 def cron_trigger(cron: str) -> CronTrigger:
-    """The trigger of a cron expression. Raises ConfigError, which quotes the expression."""
+    """The trigger of a cron expression. Raises ConfigError."""
     fields = cron.split()
     if len(fields) != 5:
         raise ConfigError(
@@ -113,7 +114,7 @@ def cron_trigger(cron: str) -> CronTrigger:
 
 
 def _weekday_names(field: str) -> str:
-    """Cron's weekday numbers, 0 and 7 = Sunday, as names: APScheduler counts from Monday."""
+    """Cron's weekdays, 0 and 7 = Sunday, as names: APScheduler counts from Monday."""
     if not any(character.isdigit() for character in field):
         return field
     names = []
@@ -132,7 +133,7 @@ def _weekday_names(field: str) -> str:
 
 
 def final_status(database: Database, logical_date: date) -> str | None:
-    """The status of the run after which a night is not started again; None: start it."""
+    """The status after which a night is not started again; None: start it."""
     runs = schema.runs.c
     of_night = select(runs.status, runs.triggered_by).where(runs.logical_date == logical_date)
     with database.reader.connect() as connection:
@@ -144,16 +145,20 @@ def final_status(database: Database, logical_date: date) -> str | None:
     for status in ("published", "rejected", "failed", "ready"):
         if status in statuses:
             return status
-    # `running` is a run at work, or one that was killed and is not yet marked abandoned.
+    # `running` is a run at work, or one that was killed and is not yet marked
+    # abandoned.
     n_died = statuses.count("abandoned") + statuses.count("running")
     return "abandoned" if n_died >= ATTEMPTS else None
 
 
 def run_forever(database: Database, settings: ScheduleSettings, command: list[str]) -> None:
-    """Run the job whenever it is due, until SIGTERM or SIGINT, which end a running job first.
+    """Run the job whenever it is due, until SIGTERM or SIGINT.
 
-    Each run is a process of its own, started by the command that a person would type: a crash
-    leaves the scheduler up, and memory is returned. Raises Interrupted.
+    They end a running job first.
+
+    Each run is a process of its own, started by the command that a person would
+    type: a crash leaves the scheduler up, and memory is returned. Raises
+    Interrupted.
     """
     clock = Clock(database, settings, command)
     scheduler = BackgroundScheduler(timezone=UTC)
@@ -166,8 +171,8 @@ def run_forever(database: Database, settings: ScheduleSettings, command: list[st
         max_instances=1,
         misfire_grace_time=None,
     )
-    # Handlers only pass the number on: an exception that a handler raises could be dropped, because
-    # APScheduler logs every exception and continues.
+    # Handlers only pass the number on: an exception that a handler raises could
+    # be dropped, because APScheduler logs every exception and continues.
     signals: SimpleQueue[int] = SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: signals.put(number))
@@ -180,7 +185,7 @@ def run_forever(database: Database, settings: ScheduleSettings, command: list[st
 
 
 class Clock:
-    """Kept between ticks: the running job, the last night done, the pause after failures."""
+    """Keeps the running job, the last night done and the pause after failures."""
 
     def __init__(self, database: Database, settings: ScheduleSettings, command: list[str]) -> None:
         self.nights = Nights(settings)
@@ -196,7 +201,7 @@ class Clock:
         self._paused_at = datetime.min.replace(tzinfo=UTC)
 
     def tick(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        """Run the newest night that is due, unless it is done, too old, or has just failed."""
+        """Run the newest night that is due, unless it is done, too old or just failed."""
         moment = now()
         night = self.nights.latest(moment)
         if night is None or night.logical_date == self._done:
@@ -230,14 +235,15 @@ class Clock:
         self._end_job()
 
     def _run(self, night: Night, moment: datetime) -> int | None:
-        """Run a night to its end; its exit code, or None if the scheduler was stopped before."""
+        """Run a night; its exit code, or None if the scheduler was stopped before."""
         trigger = "catchup" if moment - night.due > LATE else "schedule"
         log_info("starting", night=night.logical_date, trigger=trigger)
-        options = ["--scheduled-for", night.logical_date.isoformat(), "--trigger", trigger]
+        options = ["--scheduled-for", str(night.logical_date), "--trigger", trigger]
+        arguments = [*self._command, "run", *options]
         with self._start_lock:
             if self._stopped:
                 return None
-            self._job = subprocess.Popen([*self._command, "run", *options])  # noqa: S603  own command
+            self._job = subprocess.Popen(arguments)  # noqa: S603  our own command
         try:
             exit_code = self._job.wait(self._max_duration.total_seconds())
         except subprocess.TimeoutExpired:
@@ -251,7 +257,7 @@ class Clock:
         return exit_code
 
     def _wait_longer(self, moment: datetime) -> None:
-        """Double the pause: a job that fails at once must not be started again all night long."""
+        """Double the pause: a job that fails at once must not start all night long."""
         self._paused_at = moment
         self._pause = min(max(2 * self._pause, timedelta(seconds=TICK)), MAX_PAUSE)
 

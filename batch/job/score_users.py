@@ -1,4 +1,4 @@
-"""Fitted models -> rows of `recommendations`, block by block of users, and the popular list."""
+"""Fitted models -> rows of `recommendations`, and the popular list."""
 
 from dataclasses import dataclass
 
@@ -22,13 +22,13 @@ class WrittenRows:
     """Rows of lists that were written, by model."""
 
     total: dict[str, int]
-    fallback: dict[str, int]  # of those, rows of popular films in place of the model's own
+    fallback: dict[str, int]  # of those, popular films in place of the model's
 
 
 def score_users(
     database: Database, config: Config, key: RunKey, ensemble: Ensemble, mask: Mask, block: int
 ) -> WrittenRows:
-    """Score, rank and write one block of users after another, all models in one pass."""
+    """Score, rank and write block by block of users, all models in one pass."""
     ratings = ensemble.ratings
     popular = _popular_films(ensemble, mask, config.publish.least_ratings)
     total = dict.fromkeys(PUBLISHED, 0)
@@ -43,7 +43,8 @@ def score_users(
                 publish.require_ownership(connection, key)
                 for name, ranked_block in ranked.items():
                     lists = without_fallback(ranked_block, ratings)
-                    # `plain` is the method to the letter: lists end where it has no prediction.
+                    # `plain` is the method to the letter: lists end where it
+                    # has no prediction.
                     if config.preset != "plain":
                         lists = popular.complete(lists, users)
                     total[name] += publish.write_lists(connection, key, name, ratings, users, lists)
@@ -55,7 +56,7 @@ def score_users(
 
 @dataclass(frozen=True)
 class _PopularFilms:
-    """The films that complete lists which the models leave short, and what that depends on."""
+    """Films that complete lists which the models leave short."""
 
     ratings: Ratings
     mask: Mask
@@ -65,7 +66,7 @@ class _PopularFilms:
     least_ratings: int  # a user with fewer gets popular films only
 
     def complete(self, lists: Lists, users: Ints) -> Lists:
-        """One model's lists of a block of users, (b,), as long as there are films for them."""
+        """One model's lists of a block of users, (b,), completed."""
         excluded = self.mask.excluded(self.ratings, users)
         counts = self.user_counts[users]
         return with_fallback(lists, excluded, counts, self.columns, self.least_ratings)
@@ -89,7 +90,7 @@ def _popular_films(ensemble: Ensemble, mask: Mask, least_ratings: int) -> _Popul
 
 
 def _write_popular(database: Database, key: RunKey, popular: _PopularFilms, top_n: int) -> None:
-    """Write the list for users without recommendations, scored by numbers of ratings."""
+    """Write the list for users without any, scored by numbers of ratings."""
     columns = popular.columns[:top_n]
     movie_ids = popular.ratings.movie_ids[columns].tolist()
     counts = popular.item_counts[columns].tolist()

@@ -1,4 +1,4 @@
-"""A signal -> an exception that unwinds the program, then the end of the process at once."""
+"""A signal -> an exception that unwinds the program, and its immediate end."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 RECHECK_SECONDS = 1.0
-"""Between checks that the exception raised for a signal is still on its way up the stack."""
+"""Between checks that the exception of a signal is still being handled."""
 
 
 class Interrupted(SystemExit):
@@ -26,12 +26,14 @@ def listen() -> None:
 def ending_at_once() -> Iterator[None]:
     """End the process where Interrupted arrives.
 
-    A normal exit of Python would wait for working threads, such as one that trains a network.
+    A normal exit of Python would wait for working threads, such as one that
+    trains a network.
     """
     try:
         yield
     except Interrupted as end:
-        # By now transactions are rolled back, locks released and child processes ended.
+        # By now transactions are rolled back, locks released and child
+        # processes ended.
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(int(str(end.code)))
@@ -40,14 +42,14 @@ def ending_at_once() -> Iterator[None]:
 def _raise(number: int, _frame: FrameType | None) -> None:
     """Raise Interrupted, and raise it again if it was dropped.
 
-    Exceptions are dropped where foreign code calls Python, for example where numba looks up code
-    that it compiled before.
+    Exceptions are dropped where foreign code calls Python, for example where
+    numba looks up code that it compiled before.
     """
     raise _watched(number)
 
 
 def _watched(number: int) -> Interrupted:
-    """The exception, and a timer that raises a new one once this one has been garbage collected."""
+    """An exception, and a timer that raises a new one if this one was dropped."""
     end = Interrupted(128 + number)
     reference = weakref.ref(end)
 

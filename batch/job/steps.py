@@ -1,4 +1,4 @@
-"""The steps of a run: each takes what the step before it made, and records its figures."""
+"""The steps of a run, each of which takes the results of earlier ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,7 +65,7 @@ def require_writable(folder: Path) -> None:
 
 
 def ingest_files(job: Job) -> list[Report]:
-    """Ingest what `ingest.paths` and the queries name; a refused file does not stop the run."""
+    """Ingest the files and queries of the settings; refused ones do not stop the run."""
     config = job.config
     paths, reports = readable_paths(config.ingest.paths)
     reports += ingest(job.database, paths, ingest_settings(config), queries=queries(config))
@@ -157,7 +157,7 @@ def fit_models(job: Job, ratings: Ratings) -> dict[str, Model]:
 def fit_blend(
     job: Job, models: Mapping[str, Model], evaluation: Evaluation, ratings: Ratings, mask: Mask
 ) -> Ensemble:
-    """Join the fitted models and their blend, which lists nothing that the mask excludes."""
+    """Join the fitted models and their blend; the mask's films are never listed."""
     config = job.config
     with step("fit", into=job.summary.seconds, model="blend"):
         return assemble(
@@ -184,7 +184,8 @@ def write_lists(job: Job, ensemble: Ensemble, mask: Mask) -> WrittenRows:
 def save_models(job: Job, models: Mapping[str, Model]) -> None:
     """Write the fitted weights to a file, and its name and sha256 to `runs`.
 
-    No list depends on the file: where it cannot be written, the run goes on without it, and warns.
+    No list depends on the file: where it cannot be written, the run goes on
+    without it, and warns.
     """
     database = job.database
     name = f"{database.fingerprint}-run-{job.key.run_id}"
@@ -196,15 +197,17 @@ def save_models(job: Job, models: Mapping[str, Model]) -> None:
     with database.writer.begin() as connection:
         publish.require_ownership(connection, job.key)
         try:
-            columns: dict[str, str | None] = {"artifact_sha256": save_weights(file, weights)}
+            sha256 = save_weights(file, weights)
+            columns: dict[str, str | None] = {"artifact_sha256": sha256}
         except OSError as error:
-            log_warning("weights not saved", file=str(file), error=error.strerror or str(error))
+            reason = error.strerror or str(error)
+            log_warning("weights not saved", file=str(file), error=reason)
             columns = {"artifact": _path_unless_removed(file)}
         publish.update_run(connection, job.key, **columns)
 
 
 def _path_unless_removed(file: Path) -> str | None:
-    """Remove what was written of a file; its path if that fails, so that purge tries again."""
+    """Remove a file; its path if that fails, so that purge tries again."""
     try:
         file.unlink(missing_ok=True)
     except OSError:
@@ -250,7 +253,7 @@ def _fallback_shares(written: WrittenRows) -> dict[str, Metrics]:
 
 
 def _figures_of_run(summary: RunSummary) -> dict[str, float]:
-    """Seconds of each step so far, the most memory used, and the time of the newest rating."""
+    """Seconds of the steps so far, peak memory, and time of the newest rating."""
     figures = {f"{SECONDS}{name}": seconds for name, seconds in summary.seconds.items()}
     figures["peak_mb"] = float(peak_mb())
     if summary.newest_rating is not None:

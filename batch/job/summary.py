@@ -1,4 +1,4 @@
-"""The figures of a run, collected while it works -> what notifications are made from."""
+"""The figures of a run, from which notifications are made."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ STEPS = ("load", "evaluate", "fit", "score", "audit")
 
 @dataclass
 class RunSummary:
-    """Lives from the start of a run to its end; a field stays empty if the run ends before it."""
+    """Lives from the start of a run to its end; what it does not reach stays empty."""
 
     night: date
     triggered_by: str
@@ -42,7 +42,7 @@ class RunSummary:
     rows: Mapping[str, int] = field(default_factory=dict)  # written, by model
 
     def end_with(self, error: BaseException) -> None:
-        """Record the exception that ended the run; a run that had ended before stays as it was."""
+        """Record the exception that ended the run, unless it had ended before."""
         if self.status is None:
             self.status = status_after(error)
             self.error = message_of(error).splitlines()[0]
@@ -62,7 +62,8 @@ class RunSummary:
 def status_after(error: BaseException) -> Literal["failed", "abandoned"]:
     """The status of a run that an exception ended.
 
-    A run ended by a signal did not fail by itself: it is abandoned, and the scheduler tries again.
+    A run ended by a signal did not fail by itself: it is abandoned, and the
+    scheduler tries again.
     """
     return "abandoned" if isinstance(error, SystemExit) else "failed"
 

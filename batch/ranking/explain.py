@@ -1,4 +1,4 @@
-"""Fitted models, a user and a film -> each model's prediction, the film's rank, and the reason."""
+"""Fitted models, a user and a film -> each model's prediction, rank and reason."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,17 +16,17 @@ class ModelExplanation:
     """One model's prediction for a pair, as if the user had not rated the film."""
 
     model: str
-    predicted_rating: float | None  # stars, unclipped; None: no prediction, here and below
+    predicted_rating: float | None  # stars, unclipped; None, here and below: none
     baseline: float  # stars, what the weights of the reason are added to
     score: float | None  # what its list is ordered by
     place: int | None  # among the user's unseen films, 1 = first
     of: int  # how many of those the model ranks
     reason: dict[str, Any] | None
-    why: str = ""  # the reason as a sentence, where names of films and genres are at hand
+    why: str = ""  # the reason as a sentence, once names are looked up
 
 
 def explain(ensemble: Ensemble, user: int, item: int) -> list[ModelExplanation]:
-    """Explain the film of this column to the user of this row, by every published model."""
+    """Explain a film (column) to a user (row), by every published model."""
     users = np.array([user])
     cell = Pairs(np.zeros(1, dtype=np.int64), np.array([item]))
     ratings = ensemble.ratings
@@ -46,7 +46,8 @@ def _explanation(
     positions = np.flatnonzero(films == item)
     if not len(positions) or ranked.evidence is None:
         stored = reasons.no_prediction(_cause(ratings, user, item))
-        return ModelExplanation(name, None, baseline, None, None, n_ranked, reasons.read(stored))
+        reason = reasons.read(stored)
+        return ModelExplanation(name, None, baseline, None, None, n_ranked, reason)
     position = int(positions[0])
     stored = ranked.evidence.stored(ratings)[position]
     return ModelExplanation(
