@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from batch import cli
-from batch.job import executors, nightly
+from batch.job import executors, steps
 from batch.models import PUBLISHED
 from batch.ranking.evaluate import Evaluation
 from batch.ranking.mask import Mask
@@ -73,11 +73,11 @@ def figures(_ratings: Ratings, _config: object) -> Evaluation:
 
 def by_fixed_arithmetic(patch: pytest.MonkeyPatch) -> None:
     """From here on a night fits nothing: what it reads, writes, checks and publishes is as ever."""
-    patch.setattr(nightly, "measure", figures)
-    patch.setattr(nightly, "fit", lambda _name, ratings, _params, _seed: Fixed(ratings))
-    patch.setattr(nightly, "assemble", lambda ratings, *_, mask, **__: Fixed(ratings, mask))
-    patch.setattr(executors, "opened", _one_by_one)
-    patch.setattr(nightly, "block_size", lambda *_: 13)  # of 25 users: two transactions
+    patch.setattr(steps, "measure", figures)
+    patch.setattr(steps, "fit", lambda _name, ratings, _params, _seed: Fixed(ratings))
+    patch.setattr(steps, "assemble", lambda ratings, *_, mask, **__: Fixed(ratings, mask))
+    patch.setattr(executors, "open_executor", _one_by_one)
+    patch.setattr(steps, "block_size", lambda *_: 13)  # of 25 users: two transactions
 
 
 def command(*arguments: str) -> int:

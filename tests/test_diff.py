@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from sqlalchemy import Connection, insert
 
-from batch.query import NoSuchRunError
-from batch.query import NoSuchModelError
+from batch.query import NoSuchModelError, NoSuchRunError
 from batch.serve.diff import MOST_MOVED, MovedFilm, diff
 from batch.store import schema
 from batch.store.database import Database

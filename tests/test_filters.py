@@ -14,7 +14,6 @@ from sqlalchemy import insert, text, update
 from batch import query
 from batch.audit.integrity import audit_integrity
 from batch.config import FilterSettings
-from batch.job import nightly
 from batch.ranking.mask import Mask
 from batch.store import database as databases
 from batch.store import filters, publish, schema
@@ -196,7 +195,7 @@ def test_a_filtered_film_in_a_list_fails_the_audit(
         damage = f"UPDATE {table} SET movie_id = {movie_id} WHERE {condition}"
         assert connection.execute(text(damage)).rowcount == 1
         mask = {int(str(movie_id))} if where == "settings" else set()
-        checks = {each.name: each.value for each in nightly.audit_integrity(connection, 2, mask)}
+        checks = {each.name: each.value for each in audit_integrity(connection, 2, mask)}
     assert checks["filtered_films"] == 1
 
 

@@ -174,9 +174,7 @@ NO_CACHE = {
 
 @pytest.mark.soak
 @pytest.mark.parametrize("reason", NO_CACHE)
-def test_no_cache_is_needed(
-    reason: str, tmp_path: Path, often: Callable[[int, int], int]
-) -> None:
+def test_no_cache_is_needed(reason: str, tmp_path: Path, often: Callable[[int, int], int]) -> None:
     """Without a writeable cache a loop compiles in memory, with the same result and no file left.
 
     One loop is compiled; with --soak all of them.

@@ -14,7 +14,7 @@ import yaml
 from batch.cli.arguments import LOCKED, REFUSED
 from batch.cli.help import WRONG_USE
 from batch.config import ConfigError, load_config
-from batch.job.schedule import _trigger
+from batch.job.schedule import cron_trigger
 from test_docs import ROOT, require_command
 
 DEPLOY = ROOT / "deploy"
@@ -75,7 +75,7 @@ def test_the_crontab() -> None:
     """Its lines have five fields and a shell command, without a % that cron makes a line break."""
     night, check = crontab()
     for line in (night, check):
-        _trigger(" ".join(line.split()[:5]))
+        cron_trigger(" ".join(line.split()[:5]))
         assert "%" not in line.replace(r"\%", "")
         command = line.split(maxsplit=5)[5]
         subprocess.run(["sh", "-n", "-c", command], check=True)
@@ -110,7 +110,7 @@ def test_the_cronjob() -> None:
     """It runs one job at a time, without rights, and retries only what may succeed later."""
     spec = cronjob()["spec"]
     assert (cronjob()["kind"], spec["concurrencyPolicy"]) == ("CronJob", "Forbid")
-    _trigger(spec["schedule"])
+    cron_trigger(spec["schedule"])
     job = spec["jobTemplate"]["spec"]
     [rule] = job["podFailurePolicy"]["rules"]
     assert rule["onExitCodes"]["values"] == [WRONG_USE, REFUSED, LOCKED]

@@ -14,7 +14,7 @@ from sqlalchemy import text
 
 import browser as chromium
 from batch.cli.metric_tables import all_metrics
-from batch.job import nightly
+from batch.job import steps
 from batch.models import PUBLISHED
 from batch.ranking.evaluate import Evaluation
 from batch.serve.report.charts import Dot, dots
@@ -166,7 +166,7 @@ def test_the_page_has_what_was_measured(
     sqlite_nights: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Figures of models and baselines, sentences, trends and checks are on the page of a run."""
-    monkeypatch.setattr(nightly, "measure", measured)
+    monkeypatch.setattr(steps, "measure", measured)
     assert command("-q", "run") == 0
     html = page(capsys)
     text = visible_text(html)
@@ -207,7 +207,7 @@ def test_the_best_of_each_column_is_bold(
     sqlite_nights: Database, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Bold is the smallest error, the largest of what should be large, and nothing else."""
-    monkeypatch.setattr(nightly, "measure", measured)
+    monkeypatch.setattr(steps, "measure", measured)
     assert command("-q", "run") == 0
     html = page(capsys)
     assert bold_models(html, "Accuracy") == {
@@ -347,7 +347,7 @@ def _failed(patch: pytest.MonkeyPatch) -> int:
     def fail(*_: Any) -> None:
         raise OSError(28, "No space left on <device>")
 
-    patch.setattr(nightly, "measure", fail)
+    patch.setattr(steps, "measure", fail)
     assert command("-q", "run") == 1
     return 2
 
@@ -358,7 +358,7 @@ def _ready(_: pytest.MonkeyPatch) -> int:
 
 
 def _unmeasured(patch: pytest.MonkeyPatch) -> int:
-    patch.setattr(nightly, "measure", lambda *_: Evaluation({}, None))
+    patch.setattr(steps, "measure", lambda *_: Evaluation({}, None))
     assert command("-q", "run", "--force") == 0
     return 2
 
@@ -366,7 +366,7 @@ def _unmeasured(patch: pytest.MonkeyPatch) -> int:
 def _by_score(patch: pytest.MonkeyPatch) -> int:
     metrics = measured().metrics
     with_by_score = {**metrics, "blend_by_score": metrics["blend"]}
-    patch.setattr(nightly, "measure", lambda *_: Evaluation(with_by_score, None))
+    patch.setattr(steps, "measure", lambda *_: Evaluation(with_by_score, None))
     assert command("-q", "run", "--force") == 0
     return 2
 
@@ -452,7 +452,7 @@ def test_odd_runs_have_a_page_that_says_what_is_missing(
 @pytest.fixture
 def hostile_page(sqlite_nights: Database, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page of a third night, fully measured, one gate failed, with titles that attack it."""
-    monkeypatch.setattr(nightly, "measure", measured)
+    monkeypatch.setattr(steps, "measure", measured)
     monkeypatch.setenv("RECBATCH_GATE__MIN_PRECISION_OF_POPULAR", "1")
     assert [command("-q", "run", "--force") for _ in range(2)] == [0, 0]
     shift_films(sqlite_nights, 2)

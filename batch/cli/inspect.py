@@ -163,8 +163,8 @@ def evaluate(
     Example: recbatch evaluate --test newer.csv --predictions predictions.csv
     """
     from batch.cli.metric_tables import all_metrics
-    from batch.job import nightly
     from batch.job.evaluate_file import evaluate_file
+    from batch.job.steps import measure
     from batch.store.load import load
 
     if predictions and not test:
@@ -175,7 +175,7 @@ def evaluate(
     else:
         with data.reader.connect() as connection:
             ratings = load(connection, scale=settings.ingest.scale).ratings
-        metrics = nightly.measure(ratings, settings).metrics
+        metrics = measure(ratings, settings).metrics
     print_result(as_json, metrics, lambda: all_metrics(metrics))
 
 

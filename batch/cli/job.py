@@ -153,6 +153,7 @@ def run(
     """
     from batch.cli.lines import outcome_lines, plan_lines
     from batch.job import nightly
+    from batch.job.plan import plan_run
     from batch.job.schedule import Nights
 
     settings = load_settings()
@@ -169,7 +170,7 @@ def run(
     )
     if dry_run:
         database.require_tables(data)
-        plan = nightly.plan(data, settings, order)
+        plan = plan_run(data, settings, order)
         print_result(as_json, plan, lambda: plan_lines(plan))
         return
     outcome = nightly.run(data, settings, order)
@@ -222,10 +223,10 @@ def schedule(
     Example: recbatch schedule --next 5
     """
     from batch.cli.lines import night_lines
-    from batch.job import schedule as clock
+    from batch.job import schedule as scheduler
 
     if upcoming is not None:
-        coming = clock.Nights(load_settings().schedule).after(datetime.now(UTC))
+        coming = scheduler.Nights(load_settings().schedule).after(datetime.now(UTC))
         nights = list(islice(coming, upcoming))
         print_result(as_json, [asdict(night) for night in nights], lambda: night_lines(nights))
         return
@@ -236,7 +237,8 @@ def schedule(
             " 'recbatch --log-format json'",
         )
     settings, data = open_ready(create=True)
-    clock.stay(data, settings.schedule, clock.command(*_options_before_command()))
+    command = scheduler.command(*_options_before_command())
+    scheduler.run_forever(data, settings.schedule, command)
 
 
 def _options_before_command() -> list[str]:
