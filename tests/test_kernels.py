@@ -79,7 +79,7 @@ loops = [
     kernels._neighbours,
     kernels._user_weighted_sums,
     prediction._predict,
-    rank._best_unseen,
+    rank.compiled_loop(),
 ]
 hits = sum(sum(loop.stats.cache_hits.values()) for loop in loops)
 misses = sum(sum(loop.stats.cache_misses.values()) for loop in loops)
@@ -151,9 +151,9 @@ ONE_LOOP = """
 from hashlib import sha256
 import numpy as np
 from scipy.sparse import csr_array
-from batch.ranking.rank import _best_unseen, best_unseen
+from batch.ranking.rank import best_unseen, compiled_loop
 
-stats = _best_unseen.stats
+stats = compiled_loop().stats
 print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
 scores = np.random.default_rng(0).random((90, 250))
 lists = best_unseen(scores, csr_array(scores > 0.9), np.arange(250), 7)

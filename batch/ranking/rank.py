@@ -1,17 +1,15 @@
 """Scores -> the best n films of each user that are not excluded, with every tie decided."""
 
-import numpy as np
-from numba import types
+from functools import cache
+from typing import Any
 
-from batch.models.compiled import compiled, in_parts, read_only
+import numpy as np
+
 from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Sparse
 
 USERS_A_PART = 8
 """Users that a thread ranks before it takes more work."""
 UNIT = 10.0**SCORE_DECIMALS
-_READ = types.Array(types.float64, 2, "A", readonly=True)
-_INTS = types.Array(types.int64, 1, "C", readonly=True)
-_COLUMNS = types.Array(types.int32, 1, "C", readonly=True)
 
 
 def tie_order(item_counts: Ints) -> Ints:
@@ -31,6 +29,8 @@ def best_unseen(relevance: Floats, excluded: Sparse, order: Ints, n: int) -> Int
     may not be recommended: rated or filtered. `order`, (n_items,), comes from
     `tie_order`.
     """
+    from batch.models.compiled import in_parts, read_only  # loads the compiler
+
     # No copy and any layout: scores that are the same for every user, such as rating counts,
     # are one row in memory, repeated with stride 0.
     scores = relevance.view()
@@ -39,15 +39,26 @@ def best_unseen(relevance: Floats, excluded: Sparse, order: Ints, n: int) -> Int
     starts = read_only(excluded.indptr.astype(np.int64))
     columns = read_only(excluded.indices.astype(np.int32))
     positions = read_only(order)
+    loop = compiled_loop()
 
     def part(start: int, stop: int) -> None:
-        _best_unseen(start, stop, scores, starts, columns, positions, listed)
+        loop(start, stop, scores, starts, columns, positions, listed)
 
     in_parts(part, len(listed), USERS_A_PART)
     return listed
 
 
-@compiled((types.int64, types.int64, _READ, _INTS, _COLUMNS, _INTS, types.int64[:, ::1]))
+@cache
+def compiled_loop() -> Any:
+    """`_best_unseen` as machine code, made on first use: the compiler takes time to load."""
+    from numba import types
+
+    from batch.models.compiled import COLUMNS, INT, INTS, compiled
+
+    scores = types.Array(types.float64, 2, "A", readonly=True)
+    return compiled((INT, INT, scores, INTS, COLUMNS, INTS, types.int64[:, ::1]))(_best_unseen)
+
+
 def _best_unseen(start, stop, relevance, starts, columns, order, listed):  # type: ignore[no-untyped-def]
     n_items = len(order)
     n = listed.shape[1]
