@@ -43,8 +43,7 @@ def score_users(
                 publish.require_ownership(connection, key)
                 for name, ranked_block in ranked.items():
                     lists = without_fallback(ranked_block, ratings)
-                    # `plain` is the method to the letter: lists end where it
-                    # has no prediction.
+                    # `plain` lists end where the method has no prediction.
                     if config.preset != "plain":
                         lists = popular.complete(lists, users)
                     total[name] += publish.write_lists(connection, key, name, ratings, users, lists)
