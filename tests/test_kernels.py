@@ -55,10 +55,10 @@ from batch.models.ease import _gram, _products, _project, _project_some, _to_wei
 from batch.models.kernels import _count, _user_weighted_sums, _neighbours, _item_weighted_sums
 from batch.models.prediction import _predict
 from batch.models.features import _promise
-from batch.models.attribution import _heaviest, _speakers, _strongest, _strongest_through
+from batch.models.attribution import _heaviest, _count_neighbours, _strongest, _strongest_through
 from batch.ranking.rank import _best_unseen
 loops = [_count, _best_unseen, _gram, _user_weighted_sums, _neighbours, _predict, _products, _project, _project_some, _promise]
-traces = [_heaviest, _speakers, _strongest, _strongest_through]
+traces = [_heaviest, _count_neighbours, _strongest, _strongest_through]
 kept = [loop.stats for loop in (*loops, *traces, _item_weighted_sums, _to_weights)]
 print(sum(sum(stats.cache_hits.values()) for stats in kept), sum(sum(stats.cache_misses.values()) for stats in kept))
 """
