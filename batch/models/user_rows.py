@@ -11,6 +11,8 @@ from batch.ratings import Floats, Ints, Ratings
 
 CELLS_PER_SOLVE = 100_000
 """Ratings, with the padding of shorter rows, that are solved together: 25 MB of hidden values."""
+NUMBERS_PER_SOLVE = 100_000 * 32**2
+"""Numbers in the matrices, hidden x hidden per user, that are solved together: 0.8 GB."""
 MIN_DECAY = 1e-6
 """Below this penalty a user with few ratings has no unique solution."""
 EXTRA_DECAY = (0.0, 3.0, 10.0, 30.0, 100.0)
@@ -54,7 +56,7 @@ def solve_rows(
     all_targets = torch.from_numpy(targets)
     films = torch.from_numpy(hidden)
     ridge = max(penalty, MIN_DECAY) * torch.eye(width, dtype=torch.float64)
-    for users in _users_by_count(ratings.user_counts()):
+    for users in _users_by_count(ratings.user_counts(), width):
         widest = int(counts[users].max())
         places = torch.arange(widest)  # (widest,)
         is_rated = (places < counts[users][:, None]).double()  # (b, widest)
@@ -72,13 +74,19 @@ def solve_rows(
     return {"W2": rows, "b2": biases}
 
 
-def _users_by_count(counts: Ints) -> Iterator[Ints]:
-    """Users with ratings by rising count, in parts of at most CELLS_PER_SOLVE padded cells."""
+def _users_by_count(counts: Ints, width: int) -> Iterator[Ints]:
+    """Users with ratings by rising count, in parts that are solved together.
+
+    A part has at most CELLS_PER_SOLVE padded cells, and matrices of width^2 numbers per user of
+    at most NUMBERS_PER_SOLVE; but one user at least.
+    """
+    most_users = NUMBERS_PER_SOLVE // width**2
     order = np.argsort(counts, kind="stable")
     order = order[counts[order] > 0]
     while len(order):
         # Counts rise: the last user of a part is its widest row.
         cells = counts[order] * np.arange(1, len(order) + 1)
-        size = max(int(np.searchsorted(cells, CELLS_PER_SOLVE, side="right")), 1)
+        size = int(np.searchsorted(cells, CELLS_PER_SOLVE, side="right"))
+        size = max(min(size, most_users), 1)
         yield order[:size]
         order = order[size:]
