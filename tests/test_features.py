@@ -38,7 +38,7 @@ def small_ratings(times: Floats | None = TIMES) -> Ratings:
 def of_every_film(model: FeatureModel, users: Ints) -> dict[str, Floats]:
     """Features by name for these users and every film, (b, n_items) each."""
     shape = len(users), len(model.log_counts)
-    features = model.at(users, every_cell(*shape), model.tastes(users))
+    features = model.at(users, every_cell(*shape), model.preference_scores(users))
     return {name: values.reshape(shape) for name, values in features.items()}
 
 
@@ -97,11 +97,11 @@ def test_some_cells_have_the_features_of_all() -> None:
     random = np.random.default_rng(4)
     pairs = Pairs(random.choice([0, 1, 3], 40), random.integers(0, 20, 40))  # none of row 2 or 4
     whole = of_every_film(model, users)
-    features = model.at(users, pairs, model.tastes(users))
+    features = model.at(users, pairs, model.preference_scores(users))
     assert list(features) == list(whole)
     for name, values in features.items():
         np.testing.assert_allclose(values, whole[name][pairs], rtol=1e-12, atol=1e-12)
-    of_no_cell = model.at(users, NO_PAIRS, model.tastes(users))
+    of_no_cell = model.at(users, NO_PAIRS, model.preference_scores(users))
     assert {name: values.tolist() for name, values in of_no_cell.items()} == {
         name: [] for name in whole
     }
@@ -118,11 +118,11 @@ def test_candidate_scores_by_hand() -> None:
         slow.append([sum(math.log(max(score, 0.0) + FLOOR) for score in cell) for cell in cells])
     eligible = np.array([True, True, True, False])
     with_nan = [[*line[:3], NAN] for line in slow]
-    np.testing.assert_allclose(scores.promise(eligible), with_nan, rtol=1e-12)
-    assert np.isnan(scores.promise(np.zeros(4, dtype=np.bool_))).all()
+    np.testing.assert_allclose(scores.candidate_scores(eligible), with_nan, rtol=1e-12)
+    assert np.isnan(scores.candidate_scores(np.zeros(4, dtype=np.bool_))).all()
     pairs = Pairs(np.array([1, 0, 1, 1]), np.array([2, 3, 0, 2]))
-    np.testing.assert_allclose(scores.promised(pairs), np.array(slow)[pairs])
-    some_rows = scores.of(np.array([1, 0, 1])).promised(every_cell(3, 4)).reshape(3, 4)
+    np.testing.assert_allclose(scores.candidate_scores_at(pairs), np.array(slow)[pairs])
+    some_rows = scores.of(np.array([1, 0, 1])).candidate_scores_at(every_cell(3, 4)).reshape(3, 4)
     np.testing.assert_allclose(some_rows, [slow[1], *slow])
 
 
@@ -130,12 +130,12 @@ def test_candidate_scores_are_the_sum_of_two_features() -> None:
     """Of every user and film they are `preference` and `liking` added up."""
     model = fit_feature_model(small_ratings(), None)
     users = np.array([9, 3, 14, 3])
-    scores = model.tastes(users)
+    scores = model.preference_scores(users)
     features = of_every_film(model, users)
     total = features["preference"] + features["liking"]
-    of_all = scores.promise(np.ones(20, dtype=np.bool_))
+    of_all = scores.candidate_scores(np.ones(20, dtype=np.bool_))
     np.testing.assert_allclose(of_all, total, rtol=1e-12, atol=1e-12)
-    of_cells = scores.promised(every_cell(4, 20))
+    of_cells = scores.candidate_scores_at(every_cell(4, 20))
     np.testing.assert_allclose(of_cells, of_all.ravel(), rtol=1e-12, atol=1e-12)
 
 
@@ -289,15 +289,15 @@ def test_input_is_untouched() -> None:
     ratings = small_ratings(TIMES % 3)
     model = fit_feature_model(ratings, None)
     users = np.arange(15)
-    scores = model.tastes(users)
+    scores = model.preference_scores(users)
     matrix = ratings.matrix
     arrays = [matrix.data, matrix.indices, matrix.indptr, ratings.genres, ratings.rated_at]
     arrays += [*arrays_of(model), *scores]
     before = [array.tobytes() for array in arrays]
     fit_feature_model(ratings, None)
-    model.tastes(users)
-    scores.promise(np.ones(20, dtype=np.bool_))
-    scores.promised(every_cell(15, 20))
+    model.preference_scores(users)
+    scores.candidate_scores(np.ones(20, dtype=np.bool_))
+    scores.candidate_scores_at(every_cell(15, 20))
     model.at(users, every_cell(15, 20), scores)
     assert [array.tobytes() for array in arrays] == before
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, insert, text
 
 from batch.audit.gates import audit_gates
 from batch.cli.sample_data import write_sample
-from batch.config import Config
+from batch.config import Config, FilterSettings
 from batch.ingest import ingest
 from batch.job import nightly
 from batch.job.inputs import ingest_settings
@@ -515,7 +515,7 @@ def refused(sampled: Database, tmp_path: Path) -> Database:
 
 def test_a_person_may_publish_what_a_gate_refused(refused: Database, tmp_path: Path) -> None:
     """`publish RUN` of a run that only gates refused makes it current and records it as forced."""
-    assert republish(refused, lambda _: 2) == 2
+    assert republish(refused, FilterSettings(), lambda _: 2) == 2
     with refused.reader.connect() as connection:
         runs = history(connection, 2)
     fields = ("run_id", "status", "current", "forced")
@@ -525,7 +525,7 @@ def test_a_person_may_publish_what_a_gate_refused(refused: Database, tmp_path: P
     ]
     where = "run_id = 2 AND passed = 0 AND severity = 'gate'"
     assert rows(refused, f"SELECT count(*) FROM run_checks WHERE {where}") != [(0,)]
-    republish(refused, publish.previous)
+    republish(refused, FilterSettings(), publish.previous)
     with refused.reader.connect() as connection:
         assert [run["forced"] for run in history(connection, 2)] == [True, False]
 
@@ -537,7 +537,7 @@ def test_nobody_may_publish_what_is_broken(refused: Database) -> None:
         change(connection, f"DELETE FROM recommendations WHERE {where}")
     message = "fails its integrity checks: rows_missing_or_extra"
     with pytest.raises(publish.CannotPublishError, match=message):
-        republish(refused, lambda _: 2)
+        republish(refused, FilterSettings(), lambda _: 2)
     assert rows(refused, "SELECT run_id FROM publication") == [(1,)]
     assert rows(refused, "SELECT status, forced FROM runs WHERE run_id = 2") == [("rejected", 0)]
 
@@ -551,7 +551,7 @@ def test_a_ready_run_is_forced_only_over_a_gate(
         sampled, tmp_path, Order(TONIGHT, publish=False), RECBATCH_MODELS__PRESET=preset
     )
     assert (outcome.status, bool(outcome.failed_checks)) == ("ready", forced)
-    republish(sampled, lambda _: outcome.run_id)
+    republish(sampled, FilterSettings(), lambda _: outcome.run_id)
     assert rows(sampled, "SELECT status, forced FROM runs") == [("published", int(forced))]
 
 

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from sqlalchemy import text
 
 from batch import query
+from batch.config import FilterSettings
 from batch.job import nightly, steps
 from batch.job.nightly import Order, Outcome
 from batch.job.plan import plan_run
@@ -168,7 +169,7 @@ def test_damage_is_detected(
         row = f"run_id = 1 AND user_id = 3 AND model = 'neural' AND rank = {rank}"
         assert connection.execute(text(f"{damage} WHERE {row}")).rowcount == 1
     with pytest.raises(publish.CannotPublishError, match=f"integrity checks: {check}$"):
-        republish(database, lambda _: 1)
+        republish(database, FilterSettings(), lambda _: 1)
     assert rows(database, "SELECT name FROM run_checks WHERE run_id = 1 AND passed = 0") == [
         (check,)
     ]
@@ -196,7 +197,7 @@ def test_a_person_may_publish_an_older_run_of_a_night(database: Database, tmp_pa
     fill(database, tmp_path)
     night(database, tmp_path, Order(TODAY, "schedule", publish=False))
     night(database, tmp_path, Order(TODAY, "schedule"))
-    assert republish(database, lambda _: 1) == 1
+    assert republish(database, FilterSettings(), lambda _: 1) == 1
     assert rows(database, "SELECT run_id, previous_run_id FROM publication") == [(1, 2)]
 
 
@@ -229,7 +230,7 @@ def test_integrity_cannot_be_forced(
     assert outcome.status == "rejected"
     assert [check.name for check in outcome.failed_checks] == ["already_rated"]
     with pytest.raises(publish.CannotPublishError, match="already_rated"):
-        republish(database, lambda _: outcome.run_id)
+        republish(database, FilterSettings(), lambda _: outcome.run_id)
 
 
 @pytest.mark.promise("A4")
@@ -268,7 +269,7 @@ def test_as_of_uses_only_earlier_ratings(database: Database, tmp_path: Path) -> 
     assert outcome.failed_checks == []
     assert rows(database, "SELECT n_ratings FROM runs") == [(len(earlier),)]
     assert rows(database, "SELECT * FROM publication") == []
-    republish(database, lambda _: outcome.run_id)
+    republish(database, FilterSettings(), lambda _: outcome.run_id)
     assert rows(database, "SELECT run_id FROM publication") == [(outcome.run_id,)]
     before_all = date(2001, 9, 8)
     empty = night(database, tmp_path, Order(before_all, as_of=before_all, publish=False))
@@ -307,13 +308,13 @@ def test_rollback_and_purge(database: Database, tmp_path: Path) -> None:
     fill(database, tmp_path)
     for _ in range(4):
         night(database, tmp_path)
-    republish(database, publish.previous)
+    republish(database, FilterSettings(), publish.previous)
     url = database.url.render_as_string(hide_password=False)
     with query.snapshot(url, database.schema_name) as connection:
         current = query.published(connection)
         assert current is not None
         assert (current.run_id, current.previous_run_id) == (3, 4)
-    republish(database, lambda _: 1)
+    republish(database, FilterSettings(), lambda _: 1)
     oldest = "SELECT artifact FROM runs WHERE run_id < 3 ORDER BY run_id"
     [(kept,), (purged,)] = rows(database, oldest)
     with run_lock(database):
@@ -325,7 +326,7 @@ def test_rollback_and_purge(database: Database, tmp_path: Path) -> None:
         runs = [(run.run_id, run.current, run.purged) for run in history(connection, 3)]
     assert runs == [(4, False, False), (3, False, False), (2, False, True)]
     with pytest.raises(publish.CannotPublishError, match="purged"):
-        republish(database, lambda _: 2)
+        republish(database, FilterSettings(), lambda _: 2)
 
 
 @pytest.mark.promise("B3")

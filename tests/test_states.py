@@ -22,7 +22,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 
-from batch.config import Config
+from batch.config import Config, FilterSettings
 from batch.ingest import ingest
 from batch.job import nightly, steps
 from batch.job.inputs import ingest_settings
@@ -182,7 +182,7 @@ class Nights(RuleBasedStateMachine):
     def rollback(self) -> None:
         """Show the run before."""
         try:
-            chosen = republish(self.database, publish.previous)
+            chosen = republish(self.database, FilterSettings(), publish.previous)
         except CannotPublishError:
             assert self.before is None
             return
@@ -199,7 +199,7 @@ class Nights(RuleBasedStateMachine):
             self.runs[chosen] in ("published", "ready", "rejected") and chosen not in self.purged
         )
         try:
-            republish(self.database, lambda _: chosen)
+            republish(self.database, FilterSettings(), lambda _: chosen)
         except CannotPublishError:
             assert not possible
             return

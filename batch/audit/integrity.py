@@ -1,8 +1,6 @@
 """A written run -> integrity checks passed or failed: what must be true of every list."""
 
-from collections.abc import Container
-
-from sqlalchemy import Connection, Select, Table, and_, case, distinct, func, or_, select, union
+from sqlalchemy import Connection, Select, Table, and_, case, distinct, func, or_, select
 
 from batch.params import LARGEST
 from batch.store import schema
@@ -12,19 +10,14 @@ from batch.store.filters import at_moment, is_filtered
 _lists, _popular, _runs = schema.recommendations, schema.popular_items, schema.runs
 
 
-def audit_integrity(connection: Connection, run_id: int, mask: Container[int] = ()) -> list[Check]:
-    """Count violations of what must be true of every list; none is allowed.
-
-    `mask` are ids of films that the settings filter, besides those in
-    `item_filters`.
-    """
-    filtered = _filtered(connection, run_id) + _filtered_by_settings(connection, run_id, mask)
+def audit_integrity(connection: Connection, run_id: int) -> list[Check]:
+    """Count violations of what must be true of every list; none is allowed."""
     counts = {
         "rows_missing_or_extra": _rows_off(connection, run_id),
         "broken_ranks": _broken_ranks(connection, run_id),
         "scores_out_of_order": _out_of_order(connection, run_id),
         "already_rated": _already_rated(connection, run_id),
-        "filtered_films": filtered,
+        "filtered_films": _filtered(connection, run_id),
         "unknown_films": _unknown(connection, run_id, schema.movies, "movie_id"),
         "unknown_users": _unknown(connection, run_id, schema.users, "user_id"),
         "scores_not_finite": _not_finite(connection, run_id),
@@ -104,17 +97,6 @@ def _filtered(connection: Connection, run_id: int) -> int:
     n_listed = select(func.count()).where(_lists.c.run_id == run_id, listed)
     n_popular = select(func.count()).where(_popular.c.run_id == run_id, popular)
     return _count(connection, n_listed) + _count(connection, n_popular)
-
-
-def _filtered_by_settings(connection: Connection, run_id: int, mask: Container[int]) -> int:
-    """Films in lists, or popular ones, that the settings filter."""
-    if not mask:
-        return 0
-    movie_ids = union(
-        select(_lists.c.movie_id).where(_lists.c.run_id == run_id),
-        select(_popular.c.movie_id).where(_popular.c.run_id == run_id),
-    )
-    return sum(movie_id in mask for movie_id in connection.execute(movie_ids).scalars())
 
 
 def _unknown(connection: Connection, run_id: int, table: Table, column: str) -> int:

@@ -34,8 +34,8 @@ def publish(
     """
     from batch.job.republish import republish
 
-    _, data = open_ready()
-    _print_current(as_json, republish(data, lambda _: run_id))
+    settings, data = open_ready()
+    _print_current(as_json, republish(data, settings.filters, lambda _: run_id))
 
 
 @commands.command()
@@ -47,8 +47,8 @@ def rollback(as_json: AsJson = False) -> None:
     from batch.job.republish import republish
     from batch.store.publish import previous
 
-    _, data = open_ready()
-    _print_current(as_json, republish(data, previous))
+    settings, data = open_ready()
+    _print_current(as_json, republish(data, settings.filters, previous))
 
 
 def _print_current(as_json: bool, run_id: int) -> None:

@@ -51,7 +51,7 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
         movie_key, title = query.find_film(connection, film)
         loaded = load(connection, scale=config.ingest.scale)
         recorded = _recorded_weights(connection, loaded, config)
-        filtered, _ = filters.in_force(connection, config.filters)
+        filtered, _ = filters.active_filters(connection)
         hidden_by = filters_on_pair(connection, config.filters, user_key, movie_key)
     ratings = loaded.ratings
     row = loaded.user_keys.index(user_key)
@@ -84,21 +84,27 @@ def filters_on_pair(
     names = []
     for rule in filters.filters_of_pair(connection, movie_key, user_key):
         note = f" ({rule.reason})" if rule.reason else ""
-        names.append(f"filter {rule.filter_id}{note}")
-    if movie_key in rules.films:
-        names.append("the setting filters.films")
+        if rule.setting is None:
+            names.append(f"filter {rule.filter_id}{note}")
+        else:
+            genres = _genres_of(connection, movie_key, rules) if rule.setting == "genres" else []
+            names.append(", ".join([f"the setting filters.{rule.setting}", *genres]))
+    return tuple(names)
+
+
+def _genres_of(connection: Connection, movie_key: str, rules: FilterSettings) -> list[str]:
+    """The genres of a film that the settings filter."""
     movies = schema.movies
     genres = schema.genres
     links = schema.movie_genres
-    filtered_genres = (
+    filtered = (
         select(genres.c.name)
         .join_from(genres, links, links.c.genre_id == genres.c.genre_id)
         .join(movies, movies.c.movie_id == links.c.movie_id)
         .where(movies.c.movie_key == movie_key, genres.c.name.in_(rules.genres))
         .order_by(genres.c.name)
     )
-    genre_names = connection.execute(filtered_genres).scalars()
-    return (*names, *(f"the setting filters.genres, {name}" for name in genre_names))
+    return list(connection.execute(filtered).scalars())
 
 
 def _with_sentences(

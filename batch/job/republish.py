@@ -5,23 +5,28 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 
 from batch.audit.integrity import audit_integrity
-from batch.store import publish
+from batch.config import FilterSettings
+from batch.store import filters, publish
 from batch.store.checks import failed, record
 from batch.store.database import Database, run_lock
 from batch.store.publish import CannotPublishError
 from batch.telemetry import log_warning
 
 
-def republish(database: Database, choose: Callable[[Connection], int]) -> int:
+def republish(
+    database: Database, rules: FilterSettings, choose: Callable[[Connection], int]
+) -> int:
     """Make another run current; `choose` picks it under the run lock. Returns its number.
 
-    Raises CannotPublishError for a run without complete lists, or whose lists
+    The films of `rules` are filtered first: the run's lists may be older than
+    the settings. Raises CannotPublishError for a run without complete lists, or whose lists
     are damaged.
     """
     with run_lock(database) as lock:
         with lock.begin():
             run_id = choose(lock)
             publish.require_lists(lock, run_id)
+            filters.synchronise(lock, rules)
             checks = audit_integrity(lock, run_id)
             record(lock, run_id, checks)  # kept even if the run is refused
         failed_checks = [check.name for check in checks if not check.passed]

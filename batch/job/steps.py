@@ -31,7 +31,7 @@ from batch.store import publish
 from batch.store.artifacts import save_weights, weights_file
 from batch.store.checks import FALLBACK_ROWS, ROWS, Check, record
 from batch.store.database import Database
-from batch.store.filters import in_force
+from batch.store.filters import active_filters, synchronise
 from batch.store.load import Loaded, load
 from batch.store.publish import RunKey
 from batch.store.runs import NEWEST_RATING, NIGHT, SECONDS
@@ -88,6 +88,12 @@ def ingest_files(job: Job) -> list[Report]:
     return reports
 
 
+def filter_by_settings(job: Job) -> None:
+    """Filter the films and genres of the settings, those that were ingested just now too."""
+    with job.database.writer.begin() as connection:
+        synchronise(connection, job.config.filters, job.key.run_id)
+
+
 def load_inputs(job: Job, known_until: int | None) -> tuple[Ratings, Mask]:
     """Read ratings and filters in one snapshot, and record in `runs` which they were.
 
@@ -101,7 +107,7 @@ def load_inputs(job: Job, known_until: int | None) -> tuple[Ratings, Mask]:
     ):
         loaded = load(connection, scale=config.ingest.scale, known_until=known_until)
         ratings = loaded.ratings
-        filtered, last_filter_id = in_force(connection, config.filters, job.key.run_id)
+        filtered, last_filter_id = active_filters(connection, job.key.run_id)
         mask = Mask.of(ratings, filtered)
         summary.users = figures["users"] = ratings.n_users
         summary.films = figures["films"] = ratings.n_items
@@ -215,13 +221,10 @@ def _path_unless_removed(file: Path) -> str | None:
     return None
 
 
-def audit_lists(
-    job: Job, evaluation: Evaluation, written: WrittenRows, ratings: Ratings, mask: Mask
-) -> list[Check]:
+def audit_lists(job: Job, evaluation: Evaluation, written: WrittenRows) -> list[Check]:
     """Record what was measured, and check the written lists."""
     summary = job.summary
     run_id = job.key.run_id
-    filtered_ids = set(ratings.movie_ids[mask.for_everyone].tolist())
     with (
         step("audit", into=summary.seconds) as figures,
         job.database.writer.begin() as connection,
@@ -230,7 +233,7 @@ def audit_lists(
         publish.write_metrics(connection, job.key, _row_counts(written))
         publish.write_metrics(connection, job.key, _fallback_shares(written))
         publish.write_metrics(connection, job.key, {NIGHT: _figures_of_run(summary)})
-        checks = audit_integrity(connection, run_id, filtered_ids)
+        checks = audit_integrity(connection, run_id)
         checks += audit_gates(connection, run_id, job.config.gate)
         record(connection, run_id, checks)
         figures["checks"] = len(checks)

@@ -43,7 +43,7 @@ class PreferenceScores(NamedTuple):
         """The scores of some users of the block."""
         return PreferenceScores(self.preference[rows], self.liking[rows])
 
-    def promise(self, eligible: Bools) -> Floats:
+    def candidate_scores(self, eligible: Bools) -> Floats:
         """The scores that candidates are chosen by, (b, n_items).
 
         They are the sum of the logarithms of both scores, nan for films that
@@ -59,7 +59,7 @@ class PreferenceScores(NamedTuple):
         in_parts(part, len(scores), ROWS_A_PART)
         return scores
 
-    def promised(self, pairs: Pairs) -> Floats:
+    def candidate_scores_at(self, pairs: Pairs) -> Floats:
         """The same sum for these cells, (p,)."""
         return _logarithm(self.preference[pairs]) + _logarithm(self.liking[pairs])
 
@@ -78,11 +78,11 @@ class FeatureModel:
     later_ratings: Sparse | None
     """For each rating how many of the same user came later; None without times."""
 
-    def tastes(self, users: Ints) -> PreferenceScores:
+    def preference_scores(self, users: Ints) -> PreferenceScores:
         """Scores of every film for these users by both sets of learnt weights."""
         return PreferenceScores(self.preference.score(users), self.liking.score(users))
 
-    def at(self, users: Ints, pairs: Pairs, tastes: PreferenceScores) -> dict[str, Floats]:
+    def at(self, users: Ints, pairs: Pairs, scores: PreferenceScores) -> dict[str, Floats]:
         """Features by name, (p,) each, for these cells of a block of users.
 
         The names are stored: `run_metrics` has each one's weights, such as
@@ -105,8 +105,8 @@ class FeatureModel:
             "item_effect": self.bias.item[columns],
             "fame": self.log_counts[columns],
             "affinity": self._affinity(users, pairs),
-            "preference": _logarithm(tastes.preference[pairs]),
-            "liking": _logarithm(tastes.liking[pairs]),
+            "preference": _logarithm(scores.preference[pairs]),
+            "liking": _logarithm(scores.liking[pairs]),
         }
         if self.later_ratings is not None:
             later = self.later_ratings[users].data  # (ratings of these users,)

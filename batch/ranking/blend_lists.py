@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # numba is imported only where something is fitted
 class Pool(NamedTuple):
     """The films that lists are chosen from: all candidates, then the fillers."""
 
-    tastes: "PreferenceScores"
+    preferences: "PreferenceScores"
     cells: Pairs
     n_candidates: int
     scores: Floats  # (p,) what candidates are chosen by

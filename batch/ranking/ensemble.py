@@ -89,7 +89,7 @@ class Ensemble:
 
     ratings: Ratings
     models: Mapping[str, Model]
-    signals: "FeatureModel"
+    feature_model: "FeatureModel"
     tie_order: Ints  # (n_items,)
     candidate_films: Bools  # films that may be candidates, (n_items,)
     blend: Blend | None
@@ -124,7 +124,7 @@ class Ensemble:
     def baseline(self, name: str) -> Baseline:
         """The baseline that replaces a missing prediction of this model."""
         if name in ("blend", BY_SCORE):
-            return self.signals.bias
+            return self.feature_model.bias
         return self.models[name].baseline
 
     def candidate_features(
@@ -139,8 +139,8 @@ class Ensemble:
         return side_by_side(of_block, blocks(len(users), block))
 
     def _candidate_features(self, users: Ints, held: Ratings | None) -> CandidateFeatures:
-        tastes = self.signals.tastes(users)
-        candidate_scores = tastes.promise(self.candidate_films)  # (b, n_items)
+        preferences = self.feature_model.preference_scores(users)
+        candidate_scores = preferences.candidate_scores(self.candidate_films)  # (b, n_items)
         rated = self.ratings.matrix[users]
         listed = best_unseen(candidate_scores, rated, self.tie_order, CANDIDATES)
         candidates = Pairs.listed(listed)
@@ -150,7 +150,7 @@ class Ensemble:
             name: self._cell_scores(name, self.models[name].score(users), users, cells)
             for name in PERSONAL
         }
-        features = blend_features(self.signals.at(users, cells, tastes), scores_by_model)
+        features = blend_features(self.feature_model.at(users, cells, preferences), scores_by_model)
         n = len(candidates.rows)
         return CandidateFeatures(
             users=users,
@@ -192,12 +192,12 @@ class Ensemble:
             if is_blended:
                 scores_by_model[name] = self._cell_scores(name, scores, users, cells)
         if blend is not None and pool is not None:
-            signals = self.signals.at(users, cells, pool.tastes)
+            signals = self.feature_model.at(users, cells, pool.preferences)
             block = BlendBlock(
                 pool=pool,
                 cells=cells,
                 features=blend_features(signals, scores_by_model),
-                baseline=self.signals.bias.at(users, cells),
+                baseline=self.feature_model.bias.at(users, cells),
                 user_counts=self.ratings.user_counts()[users],
                 tie_order=self.tie_order,
                 genres=self.ratings.genres,
@@ -218,9 +218,9 @@ class Ensemble:
 
     def _candidate_pool(self, users: Ints, excluded: Sparse, n: int) -> Pool:
         """The candidates of each user, then other films for those with fewer than n candidates."""
-        tastes = self.signals.tastes(users)
+        preferences = self.feature_model.preference_scores(users)
         has_no_ratings = self.ratings.user_counts()[users] == 0  # (b,) their lists stay empty
-        scores = tastes.promise(self.candidate_films)  # (b, n_items)
+        scores = preferences.candidate_scores(self.candidate_films)  # (b, n_items)
         scores[has_no_ratings] = np.nan
         candidates = best_unseen(scores, excluded, self.tie_order, CANDIDATES)
         fillers = np.full((len(users), n), NOBODY)
@@ -228,12 +228,16 @@ class Ensemble:
         short = np.flatnonzero((n_candidates < n) & ~has_no_ratings)  # rows of short lists
         if len(short):
             all_films = np.ones(self.ratings.n_items, dtype=np.bool_)
-            filler_scores = tastes.of(short).promise(all_films)  # (len(short), n_items)
+            filler_scores = preferences.of(short).candidate_scores(
+                all_films
+            )  # (len(short), n_items)
             filler_scores[Pairs.listed(candidates[short])] = np.nan
             fillers[short] = best_unseen(filler_scores, excluded[short], self.tie_order, n)
         candidate_cells = Pairs.listed(candidates)
         cells = candidate_cells.and_then(Pairs.listed(fillers))
-        return Pool(tastes, cells, len(candidate_cells.rows), tastes.promised(cells))
+        return Pool(
+            preferences, cells, len(candidate_cells.rows), preferences.candidate_scores_at(cells)
+        )
 
 
 def assemble(
@@ -272,7 +276,7 @@ def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:
     return Ensemble(
         ratings=ratings,
         models=models,
-        signals=fit_feature_model(ratings, preference),
+        feature_model=fit_feature_model(ratings, preference),
         tie_order=tie_order(item_counts),
         candidate_films=item_counts >= LEAST_RATED,
         blend=None,

@@ -327,18 +327,6 @@ def active_filters(
     return pairs, last_filter_id
 
 
-def in_force(
-    connection: Connection, rules: FilterSettings, run_id: int | None = None
-) -> tuple[list[Filtered], int]:
-    """As `active_filters`, with the films that the settings name, without rows."""
-    pairs, last_filter_id = active_filters(connection, run_id)
-    _warn_of_unknown(connection, rules)
-    named = connection.execute(_films_named(rules.films)).scalars()
-    of_genres = connection.execute(_films_of_genres(rules.genres)).scalars()
-    pairs += [(movie_id, None) for movie_id in {*named, *of_genres}]
-    return pairs, last_filter_id
-
-
 def _started_at(connection: Connection, run_id: int) -> datetime:
     r = schema.runs.c
     started = select(r.started_at).where(r.run_id == run_id)
