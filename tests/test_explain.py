@@ -28,6 +28,7 @@ from batch.ranking.evaluate import fit_all
 from batch.ratings import NOBODY, Pairs, Ratings
 from batch.reasons import SHARES
 from batch.store.database import Database, open_database, upgrade
+from batch.store.filters import synchronise
 from batch.store.load import load
 from data import fill, random_rows, settings
 from fixed import command
@@ -741,11 +742,13 @@ def test_a_hidden_film_is_explained_as_hidden(
     [(genre,)] = rows(run.database, "SELECT min(name) FROM genres JOIN movie_genres USING (genre_id) "
                                     "JOIN movies USING (movie_id) WHERE movie_key = 'm1'")  # fmt: skip
     rules = FilterSettings(films=("m1",), genres=(genre, "none"))
-    with run.database.reader.connect() as connection:
+    with run.database.writer.begin() as connection:
+        synchronise(connection, rules)
         assert explain_pair.filters_on_pair(connection, rules, "u1", "m1") == (
             "the setting filters.films", f"the setting filters.genres, {genre}",
         )  # fmt: skip
-        assert explain_pair.filters_on_pair(connection, FilterSettings(), "u1", "solo1") == ()
+        assert explain_pair.filters_on_pair(connection, rules, "u1", "solo1") == ()
+        synchronise(connection, FilterSettings())
 
 
 def test_top_shows_why(

@@ -6,7 +6,7 @@ from itertools import groupby
 
 from sqlalchemy import Connection, and_, case, cast, distinct, func, select
 
-from batch.ranking.metric_names import MetricName, RunMetrics
+from batch.ranking.metric_names import RunMetrics
 from batch.store import schema
 from batch.store.checks import ROWS, is_model_row
 
@@ -37,10 +37,6 @@ class ComparedRun:
         """The models whose lists were to be written."""
         names = self.metrics.by_model
         return sorted(model for model in names if self.metrics.get(model, ROWS) is not None)
-
-    def metric(self, model: str, name: str) -> float | None:
-        """A metric by its stored name; None where it was not measured."""
-        return self.metrics.by_model.get(model, {}).get(MetricName.parse(name))
 
 
 @dataclass(frozen=True)

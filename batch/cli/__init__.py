@@ -26,6 +26,7 @@ WRONG_USE_ERRORS = (
     DatabaseUrlError,
     EmptyWindowError,
     NotReadyError,
+    query.NoSuchModelError,
     query.UnknownUserError,
     query.AmbiguousUserError,
     query.UnknownFilmError,

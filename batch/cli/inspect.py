@@ -252,10 +252,7 @@ def diff(
 
     _, data = open_ready()
     with data.reader.connect() as connection:
-        try:
-            changes = compare(connection, before, after, model)
-        except query.NoSuchModelError as error:
-            stop(WRONG_USE, str(error))
+        changes = compare(connection, before, after, model)
     print_result(as_json, asdict(changes), lambda: diff_tables(changes))
 
 

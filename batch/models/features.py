@@ -112,8 +112,8 @@ class FeatureModel:
             later = self.later_ratings[users].data  # (ratings of these users,)
             fadings = [_fading(later, length) for length in SESSIONS]
             sessions = self.preference.at(users, pairs, fadings)
-            for length, scores in zip(SESSIONS, sessions, strict=True):
-                features[f"session_{length}"] = _logarithm(scores)
+            for length, session in zip(SESSIONS, sessions, strict=True):
+                features[f"session_{length}"] = _logarithm(session)
         return features
 
     def _affinity(self, users: Ints, pairs: Pairs) -> Floats:

@@ -114,12 +114,8 @@ def _model_diff(
         gone_users=old.volumes.get(model, no_lists).users - overlap.users,
         entered=tuple(entered),
         left=tuple(left),
-        metrics=_metric_changes(model, _metrics(old), _metrics(new)),
+        metrics=_metric_changes(model, old.metrics, new.metrics),
     )
-
-
-def _metrics(run: ComparedRun) -> RunMetrics:
-    return run.metrics if isinstance(run.metrics, RunMetrics) else RunMetrics.of(run.metrics)
 
 
 def _metric_changes(model: str, old: RunMetrics, new: RunMetrics) -> dict[str, MetricChange]:
