@@ -351,7 +351,7 @@ def test_shares_of_the_blend() -> None:
     )
     names = next(
         iter(assemble(ratings, models, None, 0, 30).candidate_features(np.arange(1), 1))
-    ).found
+    ).of_candidates
     random = np.random.default_rng(5)
     weights = Weights(
         tuple(names),
