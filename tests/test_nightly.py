@@ -323,8 +323,9 @@ def test_rollback_and_purge(database: Database, tmp_path: Path) -> None:
     assert with_lists == [(1,), (3,), (4,)]
     assert (Path(str(kept)).exists(), Path(str(purged)).exists()) == (True, False)
     with database.reader.connect() as connection:
-        runs = [(run.run_id, run.current, run.purged) for run in history(connection, 3)]
-    assert runs == [(4, False, False), (3, False, False), (2, False, True)]
+        runs = history(connection, 3)
+    states = [(run["run_id"], run["current"], run["purged"]) for run in runs]
+    assert states == [(4, False, False), (3, False, False), (2, False, True)]
     with pytest.raises(publish.CannotPublishError, match="purged"):
         republish(database, FilterSettings(), lambda _: 2)
 
