@@ -122,7 +122,7 @@ def parse_block(piece: bytes, separator: bytes, reading: Reading) -> Block | Non
     starts = np.concatenate([[0], separators[:-1] + 1]).reshape(-1, 4)
     widths = ends - starts
     digits = text - np.uint8(ZERO)  # (n_bytes,), any other character wraps round to more than 9
-    if not _is_plain(text, digits, starts, ends):
+    if not _is_plain(text, digits, starts, ends, widths):
         return None
     has_decimal = widths[:, 2] == RATING_WIDTH  # (k,) `2.5`, not `2`
     tenths = digits[starts[:, 2]] * 10.0 + np.where(has_decimal, digits[ends[:, 2] - 1], 0)
@@ -140,9 +140,8 @@ def parse_block(piece: bytes, separator: bytes, reading: Reading) -> Block | Non
     return block
 
 
-def _is_plain(text: Bytes, digits: Bytes, starts: Ints, ends: Ints) -> bool:
+def _is_plain(text: Bytes, digits: Bytes, starts: Ints, ends: Ints, widths: Ints) -> bool:
     """Whether each line is plain: its separators, widths, digits and decimal points."""
-    widths = ends - starts  # (k, 4)
     has_decimal = widths[:, 2] == RATING_WIDTH  # (k,)
     if not (text[ends] == (COMMA, COMMA, COMMA, LINE_END)).all():
         return False

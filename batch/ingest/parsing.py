@@ -112,7 +112,7 @@ class Reading:
         text = text.strip()
         if not text:
             return None
-        seconds = _seconds(text, name)
+        seconds = int(text) if EPOCH.match(text) else _seconds_of_date(text, name)
         if seconds > self.now + DAY_SECONDS or seconds < 0:
             message = f"time {_quoted(text)} is before 1970 or in the future; fix the row"
             raise BadRowError(name, "TIME_RANGE", message)
@@ -145,8 +145,14 @@ def key(text: str, name: str) -> str:
 
     Raises BadRowError where it is empty, too long, or not text.
     """
-    if _is_plain_key(text):
-        return text
+    if (
+        text.isascii()
+        and 0 < len(text) <= MAX_KEY
+        and text.isprintable()
+        and text[0] != " "
+        and text[-1] != " "
+    ):
+        return text  # as most keys are; cleaning is slow
     cleaned = unicodedata.normalize("NFC", text).strip()
     if not cleaned:
         raise BadRowError(name, "EMPTY_KEY", f"{name} is empty; fix the row")
@@ -203,10 +209,8 @@ def require_field_count(fields: list[str], expected: int) -> None:
         raise BadRowError(None, "FIELD_COUNT", message)
 
 
-def _seconds(text: str, name: str) -> int:
-    """Seconds since 1970 UTC, from such a number or a date. Raises BadRowError."""
-    if EPOCH.match(text):
-        return int(text)
+def _seconds_of_date(text: str, name: str) -> int:
+    """Seconds since 1970 UTC. Raises BadRowError."""
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:
@@ -218,17 +222,6 @@ def _seconds(text: str, name: str) -> int:
             "nor a date such as 2026-11-23T02:30:00Z; fix the row"
         )
         raise BadRowError(name, "BAD_TIME", message) from None
-
-
-def _is_plain_key(text: str) -> bool:
-    """Whether a key needs no cleaning: most do not, and cleaning is slow."""
-    return (
-        text.isascii()
-        and 0 < len(text) <= MAX_KEY
-        and text.isprintable()
-        and text[0] != " "
-        and text[-1] != " "
-    )
 
 
 def _quoted(text: str) -> str:
