@@ -1,4 +1,4 @@
-"""`recommendations` -> a caller: who should see what, from which run, published when. Starts fast, needs no numerics.
+"""`recommendations` -> a caller: each user's list, from which run, published when.
 
 from batch.query import snapshot, top
 
@@ -6,12 +6,15 @@ with snapshot("sqlite:///recbatch.db") as connection:
     answer = top(connection, "1", model="item_item")
     for film in answer.films:
         print(film.rank, film.title, film.score)
+
+It imports no numerical library, so that it starts fast.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
+from difflib import get_close_matches
 from functools import lru_cache
 from itertools import groupby
 from typing import Any
@@ -22,11 +25,11 @@ from batch import RecbatchError, reasons
 from batch.store import schema
 from batch.store.database import Database, open_database, require_tables
 from batch.store.filters import is_filtered, now_on
-from batch.store.runs import Run, current_run, find_run
+from batch.store.runs import ROWS, Run, current_run, find_run
 
-_users, _movies, _genres, _ratings = schema.users, schema.movies, schema.genres, schema.ratings
-_runs = schema.runs
-_lists, _popular, _publication = schema.recommendations, schema.popular_items, schema.publication
+_users, _movies, _genres = schema.users, schema.movies, schema.genres
+_lists, _popular = schema.recommendations, schema.popular_items
+_ratings, _metrics, _publication = schema.ratings, schema.run_metrics, schema.publication
 
 
 class UnknownUserError(RecbatchError):
@@ -46,14 +49,21 @@ class AmbiguousFilmError(RecbatchError):
 
 
 class NoSuchRunError(RecbatchError):
-    """Nothing is published yet, or the run asked for has no lists."""
+    """Nothing is published yet, or the run has no lists."""
+
+
+class NoSuchModelError(RecbatchError):
+    """The run has no lists of this model; the message names the models it has."""
 
 
 @dataclass(frozen=True)
 class Film:
-    """One recommended film. `score` orders the list; `predicted_rating` is in stars, unclipped, None for `popular`.
+    """One recommended film.
 
-    `reason` is the data of docs/reasons.md, and `why` the same in words; None and empty where nothing is told.
+    `score` orders the list; `predicted_rating` is in stars, unclipped, None
+    for `popular`. `reason` is the data described in docs/reasons.md, and
+    `why` the same as a sentence; None and empty where the model gives no
+    reason.
     """
 
     rank: int
@@ -67,7 +77,11 @@ class Film:
 
 @dataclass(frozen=True)
 class Answer:
-    """A list, and where it comes from. Its model is `popular` where there is no other; `user_key` None: for anyone."""
+    """A list, and where it comes from.
+
+    `model` is `popular` for the list that a user gets who has no other;
+    `user_key` is None for the list for everyone.
+    """
 
     user_key: str | None
     user_name: str | None
@@ -96,9 +110,10 @@ def _database(url: str, schema_name: str) -> Database:
 
 @contextmanager
 def snapshot(url: str, schema_name: str = "recbatch") -> Iterator[Connection]:
-    """A read-only connection on which every answer is of one moment, whatever is published meanwhile.
+    """A read-only connection on which every answer is of one moment.
 
-    Open a new one to see a new night; a snapshot kept for hours keeps the database from tidying up. Raises
+    Open a new one to see a new night; one that stays open for hours keeps
+    the database from reusing space. Raises
     `batch.store.database.NotReadyError` where there are no tables.
     """
     with _database(url, schema_name).reader.connect() as connection:
@@ -108,49 +123,48 @@ def snapshot(url: str, schema_name: str = "recbatch") -> Iterator[Connection]:
 def published(connection: Connection) -> Publication | None:
     """The current run; None before the first is published."""
     p = _publication.c
-    row = connection.execute(select(p.run_id, p.previous_run_id, p.published_at)).first()
+    columns = select(p.run_id, p.previous_run_id, p.published_at)
+    row = connection.execute(columns).first()
     return Publication(*row) if row else None
 
 
 def find_user(connection: Connection, user: str) -> str:
-    """The key of the user with this key, or with this name if only one has it.
+    """The key of the user with this key, or of the only one with this name.
 
     Raises UnknownUserError or AmbiguousUserError.
     """
-    if connection.execute(select(_users.c.user_key).where(_users.c.user_key == user)).first():
+    u = _users.c
+    by_key = select(u.user_key).where(u.user_key == user)
+    if connection.execute(by_key).first():
         return user
-    named = (
-        connection.execute(select(_users.c.user_key).where(_users.c.name == user).limit(6))
-        .scalars()
-        .all()
-    )
-    if not named:
+    by_name = select(u.user_key).where(u.name == user).limit(6)
+    keys = list(connection.execute(by_name).scalars())
+    if not keys:
         raise UnknownUserError(f"no user has the key or name {user!r}")
-    if len(named) > 1:
-        raise AmbiguousUserError(
-            f"several users are named {user!r}; use one of the keys {', '.join(named)}"
-        )
-    return str(named[0])
+    if len(keys) > 1:
+        remedy = f"use one of the keys {', '.join(keys)}"
+        raise AmbiguousUserError(f"several users are named {user!r}; {remedy}")
+    return keys[0]
 
 
 def find_film(connection: Connection, film: str) -> tuple[str, str]:
-    """Key and title of the film with this key, or with this title if only one has it.
+    """Key and title of the film with this key, or the only one with this title.
 
     Raises UnknownFilmError or AmbiguousFilmError.
     """
     m = _movies.c
-    query = select(m.movie_key, m.title)
-    found = connection.execute(query.where(m.movie_key == film)).all()
-    found = (
-        found
-        or connection.execute(query.where(m.title == film).order_by(m.movie_key).limit(6)).all()
-    )
-    if not found:
+    films = select(m.movie_key, m.title)
+    by_title = films.where(m.title == film).order_by(m.movie_key).limit(6)
+    rows = connection.execute(films.where(m.movie_key == film)).all()
+    if not rows:
+        rows = connection.execute(by_title).all()
+    if not rows:
         raise UnknownFilmError(f"no film has the key or title {film!r}")
-    if len(found) > 1:
-        keys = ", ".join(row.movie_key for row in found)
-        raise AmbiguousFilmError(f"several films are titled {film!r}; use one of the keys {keys}")
-    return found[0].movie_key, found[0].title
+    if len(rows) > 1:
+        keys = ", ".join(row.movie_key for row in rows)
+        remedy = f"use one of the keys {keys}"
+        raise AmbiguousFilmError(f"several films are titled {film!r}; {remedy}")
+    return rows[0].movie_key, rows[0].title
 
 
 def top(
@@ -161,30 +175,43 @@ def top(
     n: int | None = None,
     run_id: int | None = None,
 ) -> Answer:
-    """One user's list by key, at most n films, of the published run or of the run given.
+    """One user's list by key, at most n films, of the published run or of `run_id`.
 
-    Films that the user has rated since that run, or that a filter hides by now, are left out; the others keep the ranks
-    they were published with. Who has no list, or none of it left, gets the popular one, whose `model` says so. Raises
-    NoSuchRunError, UnknownUserError.
+    Films that the user has rated since that run, or that are filtered now,
+    are left out; the others keep their ranks. A user without a list, or
+    with none of it left, gets the popular one, labelled by its `model`.
+    Raises NoSuchRunError, NoSuchModelError, UnknownUserError.
     """
     run = _run(connection, run_id)
-    query = _films(connection, run.run_id, model).where(_users.c.user_key == user)
-    rows = connection.execute(query if n is None else query.limit(n)).all()
+    films = _films(connection, run.run_id, model)
+    of_user = films.where(_users.c.user_key == user).limit(n)
+    rows = connection.execute(of_user).all()
     if rows:
         return _answer(rows, model, run, Names(connection))
+    _require_model(connection, run.run_id, model)
     return popular(connection, user=user, n=n, run_id=run_id)
 
 
-def lists(connection: Connection, *, model: str, run_id: int | None = None) -> Iterator[Answer]:
-    """Every user's list of one model, as `top` gives it, in order of the database's user ids; who has none is left out.
+def lists(
+    connection: Connection,
+    *,
+    model: str,
+    run_id: int | None = None,
+) -> Iterator[Answer]:
+    """Every user's list of one model, as `top` gives it, in order of user_id.
 
-    Read as they come, not held in memory. Raises NoSuchRunError.
+    Users without a list are left out. Rows are read as they are needed, not
+    held in memory. Raises NoSuchRunError, NoSuchModelError, at the call.
     """
     run = _run(connection, run_id)
-    rows = connection.execution_options(yield_per=10_000).execute(
-        _films(connection, run.run_id, model)
-    )
-    names = Names(connection)  # films that were named before are not looked up again
+    _require_model(connection, run.run_id, model)
+    return _answers(connection, run, model)
+
+
+def _answers(connection: Connection, run: Run, model: str) -> Iterator[Answer]:
+    streamed = connection.execution_options(yield_per=10_000)
+    rows = streamed.execute(_films(connection, run.run_id, model))
+    names = Names(connection)  # shared, so that each title is looked up once
     for _, of_user in groupby(rows, key=lambda row: row.user_key):
         yield _answer(list(of_user), model, run, names)
 
@@ -196,61 +223,96 @@ def popular(
     n: int | None = None,
     run_id: int | None = None,
 ) -> Answer:
-    """The most rated films, for anyone the models do not know; to a user's key, less what this user has rated.
+    """The most rated films; with a user's key, less those that the user rated.
 
     Raises NoSuchRunError, UnknownUserError.
     """
     run = _run(connection, run_id)
     i, m = _popular.c, _movies.c
-    query = select(i.rank, m.movie_key, m.title, i.score).join_from(
-        _popular, _movies, i.movie_id == m.movie_id
+    films = (
+        select(i.rank, m.movie_key, m.title, i.score)
+        .join_from(_popular, _movies, i.movie_id == m.movie_id)
+        .where(i.run_id == run.run_id)
+        .order_by(i.rank)
     )
-    user_id = name = None
+    user_id = None
+    user_name = None
     if user is not None:
-        known = connection.execute(
-            select(_users.c.user_id, _users.c.name).where(_users.c.user_key == user)
-        ).first()
-        if known is None:
+        u = _users.c
+        by_key = select(u.user_id, u.name).where(u.user_key == user)
+        row = connection.execute(by_key).first()
+        if row is None:
             raise UnknownUserError(f"no user has the key {user!r}")
-        user_id, name = known
-        query = query.where(~_rated(user_id, i.movie_id))
-    query = query.where(
-        i.run_id == run.run_id, ~is_filtered(now_on(connection), i.movie_id, user_id)
-    ).order_by(i.rank)
-    rows = connection.execute(query if n is None else query.limit(n)).all()
-    films = tuple(
-        Film(row.rank, row.movie_key, row.title, row.score, None, None, "") for row in rows
+        user_id, user_name = row
+        films = films.where(~_is_rated(user_id, i.movie_id))
+    filtered = is_filtered(now_on(connection.dialect), i.movie_id, user_id)
+    rows = connection.execute(films.where(~filtered).limit(n))
+    answer = tuple(Film(*row, None, None, "") for row in rows)
+    return Answer(
+        user_key=user,
+        user_name=user_name,
+        model="popular",
+        run_id=run.run_id,
+        published_at=run.published_at,
+        scale=run.scale,
+        films=answer,
     )
-    return Answer(user, name, "popular", run.run_id, run.published_at, run.scale, films)
 
 
-def models(connection: Connection, *, run_id: int | None = None) -> tuple[str, ...]:
-    """The models that a run has lists of. Raises NoSuchRunError."""
-    run = _run(connection, run_id)
-    rows = connection.execute(
-        select(_lists.c.model).distinct().where(_lists.c.run_id == run.run_id)
-    )
-    return tuple(sorted(rows.scalars()))
+def models(
+    connection: Connection,
+    *,
+    run_id: int | None = None,
+) -> tuple[str, ...]:
+    """The models that a run made lists of, empty ones included.
+
+    Raises NoSuchRunError.
+    """
+    return _models(connection, _run(connection, run_id).run_id)
+
+
+def _models(connection: Connection, run_id: int) -> tuple[str, ...]:
+    """By the metrics: a run counts the rows of each model, which may be 0."""
+    m = _metrics.c
+    with_lists = select(m.model).where(m.run_id == run_id, m.metric == ROWS)
+    return tuple(sorted(connection.execute(with_lists).scalars()))
+
+
+def _require_model(connection: Connection, run_id: int, model: str) -> None:
+    available = _models(connection, run_id)
+    if model in available:
+        return
+    message = f"run {run_id} has no lists of a model {model!r}"
+    message += f"; it has {', '.join(available) or 'none'}"
+    close = get_close_matches(model.lower(), available, n=1)
+    if close:
+        message += f"; did you mean {close[0]!r}?"
+    raise NoSuchModelError(message)
 
 
 def hidden_titles(
     connection: Connection, user: str, *, run_id: int | None = None
 ) -> tuple[str, ...]:
-    """Films of a user's lists, of any model, that a filter hides by now, by title. Raises NoSuchRunError."""
-    run, u, m = _run(connection, run_id), _users.c, _movies.c
-    listed = (
+    """Titles in a user's lists of any model that are filtered now.
+
+    Raises NoSuchRunError.
+    """
+    run = _run(connection, run_id)
+    u, m, r = _users.c, _movies.c, _lists.c
+    filtered = is_filtered(now_on(connection.dialect), r.movie_id, r.user_id)
+    titles = (
         select(m.title)
         .distinct()
-        .join_from(_lists, _users, u.user_id == _lists.c.user_id)
-        .join(_movies, m.movie_id == _lists.c.movie_id)
-        .where(_lists.c.run_id == run.run_id, u.user_key == user)
-        .where(is_filtered(now_on(connection), _lists.c.movie_id, _lists.c.user_id))
+        .join_from(_lists, _users, u.user_id == r.user_id)
+        .join(_movies, m.movie_id == r.movie_id)
+        .where(r.run_id == run.run_id, u.user_key == user, filtered)
+        .order_by(m.title)
     )
-    return tuple(connection.execute(listed.order_by(m.title)).scalars())
+    return tuple(connection.execute(titles).scalars())
 
 
 def _run(connection: Connection, run_id: int | None) -> Run:
-    """The published run, or the one of this number if it has lists."""
+    """The published run, or run `run_id` if it has lists."""
     if run_id is None:
         current = current_run(connection)
         if current is None:
@@ -266,72 +328,76 @@ def _run(connection: Connection, run_id: int | None) -> Run:
 
 
 def _films(connection: Connection, run_id: int, model: str) -> Select[Any]:
-    film = _lists.c.movie_id
-    columns = (
-        _lists.c.rank,
-        _movies.c.movie_key,
-        _movies.c.title,
-        _lists.c.score,
-        _lists.c.predicted_rating,
-    )
+    """The films of a model's lists that may be shown now, in order of list and rank."""
+    u, m, r = _users.c, _movies.c, _lists.c
+    film = (r.rank, m.movie_key, m.title, r.score, r.predicted_rating, r.reason)
+    rated = _is_rated(r.user_id, r.movie_id)
+    filtered = is_filtered(now_on(connection.dialect), r.movie_id, r.user_id)
     return (
-        select(_users.c.user_key, _users.c.name, *columns, _lists.c.reason)
-        .join_from(_lists, _users, _users.c.user_id == _lists.c.user_id)
-        .join(_movies, _movies.c.movie_id == _lists.c.movie_id)
-        .where(_lists.c.run_id == run_id, _lists.c.model == model)
-        .where(
-            ~_rated(_lists.c.user_id, film),
-            ~is_filtered(now_on(connection), film, _lists.c.user_id),
-        )
-        .order_by(_lists.c.user_id, _lists.c.rank)
+        select(u.user_key, u.name, *film)
+        .join_from(_lists, _users, u.user_id == r.user_id)
+        .join(_movies, m.movie_id == r.movie_id)
+        .where(r.run_id == run_id, r.model == model, ~rated, ~filtered)
+        .order_by(r.user_id, r.rank)
     )
 
 
-def _rated(user_id: Any, movie_id: Any) -> ColumnElement[bool]:
-    """Whether the user has rated the film by now: `ratings` may be newer than the run."""
-    return exists(
-        select(_ratings.c.movie_id).where(
-            _ratings.c.user_id == user_id, _ratings.c.movie_id == movie_id
-        )
-    )
+def _is_rated(user_id: Any, movie_id: Any) -> ColumnElement[bool]:
+    """Whether the user has rated the film: `ratings` may be newer than the run."""
+    r = _ratings.c
+    rating = select(r.movie_id).where(r.user_id == user_id, r.movie_id == movie_id)
+    return exists(rating)
 
 
 class Names:
-    """Titles of films and names of genres by id, each looked up once, all that are asked for together in one query."""
+    """Titles of films and names of genres by id, each looked up once."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._films: dict[int, str] = {}
+        self._titles: dict[int, str] = {}
         self._genres: dict[int, str] = {}
 
-    def sentences(self, told: Sequence[dict[str, Any] | None]) -> list[str]:
-        """Each of these reasons in words."""
-        self._look_up(
-            _movies.c.movie_id, _movies.c.title, self._films, set().union(*map(reasons.films, told))
-        )
-        self._look_up(
-            _genres.c.genre_id,
-            _genres.c.name,
-            self._genres,
-            set().union(*map(reasons.genres, told)),
-        )
-        return [reasons.sentence(reason, self._films, self._genres) for reason in told]
+    def sentences(self, data: Sequence[dict[str, Any] | None]) -> list[str]:
+        """Each reason as a sentence; names of all are looked up together."""
+        movie_ids: set[int] = set()
+        genre_ids: set[int] = set()
+        for reason in data:
+            movie_ids.update(reasons.films(reason))
+            genre_ids.update(reasons.genres(reason))
+        self._look_up(_movies.c.movie_id, _movies.c.title, movie_ids, self._titles)
+        self._look_up(_genres.c.genre_id, _genres.c.name, genre_ids, self._genres)
+        names = (self._titles, self._genres)
+        return [reasons.sentence(reason, *names) for reason in data]
 
     def _look_up(
-        self, key: Column[int], name: Column[str], known: dict[int, str], wanted: set[int]
+        self,
+        key: Column[int],
+        name: Column[str],
+        ids: Iterable[int],
+        names: dict[int, str],
     ) -> None:
-        missing = sorted(wanted - known.keys())
+        """Add the names of those ids to `names` that are not in it."""
+        missing = sorted(set(ids) - names.keys())
         if missing:
-            rows = self._connection.execute(select(key, name).where(key.in_(missing)))
-            known.update((number, text) for number, text in rows)
+            by_id = select(key, name).where(key.in_(missing))
+            rows = self._connection.execute(by_id)
+            names.update((number, text) for number, text in rows)
 
 
 def _answer(rows: Any, model: str, run: Run, names: Names) -> Answer:
-    told = [reasons.read(row.reason) for row in rows]
-    films = tuple(
-        Film(row.rank, row.movie_key, row.title, row.score, row.predicted_rating, reason, why)
-        for row, reason, why in zip(rows, told, names.sentences(told), strict=True)
-    )
+    """One user's rows of `_films` as a list."""
+    data = [reasons.read(row.reason) for row in rows]
+    films = []
+    for row, reason, why in zip(rows, data, names.sentences(data), strict=True):
+        film = (row.rank, row.movie_key, row.title, row.score, row.predicted_rating)
+        films.append(Film(*film, reason, why))
+    user = rows[0]
     return Answer(
-        rows[0].user_key, rows[0].name, model, run.run_id, run.published_at, run.scale, films
+        user_key=user.user_key,
+        user_name=user.name,
+        model=model,
+        run_id=run.run_id,
+        published_at=run.published_at,
+        scale=run.scale,
+        films=tuple(films),
     )

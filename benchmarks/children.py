@@ -1,4 +1,4 @@
-"""A command -> what it took: time, processor time, memory, and the steps it tells of, measured by the system."""
+"""A command -> its time, processor time, peak memory, output, and the steps in its log."""
 
 import json
 import os
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 Figures: TypeAlias = dict[str, Any]
-"""What was measured, by name, as JSON holds it."""
+"""Measurements by name, as JSON holds them."""
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH = Path(__file__).with_name("launch.py")
-TOLD = re.compile(r"(\w+)=(\"(?:[^\"\\]|\\.)*\"|\S+)")
+FIELD = re.compile(r"(\w+)=(\"(?:[^\"\\]|\\.)*\"|\S+)")
 """A field of a log line."""
 
 
@@ -27,73 +27,76 @@ def measured(
     seconds: float | None = None,
     megabytes: float | None = None,
 ) -> Figures:
-    """Run a command in a folder until it ends; its stdout is `said`, its stderr, appended to a log, is `told`.
+    """Run a command in a folder until it ends; its stdout is `output`, its stderr is `logged`.
 
-    `seconds` and `megabytes` (of address space) are what it may take; who takes longer is killed. The command sees no
-    RECBATCH_ variables but those in `environ`, and this project's sources before all others.
+    stderr is appended to the file `log` too. `seconds` and `megabytes` (of
+    address space) are limits; a command that takes longer is killed. The
+    command gets no RECBATCH_ variables but those in `environ`, and imports this
+    project's sources before all others.
     """
-    known = {name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")}
-    known |= {"PYTHONPATH": str(ROOT)} | dict(environ or {})
-    told, tell = os.pipe()
-    launch = [
-        sys.executable,
-        "-I",
-        "-S",
-        str(LAUNCH),
-        str(tell),
-        str(seconds or 0),
-        str(megabytes or 0),
-        *command,
-    ]
+    variables = {
+        name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")
+    }
+    variables["PYTHONPATH"] = str(ROOT)
+    variables.update(environ or {})
+    read_end, write_end = os.pipe()
+    limits = [str(seconds or 0), str(megabytes or 0)]
+    launch = [sys.executable, "-I", "-S", str(LAUNCH), str(write_end), *limits, *command]
     with log.open("a", encoding="utf-8") as err:
         err.write(f"$ {' '.join(command)}\n")
         err.flush()
-        start = err.tell()
-        ended = subprocess.run(  # noqa: S603  our own commands
+        log_start = err.tell()
+        process = subprocess.run(  # noqa: S603  our own commands
             launch,
             cwd=folder,
-            env=known,
+            env=variables,
             stdout=subprocess.PIPE,
             stderr=err,
             text=True,
-            pass_fds=[tell],
+            pass_fds=[write_end],
             check=True,
         )
-    os.close(tell)
-    with os.fdopen(told, encoding="ascii") as counted:
-        found: Figures = json.load(counted)
+    os.close(write_end)
+    with os.fdopen(read_end, encoding="ascii") as pipe:
+        figures: Figures = json.load(pipe)
     with log.open(encoding="utf-8") as lines:
-        lines.seek(start)
+        lines.seek(log_start)
         logged = lines.read()
-    return found | {"steps": steps(logged), "said": ended.stdout, "told": logged}
+    return figures | {"steps": steps(logged), "output": process.stdout, "logged": logged}
 
 
 def python(script: str, *arguments: str) -> list[str]:
-    """The command that runs a file beside this one."""
+    """The command that runs a file of this folder."""
     return [sys.executable, str(Path(__file__).with_name(script)), *arguments]
 
 
-def answer(found: Figures) -> Figures:
-    """The JSON that such a file prints, and its memory; ends the program where there is none."""
-    expect(found)
-    return json.loads(found["said"]) | {"peak_mb": found["peak_mb"]}
+def answer(figures: Figures) -> Figures:
+    """The JSON that a file of this folder printed, and its peak memory.
+
+    Ends the program if its exit code was not 0.
+    """
+    expect(figures)
+    return json.loads(figures["output"]) | {"peak_mb": figures["peak_mb"]}
 
 
-def expect(found: Figures) -> None:
-    """End the program with the child's last words unless it ended well."""
-    if found["exit_code"] != 0:
-        sys.exit(f"exit code {found['exit_code']}: {(found['told'].splitlines() or [''])[-1]}")
+def expect(figures: Figures) -> None:
+    """End the program with the last line of a command's log unless its exit code was 0."""
+    if figures["exit_code"] != 0:
+        lines = figures["logged"].splitlines() or [""]
+        sys.exit(f"exit code {figures['exit_code']}: {lines[-1]}")
 
 
-def steps(told: str) -> list[Figures]:
-    """The steps in a log, in order: their names, seconds, the most memory held by their end, and what they counted."""
-    found = []
-    for line in told.splitlines():
-        fields = dict(TOLD.findall(line))
-        if "event" in fields and "seconds" in fields:
-            name = " ".join(filter(None, [fields.pop("event"), fields.pop("model", None)]))
-            found.append(
-                {"step": name}
-                | {field: float(value) for field, value in fields.items() if field != "level"}
-            )
-    return found
+def steps(logged: str) -> list[Figures]:
+    """The steps in a log, in order: name, seconds, peak memory at their end, and counts."""
+    all_steps = []
+    for line in logged.splitlines():
+        fields = dict(FIELD.findall(line))
+        if "event" not in fields or "seconds" not in fields:
+            continue
+        name = fields.pop("event")
+        model = fields.pop("model", None)
+        fields.pop("level", None)
+        step: Figures = {"step": f"{name} {model}" if model else name}
+        step |= {field: float(value) for field, value in fields.items()}
+        all_steps.append(step)
+    return all_steps

@@ -1,9 +1,11 @@
-"""Normal and poisoned nights on sample data -> what each gate measured at its worst: a Markdown table.
+"""Normal and damaged nights on sample data -> the worst value of each gate: a Markdown table.
 
-    python benchmarks/gates.py                # twenty normal nights and four others: 4 minutes on two cores
+    python benchmarks/gates.py
     python benchmarks/gates.py --nights 5
 
-Each normal night has a seed of its own and is held against the one before; each of the others against a normal one.
+By default twenty normal nights and four damaged ones, which take 4 minutes on two cores.
+Each normal night has a seed of its own and is compared with the one before; each of the
+others is compared with a normal night.
 """
 
 import argparse
@@ -26,7 +28,7 @@ from batch.store.checks import Check
 from batch.store.database import Database, open_database, prepare, run_lock
 
 SEED = 0
-"""Of the night that poisoned ones are held against."""
+"""Seed of the damaged nights, and of the normal one that each is compared with."""
 OTHERS: dict[str, dict[str, str]] = {
     "shuffled ratings": {},
     "half the users": {},
@@ -35,43 +37,48 @@ OTHERS: dict[str, dict[str, str]] = {
 }
 
 Worst = Mapping[str, Check]
-"""By kind of gate, such as `rmse_of_bias`: the check that came closest to its threshold, or went furthest over."""
+"""Kind of gate, such as `rmse_of_bias` -> the check that is closest to its threshold, or furthest
+beyond it."""
 
 
 def main() -> None:
     """Run the nights and print the table."""
     parser = argparse.ArgumentParser(
-        description="What gates measure on normal and poisoned nights."
+        description="Values of the gates on normal and damaged nights."
     )
     parser.add_argument("--nights", type=int, default=20, help="normal nights")
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
-        columns = {"normal nights": normal(Path(folder) / "normal", asked.nights)}
+        columns = {"normal nights": normal(Path(folder) / "normal", arguments.nights)}
         for name, environ in OTHERS.items():
-            columns[name] = poisoned(Path(folder) / name.replace("`", ""), name, environ)
+            columns[name] = damaged(Path(folder) / name.replace("`", ""), name, environ)
     kinds = sorted({kind for _, worst in columns.values() for kind in worst})
-    print(f"| | {' | '.join(columns)} |")
+    print(_row("", list(columns)))
     print("|---" * (1 + len(columns)) + "|")
-    print(f"| ends | {' | '.join(status for status, _ in columns.values())} |")
+    print(_row("ends", [status for status, _ in columns.values()]))
     for kind in kinds:
-        print(
-            f"| `{kind}` | {' | '.join(_figure(worst.get(kind)) for _, worst in columns.values())} |"
-        )
+        values = [_value(worst.get(kind)) for _, worst in columns.values()]
+        print(_row(f"`{kind}`", values))
+
+
+def _row(first: str, cells: list[str]) -> str:
+    return f"| {first} | {' | '.join(cells)} |" if first else f"| | {' | '.join(cells)} |"
 
 
 def normal(folder: Path, nights: int) -> tuple[str, Worst]:
-    """How nights of different seeds on the same data end, each held against the one before, and what they measured."""
+    """Nights of different seeds on the same data -> their statuses, and the worst checks."""
     database = sample(folder)
-    checks, ends = [], set()
+    checks: list[Check] = []
+    statuses = set()
     for seed in range(nights):
         outcome = nightly.run(database, settings(folder, seed), nightly.Order(date(2026, 1, 1)))
-        ends.add(outcome.status)
+        statuses.add(outcome.status)
         checks += outcome.checks
-    return ", ".join(sorted(ends)), worst_of(checks)
+    return ", ".join(sorted(statuses)), worst_of(checks)
 
 
-def poisoned(folder: Path, name: str, environ: dict[str, str]) -> tuple[str, Worst]:
-    """After a normal night: how one that should be refused ends, and what it measured."""
+def damaged(folder: Path, name: str, environ: dict[str, str]) -> tuple[str, Worst]:
+    """A night that should be refused, after a normal one -> its status, and its worst checks."""
     database = sample(folder)
     nightly.run(database, settings(folder, SEED), nightly.Order(date(2026, 1, 1)))
     if name == "shuffled ratings":
@@ -79,14 +86,13 @@ def poisoned(folder: Path, name: str, environ: dict[str, str]) -> tuple[str, Wor
     if name == "half the users":
         with database.writer.begin() as connection:
             connection.execute(delete(schema.ratings).where(schema.ratings.c.user_id % 2 == 0))
-    outcome = nightly.run(
-        database, settings(folder, SEED, **environ), nightly.Order(date(2026, 1, 2))
-    )
+    config = settings(folder, SEED, **environ)
+    outcome = nightly.run(database, config, nightly.Order(date(2026, 1, 2)))
     return outcome.status, worst_of(outcome.checks)
 
 
 def sample(folder: Path) -> Database:
-    """A database with the sample in it."""
+    """A database with the ingested sample."""
     write_sample(folder / "in")
     database = open_database(f"sqlite:///{folder / 'recbatch.db'}")
     prepare(database)
@@ -97,20 +103,19 @@ def sample(folder: Path) -> Database:
 
 def settings(folder: Path, seed: int, **environ: str) -> Config:
     """The shipped settings with this seed."""
-    mine = {
+    changed = {
         "RECBATCH_EVALUATION__SEED": str(seed),
         "RECBATCH_ARTIFACTS__DIR": str(folder / "artifacts"),
     }
-    return load_config(None, mine | environ)
+    return load_config(None, changed | environ)
 
 
 def shuffle(database: Database) -> None:
-    """Give every rating the stars of another."""
+    """Permute the stars of all ratings."""
     r = schema.ratings.c
     with database.writer.begin() as connection:
-        pairs = connection.execute(
-            select(r.user_id, r.movie_id, r.rating).order_by(r.user_id, r.movie_id)
-        ).all()
+        in_order = select(r.user_id, r.movie_id, r.rating).order_by(r.user_id, r.movie_id)
+        pairs = connection.execute(in_order).all()
         stars = np.random.default_rng(SEED).permutation([pair.rating for pair in pairs]).tolist()
         for pair, rating in zip(pairs, stars, strict=True):
             same = (r.user_id == pair.user_id) & (r.movie_id == pair.movie_id)
@@ -118,25 +123,26 @@ def shuffle(database: Database) -> None:
 
 
 def worst_of(checks: list[Check]) -> Worst:
-    """The worst check of each kind."""
-    found: dict[str, Check] = {}
+    """The worst check of each kind of gate."""
+    worst: dict[str, Check] = {}
     for check in checks:
-        kind = next(
-            (
-                check.name.removesuffix(f"_{model}")
-                for model in PUBLISHED
-                if check.name.endswith(model)
-            ),
-            None,
-        )
+        kind = _kind(check.name)
         if kind is None or check.severity != "gate":
             continue
         worse = max if check.wanted == "at most" else min
-        found[kind] = worse(found.get(kind, check), check, key=lambda each: each.value)
-    return found
+        worst[kind] = worse(worst.get(kind, check), check, key=lambda check: check.value)
+    return worst
 
 
-def _figure(check: Check | None) -> str:
+def _kind(name: str) -> str | None:
+    """The name of a check without its model; None for a check that is not of a model."""
+    for model in PUBLISHED:
+        if name.endswith(model):
+            return name.removesuffix(f"_{model}")
+    return None
+
+
+def _value(check: Check | None) -> str:
     """The value, in bold where it fails."""
     if check is None:
         return "-"

@@ -1,8 +1,9 @@
-"""A command -> what the system counted of it, told as JSON to a file descriptor.
+"""A command -> its time, processor time and peak memory, as JSON to a file descriptor.
 
     python launch.py FD SECONDS MEGABYTES COMMAND...     # 0: without that limit
 
-A process of its own, and a small one: Linux counts what the parent held at the fork among what the child held at most.
+It is a process of its own, and a small one: Linux counts the parent's memory at the fork as memory
+of the child.
 """
 
 import json
@@ -14,35 +15,37 @@ import time
 
 
 def main() -> None:
-    """Start it, wait for it, end it when its time is up."""
-    told, seconds, megabytes, *command = sys.argv[1:]
-    os.set_inheritable(int(told), False)
-    late = []
-    began = time.perf_counter()
+    """Start the command, wait for it, and kill it when its time is up."""
+    descriptor, seconds, megabytes, *command = sys.argv[1:]
+    os.set_inheritable(int(descriptor), False)
+    is_late = False
+    start = time.perf_counter()
     pid = os.fork()
     if pid == 0:
         if float(megabytes):
-            most = int(float(megabytes) * 1e6)
-            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+            limit = int(float(megabytes) * 1e6)
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         os.execvp(command[0], command)  # noqa: S606  our own commands
 
-    def end(*_: object) -> None:
-        late.append(True)
+    def kill(*_: object) -> None:
+        nonlocal is_late
+        is_late = True
         os.kill(pid, signal.SIGKILL)
 
-    signal.signal(signal.SIGALRM, end)
+    signal.signal(signal.SIGALRM, kill)
     signal.setitimer(signal.ITIMER_REAL, float(seconds))
-    _, status, used = os.wait4(pid, 0)
+    _, status, usage = os.wait4(pid, 0)
     signal.setitimer(signal.ITIMER_REAL, 0)
-    found = {
-        "seconds": time.perf_counter() - began,
-        "cpu_seconds": used.ru_utime + used.ru_stime,
-        "peak_mb": used.ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6,
+    maxrss_bytes = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    figures = {
+        "seconds": time.perf_counter() - start,
+        "cpu_seconds": usage.ru_utime + usage.ru_stime,
+        "peak_mb": maxrss_bytes / 1e6,
         "exit_code": os.waitstatus_to_exitcode(status),
-        "too_late": bool(late),
+        "too_late": is_late,
     }
-    with os.fdopen(int(told), "w", encoding="ascii") as out:
-        json.dump(found, out)
+    with os.fdopen(int(descriptor), "w", encoding="ascii") as out:
+        json.dump(figures, out)
 
 
 if __name__ == "__main__":

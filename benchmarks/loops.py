@@ -1,10 +1,10 @@
-"""Ratings of a shape -> what each choice in the sums over all neighbours is worth: ratios, side by side in one run.
+"""Ratings of a shape -> what each optimisation of the sums over all neighbours gains, as ratios.
 
     python benchmarks/loops.py 10m    # 1m: seconds; 25m: five minutes to make the ratings
 
-The sums for one group of users, as many as fill a register, on two threads: in the compiler's own terms against a plain
-loop, films by fame against films by key, and singles against doubles. Each is the median of several rounds in which
-both take turns.
+Times the sums for one group of users that fill a register, on each of two threads: in LLVM
+instructions against a plain loop, films by rating count against films by key, and float32
+against float64. Each ratio is the median of several rounds in which both alternate.
 """
 
 import argparse
@@ -16,66 +16,68 @@ import numpy as np
 from numba import njit
 
 from batch.models.baseline import fit_baseline
-from batch.models.kernels import LANE_BYTES, Cells, _frozen, _lined_up, _speak, cells, deviations_of
+from batch.models.csr import Cells, by_rating_count, cells
+from batch.models.kernels import LANE_BYTES, _add_neighbour, _aligned_zeros
 from shapes import SHAPES, in_memory
 
-SEED, ROUNDS, THREADS = 20261123, 7, 2
+SEED = 20261123
+ROUNDS = 7
+THREADS = 2
 Work = Callable[[], object]
 
 
 @njit(nogil=True, error_model="numpy")
-def in_lanes(voices, talk, said):  # type: ignore[no-untyped-def]
-    """What `kernels._user_weighted_sums` does once it has the similarities."""
-    for speaker in range(len(voices)):
-        _speak(
-            voices[speaker],
-            talk.columns,
-            talk.values,
-            talk.starts[speaker],
-            talk.starts[speaker + 1],
-            said,
-        )
+def in_lanes(similarities, deviations, sums):  # type: ignore[no-untyped-def]
+    """What `kernels._user_weighted_sums` does when it has the similarities."""
+    columns = deviations.columns
+    values = deviations.values
+    for other in range(len(similarities)):
+        first = deviations.starts[other]
+        end = deviations.starts[other + 1]
+        _add_neighbour(similarities[other], columns, values, first, end, sums)
 
 
 @njit(nogil=True, error_model="numpy")
-def plain(voices, talk, said):  # type: ignore[no-untyped-def]
-    """The same, as one would write it."""
-    lanes = voices.shape[1]
-    for speaker in range(len(voices)):
-        for here in range(talk.starts[speaker], talk.starts[speaker + 1]):
-            column, value = talk.columns[here], talk.values[here]
+def plain(similarities, deviations, sums):  # type: ignore[no-untyped-def]
+    """The same as a plain loop."""
+    lanes = similarities.shape[1]
+    for other in range(len(similarities)):
+        for cell in range(deviations.starts[other], deviations.starts[other + 1]):
+            column = deviations.columns[cell]
+            value = deviations.values[cell]
             for lane in range(lanes):
-                said[column, lane] += value * voices[speaker, lane]
-                said[column, lanes + lane] += abs(voices[speaker, lane])
+                sums[column, lane] += value * similarities[other, lane]
+                sums[column, lanes + lane] += abs(similarities[other, lane])
 
 
 def for_a_group(
-    loop: Callable[..., None], talk: Cells, n_users: int, n_items: int
+    loop: Callable[..., None], deviations: Cells, n_users: int, n_items: int
 ) -> tuple[Work, int]:
-    """The sums of one group of users on each thread, and how many users that are."""
-    lanes = LANE_BYTES // talk.values.itemsize
-    voices = np.random.default_rng(SEED).random((n_users, lanes)).astype(talk.values.dtype)
-    said = [_lined_up(n_items, 2 * lanes, talk.values.dtype) for _ in range(THREADS)]
+    """A call that makes the sums of one group of users on each thread, and the users in a group."""
+    precision = deviations.values.dtype
+    lanes = LANE_BYTES // precision.itemsize
+    similarities = np.random.default_rng(SEED).random((n_users, lanes)).astype(precision)
+    sums_by_thread = [_aligned_zeros(n_items, 2 * lanes, precision) for _ in range(THREADS)]
 
     def work() -> object:
         with ThreadPoolExecutor(THREADS) as pool:
-            return list(pool.map(lambda sums: loop(voices, talk, sums), said))
+            return list(pool.map(lambda sums: loop(similarities, deviations, sums), sums_by_thread))
 
     return work, lanes
 
 
-def ratio(one: tuple[Work, int], other: tuple[Work, int]) -> float:
-    """How many times as long the other takes for a user: the median over rounds."""
-    for work, _ in (one, other):
-        work()  # compiled first
+def ratio(reference: tuple[Work, int], alternative: tuple[Work, int]) -> float:
+    """How many times as long the alternative takes per user: the median over rounds."""
+    for work, _ in (reference, alternative):
+        work()  # compiles
     ratios = []
     for _ in range(ROUNDS):
-        took = []
-        for work, lanes in (one, other):
+        seconds = []  # per user
+        for work, lanes in (reference, alternative):
             began = time.perf_counter()
             work()
-            took.append((time.perf_counter() - began) / lanes)
-        ratios.append(took[1] / took[0])
+            seconds.append((time.perf_counter() - began) / lanes)
+        ratios.append(seconds[1] / seconds[0])
     return float(np.median(ratios))
 
 
@@ -86,19 +88,20 @@ def main() -> None:
     parser.add_argument("shape", choices=SHAPES, nargs="?", default="1m")
     shape = SHAPES[parser.parse_args().shape]
     ratings = in_memory(shape, SEED)
-    off = fit_baseline("bias", ratings).deviations(ratings)
-    singles, doubles = (
-        _frozen(deviations_of(off, single=single).deviations) for single in (True, False)
-    )
-    by_key = _frozen(cells(off.astype(np.float32)))
-    size = shape.n_users, shape.n_items
-    best = for_a_group(in_lanes, singles, *size)
-    print(
-        f"{ratings.n_ratings:,} ratings, {THREADS} threads; times as long as in lanes, by fame, in singles:"
-    )
-    print(f"a plain loop: {ratio(best, for_a_group(plain, singles, *size)):.1f}")
-    print(f"films by key, not by fame: {ratio(best, for_a_group(in_lanes, by_key, *size)):.1f}")
-    print(f"in doubles: {ratio(best, for_a_group(in_lanes, doubles, *size)):.1f}")
+    deviations = fit_baseline("bias", ratings).deviations(ratings)
+    singles = by_rating_count(deviations, single=True).cells
+    doubles = by_rating_count(deviations, single=False).cells
+    by_key = cells(deviations.astype(np.float32))
+
+    def group(loop: Callable[..., None], values: Cells) -> tuple[Work, int]:
+        return for_a_group(loop, values, shape.n_users, shape.n_items)
+
+    best = group(in_lanes, singles)
+    print(f"{ratings.n_ratings:,} ratings, {THREADS} threads; time per user as a multiple of")
+    print("LLVM instructions, films by rating count, float32:")
+    print(f"a plain loop: {ratio(best, group(plain, singles)):.1f}")
+    print(f"films by key: {ratio(best, group(in_lanes, by_key)):.1f}")
+    print(f"float64: {ratio(best, group(in_lanes, doubles)):.1f}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""This machine -> what it is, and how fast its memory and its arithmetic are at best.
+"""This machine -> what it is, and the highest speed of its memory and its arithmetic.
 
 python benchmarks/machine.py
 """
@@ -30,23 +30,25 @@ RECORDED = (
     "psycopg",
 )
 ARRAY_MB = 512
-"""Of each of three arrays that are walked through: no cache holds them."""
+"""Of each of three arrays that are read or written once: no cache holds them."""
 IN_CACHE = 1024
-"""Numbers of the array that is worked on again and again: it lies in the nearest cache, its numbers in registers."""
+"""Numbers in the array that arithmetic works on: it fits the nearest cache."""
 CHAIN = 16
-"""Multiply-adds on a number between its load and its store, so that arithmetic is what is measured."""
+"""Multiply-adds on a number between its load and its store, so that arithmetic is measured."""
 REPEATS = 5
-"""The best counts: anything slower was disturbed."""
+"""The fastest counts: a slower one was disturbed."""
 PASSES = 100_000
 
 
 def main() -> None:
-    """Print it as JSON."""
+    """Print everything as JSON."""
     print(json.dumps(described() | {"rates": rates()}))
 
 
 def described() -> dict[str, Any]:
     """Processor, caches, memory, system and versions."""
+    versions = {name: _version(name) for name in RECORDED}
+    installed = {name: number for name, number in versions.items() if number}
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -54,18 +56,20 @@ def described() -> dict[str, Any]:
         "caches": _caches(),
         "memory_gb": round(memory_mb() / 1e3, 1),
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
-        "versions": {name: found for name in RECORDED if (found := _version(name))}
-        | {"SQLite": sqlite3.sqlite_version},
+        "versions": installed | {"SQLite": sqlite3.sqlite_version},
     }
 
 
 def memory_mb() -> float:
-    """All of the machine's memory."""
+    """All memory of the machine."""
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def rates() -> dict[str, float]:
-    """Bytes, and multiply-adds in double and single precision, a second; on as many threads as the models use."""
+    """Bytes, and multiply-adds in double and single precision, per second.
+
+    On as many threads as the models use.
+    """
     return {
         "bytes": bandwidth(),
         "double": multiply_adds(np.float64),
@@ -74,38 +78,44 @@ def rates() -> dict[str, float]:
 
 
 def bandwidth() -> float:
-    """Bytes a second of a = b + s c (the triad of McCalpin's STREAM): two arrays read, one written."""
+    """Bytes per second of a = b + s c (the triad of McCalpin's STREAM): two reads, one write."""
     n = ARRAY_MB * 1_000_000 // 8
     a, b, c = (np.zeros(n) for _ in range(3))
-    part = -(-n // config.NUMBA_NUM_THREADS)
-    return (
-        3
-        * 8
-        * n
-        / _best(lambda: in_parts(lambda start, stop: _triad(start, stop, a, b, c), n, part))
-    )
+    part = -(-n // config.NUMBA_NUM_THREADS)  # rounded up
+
+    def triad(start: int, stop: int) -> None:
+        _triad(start, stop, a, b, c)
+
+    seconds = _fastest(lambda: in_parts(triad, n, part))
+    return 3 * 8 * n / seconds
 
 
 def multiply_adds(kind: type[np.floating[Any]]) -> float:
-    """Multiply-adds a second on vectors in registers, all threads together; an addition takes as long as one."""
+    """Multiply-adds per second on vectors in registers, all threads together.
+
+    An addition takes as long as a multiply-add.
+    """
     threads = config.NUMBA_NUM_THREADS
     rows = np.ones((threads, IN_CACHE), dtype=kind)
-    scale, shift = kind(0.5), kind(0.25)
-    done = threads * PASSES * IN_CACHE * CHAIN
-    return done / _best(
-        lambda: in_parts(lambda start, _: _chain(rows[start], scale, shift, PASSES), threads, 1)
-    )
+    scale = kind(0.5)
+    shift = kind(0.25)
+
+    def chain(start: int, _stop: int) -> None:
+        _chain(rows[start], scale, shift, PASSES)
+
+    n_operations = threads * PASSES * IN_CACHE * CHAIN
+    return n_operations / _fastest(lambda: in_parts(chain, threads, 1))
 
 
-def _best(work: Callable[[], None]) -> float:
+def _fastest(work: Callable[[], None]) -> float:
     """Seconds of the fastest repeat; the first, which compiles, does not count."""
     work()
-    found = []
+    seconds = []
     for _ in range(REPEATS):
-        began = time.perf_counter()
+        start = time.perf_counter()
         work()
-        found.append(time.perf_counter() - began)
-    return min(found)
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
 
 
 @njit(nogil=True, fastmath={"contract"})
@@ -126,24 +136,25 @@ def _chain(row, scale, shift, passes):  # type: ignore[no-untyped-def]
 
 def _processor() -> str:
     try:
-        found = re.search(
-            r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="ascii")
-        )
+        text = Path("/proc/cpuinfo").read_text(encoding="ascii")
     except OSError:
         return platform.processor()
-    return found[1] if found else platform.processor()
+    match = re.search(r"model name\s*:\s*(.+)", text)
+    return match[1] if match else platform.processor()
 
 
 def _caches() -> str:
-    """Of the first core, nearest first, as Linux tells of them."""
-    found = []
-    for cache in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        level, kind, size = (
-            (cache / name).read_text(encoding="ascii").strip() for name in ("level", "type", "size")
-        )
+    """Caches of the first core, nearest first, as Linux lists them."""
+    caches = []
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        kind = _first_line(folder / "type")
         if kind != "Instruction":
-            found.append(f"L{level} {size}")
-    return ", ".join(found)
+            caches.append(f"L{_first_line(folder / 'level')} {_first_line(folder / 'size')}")
+    return ", ".join(caches)
+
+
+def _first_line(file: Path) -> str:
+    return file.read_text(encoding="ascii").strip()
 
 
 def _version(name: str) -> str | None:

@@ -1,11 +1,12 @@
-"""A million made-up ratings -> what fewer neighbours save, and what they cost or gain in accuracy, against all of them.
+"""A million made-up ratings -> the time that fewer neighbours save, and how accuracy changes.
 
     python benchmarks/neighbours.py        # shape 1m; ten minutes. 100k: half a minute
 
-`user_user` and `item_item` as shipped but for `neighbours`, fitted without a fifth of every user's ratings, the last by
-time, and judged on those of all users: seconds to fit and to score everyone, and how far off and how useful they are.
-Learnt weights are left out, so that the list of `item_item` is ordered by its neighbours. The last rows are of a
-quarter of the users, who hear everyone, and then each other only.
+`user_user` and `item_item` with the `tuned` preset but for `neighbours`, fitted without the
+last fifth of every user's ratings, and evaluated on it for all users: seconds to fit and to
+score everyone, and accuracy. Learnt weights are left out, so that the lists of `item_item` are
+ordered by its neighbours. The last rows are for a quarter of the users, with all users as
+neighbours, and then with that quarter only.
 """
 
 import argparse
@@ -19,37 +20,45 @@ import numpy as np
 from batch.models import Model, item_item, user_user
 from batch.models.baseline import Baseline
 from batch.params import PRESETS
-from batch.ranking.ensemble import RankedBlock, answer
-from batch.ranking.evaluate import hold_out, judge
+from batch.ranking.ensemble import rank_scores
+from batch.ranking.evaluate import judge
+from batch.ranking.hold_out import hold_out
 from batch.ranking.metrics import Catalogue, measure
 from batch.ranking.rank import tie_order
+from batch.ranking.ranked_block import RankedBlock
 from batch.ratings import Ints, Pairs, Ratings
 from shapes import SHAPES, in_memory
 
-SEED, N, BLOCK, RELEVANT_FROM = 20261123, 5, 128, 4.0
-TRIED: tuple[int | str, ...] = (20, 80, 320, "all")
+SEED = 20261123
+N = 5
+BLOCK = 128
+RELEVANT_FROM = 4.0
+COUNTS: tuple[int | str, ...] = (20, 80, 320, "all")
+"""Values of `neighbours`."""
 QUARTER = 4
-"""Of so many users one is in the sample."""
+"""The sample is one user of so many."""
 MODELS: dict[str, Any] = {"user_user": user_user, "item_item": item_item}
+METRICS = ("rmse", f"precision@{N}", f"ndcg@{N}")
 
 
 @dataclass(frozen=True)
 class Alone:
-    """One model, as the judge holds it."""
+    """One model with the interface that `judge` expects."""
 
     model: Model
     ratings: Ratings
     places: Ints
 
-    def answers(
-        self, names: Sequence[str], users: Ints, n: int, asked: Pairs
+    def rank_users(
+        self, names: Sequence[str], users: Ints, n: int, pairs: Pairs
     ) -> Mapping[str, RankedBlock]:
-        """Its lists for these users, (b,), and its ratings of the cells asked about."""
-        told = answer(self.model.score(users), self.ratings.matrix[users], self.places, n, asked)
-        return dict.fromkeys(names, told)
+        """The model's lists for these users, (b,), and its ratings of these pairs."""
+        rated = self.ratings.matrix[users]
+        ranked = rank_scores(self.model.score(users), rated, self.places, n, pairs)
+        return dict.fromkeys(names, ranked)
 
     def baseline(self, _name: str) -> Baseline:
-        """What stands in where it cannot say."""
+        """The rating to use where the model has no prediction."""
         return self.model.baseline
 
 
@@ -59,38 +68,37 @@ def main() -> None:
     parser.add_argument("shape", choices=SHAPES, nargs="?", default="1m")
     ratings = in_memory(SHAPES[parser.parse_args().shape], SEED)
     test = hold_out(ratings, SEED)
-    train, held = ratings.keep(~test), ratings.keep(test)
+    train = ratings.keep(~test)
+    held = ratings.keep(test)
     print("| model | neighbours | users | fit, s | score them, s | RMSE | precision@5 | NDCG@5 |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
-    everyone, some = np.arange(held.n_users), train.some_users(train.n_users // QUARTER, SEED)
+    everyone = np.arange(held.n_users)
+    sample = train.some_users(train.n_users // QUARTER, SEED)
     for name in ("user_user", "item_item"):
-        for k in TRIED:
+        for k in COUNTS:
             row(name, k, str(k), train, held, everyone)
-    row("user_user", "all", "all", train, held, some)
-    row("user_user", "all", f"1 in {QUARTER}", train.keep(train.of(some)), held, some)
+    row("user_user", "all", "all", train, held, sample)
+    of_sample = train.keep(train.of(sample))
+    row("user_user", "all", f"1 in {QUARTER}", of_sample, held, sample)
 
 
 def row(name: str, k: int | str, label: str, train: Ratings, held: Ratings, users: Ints) -> None:
-    """Fit a model with so many neighbours, judge it on these users, and print its row."""
+    """Fit a model with so many neighbours, evaluate it on these users, and print its row."""
     params = getattr(PRESETS["tuned"], name).model_copy(update={"neighbours": k})
     if name == "item_item":
         params = params.model_copy(update={"learnt_ridge": 0.0})
     began = time.perf_counter()
-    fitted = MODELS[name].fit(train, params, SEED)
-    seconds = time.perf_counter() - began
-    alone = Alone(fitted, train, tie_order(train.item_counts()))
-    theirs = held.keep(held.of(users))
+    model = MODELS[name].fit(train, params, SEED)
+    fit_seconds = time.perf_counter() - began
+    alone = Alone(model, train, tie_order(train.item_counts()))
+    of_users = held.keep(held.of(users))
     began = time.perf_counter()
-    judged = judge(alone, [name], theirs, users, N, RELEVANT_FROM, BLOCK)[name]
-    scored = time.perf_counter() - began
-    found = measure(judged, Catalogue(train.matrix, train.genres), SEED)
-    figures = " | ".join(
-        f"{found[metric]:.4f}" for metric in ("rmse", f"precision@{N}", f"ndcg@{N}")
-    )
-    print(
-        f"| `{name}` | {label} | {len(users):,} | {seconds:.1f} | {scored:.1f} | {figures} |",
-        flush=True,
-    )
+    judged = judge(alone, [name], of_users, users, N, RELEVANT_FROM, BLOCK)[name]
+    score_seconds = time.perf_counter() - began
+    metrics = measure(judged, Catalogue(train.matrix, train.genres), SEED)
+    cells = [f"`{name}`", label, f"{len(users):,}", f"{fit_seconds:.1f}", f"{score_seconds:.1f}"]
+    cells += [f"{metrics[metric]:.4f}" for metric in METRICS]
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

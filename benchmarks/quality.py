@@ -1,18 +1,22 @@
-"""Ratings -> this project's models beside their peers, judged alike on the same folds: a Markdown table a split.
+"""Ratings -> this project's models beside their peers on the same folds: a Markdown table a split.
 
     pip install --constraint constraints.txt --editable '.[bench]'
-    python benchmarks/quality.py                      # both splits of MovieLens ml-latest-small: 20 minutes, 2 cores
+    python benchmarks/quality.py
     python benchmarks/quality.py --models ours --split time --json quality.json
 
-`random` is five folds over ratings, drawn with the seed; nobody is told times. `time` holds out the last 20 % of each
-user's ratings, as a night does. Every model, ours or not, goes through `batch.ranking.evaluate.judge` and
-`batch.ranking.metrics.measure`: all films unseen in training are candidates, precision divides by 5, users with a held-out
-film of 4 stars or more count, predictions are clipped to the scale, and a pair a model cannot say is scored with
-mu + b_u + b_i for peers and the model's own baseline for ours.
+Without arguments both splits of MovieLens ml-latest-small, in 20 minutes on 2 cores.
 
-Ours stand at the shipped settings. A peer stands at the best of a few (peers.py), and the best is chosen on the very
-ratings it is measured on: by precision@5 for the columns on lists, and once more by RMSE for that column. That flatters
-peers on purpose, so that what beats them here beats them.
+`random` is five folds over ratings, drawn with the seed, without times. `time` holds out
+the last 20 % of each user's ratings, as a night does. Every model goes through
+`batch.ranking.evaluate.judge` and `batch.ranking.metrics.measure`: all films not rated in
+training are candidates, precision divides by 5, users with a held-out film of 4 stars or
+more count, predictions are clipped to the scale, and a missing prediction is replaced by
+mu + b_u + b_i for peers and by the model's own baseline for ours.
+
+Our models have the shipped settings. A peer has the best of a few settings (peers.py),
+chosen on the very ratings it is measured on: by precision@5 for the columns on lists, and
+again by RMSE for that column. That favours peers on purpose, so that a model that is
+better here is better.
 """
 
 import argparse
@@ -34,17 +38,19 @@ from batch.job.inputs import ingest_settings
 from batch.models import Model
 from batch.models.baseline import Baseline
 from batch.params import PRESETS
-from batch.ranking.ensemble import RankedBlock, answer
-from batch.ranking.evaluate import fit_and_judge, hold_out, judge
+from batch.ranking.ensemble import rank_scores
+from batch.ranking.evaluate import fit_and_judge, judge
+from batch.ranking.hold_out import hold_out
 from batch.ranking.metrics import Catalogue, Judged, Metrics, measure
 from batch.ranking.rank import tie_order
+from batch.ranking.ranked_block import RankedBlock
 from batch.ratings import Ints, Pairs, Ratings
 from batch.store.database import open_database, prepare, run_lock
 from batch.store.load import load
 from peers import PEERS, Peer
 
 FOLDS = 5
-"""Parts the random split is cut into."""
+"""Parts of the random split."""
 N = 5
 """Films in a list, as `publish.top_n`."""
 RELEVANT_FROM = 4.0
@@ -52,38 +58,43 @@ RELEVANT_FROM = 4.0
 BLOCK = 256
 """Users scored at a time."""
 COLUMNS = {
-    "rmse": "RMSE", f"precision@{N}": f"precision@{N}", f"ndcg@{N}": f"NDCG@{N}",
-    f"coverage@{N}": "coverage", f"novelty@{N}": "novelty",
-}  # fmt: skip
+    "rmse": "RMSE",
+    f"precision@{N}": f"precision@{N}",
+    f"ndcg@{N}": f"NDCG@{N}",
+    f"coverage@{N}": "coverage",
+    f"novelty@{N}": "novelty",
+}
 ACCURACY = list(COLUMNS)[:3]
 NO_BEST = {f"novelty@{N}"}
-"""More or less of it is neither good nor bad by itself."""
+"""Metrics of which neither more nor less is better."""
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "ml-latest-small"
 
 
 @dataclass(frozen=True)
 class Alone:
-    """One model, a peer or ours, as the judge holds it."""
+    """One model, a peer or ours, as a `Scorer`."""
 
     name: str
     model: Model
     ratings: Ratings
 
-    def answers(
-        self, names: Sequence[str], users: Ints, n: int, asked: Pairs
+    def rank_users(
+        self, names: Sequence[str], users: Ints, n: int, pairs: Pairs
     ) -> dict[str, RankedBlock]:
-        """Its lists for these users, (b,), and its ratings of the cells asked about."""
-        places = tie_order(self.ratings.item_counts())
-        scores, seen = self.model.score(users), self.ratings.matrix[users]
-        return {name: answer(scores, seen, places, n, asked) for name in names if name == self.name}
+        """Its lists of n for these users, (b,), and its ratings of these pairs."""
+        if self.name not in names:
+            return {}
+        order = tie_order(self.ratings.item_counts())
+        scores, rated = self.model.score(users), self.ratings.matrix[users]
+        return {self.name: rank_scores(scores, rated, order, n, pairs)}
 
     def baseline(self, _name: str) -> Baseline:
-        """mu + b_u + b_i."""
+        """mu + b_u + b_i for peers, the model's own for ours."""
         return self.model.baseline
 
 
 @dataclass(frozen=True)
-class Tried:
+class Trial:
     """One model at one setting, measured on every fold."""
 
     model: str
@@ -91,43 +102,46 @@ class Tried:
     folds: list[Metrics]
 
     def mean(self, metric: str) -> float:
-        """Over folds; nan for what the model does not do."""
-        return float(np.mean([figures.get(metric, np.nan) for figures in self.folds]))
+        """Mean over folds; nan for what the model does not predict."""
+        return float(np.mean([metrics.get(metric, np.nan) for metrics in self.folds]))
 
 
 @dataclass(frozen=True)
 class Row:
-    """A model at its best: once for ratings, and once for lists."""
+    """A model at its best settings for ratings and for lists."""
 
-    by_rmse: Tried
-    by_precision: Tried
+    by_rmse: Trial
+    by_precision: Trial
 
     def value(self, metric: str) -> float:
-        return (self.by_rmse if metric == "rmse" else self.by_precision).mean(metric)
+        trial = self.by_rmse if metric == "rmse" else self.by_precision
+        return trial.mean(metric)
 
 
 def main() -> None:
-    """Measure what the arguments ask for."""
-    asked = _arguments()
-    ratings = read(asked.data)
-    splits = ["random", "time"] if asked.split == "both" else [asked.split]
+    """Measure what the arguments name."""
+    arguments = _arguments()
+    ratings = read(arguments.data)
+    splits = ["random", "time"] if arguments.split == "both" else [arguments.split]
     if ratings.rated_at is None and "time" in splits:
-        _say("these ratings have no times: `time` is a random 20 % of each user's")
-    peers = [peer for peer in PEERS if asked.models == "all"]
+        _log("these ratings have no times: `time` is a random 20 % of each user's")
+    peers = list(PEERS) if arguments.models == "all" else []
     for peer in peers:
         if not peer.installed:
-            _say(f"{peer.name} is left out: {peer.needs} is not installed")
-    found = {}
+            _log(f"{peer.name} is left out: {peer.needs} is not installed")
+    installed = [peer for peer in peers if peer.installed]
+    trials_by_split = {}
     for split in splits:
-        parts = folds(ratings, split, asked.seed, asked.folds)
-        found[split] = tried(parts, [peer for peer in peers if peer.installed], asked.seed)
-        print(f"{title(asked, ratings, split, found[split])}\n\n{best_table(found[split])}\n")
+        parts = folds(ratings, split, arguments.seed, arguments.folds)
+        trials = measure_all(parts, installed, arguments.seed)
+        trials_by_split[split] = trials
+        print(f"{title(arguments, ratings, split, trials)}\n\n{best_table(trials)}\n")
         if peers:
-            print(
-                f"Settings tried, `r` best by RMSE, `p` best by precision@{N}:\n\n{all_table(found[split])}\n"
-            )
-    if asked.json:
-        asked.json.write_text(json.dumps(_plain(asked, found), indent=1) + "\n", encoding="utf-8")
+            print(f"Settings tried, `r` best by RMSE, `p` best by precision@{N}:\n")
+            print(f"{all_table(trials)}\n")
+    if arguments.json:
+        text = json.dumps(_json(arguments, trials_by_split), indent=1)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
 
 
 def _arguments() -> argparse.Namespace:
@@ -137,7 +151,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--data",
         default=str(DATA),
-        help="a folder that `ingest` knows, or `sample` for made-up data",
+        help="a folder that `ingest` accepts, or `sample` for generated data",
     )
     parser.add_argument("--split", choices=["random", "time", "both"], default="both")
     parser.add_argument(
@@ -146,16 +160,18 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--models", choices=["ours", "all"], default="all")
     parser.add_argument("--seed", type=int, default=20261123)
     parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="write every figure of every fold as well"
+        "--json", type=Path, metavar="FILE", help="write every metric of every fold as well"
     )
-    asked = parser.parse_args()
-    if asked.data != "sample" and not Path(asked.data).is_dir():
-        parser.error(f"--data: there is no folder {asked.data}; name one with ratings, or `sample`")
-    return asked
+    arguments = parser.parse_args()
+    if arguments.data != "sample" and not Path(arguments.data).is_dir():
+        parser.error(
+            f"--data: there is no folder {arguments.data}; name one with ratings, or `sample`"
+        )
+    return arguments
 
 
 def read(source: str) -> Ratings:
-    """A folder, or the generated sample -> ratings, by way of a database that lives as long as this call."""
+    """A folder, or the generated sample -> ratings, through a temporary database."""
     with TemporaryDirectory() as folder:
         files = Path(source)
         if source == "sample":
@@ -175,9 +191,10 @@ def read(source: str) -> Ratings:
 def folds(
     ratings: Ratings, split: str, seed: int, number: int
 ) -> Iterator[tuple[Ratings, Ratings]]:
-    """Train and held-out ratings, with the same users and items: the first `number` of five at random, or one by time.
+    """Training and held-out ratings: the first `number` of five at random, or one pair by time.
 
-    At random, times are taken away: a model that could order the past by them would know more than its peers.
+    At random, times are removed: a model that could order the past by them would have an
+    advantage over its peers.
     """
     if split == "time":
         held = hold_out(ratings, seed)
@@ -185,24 +202,23 @@ def folds(
         return
     timeless = replace(ratings, rated_at=None)
     fold = np.random.default_rng(seed).permutation(ratings.n_ratings) % FOLDS  # (n_ratings,)
-    for which in range(number):
-        yield timeless.keep(fold != which), timeless.keep(fold == which)
+    for held_fold in range(number):
+        yield timeless.keep(fold != held_fold), timeless.keep(fold == held_fold)
 
 
-def tried(
+def measure_all(
     parts: Iterable[tuple[Ratings, Ratings]], peers: Sequence[Peer], seed: int
-) -> list[Tried]:
-    """Ours, then peers at every setting, each on every fold."""
-    found: dict[tuple[str, str], list[Metrics]] = {}
+) -> list[Trial]:
+    """Our models, then peers at every setting, each on every fold."""
+    by_trial: dict[tuple[str, str], list[Metrics]] = {}
     for number, (train, held) in enumerate(parts):
+        catalogue = Catalogue(train.matrix, train.genres)
         for model, setting, judged in _judged(train, held, peers, seed):
-            figures = measure(judged, Catalogue(train.matrix, train.genres), seed)
-            found.setdefault((model, setting), []).append(figures)
-            seen = "  ".join(
-                f"{COLUMNS[name]} {figures.get(name, np.nan):.4f}" for name in ACCURACY
-            )
-            _say(f"fold {number + 1}  {seen}  {model} {setting}")
-    return [Tried(model, setting, figures) for (model, setting), figures in found.items()]
+            metrics = measure(judged, catalogue, seed)
+            by_trial.setdefault((model, setting), []).append(metrics)
+            values = [f"{COLUMNS[name]} {metrics.get(name, np.nan):.4f}" for name in ACCURACY]
+            _log(f"fold {number + 1}  {'  '.join(values)}  {model} {setting}")
+    return [Trial(model, setting, metrics) for (model, setting), metrics in by_trial.items()]
 
 
 def _judged(
@@ -228,49 +244,54 @@ def _judged(
 
 
 def alone(name: str, model: Model, train: Ratings, held: Ratings) -> Judged:
-    """One model against the held-out part of everyone."""
+    """One model, judged on all users' held-out ratings."""
     scorer, everyone = Alone(name, model, train), np.arange(train.n_users)
     return judge(scorer, [name], held, everyone, N, RELEVANT_FROM, BLOCK)[name]
 
 
-def at_best(found: Sequence[Tried]) -> dict[str, Row]:
+def at_best(trials: Sequence[Trial]) -> dict[str, Row]:
     """Each model at the setting with the lowest RMSE, and at the one with the highest precision."""
-    by_model: dict[str, list[Tried]] = {}
-    for one in found:
-        by_model.setdefault(one.model, []).append(one)
-    return {
-        model: Row(
-            by_rmse=min(ones, key=lambda one: np.nan_to_num(one.mean("rmse"), nan=np.inf)),
-            by_precision=max(ones, key=lambda one: one.mean(f"precision@{N}")),
-        )
-        for model, ones in by_model.items()
-    }
+    by_model: dict[str, list[Trial]] = {}
+    for trial in trials:
+        by_model.setdefault(trial.model, []).append(trial)
+    rows = {}
+    for model, of_model in by_model.items():
+        by_rmse = min(of_model, key=_rmse_or_inf)
+        by_precision = max(of_model, key=lambda trial: trial.mean(f"precision@{N}"))
+        rows[model] = Row(by_rmse, by_precision)
+    return rows
 
 
-def title(asked: argparse.Namespace, ratings: Ratings, split: str, found: Sequence[Tried]) -> str:
-    """What the table below it is of."""
-    number = len(found[0].folds)
-    how = f"{number} of {FOLDS} random folds"
-    if split == "time":
-        how = (
-            "a random 20 % of each user's" if ratings.rated_at is None else "each user's last 20 %"
-        )
+def _rmse_or_inf(trial: Trial) -> float:
+    return float(np.nan_to_num(trial.mean("rmse"), nan=np.inf))
+
+
+def title(
+    arguments: argparse.Namespace, ratings: Ratings, split: str, trials: Sequence[Trial]
+) -> str:
+    """Data, split and rules of the table below it."""
+    cut = f"{len(trials[0].folds)} of {FOLDS} random folds"
+    if split == "time" and ratings.rated_at is None:
+        cut = "a random 20 % of each user's"
+    elif split == "time":
+        cut = "each user's last 20 %"
     return (
-        f"**{Path(asked.data).name}, {how}** ({ratings.n_users:,} users, {ratings.n_items:,} films, "
-        f"{ratings.n_ratings:,} ratings; seed {asked.seed}). Peers at the best of their settings, chosen on the test "
-        f"ratings themselves: by RMSE for that column, by precision@{N} for the others. Best in bold."
+        f"**{Path(arguments.data).name}, {cut}** "
+        f"({ratings.n_users:,} users, {ratings.n_items:,} films, "
+        f"{ratings.n_ratings:,} ratings; seed {arguments.seed}). "
+        f"Peers at the best of their settings, chosen on the test ratings themselves: "
+        f"by RMSE for that column, by precision@{N} for the others. Best in bold."
     )
 
 
-def best_table(found: Sequence[Tried]) -> str:
-    """A row a model, best values bold."""
-    rows = at_best(found)
-    best = {
-        metric: (min if metric == "rmse" else max)(
-            value for row in rows.values() if not np.isnan(value := round(row.value(metric), 3))
-        )
-        for metric in COLUMNS.keys() - NO_BEST
-    }
+def best_table(trials: Sequence[Trial]) -> str:
+    """A row for each model, best values in bold."""
+    rows = at_best(trials)
+    best = {}
+    for metric in COLUMNS.keys() - NO_BEST:
+        values = [round(row.value(metric), 3) for row in rows.values()]
+        measured = [value for value in values if not np.isnan(value)]
+        best[metric] = min(measured) if metric == "rmse" else max(measured)
     lines = [
         [model, *(_figure(row.value(metric), best.get(metric)) for metric in COLUMNS)]
         for model, row in rows.items()
@@ -278,19 +299,21 @@ def best_table(found: Sequence[Tried]) -> str:
     return _markdown(["model", *COLUMNS.values()], lines)
 
 
-def all_table(found: Sequence[Tried]) -> str:
-    """A row a peer's setting, marked where it was the best."""
-    rows = at_best(found)
+def all_table(trials: Sequence[Trial]) -> str:
+    """A row for each setting of a peer, marked where it was the best."""
+    rows = at_best(trials)
     lines = []
-    for one in found:
-        if one.setting:
-            row = rows[one.model]
-            marks = "r" * (one is row.by_rmse and "rmse" in one.folds[0]) + "p" * (
-                one is row.by_precision
-            )
-            lines.append(
-                [one.model, one.setting, *(_figure(one.mean(metric)) for metric in ACCURACY), marks]
-            )
+    for trial in trials:
+        if not trial.setting:
+            continue
+        row = rows[trial.model]
+        marks = ""
+        if trial is row.by_rmse and "rmse" in trial.folds[0]:
+            marks += "r"
+        if trial is row.by_precision:
+            marks += "p"
+        values = [_figure(trial.mean(metric)) for metric in ACCURACY]
+        lines.append([trial.model, trial.setting, *values, marks])
     return _markdown(["model", "setting", *(COLUMNS[metric] for metric in ACCURACY), "best"], lines)
 
 
@@ -300,47 +323,42 @@ def _figure(value: float, best: float | None = None) -> str:
 
 
 def _markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Padded, so that it reads as it stands."""
+    """A table whose cells are padded to the same width, so that it is readable as text."""
     widths = [max(map(len, column)) for column in zip(head, *lines, strict=True)]
     rule = ["-" * width for width in widths]
-    return "\n".join(
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in (head, rule, *lines)
-    )
+    rows = []
+    for line in (head, rule, *lines):
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
 
 
-def _plain(asked: argparse.Namespace, found: Mapping[str, Sequence[Tried]]) -> dict[str, Any]:
-    """Every figure of every fold, and which setting stands in the table."""
-    return {
-        "data": Path(asked.data).name,
-        "seed": asked.seed,
-        "splits": {
-            split: {
-                "best": {
-                    model: {metric: _or_none(row.value(metric)) for metric in COLUMNS}
-                    | {
-                        "rmse_setting": row.by_rmse.setting,
-                        "lists_setting": row.by_precision.setting,
-                    }
-                    for model, row in at_best(ones).items()
-                },
-                "tried": [
-                    {"model": one.model, "setting": one.setting, "folds": one.folds} for one in ones
-                ],
-            }
-            for split, ones in found.items()
-        },
-    }
+def _json(
+    arguments: argparse.Namespace, trials_by_split: Mapping[str, Sequence[Trial]]
+) -> dict[str, Any]:
+    """Every metric of every fold, and the settings in the table."""
+    splits = {}
+    for split, trials in trials_by_split.items():
+        best = {}
+        for model, row in at_best(trials).items():
+            values: dict[str, Any] = {name: _or_none(row.value(name)) for name in COLUMNS}
+            values["rmse_setting"] = row.by_rmse.setting
+            values["lists_setting"] = row.by_precision.setting
+            best[model] = values
+        tried = [
+            {"model": trial.model, "setting": trial.setting, "folds": trial.folds}
+            for trial in trials
+        ]
+        splits[split] = {"best": best, "tried": tried}
+    return {"data": Path(arguments.data).name, "seed": arguments.seed, "splits": splits}
 
 
 def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _say(text: str) -> None:
-    """Progress, beside the tables."""
+def _log(text: str) -> None:
+    """Progress, on standard error."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 

@@ -1,10 +1,11 @@
-"""Ratings in a file -> what one model of another project takes for them: its fit, and everyone's five unseen films.
+"""Ratings in a file -> time of another project's model: its fit, and five films for every user.
 
     python benchmarks/scale_peers.py 'implicit ALS' cells.npz   # cells.npz comes from alone.py
 
-Prints JSON. Peers run their own code at their own defaults, on as many threads as they know to use. Where lists of
-everyone take long, as many random users as the time allows are asked, and the time is scaled up. LensKit is missing:
-2025.8.1 wants pandas 2 and this project pandas 3.
+Prints JSON. Peers run their own code with their own defaults, on as many threads as they use by
+themselves. Where lists of all users take long, as many random users as the time allows are
+measured, and the time is scaled up. LensKit is missing: 2025.8.1 needs pandas 2, this project
+pandas 3.
 """
 
 import argparse
@@ -25,7 +26,7 @@ from alone import SEED, N, for_some
 
 Ints: TypeAlias = npt.NDArray[np.int64]
 Lists: TypeAlias = Callable[[Ints], object]
-"""Users, (b,) -> their unseen films, best first, in whatever form the peer gives them."""
+"""Users, (b,) -> their unseen films, best first, in whatever form the peer returns them."""
 
 
 class Cells(NamedTuple):
@@ -40,11 +41,11 @@ class Peer:
     """A model of another project."""
 
     needs: str  # the module it comes from
-    beside: str  # the model of ours that answers the same question
-    prepare: Callable[[Cells], Any]  # ratings as its own code wants them; not timed
+    beside: str  # the comparable model of ours
+    prepare: Callable[[Cells], Any]  # converts ratings for its own code; not timed
     fit: Callable[[Any], Lists]
-    block: int  # users asked at a time
-    square_arrays: int = 0  # (n_users, n_users) of 8 bytes that it must hold
+    block: int  # users per call
+    square_arrays: int = 0  # arrays (n_users, n_users) of 8 bytes that it holds
 
     @property
     def installed(self) -> bool:
@@ -52,41 +53,40 @@ class Peer:
         return find_spec(self.needs) is not None
 
     def least_mb(self, n_users: int) -> float:
-        """What its own arrays take at the least."""
+        """The memory that its square arrays take."""
         return self.square_arrays * 8 * n_users**2 / 1e6
 
 
 def main() -> None:
-    """Fit one and ask for lists."""
+    """Fit one peer and make lists."""
     parser = argparse.ArgumentParser(description="What one model of another project takes.")
     parser.add_argument("peer", choices=PEERS)
     parser.add_argument("cells", type=Path)
     parser.add_argument("--budget", type=float, default=120.0, help="seconds for lists")
-    asked = parser.parse_args()
-    peer = PEERS[asked.peer]
-    with np.load(asked.cells) as kept:
-        matrix = sparse.csr_matrix(
-            (kept["stars"], kept["columns"], kept["starts"]), shape=tuple(kept["shape"])
-        )
-        cells = Cells(matrix, (float(kept["scale"][0]), float(kept["scale"][1])))
+    arguments = parser.parse_args()
+    peer = PEERS[arguments.peer]
+    with np.load(arguments.cells) as arrays:
+        parts = (arrays["stars"], arrays["columns"], arrays["starts"])
+        matrix = sparse.csr_matrix(parts, shape=tuple(arrays["shape"]))
+        low, high = arrays["scale"]
+        cells = Cells(matrix, (float(low), float(high)))
     n_users = matrix.shape[0]
     prepared = peer.prepare(cells)
     del cells, matrix
-    began = time.perf_counter()
+    start = time.perf_counter()
     lists = peer.fit(prepared)
-    fitted = time.perf_counter() - began
-    asked_for = for_some(lists, n_users, peer.block, asked.budget, SEED, most=n_users)
-    print(json.dumps({"fit_seconds": fitted, "n_users": n_users, **asked_for}))
+    fit_seconds = time.perf_counter() - start
+    figures = for_some(lists, n_users, peer.block, arguments.budget, SEED, most=n_users)
+    print(json.dumps({"fit_seconds": fit_seconds, "n_users": n_users, **figures}))
 
 
-# implicit ranks by what was rated; it is given 1 for each rating.
+# implicit ranks by what was rated: every rating becomes a 1.
 
 
 def _rated(cells: Cells) -> Any:
-    return sparse.csr_matrix(
-        (np.ones_like(cells.matrix.data), cells.matrix.indices, cells.matrix.indptr),
-        shape=cells.matrix.shape,
-    )
+    matrix = cells.matrix
+    parts = (np.ones_like(matrix.data), matrix.indices, matrix.indptr)
+    return sparse.csr_matrix(parts, shape=matrix.shape)
 
 
 def _implicit_lists(model: Any, rated: Any) -> Lists:
@@ -98,7 +98,7 @@ def implicit_als(rated: Any) -> Lists:
     from implicit.cpu.als import AlternatingLeastSquares
     from threadpoolctl import threadpool_limits
 
-    threadpool_limits(1, "blas")  # it runs its own threads, and warns of BLAS's beside them
+    threadpool_limits(1, "blas")  # it has its own threads, and warns of those of BLAS
     model = AlternatingLeastSquares(random_state=SEED, dtype=np.float32)
     model.fit(rated, show_progress=False)
     return _implicit_lists(model, rated)
@@ -110,19 +110,20 @@ def implicit_cosine(rated: Any) -> Lists:
 
     model = CosineRecommender()
     with catch_warnings():
-        simplefilter("ignore")  # its own weighing gives a kind of matrix that it warns of
+        simplefilter("ignore")  # it warns of the matrix type of its own weights
         model.fit(rated, show_progress=False)
     return _implicit_lists(model, rated)
 
 
-# Surprise predicts stars, pair by pair. Its own numbering is by first appearance.
+# Surprise predicts stars, pair by pair. Its own numbering is by first
+# appearance.
 
 
 class Trainset(NamedTuple):
-    """Surprise's ratings, and its numbers of our users, (n_users,); -1 for who rated nothing."""
+    """Surprise's ratings, and its own numbers of users."""
 
     trainset: Any
-    numbers: Ints
+    numbers: Ints  # (n_users,); -1 for users without ratings
 
 
 def _trainset(cells: Cells) -> Trainset:
@@ -144,48 +145,46 @@ def _trainset(cells: Cells) -> Trainset:
     return Trainset(trainset, numbers)
 
 
-def surprise_svd(given: Trainset) -> Lists:
-    """100 factors, 20 epochs; lists by products of its factors, which is far faster than asking it pair by pair."""
+def surprise_svd(ratings: Trainset) -> Lists:
+    """100 factors, 20 epochs; lists by products of its factors, far faster than pair by pair."""
     from surprise import SVD
 
-    model = SVD(random_state=SEED).fit(given.trainset)
+    model = SVD(random_state=SEED).fit(ratings.trainset)
 
     def lists(users: Ints) -> None:
-        known = given.numbers[users]
-        known = known[known >= 0]
-        score = model.bi + model.pu[known] @ model.qi.T  # (b, n_items)
-        for row, user in enumerate(known):
-            score[row, [item for item, _ in given.trainset.ur[user]]] = -np.inf
+        numbers = ratings.numbers[users]
+        numbers = numbers[numbers >= 0]
+        score = model.bi + model.pu[numbers] @ model.qi.T  # (b, n_items)
+        for row, user in enumerate(numbers):
+            score[row, [item for item, _ in ratings.trainset.ur[user]]] = -np.inf
         np.argpartition(-score, N, axis=1)
 
     return lists
 
 
-def surprise_knn(given: Trainset) -> Lists:
-    """User neighbours by Pearson correlation about baselines, the 40 nearest; asked pair by pair, its only way."""
+def surprise_knn(ratings: Trainset) -> Lists:
+    """The 40 nearest users by Pearson correlation about baselines; pair by pair, its only way."""
     from surprise import KNNBaseline
 
-    alike = {"name": "pearson_baseline", "user_based": True}
-    model = KNNBaseline(sim_options=alike, bsl_options={"method": "als"}, verbose=False).fit(
-        given.trainset
-    )
+    similarity = {"name": "pearson_baseline", "user_based": True}
+    baseline = {"method": "als"}
+    model = KNNBaseline(sim_options=similarity, bsl_options=baseline, verbose=False)
+    model.fit(ratings.trainset)
 
     def lists(users: Ints) -> None:
-        for user in given.numbers[users][given.numbers[users] >= 0]:
-            seen = {item for item, _ in given.trainset.ur[user]}
-            estimates = [
-                (_estimate(model, user, item), item)
-                for item in given.trainset.all_items()
-                if item not in seen
-            ]
+        numbers = ratings.numbers[users]
+        for user in numbers[numbers >= 0]:
+            seen = {item for item, _ in ratings.trainset.ur[user]}
+            unseen = [item for item in ratings.trainset.all_items() if item not in seen]
+            estimates = [(_estimate(model, user, item), item) for item in unseen]
             sorted(estimates, reverse=True)[:N]
 
     return lists
 
 
 def _estimate(model: Any, user: int, item: int) -> float:
-    found = model.estimate(user, item)
-    return float(found[0] if isinstance(found, tuple) else found)
+    estimate = model.estimate(user, item)
+    return float(estimate[0] if isinstance(estimate, tuple) else estimate)
 
 
 PEERS = {
@@ -196,7 +195,8 @@ PEERS = {
     "implicit ALS": Peer("implicit", "item_item", _rated, implicit_als, 1024),
     "implicit item cosine": Peer("implicit", "item_item", _rated, implicit_cosine, 1024),
 }
-"""Beside the model of ours that predicts stars from users, or ranks from films."""
+"""Each with the model of ours that also predicts stars from users, or ranks by films."""
+
 
 if __name__ == "__main__":
     main()

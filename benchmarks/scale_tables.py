@@ -1,7 +1,7 @@
-"""Figures of each shape -> the tables of docs/scaling.md: time, memory, exponents, peers, the machine's limits."""
+"""Figures of each shape -> the tables of docs/scaling.md: time, memory, exponents, peers."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ from scale_peers import PEERS
 from shapes import SHAPES
 
 BEGIN, END = "<!-- begin: measured -->", "<!-- end: measured -->"
-"""What stands between them in the page is written by the program."""
+"""Marks in the page; the program writes what is between them."""
 SHORT = 1.0
-"""Seconds below which a time says more of starting than of ratings, and has no part in an exponent."""
+"""Seconds; a shorter time is mostly start-up, and is left out of exponents."""
+COMMANDS = ("ingest", "run", "top")
 COUNTED = ("users", "films", "ratings")
 FITS = ("fit user_user", "fit item_item", "fit neural", "fit blend")
 STEPS = ("load", "evaluate", *FITS, "score", "audit")
@@ -29,109 +30,113 @@ PROCESSOR = "run, processor"
 EXPONENTS = ("exponent on ratings", "on users x ratings")
 
 Times = Mapping[str, float]
-"""What was measured of one shape on one database, by row."""
+"""Seconds, or MB, of one shape on one database, by row of a table."""
 
 
-def tables(found: Figures) -> str:
-    """All of them, as Markdown."""
-    known = {name: found[name] for name in SHAPES if "run" in found.get(name, {}).get("sqlite", {})}
-    if not known:
+def tables(figures: Figures) -> str:
+    """All tables, as Markdown."""
+    shapes = measured_shapes(figures)
+    if not shapes:
         return "Nothing is measured on SQLite yet."
-    parts = [machine(known), times(known), memory(known)]
-    if any("postgres" in shape for shape in known.values()):
-        parts.append(databases(known))
-    whole = {name: shape for name, shape in known.items() if "alone" in shape}
-    if any("peers" in shape for shape in whole.values()):
-        parts += [peer_times(whole), peer_memory(whole)]
-    return "\n\n".join([*parts, *([floors(whole)] if whole else [])])
+    parts = [machine(shapes), times(shapes), memory(shapes)]
+    if any("postgres" in shape for shape in shapes.values()):
+        parts.append(databases(shapes))
+    with_models = {name: shape for name, shape in shapes.items() if "alone" in shape}
+    if any("peers" in shape for shape in with_models.values()):
+        parts += [peer_times(with_models), peer_memory(with_models)]
+    if with_models:
+        parts.append(floors(with_models))
+    return "\n\n".join(parts)
 
 
-def into_page(found: Figures, page: Path) -> None:
-    """Put the tables between the marks of a page, and leave the rest of it."""
+def measured_shapes(figures: Figures) -> dict[str, Figures]:
+    """The shapes for which a run on SQLite was measured, in order of size."""
+    return {
+        name: figures[name] for name in SHAPES if "run" in figures.get(name, {}).get("sqlite", {})
+    }
+
+
+def into_page(figures: Figures, page: Path) -> None:
+    """Replace the tables between the marks of a page, and leave the rest."""
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    page.write_text(f"{before}{BEGIN}\n\n{tables(found)}\n\n{END}{after}", encoding="utf-8")
+    text = f"{before}{BEGIN}\n\n{tables(figures)}\n\n{END}{after}"
+    page.write_text(text, encoding="utf-8")
 
 
-def machine(known: Mapping[str, Figures]) -> str:
-    """What the last shape was measured on."""
-    last = [*known.values()][-1]
+def machine(shapes: Mapping[str, Figures]) -> str:
+    """The machine that the largest shape was measured on."""
+    last = list(shapes.values())[-1]
     about = last["machine"]
-    server = (
-        {"Postgres": last["postgres"]["server"]} if "server" in last.get("postgres", {}) else {}
-    )
-    versions = ", ".join(
-        f"{name} {number}" for name, number in (about["versions"] | server).items()
-    )
+    versions = dict(about["versions"])
+    if "server" in last.get("postgres", {}):
+        versions["Postgres"] = last["postgres"]["server"]
+    names = ", ".join(f"{name} {number}" for name, number in versions.items())
     return (
-        f"Measured {last['measured_at']} on {about['processor']}, {about['cores']} cores, {about['threads']} threads "
-        f"({about['caches']}), {about['memory_gb']:.0f} GB, {about['system']}; {versions}."
+        f"Measured {last['measured_at']} on {about['processor']}, "
+        f"{about['cores']} cores, {about['threads']} threads ({about['caches']}), "
+        f"{about['memory_gb']:.0f} GB, {about['system']}; {names}."
     )
 
 
 def counts(shape: Figures) -> dict[str, float]:
-    """Users, films and ratings, as they were loaded."""
+    """Users, films and ratings that the run loaded."""
     load = next(step for step in shape["sqlite"]["run"]["steps"] if step["step"] == "load")
     return {name: load[name] for name in COUNTED}
 
 
 def seconds(shape: Figures, database: str = "sqlite") -> Times:
-    """Time of each row."""
-    measured = shape[database]
-    whole = {
-        name: measured[name]["seconds"] for name in ("ingest", "run", "top") if name in measured
-    }
-    if "run" not in measured:
-        return whole
-    steps = {step["step"]: step["seconds"] for step in measured["run"]["steps"]}
-    return steps | whole | {PROCESSOR: measured["run"]["cpu_seconds"]}
+    """Seconds of each command, and of each step of the run."""
+    figures = shape[database]
+    measured = [name for name in COMMANDS if name in figures]
+    of_commands = {name: figures[name]["seconds"] for name in measured}
+    if "run" not in figures:
+        return of_commands
+    run = figures["run"]
+    of_steps = {step["step"]: step["seconds"] for step in run["steps"]}
+    return of_steps | of_commands | {PROCESSOR: run["cpu_seconds"]}
 
 
 def megabytes(shape: Figures) -> Times:
-    """The most memory held by the end of each row."""
-    found = {step["step"]: step["peak_mb"] for step in shape["sqlite"]["run"]["steps"]}
-    return found | {name: shape["sqlite"][name]["peak_mb"] for name in ("ingest", "run", "top")}
+    """Peak memory, MB, of each command, and until the end of each step of the run."""
+    figures = shape["sqlite"]
+    of_steps = {step["step"]: step["peak_mb"] for step in figures["run"]["steps"]}
+    return of_steps | {name: figures[name]["peak_mb"] for name in COMMANDS}
 
 
-def times(known: Mapping[str, Figures]) -> str:
+def times(shapes: Mapping[str, Figures]) -> str:
     """Seconds of each step, with exponents."""
     head = [
-        [name, *(f"{counts(shape)[name]:,.0f}" for shape in known.values()), "", ""]
+        [name, *(f"{counts(shape)[name]:,.0f}" for shape in shapes.values()), "", ""]
         for name in COUNTED
     ]
     rows = [
-        _row(title, [seconds(shape).get(row) for shape in known.values()], known, SHORT)
+        _row(title, [seconds(shape).get(row) for shape in shapes.values()], shapes, SHORT)
         for row, title in ROWS.items()
     ]
     alone = [
         shape["alone"]["user_user"]["score_seconds"] if "alone" in shape else None
-        for shape in known.values()
+        for shape in shapes.values()
     ]
-    rows.append(_row("`user_user` alone, scoring everyone", alone, known, SHORT))
-    rows.append(
-        _row(
-            "`run`, processor time",
-            [seconds(shape)[PROCESSOR] for shape in known.values()],
-            known,
-            SHORT,
-        )
-    )
-    return _table(["seconds", *known, *EXPONENTS], head + rows)
+    rows.append(_row("`user_user` alone, scoring everyone", alone, shapes, SHORT))
+    processor: list[float | None] = [seconds(shape)[PROCESSOR] for shape in shapes.values()]
+    rows.append(_row("`run`, processor time", processor, shapes, SHORT))
+    return _table(["seconds", *shapes, *EXPONENTS], head + rows)
 
 
-def memory(known: Mapping[str, Figures]) -> str:
-    """Peaks, with exponents."""
-    shown = ("ingest", "run", "load", "evaluate", "fit blend", "score")
-    titles = {row: ROWS[row].replace("- ", "- by the end of ") for row in shown}
+def memory(shapes: Mapping[str, Figures]) -> str:
+    """Peak memory, with exponents."""
+    names = ("ingest", "run", "load", "evaluate", "fit blend", "score")
+    titles = {row: ROWS[row].replace("- ", "- by the end of ") for row in names}
     rows = [
-        _row(title, [megabytes(shape).get(row) for shape in known.values()], known)
+        _row(title, [megabytes(shape).get(row) for shape in shapes.values()], shapes)
         for row, title in titles.items()
     ]
-    return _table(["most memory held, MB", *known, *EXPONENTS], rows)
+    return _table(["most memory held, MB", *shapes, *EXPONENTS], rows)
 
 
-def databases(known: Mapping[str, Figures]) -> str:
-    """Postgres, and how many times as long as SQLite it takes."""
+def databases(shapes: Mapping[str, Figures]) -> str:
+    """Seconds on Postgres, and as multiples of SQLite's."""
 
     def cell(shape: Figures, row: str) -> str:
         if "postgres" not in shape or row not in seconds(shape, "postgres"):
@@ -139,93 +144,86 @@ def databases(known: Mapping[str, Figures]) -> str:
         on_postgres = seconds(shape, "postgres")[row]
         return f"{_number(on_postgres)} ({on_postgres / seconds(shape)[row]:.1f}x)"
 
-    shown = ("ingest", "run", "load", "score", "audit", "top")
-    rows = [[ROWS[row], *(cell(shape, row) for shape in known.values())] for row in shown]
-    return _table(["seconds on Postgres (times SQLite)", *known], rows)
+    names = ("ingest", "run", "load", "score", "audit", "top")
+    rows = [[ROWS[row], *(cell(shape, row) for shape in shapes.values())] for row in names]
+    return _table(["seconds on Postgres (times SQLite)", *shapes], rows)
 
 
-def peer_times(known: Mapping[str, Figures]) -> str:
-    """Fit and everyone's lists, and how many times as long as our comparable model they take."""
+def peer_times(shapes: Mapping[str, Figures]) -> str:
+    """Seconds to fit and to list films for everyone, and as multiples of our comparable model's."""
 
     def cell(shape: Figures, name: str) -> str:
         peer = shape.get("peers", {}).get(name, {"gave_up": "-"})
         if "gave_up" in peer:
             return str(peer["gave_up"])
+        taken = of_peer(peer)
         ours = total(shape["alone"], PEERS[name].beside)
-        return f"{_about(peer, shape)}{_number(of_peer(peer))} ({_number(of_peer(peer) / ours)}x)"
+        return f"{_about(peer, shape)}{_number(taken)} ({_number(taken / ours)}x)"
 
     def own(shape: Figures, name: str) -> str:
         return f"{_about(shape['alone'][name], shape)}{_number(total(shape['alone'], name))}"
 
     rows = [
-        [f"`{name}`", "", *(own(shape, name) for shape in known.values())]
+        [f"`{name}`", "", *(own(shape, name) for shape in shapes.values())]
         for name in ("user_user", "item_item")
     ]
     rows += [
-        [name, f"`{peer.beside}`", *(cell(shape, name) for shape in known.values())]
+        [name, f"`{peer.beside}`", *(cell(shape, name) for shape in shapes.values())]
         for name, peer in PEERS.items()
     ]
-    return _table(["fit and everyone's lists, seconds", "beside", *known], rows)
+    return _table(["fit and everyone's lists, seconds", "beside", *shapes], rows)
 
 
-def peer_memory(known: Mapping[str, Figures]) -> str:
-    """Peaks of the same processes."""
+def peer_memory(shapes: Mapping[str, Figures]) -> str:
+    """Peak memory of the same processes."""
 
     def cell(peer: Figures) -> str:
         return "-" if "gave_up" in peer or "peak_mb" not in peer else _number(peer["peak_mb"])
 
-    rows = [["`user_user` and `item_item`", *(cell(shape["alone"]) for shape in known.values())]]
+    rows = [["`user_user` and `item_item`", *(cell(shape["alone"]) for shape in shapes.values())]]
     rows += [
-        [name, *(cell(shape.get("peers", {}).get(name, {})) for shape in known.values())]
+        [name, *(cell(shape.get("peers", {}).get(name, {})) for shape in shapes.values())]
         for name in PEERS
     ]
-    return _table(["most memory held, MB", *known], rows)
+    return _table(["most memory held, MB", *shapes], rows)
 
 
-def floors(known: Mapping[str, Figures]) -> str:
-    """The sums of user_user: the least they could take, and what scoring takes."""
-    columns = [(shape["alone"], shape["machine"]["rates"]) for shape in known.values()]
-    least = [floor(*column) for column in columns]
-    taken = [alone["user_user"]["score_seconds"] for alone, _ in columns]
-    rates = {
-        "bytes": "memory, GB/s",
-        "double": "multiply-adds in doubles, G/s",
-        "single": "multiply-adds in singles, G/s",
+def floors(shapes: Mapping[str, Figures]) -> str:
+    """The sums of user_user: the least time that the machine allows, and the time of scoring."""
+    columns = [_floor_cells(shape) for shape in shapes.values()]
+    titles = list(columns[0])
+    rows = [[title, *(column[title] for column in columns)] for title in titles]
+    return _table(["sums of `user_user`", *shapes], rows)
+
+
+def _floor_cells(shape: Figures) -> dict[str, str]:
+    """The cells of one shape, by the titles of their rows."""
+    alone = shape["alone"]
+    rates = shape["machine"]["rates"]
+    least = floor(alone, rates)
+    taken = alone["user_user"]["score_seconds"]
+    tilde = _about(alone["user_user"], shape)
+    work = alone["n_users"] * alone["n_ratings"]
+    similarities = shape.get("similarities", {}).get("seconds")
+    similarity_share = least.alike_operations / least.operations
+    return {
+        "memory, GB/s": _number(rates["bytes"] / 1e9),
+        "multiply-adds in doubles, G/s": _number(rates["double"] / 1e9),
+        "multiply-adds in singles, G/s": _number(rates["single"] / 1e9),
+        "users x ratings": f"{work:.1e}",
+        "sums in": "singles" if alone["single"] else "doubles",
+        "least time of arithmetic, s": _number(least.arithmetic_seconds),
+        "least time of memory, s": _number(least.memory_seconds),
+        "scoring everyone takes, s": f"{tilde}{_number(taken)}",
+        "of that, all but the sums, s": "-" if similarities is None else _number(similarities),
+        "**least / taken**": f"**{least.seconds / taken:.2f}**",
+        "similarities, times the operations of the sums": _number(similarity_share),
+        "ratings streamed, GB/s": _number(least.streamed_bytes / taken / 1e9),
     }
-    rows = [
-        [title, *(_number(rate[name] / 1e9) for _, rate in columns)]
-        for name, title in rates.items()
-    ]
-    shown: dict[str, Iterable[str]] = {
-        "users x ratings": (f"{alone['n_users'] * alone['n_ratings']:.1e}" for alone, _ in columns),
-        "sums in": ("singles" if alone["single"] else "doubles" for alone, _ in columns),
-        "least time of arithmetic, s": (_number(each.arithmetic_seconds) for each in least),
-        "least time of memory, s": (_number(each.memory_seconds) for each in least),
-        "scoring everyone takes, s": (
-            f"{_about(alone['user_user'], {'alone': alone})}{_number(spent)}"
-            for (alone, _), spent in zip(columns, taken, strict=True)
-        ),
-        "of that, all but the sums, s": (
-            _number(shape.get("similarities", {}).get("seconds")) for shape in known.values()
-        ),
-        "**least / taken**": (
-            f"**{each.seconds / spent:.2f}**" for each, spent in zip(least, taken, strict=True)
-        ),
-        "similarities, times the operations of the sums": (
-            _number(each.alike_operations / each.operations) for each in least
-        ),
-        "ratings streamed, GB/s": (
-            _number(each.streamed_bytes / spent / 1e9)
-            for each, spent in zip(least, taken, strict=True)
-        ),
-    }
-    return _table(
-        ["sums of `user_user`", *known], rows + [[title, *cells] for title, cells in shown.items()]
-    )
 
 
 def total(alone: Figures, name: str) -> float:
-    """Seconds of one of our models by itself."""
+    """Seconds of one of our models alone."""
     return float(alone[name]["fit_seconds"] + alone[name]["lists_seconds"])
 
 
@@ -237,48 +235,53 @@ def of_peer(peer: Figures) -> float:
 def exponent(
     sizes: Sequence[float], values: Sequence[float | None], least: float = 0.0
 ) -> tuple[float, list[int]]:
-    """b of value = a size^b, by least squares of logarithms; nan for fewer than two. And which of them have a part."""
-    used = [
-        place
-        for place, value in enumerate(values)
-        if value is not None and value >= least and value > 0
-    ]
+    """b of value = a size^b, by least squares of logarithms, and the positions it is fitted on.
+
+    nan for fewer than two values that are positive and at least `least`.
+    """
+    used = []
+    log_sizes = []
+    log_values = []
+    for position, (size, value) in enumerate(zip(sizes, values, strict=True)):
+        if value is not None and value >= least and value > 0:
+            used.append(position)
+            log_sizes.append(math.log(size))
+            log_values.append(math.log(value))
     if len(used) < 2:
         return math.nan, used
-    slope, _ = np.polyfit(
-        [math.log(sizes[place]) for place in used],
-        [math.log(values[place] or 1) for place in used],
-        1,
-    )
+    slope, _ = np.polyfit(log_sizes, log_values, 1)
     return float(slope), used
 
 
 def _row(
-    title: str, values: list[float | None], known: Mapping[str, Figures], least: float = 0.0
+    title: str, values: list[float | None], shapes: Mapping[str, Figures], least: float = 0.0
 ) -> list[str]:
     """Figures, then both exponents with the range they are fitted on."""
-    of = [counts(shape) for shape in known.values()]
-    on_ratings, used = exponent([each["ratings"] for each in of], values, least)
-    on_work, _ = exponent([each["users"] * each["ratings"] for each in of], values, least)
-    names = [*known]
+    sizes = [counts(shape) for shape in shapes.values()]
+    ratings = [size["ratings"] for size in sizes]
+    work = [size["users"] * size["ratings"] for size in sizes]
+    on_ratings, used = exponent(ratings, values, least)
+    on_work, _ = exponent(work, values, least)
+    cells = ["-" if value is None else _number(value) for value in values]
+    names = list(shapes)
     span = f" ({names[used[0]]}-{names[used[-1]]})" if len(used) > 1 else ""
-    shown: Callable[[float], str] = lambda slope: "-" if math.isnan(slope) else f"{slope:.2f}"  # noqa: E731
-    return [
-        title,
-        *("-" if each is None else _number(each) for each in values),
-        shown(on_ratings) + span,
-        shown(on_work),
-    ]
+    return [title, *cells, _slope(on_ratings) + span, _slope(on_work)]
 
 
-def _about(asked: Figures, shape: Figures) -> str:
-    """A tilde where not everyone was asked."""
-    return "~" if asked["scored"] < shape["alone"]["n_users"] else ""
+def _slope(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def _about(figures: Figures, shape: Figures) -> str:
+    """A tilde where not all users were scored."""
+    return "~" if figures["scored"] < shape["alone"]["n_users"] else ""
 
 
 def _number(value: float) -> str:
-    """Two or three digits that count, and no more."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2g}"
+    """Two or three significant digits."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2g}"
 
 
 def _table(head: list[str], rows: Iterable[Sequence[Any]]) -> str:

@@ -1,26 +1,33 @@
-"""Ratings -> knobs: the seeded search behind `models.preset: tuned`, and how the shipped values compare: Markdown.
+"""Ratings -> knobs: the seeded search behind `models.preset: tuned`, as Markdown tables.
 
     pip install --constraint constraints.txt --editable '.[bench]'
-    python benchmarks/tune.py                         # MovieLens ml-latest-small and the sample; docs/tuning.md
+    python benchmarks/tune.py
     python benchmarks/tune.py --models user_user --trials 10
 
-Three data sets: ml-latest-small by time, the same at random without times, and the generated sample. Of each, a fifth
-is set aside as quality.py sets it aside with the same seed, and not read here: of ml-latest-small both what `time`
-holds out and the first fold of `random`, from either data set, since what one sets aside is else in the other. (The
-five folds of `random` together are all ratings: of these only the first is unseen.) What is left is cut once more, by
-`hold_out`: settings are fitted on one part and measured on the other.
+The default is MovieLens ml-latest-small and the sample; docs/tuning.md has the results.
 
-For ratings, RMSE counts, relative to `bias`; for what orders lists, NDCG@5 relative to `popular`; both are means over
-the data sets. The knobs that order lists do not touch RMSE, so the search has two stages: optuna's TPE finds the knobs
-of RMSE, half of its trials with all neighbours, then every value of the knob of lists is tried with those fixed. The
-shipped setting is the first one tried.
+Three data sets: ml-latest-small by time, the same at random without times, and the
+generated sample. Of each, a fifth is set aside as quality.py does it with the same seed,
+and not used here: of ml-latest-small both what `time` holds out and the first fold of
+`random`, from either data set, since what one sets aside is otherwise in the other. (The
+five folds of `random` together are all ratings: only the first of them is unused.) The
+rest is cut once more, by `hold_out`: settings are fitted on one part and measured on the
+other.
 
-The best of many is partly luck. So what is chosen is the shipped setting unless the best is ahead by more than MARGIN,
-and else the best that listens to all neighbours unless that is behind by more; and those named are measured again on
-inner cuts with seeds that the search did not use. By time there is only one cut.
+The objective is RMSE relative to `bias` for ratings, and NDCG@5 relative to `popular` for
+lists; both are means over the data sets. The knobs of lists do not change RMSE, so the
+search has two stages: optuna's TPE searches the knobs of RMSE, half of its trials with all
+neighbours, then every value of the knob of lists is tried with those fixed. The shipped
+setting is the first one tried.
+
+The best of many is partly luck. So the choice is the shipped setting unless the best is
+better by more than MARGIN, and otherwise the best with all neighbours unless that is worse
+by more; and the settings in the table are measured again on inner cuts with seeds that the
+search did not use. By time there is only one cut.
 """
 
 import argparse
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -32,10 +39,10 @@ import optuna
 
 from batch.models import PERSONAL, fit
 from batch.params import PRESETS, Knobs
-from batch.ranking.evaluate import hold_out
+from batch.ranking.hold_out import hold_out
 from batch.ranking.metrics import Catalogue, Metrics, measure
 from batch.ratings import Ints, Ratings
-from quality import DATA, N, _markdown, _say, alone, folds, read
+from quality import DATA, N, _log, _markdown, alone, folds, read
 
 Setting = Mapping[str, Any]
 Space = Mapping[str, tuple[Any, ...]]
@@ -58,27 +65,28 @@ RATINGS: Mapping[str, Space] = {
         "batch_size": (1024, 4096),
     },
 }
-"""What RMSE is searched over; of a row of numbers, the sampler knows the order."""
+"""The knobs of RMSE. Numbers are in ascending order, which the sampler uses."""
 LISTS: Mapping[str, Space] = {
     "user_user": {"support_weight": (0, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 8, 12, 20)},
     "item_item": {
         "learnt_ridge": (0, 30, 100, 200, 300, 500, 700, 1000, 1500, 2000, 3000, 5000, 10000)
     },
 }
-"""The one knob of lists, tried at every value."""
-UNHEARD = {"item_item": {"learnt_ridge": 0}}
-"""Set while RMSE is searched, which does not depend on it: it halves the time."""
+"""The knob of lists, tried at every value."""
+WITHOUT_LISTS = {"item_item": {"learnt_ridge": 0}}
+"""Set while RMSE is searched, which does not depend on it: that halves the time."""
 FIT_SEEDS = {"neural": 2}
-"""Fits that are averaged where a fit is random."""
+"""Number of fits that are averaged where a fit is random."""
 MARGIN = {"rmse": 0.002, f"ndcg@{N}": 0.02}
-"""Share by which a setting must be ahead to be preferred: below, it is a matter of which ratings were held out."""
+"""Share by which a setting must be better to be preferred; smaller differences depend on which
+ratings were held out."""
 CHECKS = 2
-"""Further inner cuts."""
+"""Number of further inner cuts."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One inner cut of one data set, with the baselines to beat."""
+    """One inner cut of one data set, with the metrics of the baselines."""
 
     name: str
     train: Ratings
@@ -94,222 +102,228 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A setting, and what it came to on every part."""
+class Trial:
+    """A setting, and its metrics on every part."""
 
     setting: Setting
-    figures: tuple[Metrics, ...]
+    metrics: tuple[Metrics, ...]
     parts: tuple[Part, ...]
 
     def relative(self, metric: str) -> float:
-        """Mean over parts of RMSE relative to bias, or of a figure of lists relative to popular; 1 is level."""
-        beside = [part.bias if metric == "rmse" else part.popular for part in self.parts]
-        return float(
-            np.mean(
-                [
-                    own[metric] / other[metric]
-                    for own, other in zip(self.figures, beside, strict=True)
-                ]
-            )
-        )
+        """Mean over parts of a metric relative to a baseline: RMSE to bias, others to popular."""
+        ratios = []
+        for metrics, part in zip(self.metrics, self.parts, strict=True):
+            baseline = part.bias if metric == "rmse" else part.popular
+            ratios.append(metrics[metric] / baseline[metric])
+        return float(np.mean(ratios))
 
     def loss(self, metric: str) -> float:
-        """Lower is better."""
+        """The relative metric with a sign by which lower is better."""
         return self.relative(metric) if metric == "rmse" else -self.relative(metric)
 
     @property
     def beats_popular(self) -> bool:
-        """Its lists are more precise on every part."""
+        """Whether its lists are more precise on every part."""
         name = f"precision@{N}"
-        return all(
-            own[name] > part.popular[name]
-            for own, part in zip(self.figures, self.parts, strict=True)
-        )
+        pairs = zip(self.metrics, self.parts, strict=True)
+        return all(metrics[name] > part.popular[name] for metrics, part in pairs)
 
 
 @dataclass(frozen=True)
-class Found:
+class Stage:
     """The outcome of one stage for one model."""
 
     model: str
     metric: str
-    tried: Sequence[Tried]  # the shipped setting first
-    best: Sequence[Tried]  # from the best
-    chosen: Tried
+    trials: Sequence[Trial]  # the shipped setting first
+    best: Sequence[Trial]  # sorted, the best first
+    chosen: Trial
 
     @property
-    def named(self) -> list[tuple[str, Tried]]:
-        """What is worth a row, with why; each setting once."""
+    def named(self) -> list[tuple[str, Trial]]:
+        """The trials of the table with their roles; each trial once."""
         roles = {
             "winner": self.best[0],
             "runner-up": self.best[1],
-            "shipped": self.tried[0],
+            "shipped": self.trials[0],
             "chosen": self.chosen,
         }
         if "neighbours" in RATINGS[self.model] and self.metric == "rmse":
-            roles["best with all"] = next(
-                (one for one in self.best if one.setting["neighbours"] == "all"), self.chosen
-            )
-        which = list(dict.fromkeys(id(one) for one in roles.values()))
-        rows = {key: [role for role, one in roles.items() if id(one) == key] for key in which}
-        return [(", ".join(names), roles[names[0]]) for names in rows.values()]
+            with_all = [trial for trial in self.best if trial.setting["neighbours"] == "all"]
+            roles["best with all"] = with_all[0] if with_all else self.chosen
+        rows: dict[int, tuple[list[str], Trial]] = {}
+        for role, trial in roles.items():
+            names, _ = rows.setdefault(id(trial), ([], trial))
+            names.append(role)
+        return [(", ".join(names), trial) for names, trial in rows.values()]
 
 
 def main() -> None:
-    """Search what the arguments ask for."""
-    asked = _arguments()
+    """Search the models that the arguments name."""
+    arguments = _arguments()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    kept = list(outer(read(asked.data), read("sample"), asked.seed))
-    parts = inner(kept, asked.seed + 1)
-    checks = [part for check in range(CHECKS) for part in inner(kept, asked.seed + 2 + check)]
-    print(f"{_title(asked, parts)}\n")
-    for name in asked.models:
-        ratings = search(name, parts, asked.trials, asked.seed)
-        print(
-            f"## {name}\n\n{grid(RATINGS[name])}\n\n{ratings_table(ratings, checks)}\n", flush=True
-        )
+    data_sets = list(outer(read(arguments.data), read("sample"), arguments.seed))
+    parts = inner(data_sets, arguments.seed + 1)
+    checks = [
+        part for check in range(CHECKS) for part in inner(data_sets, arguments.seed + 2 + check)
+    ]
+    print(f"{_title(arguments, parts)}\n")
+    for name in arguments.models:
+        ratings = search(name, parts, arguments.trials, arguments.seed)
+        print(f"## {name}\n\n{grid(RATINGS[name])}\n\n{ratings_table(ratings, checks)}\n")
+        sys.stdout.flush()
         if name in LISTS:
-            lists = order(name, ratings.chosen.setting, parts)
+            lists = try_all(name, ratings.chosen.setting, parts)
             print(f"{grid(LISTS[name])}\n\n{lists_table(lists, checks)}\n", flush=True)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The search behind the tuned preset.")
     parser.add_argument(
-        "--data", default=str(DATA), help="a folder that `ingest` knows, with times"
+        "--data", default=str(DATA), help="a folder that `ingest` accepts, with times"
     )
-    parser.add_argument("--trials", type=int, default=40, help="settings tried a model for RMSE")
     parser.add_argument(
-        "--seed", type=int, default=20261123, help="as quality.py's: its test part is then unseen"
+        "--trials", type=int, default=40, help="settings tried for the RMSE of a model"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=20261123, help="that of quality.py keeps its test part unused"
     )
     parser.add_argument("--models", nargs="+", choices=PERSONAL, default=list(PERSONAL))
-    asked = parser.parse_args()
-    if not Path(asked.data).is_dir():
-        parser.error(f"--data: there is no folder {asked.data}; name one with ratings")
-    if asked.trials < 2:
-        parser.error("--trials: at least 2, for there to be a runner-up")
-    return asked
+    arguments = parser.parse_args()
+    if not Path(arguments.data).is_dir():
+        parser.error(f"--data: there is no folder {arguments.data}; name one with ratings")
+    if arguments.trials < 2:
+        parser.error("--trials: at least 2, so that there is a runner-up")
+    return arguments
 
 
 def outer(ratings: Ratings, sample: Ratings, seed: int) -> Iterator[tuple[str, Ratings]]:
-    """What the search may see of each data set."""
+    """The ratings of each data set that the search may use."""
     by_time, _ = next(folds(ratings, "time", seed, 1))
     at_random, _ = next(folds(ratings, "random", seed, 1))
     yield "time", by_time.keep(np.isin(_cells(by_time), _cells(at_random)))
     yield "random", at_random.keep(np.isin(_cells(at_random), _cells(by_time)))
-    yield (
-        "sample",
-        next(folds(sample, "time", seed, 1))[0],
-    )  # it has no times: a random fifth of each user's
+    # The sample has no times: a random fifth of each user's ratings is set aside.
+    of_sample, _ = next(folds(sample, "time", seed, 1))
+    yield "sample", of_sample
 
 
 def _cells(ratings: Ratings) -> Ints:
-    """Each rating's place in the matrix, (n_ratings,), unique."""
+    """A unique number for each rating's cell, (n_ratings,)."""
     return ratings.user_of_rating() * np.int64(ratings.n_items) + ratings.matrix.indices
 
 
-def inner(kept: Sequence[tuple[str, Ratings]], seed: int) -> tuple[Part, ...]:
+def inner(data_sets: Sequence[tuple[str, Ratings]], seed: int) -> tuple[Part, ...]:
     """Each data set cut once more."""
-    cuts = [(name, ratings, hold_out(ratings, seed)) for name, ratings in kept]
-    return tuple(
-        Part(name, ratings.keep(~held), ratings.keep(held)) for name, ratings, held in cuts
-    )
+    parts = []
+    for name, ratings in data_sets:
+        is_held = hold_out(ratings, seed)
+        parts.append(Part(name, ratings.keep(~is_held), ratings.keep(is_held)))
+    return tuple(parts)
 
 
 def measured(name: str, params: Knobs | None, part: Part, seeds: Sequence[int]) -> Metrics:
-    """Figures of one model on one part, means over fits with these seeds."""
-    train, each = part.train, []
+    """Metrics of one model on one part, means over fits with these seeds."""
+    train = part.train
+    catalogue = Catalogue(train.matrix, train.genres)
+    of_fits = []
     for seed in seeds:
         judged = alone(name, fit(name, train, params, seed), train, part.held)
-        each.append(measure(judged, Catalogue(train.matrix, train.genres), seed))
-    return {metric: float(np.mean([one[metric] for one in each])) for metric in each[0]}
+        of_fits.append(measure(judged, catalogue, seed))
+    return {
+        metric: float(np.mean([metrics[metric] for metrics in of_fits])) for metric in of_fits[0]
+    }
 
 
 def attempt(
     name: str, setting: Setting, parts: Sequence[Part], fixed: Setting | None = None
-) -> Tried:
-    """The shipped knobs, but for this setting, on every part."""
+) -> Trial:
+    """The shipped knobs with this setting, on every part."""
     shipped = getattr(PRESETS["tuned"], name)
-    params = type(shipped)(**{**shipped.model_dump(), **(fixed or {}), **setting})
+    knobs = {**shipped.model_dump(), **(fixed or {}), **setting}
+    params = type(shipped)(**knobs)
     seeds = range(FIT_SEEDS.get(name, 1))
-    return Tried(
-        setting, tuple(measured(name, params, part, seeds) for part in parts), tuple(parts)
-    )
+    metrics = tuple(measured(name, params, part, seeds) for part in parts)
+    return Trial(setting, metrics, tuple(parts))
 
 
 def shipped_setting(name: str, space: Space) -> dict[str, Any]:
     """The shipped values of these knobs."""
-    return {knob: getattr(getattr(PRESETS["tuned"], name), knob) for knob in space}
+    shipped = getattr(PRESETS["tuned"], name)
+    return {knob: getattr(shipped, knob) for knob in space}
 
 
-def search(name: str, parts: Sequence[Part], trials: int, seed: int) -> Found:
-    """The knobs of RMSE, by TPE over the grid; half of the trials listen to all neighbours, where there are any."""
-    whole = shipped_setting(name, RATINGS[name])
-    tried = {tuple(whole.values()): attempt(name, whole, parts, UNHEARD.get(name))}
+def search(name: str, parts: Sequence[Part], n_trials: int, seed: int) -> Stage:
+    """Search the knobs of RMSE by TPE over the grid, half of the trials with all neighbours."""
+    shipped = shipped_setting(name, RATINGS[name])
+    fixed = WITHOUT_LISTS.get(name)
+    trials = {tuple(shipped.values()): attempt(name, shipped, parts, fixed)}
     spaces = _branches(RATINGS[name])
+    n_in_space = n_trials // len(spaces)
     for space in spaces:
-        each = trials // len(spaces)
-        study = optuna.create_study(
-            sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(each // 4, 1))
-        )
-        if all(value in space[knob] for knob, value in whole.items()):
-            study.enqueue_trial(_as_drawn(whole, space))
-        study.optimize(
-            partial(_loss, name=name, parts=parts, space=space, tried=tried), n_trials=each
-        )
-    return _found(name, "rmse", list(tried.values()), lambda _one: True)
+        sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(n_in_space // 4, 1))
+        study = optuna.create_study(sampler=sampler)
+        if all(value in space[knob] for knob, value in shipped.items()):
+            study.enqueue_trial(_as_drawn(shipped, space))
+        loss = partial(_loss, name=name, parts=parts, space=space, trials=trials)
+        study.optimize(loss, n_trials=n_in_space)
+    return _stage(name, "rmse", list(trials.values()), lambda _trial: True)
 
 
 def _loss(
-    evaluate_file: optuna.Trial,
+    drawn: optuna.Trial,
     *,
     name: str,
     parts: Sequence[Part],
     space: Space,
-    tried: dict[tuple[Any, ...], Tried],
+    trials: dict[tuple[Any, ...], Trial],
 ) -> float:
-    """What optuna minimises; `tried` remembers, since on a grid a setting can be drawn twice."""
-    setting = _draw(evaluate_file, space)
+    """What optuna minimises; settings in `trials` are not fitted again."""
+    setting = _draw(drawn, space)
     key = tuple(setting.values())
-    if key not in tried:
-        tried[key] = attempt(name, setting, parts, UNHEARD.get(name))
-        _say(f"{name} {len(tried)}  {tried[key].relative('rmse'):.4f}  {_text(setting)}")
-    return tried[key].loss("rmse")
+    if key not in trials:
+        trials[key] = attempt(name, setting, parts, WITHOUT_LISTS.get(name))
+        _log(f"{name} {len(trials)}  {trials[key].relative('rmse'):.4f}  {_text(setting)}")
+    return trials[key].loss("rmse")
 
 
 def _branches(space: Space) -> list[Space]:
-    """All neighbours, then k of them, so that either is searched as long; other spaces stay whole."""
+    """A space with all neighbours and one with k of them; one space where that is no knob."""
     if "neighbours" not in space:
         return [space]
-    every, *some = space["neighbours"]
-    return [{**space, "neighbours": (every,)}, {**space, "neighbours": tuple(some)}]
+    everyone, *numbers = space["neighbours"]
+    return [{**space, "neighbours": (everyone,)}, {**space, "neighbours": tuple(numbers)}]
 
 
-def order(name: str, fixed: Setting, parts: Sequence[Part]) -> Found:
-    """The knob of lists at every value, with the others fixed; user_user must beat popular, item_item does by far."""
+def try_all(name: str, fixed: Setting, parts: Sequence[Part]) -> Stage:
+    """Try every value of the knob of lists, with the other knobs fixed.
+
+    The choice must beat popular; for item_item every value does.
+    """
     ((knob, values),) = LISTS[name].items()
     shipped = shipped_setting(name, LISTS[name])[knob]
-    tried = []
-    for value in sorted(
-        values, key=lambda value: value != shipped
-    ):  # stable: the shipped one first
-        tried.append(attempt(name, {**fixed, knob: value}, parts))
-        _say(f"{name} {knob} {value}  {tried[-1].relative(f'ndcg@{N}'):.4f}")
-    return _found(name, f"ndcg@{N}", tried, lambda one: one.beats_popular)
+    trials = []
+    # The shipped value first; the sort is stable.
+    for value in sorted(values, key=lambda value: value != shipped):
+        trial = attempt(name, {**fixed, knob: value}, parts)
+        trials.append(trial)
+        _log(f"{name} {knob} {value}  {trial.relative(f'ndcg@{N}'):.4f}")
+    return _stage(name, f"ndcg@{N}", trials, lambda trial: trial.beats_popular)
 
 
-def _draw(evaluate_file: optuna.Trial, space: Space) -> dict[str, Any]:
-    """One value a knob: numbers by place in their row, so that neighbours in it are near for the sampler too."""
-    return {
-        knob: values[evaluate_file.suggest_int(knob, 0, len(values) - 1)]
-        if _ordered(values)
-        else evaluate_file.suggest_categorical(knob, values)
-        for knob, values in space.items()
-    }
+def _draw(drawn: optuna.Trial, space: Space) -> dict[str, Any]:
+    """One value of each knob; numbers by position, so that the sampler uses their order."""
+    setting = {}
+    for knob, values in space.items():
+        if _ordered(values):
+            setting[knob] = values[drawn.suggest_int(knob, 0, len(values) - 1)]
+        else:
+            setting[knob] = drawn.suggest_categorical(knob, values)
+    return setting
 
 
 def _as_drawn(setting: Setting, space: Space) -> dict[str, Any]:
-    """A setting as `_draw` would have got it."""
+    """The optuna parameters for which `_draw` returns this setting."""
     return {
         knob: space[knob].index(value) if _ordered(space[knob]) else value
         for knob, value in setting.items()
@@ -320,90 +334,86 @@ def _ordered(values: Sequence[Any]) -> bool:
     return not any(isinstance(value, str) for value in values)
 
 
-def _found(
-    name: str, metric: str, tried: Sequence[Tried], allowed: Callable[[Tried], bool]
-) -> Found:
-    """The best of those allowed, of all where none is, and what is chosen by the rule in the docstring of this file."""
-    best = sorted(tried, key=lambda one: (not allowed(one), one.loss(metric)))
-    enough = best[0].loss(metric) + MARGIN[metric] * abs(best[0].loss(metric))
-    near = [one for one in best if one.loss(metric) <= enough and allowed(one) == allowed(best[0])]
-    whole = [one for one in near if one.setting.get("neighbours", "all") == "all"]
-    chosen = tried[0] if tried[0] in near else (whole or near)[0]
-    return Found(name, metric, tried, best, chosen)
-
-
-def ratings_table(found: Found, checks: Sequence[Part]) -> str:
-    """A row a named setting: RMSE by data set, its mean relative to bias, and that mean on further cuts."""
-    parts = found.chosen.parts
-    lines = [["bias", "", *(f"{part.bias['rmse']:.4f}" for part in parts), "1.0000", "1.0000"]]
-    for role, one in found.named:
-        again = attempt(found.model, one.setting, checks, UNHEARD.get(found.model))
-        ahead = [f"{each.relative('rmse'):.4f}" for each in (one, again)]
-        lines.append(
-            [role, _text(one.setting), *(f"{each['rmse']:.4f}" for each in one.figures), *ahead]
-        )
-    head = ["", "setting", *(f"RMSE {part.name}" for part in parts), "relative", "again"]
-    return f"{len(found.tried)} different settings.\n\n{_markdown(head, lines)}"
-
-
-def lists_table(found: Found, checks: Sequence[Part]) -> str:
-    """A row a value: NDCG and precision by data set, means relative to popular; named ones on further cuts as well."""
-    ndcg, precision = f"ndcg@{N}", f"precision@{N}"
-    parts = found.chosen.parts
-    beside = [f"{part.popular[ndcg]:.4f} / {part.popular[precision]:.4f}" for part in parts]
-    lines = [["popular", "", *beside, "1.000", "1.000", "", ""]]
-    knob = next(iter(LISTS[found.model]))
-    rows = sorted(found.tried, key=lambda one: one.setting[knob])
-    named = {id(one): role for role, one in found.named}
-    shipped = shipped_setting(found.model, {**RATINGS[found.model], **LISTS[found.model]})
-    if shipped != found.tried[0].setting:  # its other knobs are not the ones fixed here
-        rows.append(attempt(found.model, shipped, parts))
-        named[id(rows[-1])] = "shipped, every knob"
-    for one in rows:
-        role = named.get(id(one), "")
-        again = attempt(found.model, one.setting, checks) if role else None
-        lines.append([
-            role, str(one.setting[knob]),
-            *(f"{each[ndcg]:.4f} / {each[precision]:.4f}" for each in one.figures),
-            f"{one.relative(ndcg):.3f}", f"{one.relative(precision):.3f}",
-            f"{again.relative(ndcg):.3f}" if again else "",
-            _yes(one.beats_popular and (again is None or again.beats_popular)),
-        ])  # fmt: skip
-    head = [
-        "",
-        knob,
-        *(part.name for part in parts),
-        "NDCG",
-        "precision",
-        "NDCG again",
-        "beats popular everywhere",
+def _stage(
+    name: str, metric: str, trials: Sequence[Trial], allowed: Callable[[Trial], bool]
+) -> Stage:
+    """Sort the trials, allowed ones first, and choose by the rule in the module's docstring."""
+    best = sorted(trials, key=lambda trial: (not allowed(trial), trial.loss(metric)))
+    lowest = best[0].loss(metric)
+    limit = lowest + MARGIN[metric] * abs(lowest)
+    near = [
+        trial
+        for trial in best
+        if trial.loss(metric) <= limit and allowed(trial) == allowed(best[0])
     ]
-    fixed = {key: value for key, value in found.chosen.setting.items() if key != knob}
+    with_all = [trial for trial in near if trial.setting.get("neighbours", "all") == "all"]
+    chosen = trials[0] if trials[0] in near else (with_all or near)[0]
+    return Stage(name, metric, trials, best, chosen)
+
+
+def ratings_table(stage: Stage, checks: Sequence[Part]) -> str:
+    """A row for each named setting: RMSE by data set and relative to bias, also on more cuts."""
+    parts = stage.chosen.parts
+    lines = [["bias", "", *(f"{part.bias['rmse']:.4f}" for part in parts), "1.0000", "1.0000"]]
+    for role, trial in stage.named:
+        again = attempt(stage.model, trial.setting, checks, WITHOUT_LISTS.get(stage.model))
+        rmses = [f"{metrics['rmse']:.4f}" for metrics in trial.metrics]
+        relative = [f"{trial.relative('rmse'):.4f}", f"{again.relative('rmse'):.4f}"]
+        lines.append([role, _text(trial.setting), *rmses, *relative])
+    head = ["", "setting", *(f"RMSE {part.name}" for part in parts), "relative", "again"]
+    return f"{len(stage.trials)} different settings.\n\n{_markdown(head, lines)}"
+
+
+def lists_table(stage: Stage, checks: Sequence[Part]) -> str:
+    """A row for each value: NDCG and precision by data set, and relative to popular.
+
+    Named settings are measured on further cuts too.
+    """
+    ndcg, precision = f"ndcg@{N}", f"precision@{N}"
+    parts = stage.chosen.parts
+    popular = [f"{part.popular[ndcg]:.4f} / {part.popular[precision]:.4f}" for part in parts]
+    lines = [["popular", "", *popular, "1.000", "1.000", "", ""]]
+    knob = next(iter(LISTS[stage.model]))
+    trials = sorted(stage.trials, key=lambda trial: trial.setting[knob])
+    roles = {id(trial): role for role, trial in stage.named}
+    shipped = shipped_setting(stage.model, {**RATINGS[stage.model], **LISTS[stage.model]})
+    if shipped != stage.trials[0].setting:  # its other knobs are not the ones fixed here
+        trials.append(attempt(stage.model, shipped, parts))
+        roles[id(trials[-1])] = "shipped, every knob"
+    for trial in trials:
+        role = roles.get(id(trial), "")
+        again = attempt(stage.model, trial.setting, checks) if role else None
+        line = [role, str(trial.setting[knob])]
+        line += [f"{metrics[ndcg]:.4f} / {metrics[precision]:.4f}" for metrics in trial.metrics]
+        line += [f"{trial.relative(ndcg):.3f}", f"{trial.relative(precision):.3f}"]
+        line.append(f"{again.relative(ndcg):.3f}" if again else "")
+        beats_popular = trial.beats_popular and (again is None or again.beats_popular)
+        line.append("yes" if beats_popular else "no")
+        lines.append(line)
+    head = ["", knob, *(part.name for part in parts)]
+    head += ["NDCG", "precision", "NDCG again", "beats popular everywhere"]
+    fixed = {key: value for key, value in stage.chosen.setting.items() if key != knob}
     return f"NDCG@{N} / precision@{N}, with {_text(fixed)}.\n\n{_markdown(head, lines)}"
 
 
 def grid(space: Space) -> str:
-    """The values searched, a line a knob."""
+    """The values searched, one line for each knob."""
     return "\n".join(f"- `{knob}`: {', '.join(map(str, values))}" for knob, values in space.items())
 
 
-def _title(asked: argparse.Namespace, parts: Sequence[Part]) -> str:
-    sizes = "; ".join(
-        f"{part.name} {part.train.n_ratings:,} / {part.held.n_ratings:,}" for part in parts
-    )
+def _title(arguments: argparse.Namespace, parts: Sequence[Part]) -> str:
+    sizes = [f"{part.name} {part.train.n_ratings:,} / {part.held.n_ratings:,}" for part in parts]
     return (
-        f"Search over {Path(asked.data).name} and the sample, seed {asked.seed}, {asked.trials} trials a model. "
-        f"Ratings fitted on / measured on: {sizes}. `relative`: mean over data sets, to bias or popular; "
+        f"Search over {Path(arguments.data).name} and the sample, seed {arguments.seed}, "
+        f"{arguments.trials} trials a model. "
+        f"Ratings fitted on / measured on: {'; '.join(sizes)}. "
+        f"`relative`: mean over data sets, to bias or popular; "
         f"`again`: on {CHECKS} further cuts."
     )
 
 
 def _text(setting: Setting) -> str:
     return ", ".join(f"{knob} {value}" for knob, value in setting.items())
-
-
-def _yes(true: bool) -> str:
-    return "yes" if true else "no"
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""Alembic -> our connection: migrations run inside the transaction and lock of `batch.store.database.upgrade`."""
+"""Alembic -> migrations, run in the transaction of `batch.store.database.upgrade`."""
 
 from alembic import context
 
 from batch.store.schema import metadata
 
 connection = context.config.attributes["connection"]
-# transactional_ddl: Alembic believes that SQLite cannot roll DDL back; with a BEGIN of our own it can.
+# transactional_ddl: Alembic assumes that SQLite cannot roll back DDL; it can, because
+# `batch.store.engines` issues BEGIN itself.
 context.configure(
     connection=connection,
     target_metadata=metadata,

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from batch import cli
-from batch.job import executors, nightly
+from batch.job import executors, steps
 from batch.models import PUBLISHED
-from batch.ranking.ensemble import RankedBlock
 from batch.ranking.evaluate import Evaluation
 from batch.ranking.mask import Mask
+from batch.ranking.ranked_block import RankedBlock
 from batch.ratings import NO_PAIRS, Ints, Pairs, Ratings
 
 
@@ -27,14 +27,14 @@ class Fixed:
     mask: Mask | None = None
 
     @property
-    def places(self) -> Ints:
+    def tie_order(self) -> Ints:
         return np.arange(self.ratings.n_items)
 
     def weights(self) -> Mapping[str, Any]:
         """One small array, so that a file of weights is written."""
         return {"w": np.ones(3)}
 
-    def answers(
+    def rank_users(
         self, names: Sequence[str], users: Ints, n: int, _asked: Pairs = NO_PAIRS
     ) -> dict[str, RankedBlock]:
         """The same n unseen films to each model's users, (b,), every time."""
@@ -59,7 +59,7 @@ def _one_by_one(_config: object) -> Iterator[Any]:
         ensemble: Fixed, names: Sequence[str], n: int, blocks: Iterable[Ints]
     ) -> Iterator[Any]:
         for users in blocks:
-            yield users, ensemble.answers(names, users, n)
+            yield users, ensemble.rank_users(names, users, n)
 
     yield answers
 
@@ -73,11 +73,11 @@ def figures(_ratings: Ratings, _config: object) -> Evaluation:
 
 def by_fixed_arithmetic(patch: pytest.MonkeyPatch) -> None:
     """From here on a night fits nothing: what it reads, writes, checks and publishes is as ever."""
-    patch.setattr(nightly, "measure", figures)
-    patch.setattr(nightly, "fit", lambda _name, ratings, _params, _seed: Fixed(ratings))
-    patch.setattr(nightly, "assemble", lambda ratings, *_, mask, **__: Fixed(ratings, mask))
-    patch.setattr(executors, "opened", _one_by_one)
-    patch.setattr(nightly, "block_size", lambda *_: 13)  # of 25 users: two transactions
+    patch.setattr(steps, "measure", figures)
+    patch.setattr(steps, "fit", lambda _name, ratings, _params, _seed: Fixed(ratings))
+    patch.setattr(steps, "assemble", lambda ratings, *_, mask, **__: Fixed(ratings, mask))
+    patch.setattr(executors, "open_executor", _one_by_one)
+    patch.setattr(steps, "block_size", lambda *_: 13)  # of 25 users: two transactions
 
 
 def command(*arguments: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from batch.job import nightly
+from batch.job import steps
 from batch.store import publish
 
 
@@ -15,8 +15,8 @@ def _points() -> dict[str, tuple[Any, str, str]]:
     """name -> where: a function of the night, and whether before or after it."""
     found: dict[str, tuple[Any, str, str]] = {}
     for module, name in (
-        (nightly, "load"), (nightly, "measure"), (nightly, "assemble"), (nightly, "save_weights"),
-        (nightly, "audit_integrity"), (nightly, "audit_gates"), (nightly, "record"),
+        (steps, "load"), (steps, "measure"), (steps, "assemble"), (steps, "save_weights"),
+        (steps, "audit_integrity"), (steps, "audit_gates"), (steps, "record"),
         (publish, "open_run"), (publish, "write_lists"), (publish, "write_popular"), (publish, "write_metrics"),
         (publish, "publish"), (publish, "purge"),
     ):  # fmt: skip

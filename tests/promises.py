@@ -19,7 +19,7 @@ PROMISES = {
     "A4": "A night killed anywhere leaves the list before it or its own, whole; the next one needs no help.",
     "A5": "The same where the Postgres server crashes.",
     "A6": "A SQLite file whose log was torn by a power cut opens, and shows one whole run.",
-    "A7": "Where any statement, commit or file write fails, the exit code says so and the list stays whole.",
+    "A7": "Where any statement, commit or file write fails, the list is whole; the exit code tells if it is new.",
     "A8": "Where only the answer to the last commit is lost, the night finds out what is true, and says that.",
     "A9": "Rollback is one command and one transaction.",
     "A10": "A run that a gate refuses stays as evidence, and changes nothing for readers.",
@@ -84,7 +84,9 @@ class Ledger:
         told = dict(report.user_properties)
         for promise in str(told.get("promises", "")).split():
             where = str(told["database"])
-            test = re.split(r"[\[@]", report.nodeid)[0]  # without parameters, and the group of tests
+            test = re.split(r"[\[@]", report.nodeid)[
+                0
+            ]  # without parameters, and the group of tests
             self.tests.setdefault(promise, set()).add(test)
             tries = told.get(f"figure {promise}", told.get("figure", 1))
             self.tries[promise, where] = self.tries.get((promise, where), 0) + int(str(tries))

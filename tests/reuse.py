@@ -8,11 +8,11 @@ import pytest
 import typer
 from sqlalchemy import Engine, create_engine
 
-from batch.job import nightly
+from batch.job import steps
 from batch.params import Models
 from batch.ranking.evaluate import Evaluation, evaluate
 from batch.ratings import Ratings
-from batch.store import database
+from batch.store import engines
 
 
 class _SharedCache(dict[Any, Any]):
@@ -37,7 +37,7 @@ def share_compiled_sql(patch: pytest.MonkeyPatch) -> None:
     def create_sharing(*arguments: Any, **named: Any) -> Engine:
         return create_engine(*arguments, execution_options=options, **named)
 
-    patch.setattr(database, "create_engine", create_sharing)
+    patch.setattr(engines, "create_engine", create_sharing)
 
 
 def share_parser(patch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def share_evaluations(patch: pytest.MonkeyPatch) -> None:
             _evaluations[key] = evaluate(ratings, models, **inputs)
         return _evaluations[key]
 
-    patch.setattr(nightly, "evaluate", evaluate_once)
+    patch.setattr(steps, "evaluate", evaluate_once)
 
 
 def _digest(ratings: Ratings) -> str:

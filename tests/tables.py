@@ -1,4 +1,4 @@
-"""What a database says after files were ingested, by keys, and the settings to ingest them by."""
+"""Reads the content of a database by keys, after files were ingested or runs were published."""
 
 import os
 from collections.abc import Callable
@@ -21,33 +21,37 @@ def by(
     share: float = 0.01,
     **columns: Any,
 ) -> Settings:
-    """Settings with the shipped limits; columns are named as in ingest.columns."""
+    """Settings to ingest with, the shipped limits; columns are named as in ingest.columns."""
     return Settings(scale, columns, Limits(rejects, share))
 
 
 def with_tables(url: str) -> Database:
-    made = open_database(url)
-    upgrade(made)
-    return made
+    """The database with its tables created."""
+    database = open_database(url)
+    upgrade(database)
+    return database
 
 
 def rows(database: Database, sql: str) -> list[tuple[Any, ...]]:
+    """The result of a query."""
     with database.reader.connect() as connection:
         return [tuple(row) for row in connection.execute(text(sql))]
 
 
 def ratings(database: Database) -> list[tuple[Any, ...]]:
-    """(user_key, movie_key, rating, rated_at), in order"""
+    """(user_key, movie_key, rating, rated_at), in order."""
     joined = "ratings JOIN users USING (user_id) JOIN movies USING (movie_id)"
     return sorted(rows(database, f"SELECT user_key, movie_key, rating, rated_at FROM {joined}"))
 
 
 def films(database: Database) -> Films:
-    """movie_key -> title and genres"""
+    """movie_key -> title and genres."""
     joined = "movie_genres JOIN movies USING (movie_id) JOIN genres USING (genre_id)"
-    pairs = sorted(rows(database, f"SELECT movie_key, name FROM {joined}"))
+    genres: dict[str, list[str]] = {}
+    for movie_key, name in sorted(rows(database, f"SELECT movie_key, name FROM {joined}")):
+        genres.setdefault(movie_key, []).append(name)
     titles = rows(database, "SELECT movie_key, title FROM movies")
-    return {key: (title, [name for film, name in pairs if film == key]) for key, title in titles}
+    return {movie_key: (title, genres.get(movie_key, [])) for movie_key, title in titles}
 
 
 def flags(*on: int) -> str:
@@ -56,40 +60,48 @@ def flags(*on: int) -> str:
 
 
 def shown(database: Database) -> int | None:
-    """The run that readers see, by the views, in one snapshot: it must be one whole published run, or none."""
-    with database.reader.connect() as connection:
+    """The run that readers see, by the views: one whole published run, or None."""
+    with database.reader.connect() as connection:  # one snapshot
 
-        def ask(sql: str) -> list[Any]:
+        def select(sql: str) -> list[Any]:
             return list(connection.execute(text(sql)).all())
 
-        pointer = ask("SELECT run_id FROM publication")
-        lists = ask("SELECT run_id, count(*) FROM current_recommendations GROUP BY run_id")
-        popular = ask("SELECT run_id, count(*) FROM current_popular GROUP BY run_id")
+        pointer = select("SELECT run_id FROM publication")
+        lists = select("SELECT run_id, count(*) FROM current_recommendations GROUP BY run_id")
+        popular = select("SELECT run_id, count(*) FROM current_popular GROUP BY run_id")
         if not pointer:
             assert lists == popular == []
             return None
-        current: int = pointer[0].run_id
-        [(status, written)] = ask(f"SELECT status, rows_written FROM runs WHERE run_id = {current}")
+        run_id: int = pointer[0].run_id
+        [(status, rows_written)] = select(
+            f"SELECT status, rows_written FROM runs WHERE run_id = {run_id}"
+        )
         assert status == "published"
-        assert lists == [(current, written)]
-        assert popular == [(current, 5)]
-        each = "SELECT user_key FROM current_recommendations GROUP BY user_key, model"
-        assert ask(f"{each} HAVING count(*) <> 5 OR max(rank) <> 5") == []
-        return current
+        assert lists == [(run_id, rows_written)]
+        assert popular == [(run_id, 5)]
+        by_list = "SELECT user_key FROM current_recommendations GROUP BY user_key, model"
+        assert select(f"{by_list} HAVING count(*) <> 5 OR max(rank) <> 5") == []
+        return run_id
+
+
+ORPHANS = """
+    SELECT 'rows', l.run_id
+    FROM (SELECT run_id FROM recommendations UNION SELECT run_id FROM popular_items) l
+    LEFT JOIN runs r ON r.run_id = l.run_id
+    WHERE r.run_id IS NULL OR r.status IN ('failed', 'abandoned', 'running')
+    OR r.purged_at IS NOT NULL
+    UNION ALL
+    SELECT 'running', run_id FROM runs WHERE status = 'running'"""
 
 
 def leftovers(database: Database) -> list[tuple[Any, ...]]:
-    """Rows and files of runs that have none, and runs that seem to be at work: nothing once a later run has ended.
+    """Rows and files of runs that should have none, and runs that seem to be running.
 
-    Files are looked for where RECBATCH_ARTIFACTS__DIR says.
+    There are none once a later run has ended. Files are those in the folder that
+    RECBATCH_ARTIFACTS__DIR names.
     """
-    orphans = """
-        SELECT 'rows', l.run_id FROM (SELECT run_id FROM recommendations UNION SELECT run_id FROM popular_items) l
-        LEFT JOIN runs r ON r.run_id = l.run_id
-        WHERE r.run_id IS NULL OR r.status IN ('failed', 'abandoned', 'running') OR r.purged_at IS NOT NULL
-        UNION ALL SELECT 'running', run_id FROM runs WHERE status = 'running'"""
-    known = {
-        file for (file,) in rows(database, "SELECT artifact FROM runs WHERE purged_at IS NULL")
-    }
-    files = [str(file) for file in Path(os.environ["RECBATCH_ARTIFACTS__DIR"]).iterdir()]
-    return [*rows(database, orphans), *(("file", file) for file in files if file not in known)]
+    artifacts = rows(database, "SELECT artifact FROM runs WHERE purged_at IS NULL")
+    expected = {file for (file,) in artifacts}
+    left: list[tuple[Any, ...]] = rows(database, ORPHANS)
+    files = {str(path) for path in Path(os.environ["RECBATCH_ARTIFACTS__DIR"]).iterdir()}
+    return [*left, *(("file", file) for file in sorted(files - expected))]

@@ -1,4 +1,4 @@
-"""The command as people and cron meet it: what it prints, where, and how it exits."""
+"""The command as people and cron use it: what it prints, where, and its exit codes."""
 
 import json
 import os
@@ -15,15 +15,21 @@ from batch.config import Config
 from batch.store import schema
 from batch.store.database import open_database, run_lock
 
+MODELS = "blend, item_item, neural, user_user"
 
-def recbatch(folder: Path, *words: str, **environ: str) -> subprocess.CompletedProcess[str]:
+
+def recbatch(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the program in a folder, as a shell would."""
-    program = [sys.executable, "-m", "batch", *words]
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")
     }
     return subprocess.run(
-        program, cwd=folder, env=inherited | environ, check=False, capture_output=True, text=True
+        [sys.executable, "-m", "batch", *arguments],
+        cwd=folder,
+        env=inherited | environ,
+        check=False,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -37,29 +43,34 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def test_the_demo_shows_five_users_lists_of_every_model(demo: tuple[Path, str]) -> None:
-    """`recbatch demo` prints five users' top fives from each model with titles, and the metrics."""
+    """`recbatch demo` prints five users' top fives of each model with titles, and the metrics."""
     _, printed = demo
     blocks = [block for block in printed.split("\n\n") if "user_user" in block and "\n1 " in block]
     assert len(blocks) == 5
     for block in blocks:
-        assert [
-            word for word in ("blend", "item_item", "neural", "user_user") if word in block
-        ] == block.split("\n")[1].split()
-        assert [line[0] for line in block.splitlines()[2:] if line[0] != " "] == list("12345")
+        _title, head, *lines = block.splitlines()
+        assert head.split() == ["blend", "item_item", "neural", "user_user"]
+        assert [line[0] for line in lines if line[0] != " "] == list("12345")
+        assert all(len(line) <= 80 for line in block.splitlines())
     assert "popular" in printed
     assert "bias" in printed
-    assert all(len(line) <= 80 for block in blocks for line in block.splitlines())
 
 
 def test_every_command_works_in_the_demo_folder(demo: tuple[Path, str]) -> None:
     """What the demo leaves is a folder in which each command can be tried."""
     folder, _ = demo
-    assert sorted(file.name for file in folder.iterdir() if not file.name.startswith("recbatch.db-")) == [
-        "artifacts", "config.yaml", "movie_genres.csv", "recbatch.db", "recbatch.db.lock", "user_reviews.csv",
-    ]  # fmt: skip
+    names = [file.name for file in folder.iterdir() if not file.name.startswith("recbatch.db-")]
+    assert sorted(names) == [
+        "artifacts",
+        "config.yaml",
+        "movie_genres.csv",
+        "recbatch.db",
+        "recbatch.db.lock",
+        "user_reviews.csv",
+    ]
     user = (folder / "user_reviews.csv").read_text().splitlines()[1].split(",")[1]
-    told = recbatch(folder, "top", user, "--model", "item_item", "--json")
-    [answer] = json.loads(told.stdout)
+    top = recbatch(folder, "top", user, "--model", "item_item", "--json")
+    [answer] = json.loads(top.stdout)
     assert (answer["user_key"], answer["model"], len(answer["films"])) == (user, "item_item", 5)
     again = recbatch(folder, "run")
     assert again.returncode == 0, again.stderr
@@ -74,22 +85,18 @@ def test_every_command_works_in_the_demo_folder(demo: tuple[Path, str]) -> None:
     ]
     assert recbatch(folder, "purge").stdout == "purged 0 runs\n"
     assert "rows at most: 12,000" in recbatch(folder, "run", "--dry-run").stdout
-    assert set(json.loads(recbatch(folder, "evaluate", "--json").stdout)) == {
-        "user_user", "item_item", "neural", "blend", "popular", "bias",
-    }  # fmt: skip
-    told = recbatch(folder, "evaluate").stdout
-    for name, value in json.loads(recbatch(folder, "evaluate", "--json").stdout)[
-        "item_item"
-    ].items():
-        if name in ("rmse", "precision@5", "ndcg_high@5", "gini@5"):
-            assert f"{value:.3f}" in told, name
+    metrics = json.loads(recbatch(folder, "evaluate", "--json").stdout)
+    assert set(metrics) == {"user_user", "item_item", "neural", "blend", "popular", "bias"}
+    printed = recbatch(folder, "evaluate").stdout
+    for name in ("rmse", "precision@5", "ndcg_high@5", "gini@5"):
+        assert f"{metrics['item_item'][name]:.3f}" in printed, name
     assert recbatch(folder, "schedule", "--next", "3").stdout.count("02:30 UTC, for") == 3
     assert recbatch(folder, "report").stdout == "report-2.html\n"
     assert user in (folder / "report-2.html").read_text(encoding="utf-8")
 
 
 def test_a_second_demo_works_on_the_first(demo: tuple[Path, str]) -> None:
-    """`recbatch demo` in a folder that has one leaves the files as they are and publishes once more."""
+    """A second `recbatch demo` in a folder leaves the files as they are and publishes again."""
     folder, _ = demo
     before = (folder / "user_reviews.csv").stat().st_mtime_ns
     again = recbatch(folder.parent, "demo")
@@ -98,11 +105,10 @@ def test_a_second_demo_works_on_the_first(demo: tuple[Path, str]) -> None:
     assert (folder / "user_reviews.csv").stat().st_mtime_ns == before
 
 
-def test_a_demo_that_gates_refuse_says_so(tmp_path: Path) -> None:
-    """Where the folder's settings ask too much, `recbatch demo` names the gate and ends with 3, first night or not."""
-    assert (
-        recbatch(tmp_path, "sample-data", "demo", "--users", "60", "--films", "80").returncode == 0
-    )
+def test_a_demo_that_a_gate_rejects_says_so(tmp_path: Path) -> None:
+    """If a gate rejects the first night, `recbatch demo` names the gate and ends with 3."""
+    sample = recbatch(tmp_path, "sample-data", "demo", "--users", "60", "--films", "80")
+    assert sample.returncode == 0
     (tmp_path / "demo" / "config.yaml").write_text("gate: {min_precision_of_popular: 1000}\n")
     refused = recbatch(tmp_path, "demo")
     assert refused.returncode == 3
@@ -111,133 +117,101 @@ def test_a_demo_that_gates_refuse_says_so(tmp_path: Path) -> None:
 
 
 def test_an_unknown_user_gets_the_popular_list(demo: tuple[Path, str]) -> None:
-    """`top` for someone unknown shows what is popular, and says that it does."""
-    told = recbatch(demo[0], "top", "Nobody Here")
-    assert told.returncode == 0
-    assert told.stdout.startswith("popular for everyone: run ")
-    assert "no user has the key or name 'Nobody Here'" in told.stderr
+    """`top` for an unknown user shows what is popular, and says that it does."""
+    done = recbatch(demo[0], "top", "Nobody Here")
+    assert done.returncode == 0
+    assert done.stdout.startswith("popular for everyone: run ")
+    assert "no user has the key or name 'Nobody Here'" in done.stderr
 
 
 def test_a_user_without_a_list_gets_the_popular_one_once(demo: tuple[Path, str]) -> None:
-    """`top` for someone known of whom nothing is known shows what is popular once, in their name, and says why."""
+    """`top` for a user without ratings shows what is popular once, and says why."""
     with open_database(f"sqlite:///{demo[0] / 'recbatch.db'}").writer.begin() as connection:
         connection.execute(insert(schema.users).values(user_id=9999, user_key="New Here"))
-    told = recbatch(demo[0], "top", "New Here")
-    assert told.returncode == 0
-    assert told.stdout.count("popular for New Here: run ") == 1
-    assert " for " not in told.stdout.replace("popular for New Here", "")
-    assert (
-        "New Here has no list of blend, item_item, neural, user_user; this is what is popular"
-        in told.stderr
-    )
+    done = recbatch(demo[0], "top", "New Here")
+    assert done.returncode == 0
+    assert done.stdout.count("popular for New Here: run ") == 1
+    assert " for " not in done.stdout.replace("popular for New Here", "")
+    assert f"New Here has no list of {MODELS}; this is what is popular" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "message"),
-    [
-        (
-            ["top", "Ann", "--model", "best"],
-            2,
-            "no lists of a model 'best'; there are blend, item_item, neural, user_user",
-        ),
-        (["--config", "none.yaml", "top", "Ann"], 2, "none.yaml: no such file"),
-        (["tpo", "Ann"], 2, "no such command 'tpo'. Did you mean 'top'?"),
-        (["publish", "99"], 1, "there is no run 99"),
-        (["top", "Ann", "--run", "99"], 1, "there is no run 99"),
-        (["db", "grant", "web"], 2, "SQLite has no roles"),
-        (["ingest", "nowhere.csv"], 1, "nowhere.csv: no such file or folder"),
-        (["ingest", "config.yaml"], 1, "config.yaml:1: not a format that is known"),
-    ],
-)
+MISTAKES = [
+    ("top Ann --model best", 2, f"no lists of a model 'best'; there are {MODELS}\n"),
+    ("--config none.yaml top Ann", 2, "none.yaml: no such file"),
+    ("tpo Ann", 2, "no such command 'tpo'. Did you mean 'top'?"),
+    ("publish 99", 1, "there is no run 99"),
+    ("top Ann --run 99", 1, "there is no run 99"),
+    ("db grant web", 2, "SQLite has no roles"),
+    ("ingest nowhere.csv", 1, "nowhere.csv: no such file or folder"),
+    ("ingest config.yaml", 1, "config.yaml:1: not a format that is known"),
+]
+"""Command line, exit code, and what stderr contains."""
+
+
+@pytest.mark.parametrize(("arguments", "code", "message"), MISTAKES)
 def test_mistakes_are_one_line_and_a_code(
-    demo: tuple[Path, str], words: list[str], code: int, message: str
+    demo: tuple[Path, str], arguments: str, code: int, message: str
 ) -> None:
-    """A mistake ends with its exit code and a line that says what would do, never with a traceback."""
-    done = recbatch(demo[0], *words)
-    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    """A mistake ends with its exit code and one line that says what is wrong, no traceback."""
+    done = recbatch(demo[0], *arguments.split())
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
     assert message in done.stderr
 
 
 def test_a_database_that_is_not_there(tmp_path: Path) -> None:
-    """Reading where nothing was ever ingested says where the database was looked for."""
+    """Reading before anything was ingested names the file that does not exist."""
     done = recbatch(tmp_path, "top", "Ann")
     assert done.returncode == 2
     assert f"no database at {tmp_path / 'recbatch.db'}" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_demo_keeps_its_hands_off_other_files(tmp_path: Path) -> None:
-    """`recbatch demo` in a folder with somebody's own files stops before it writes anything."""
+def test_the_demo_leaves_foreign_files_alone(tmp_path: Path) -> None:
+    """`recbatch demo` in a folder with other files stops before it writes anything."""
     own = tmp_path / "user_reviews.csv"
     own.write_text(",User,My Film\n0,Me,5\n")
     done = recbatch(tmp_path, "demo", ".")
     assert done.returncode == 1
-    assert (
-        "already holds user_reviews.csv, which are not the demo's; name a new folder" in done.stderr
-    )
+    message = "already holds user_reviews.csv, which are not the demo's; name a new folder"
+    assert message in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["user_reviews.csv"]
 
 
-@pytest.mark.parametrize(
-    ("words", "environ", "code", "message"),
-    [
-        (["demo", "taken"], {}, 1, "taken: "),
-        (["sample-data", "taken"], {}, 1, "taken: File exists"),
-        (
-            ["top", "Ann"],
-            {"RECBATCH_DATABASE__URL": "postgresql://u:canary@h:abc/db"},
-            2,
-            "database.url is not a URL",
-        ),
-        (
-            ["top", "Ann"],
-            {"RECBATCH_DATABASE__URL": "postgresql://u:canary@ry@h/db"},
-            2,
-            "write an @ that belongs",
-        ),
-        (
-            ["top", "Ann"],
-            {"RECBATCH_DATABASE__URL": "sqlite+aiosqlite:///x.db"},
-            2,
-            "is not supported",
-        ),
-        (
-            ["runs"],
-            {"RECBATCH_DATABASE__URL": "sqlite:///taken"},
-            1,
-            "/taken; mend database.url, or move the file away",
-        ),
-        (
-            ["ingest", "taken"],
-            {"RECBATCH_DATABASE__URL": "sqlite:////dev/null/x.db"},
-            1,
-            "/dev/null",
-        ),
-        (["run"], {"RECBATCH_PRESET": "plain"}, 2, "did you mean models.preset?"),
-        (
-            ["run"],
-            {"RECBATCH_PUBLISH__TOPN": "3"},
-            2,
-            "RECBATCH_PUBLISH__TOPN: unknown setting; did you mean top_n?",
-        ),
-        (
-            ["run", "--scheduled-for", "yesterday"],
-            {},
-            2,
-            "neither a date such as 2026-11-23 nor 'latest'",
-        ),
-        (["schedule"], {"RECBATCH_SCHEDULE__CRON": "0 0 30 2 *"}, 2, "never comes"),
-        (["--config", ".", "run"], {}, 2, "not a file"),
-        (["evaluate", "--predictions", "x.csv"], {}, 2, "--predictions goes with --test"),
-    ],
-)
-def test_odd_surroundings_are_one_line_too(
-    tmp_path: Path, words: list[str], environ: dict[str, str], code: int, message: str
+BAD_ENVIRONMENTS = [
+    ("demo taken", "", 1, "taken: "),
+    ("sample-data taken", "", 1, "taken: File exists"),
+    ("top Ann", "DATABASE__URL=postgresql://u:canary@h:abc/db", 2, "database.url is not a URL"),
+    ("top Ann", "DATABASE__URL=postgresql://u:canary@ry@h/db", 2, "write an @ that belongs"),
+    ("top Ann", "DATABASE__URL=sqlite+aiosqlite:///x.db", 2, "is not supported"),
+    (
+        "runs",
+        "DATABASE__URL=sqlite:///taken",
+        1,
+        "/taken; mend database.url, or move the file away",
+    ),
+    ("ingest taken", "DATABASE__URL=sqlite:////dev/null/x.db", 1, "/dev/null"),
+    ("run", "PRESET=plain", 2, "did you mean models.preset?"),
+    ("run", "PUBLISH__TOPN=3", 2, "RECBATCH_PUBLISH__TOPN: unknown setting; did you mean top_n?"),
+    ("run --scheduled-for yesterday", "", 2, "neither a date such as 2026-11-23 nor 'latest'"),
+    ("schedule", "SCHEDULE__CRON=0 0 30 2 *", 2, "never comes"),
+    ("--config . run", "", 2, "not a file"),
+    ("evaluate --predictions x.csv", "", 2, "--predictions goes with --test"),
+]
+"""Command line, a setting of the environment, exit code, and what stderr contains."""
+
+
+@pytest.mark.parametrize(("arguments", "setting", "code", "message"), BAD_ENVIRONMENTS)
+def test_a_bad_environment_is_one_line_too(
+    tmp_path: Path, arguments: str, setting: str, code: int, message: str
 ) -> None:
-    """Whatever stands in the way outside the program is told in a line with an exit code, without a secret."""
+    """Bad settings, files and addresses are one line with an exit code, without a secret."""
     (tmp_path / "taken").write_text("a file, not a folder")
-    done = recbatch(tmp_path, *words, **environ)
-    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    name, _, value = setting.partition("=")
+    environ = {f"RECBATCH_{name}": value} if setting else {}
+    done = recbatch(tmp_path, *arguments.split(), **environ)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
     assert message in done.stderr
     assert "canary" not in done.stderr
 
@@ -245,19 +219,15 @@ def test_odd_surroundings_are_one_line_too(
 def test_a_dry_run_leaves_no_file(tmp_path: Path) -> None:
     """--dry-run writes nothing, not even an empty database."""
     (tmp_path / "x.csv").write_text("user,movie,rating\nAnn,Heat,4\n")
-    for words in (["run", "--dry-run"], ["ingest", "--dry-run", "x.csv"]):
-        assert recbatch(tmp_path, *words).returncode == 2
+    for arguments in (["run", "--dry-run"], ["ingest", "--dry-run", "x.csv"]):
+        assert recbatch(tmp_path, *arguments).returncode == 2
     assert [file.name for file in tmp_path.iterdir()] == ["x.csv"]
 
 
-def test_a_terminal_without_letters_still_shows_titles(tmp_path: Path) -> None:
-    """A title that the output cannot spell is shown with escapes rather than not at all."""
-    (tmp_path / "x.csv").write_text(
-        "user,movie,rating\n"
-        + "".join(
-            f"{u},{m} ½,{r}\n" for u, m, r in [("a", 1, 4), ("b", 1, 4), ("b", 2, 5), ("a", 3, 1)]
-        )
-    )
+def test_an_ascii_terminal_still_shows_titles(tmp_path: Path) -> None:
+    """A title with letters that the output lacks is printed with escapes."""
+    ratings = ["a,1 ½,4", "b,1 ½,4", "b,2 ½,5", "a,3 ½,1"]
+    (tmp_path / "x.csv").write_text("\n".join(["user,movie,rating", *ratings, ""]))
     assert recbatch(tmp_path, "ingest", "x.csv").returncode == 0
     assert recbatch(tmp_path, "--quiet", "run").returncode == 0
     done = recbatch(tmp_path, "top", "a", PYTHONIOENCODING="ascii")
@@ -266,15 +236,15 @@ def test_a_terminal_without_letters_still_shows_titles(tmp_path: Path) -> None:
 
 
 def test_a_locked_database_is_exit_75(demo: tuple[Path, str]) -> None:
-    """While another job works, a command that would write ends at once with 75."""
+    """While another job runs, a command that would write ends at once with 75."""
     with run_lock(open_database(f"sqlite:///{demo[0] / 'recbatch.db'}")):
         done = recbatch(demo[0], "run")
     assert done.returncode == 75
     assert "another job holds" in done.stderr
 
 
-def test_a_refused_night_is_exit_3(tmp_path: Path) -> None:
-    """A run that a gate refuses exits 3 and says that readers still get the old list."""
+def test_a_rejected_night_is_exit_3(tmp_path: Path) -> None:
+    """A run that a gate rejects exits 3 and says that readers still get the old list."""
     done = recbatch(tmp_path, "run")
     assert done.returncode == 3
     assert "gate ratings: 0, at least 1 wanted (ratings to learn from)" in done.stdout
@@ -283,7 +253,7 @@ def test_a_refused_night_is_exit_3(tmp_path: Path) -> None:
 
 
 def test_logs_carry_the_run_and_results_do_not_mix(demo: tuple[Path, str]) -> None:
-    """Logs go to stderr, one JSON object a line with the run id; --json prints JSON only on stdout."""
+    """Logs go to stderr, one JSON object per line with the run id; results to stdout."""
     done = recbatch(demo[0], "run", "--json")
     outcome = json.loads(done.stdout)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
@@ -291,13 +261,13 @@ def test_logs_carry_the_run_and_results_do_not_mix(demo: tuple[Path, str]) -> No
     fits = [line for line in lines if line["event"] == "fit"]
     assert [line["run"] for line in fits] == [outcome["run_id"]] * 6
     assert recbatch(demo[0], "--quiet", "run").stderr == ""
-    told = recbatch(demo[0], "--log-format", "text", "run").stderr
-    assert f"level=info run={outcome['run_id'] + 2} event=finished status=published" in told
+    log = recbatch(demo[0], "--log-format", "text", "run").stderr
+    assert f"level=info run={outcome['run_id'] + 2} event=finished status=published" in log
     assert recbatch(demo[0], "--log-format", "xml", "run").returncode == 2
 
 
 def test_a_password_never_appears(tmp_path: Path) -> None:
-    """A database that cannot be reached is an error without the password, wherever it came from."""
+    """An unreachable database is an error without the password, wherever that came from."""
     secret = tmp_path / "url"
     secret.write_text("postgresql://me:canary@127.0.0.1:1/films?connect_timeout=1")
     for environ in (
@@ -311,19 +281,21 @@ def test_a_password_never_appears(tmp_path: Path) -> None:
         assert "canary" not in done.stdout + done.stderr
 
 
-def test_sample_data_is_told_by_ingest(tmp_path: Path) -> None:
-    """What `sample-data` writes `ingest` takes, and counts to the last cell."""
+def test_ingest_reads_sample_data(tmp_path: Path) -> None:
+    """`ingest` accepts what `sample-data` writes, and counts every rating."""
     written = recbatch(tmp_path, "sample-data", "data", "--users", "20", "--films", "60")
     assert written.returncode == 0, written.stderr
-    told = json.loads(recbatch(tmp_path, "ingest", "data", "--json").stdout)
-    assert [report["format"] for report in told] == ["wide genre matrix", "wide ratings matrix"]
-    assert all(report["read"] == report["accepted"] for report in told)
-    assert f"{told[1]['read']:,} ratings by 20 users" in written.stdout
+    genres, ratings = json.loads(recbatch(tmp_path, "ingest", "data", "--json").stdout)
+    assert genres["format"] == "wide genre matrix"
+    assert ratings["format"] == "wide ratings matrix"
+    assert genres["read"] == genres["accepted"]
+    assert ratings["read"] == ratings["accepted"]
+    assert f"{ratings['read']:,} ratings by 20 users" in written.stdout
     assert Config().database.url == "sqlite:///recbatch.db"
 
 
 def test_a_signal_is_not_lost_in_foreign_code(tmp_path: Path) -> None:
-    """A signal that comes while C code calls Python, where exceptions are dropped, ends the program too."""
+    """A signal during a callback from C, where exceptions are dropped, ends the program too."""
     program = """
         import ctypes, os, signal, time
         from batch import cli
@@ -337,6 +309,6 @@ def test_a_signal_is_not_lost_in_foreign_code(tmp_path: Path) -> None:
         cli.main()"""
     script = tmp_path / "script.py"
     script.write_text(dedent(program))
-    began = time.monotonic()
+    start = time.monotonic()
     assert subprocess.run([sys.executable, script], capture_output=True).returncode == 143
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - start < 15

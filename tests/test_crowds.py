@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
-from batch.job import nightly
+from batch.job import steps
 from batch.store.database import Database, open_database, run_lock
 from data import fill, random_rows
 from fixed import command
@@ -112,13 +112,13 @@ def test_twenty_at_once(
     often: Callable[[int, int], int], figure: Callable[[int], None],
 ) -> None:  # fmt: skip
     """Of twenty jobs that start together one works, and the others have exited 75 before it is done."""
-    measure = nightly.measure
+    measure = steps.measure
 
     def slowly(*given: Any) -> Any:
         time.sleep(3)
         return measure(*given)
 
-    monkeypatch.setattr(nightly, "measure", slowly)
+    monkeypatch.setattr(steps, "measure", slowly)
     rounds = often(2, 10)
     for round_ in range(rounds):
         found = together(20, lambda _: command("-q", "run"), tmp_path / "log")

@@ -1,12 +1,16 @@
-"""Tables, transactions and the lock, on both databases."""
+"""Tables, transactions and the run lock, on both databases."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -14,9 +18,9 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, Connection, inspect, text
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
-from batch.store import schema
+from batch.store import engines, schema, views
 from batch.store.database import (
     Database,
     DatabaseUrlError,
@@ -29,126 +33,122 @@ from batch.store.database import (
     require_tables,
     revision,
     run_lock,
+    small_write,
     upgrade,
 )
+from tables import rows
+
+NEW_YEAR = "2026-01-01T00:00:00+00:00"
+BATCH = {
+    "batch_id": 1,
+    "file": "x",
+    "settings_sha256": "",
+    "snapshot_at": 0,
+    "ingested_at": NEW_YEAR,
+    "status": "merged",
+    "rows_read": 2,
+    "rows_accepted": 2,
+    "rows_rejected": 0,
+    "rows_duplicate": 0,
+    "all_timed": 0,
+}
+RUN = {
+    "run_id": 1,
+    "logical_date": "2026-01-01",
+    "triggered_by": "manual",
+    "owner": "",
+    "started_at": NEW_YEAR,
+    "status": "published",
+    "forced": 0,
+    "top_n": 5,
+    "seed": 1,
+    "config_sha256": "",
+    "versions": "{}",
+}
+
+
+def insert(connection: Connection, table: str, **row: object) -> None:
+    """One row, as text and numbers."""
+    columns = ", ".join(row)
+    values = ", ".join(f":{name}" for name in row)
+    connection.execute(text(f"INSERT INTO {table} ({columns}) VALUES ({values})"), row)
+
+
+def migrate(database: Database, version: str, down: bool = False) -> None:
+    """Bring the tables to a version."""
+    config = Config()
+    config.set_main_option("script_location", str(migrations()))
+    with database.writer.begin() as connection:
+        if database.file is None:
+            connection.execute(text("CREATE SCHEMA IF NOT EXISTS recbatch"))
+        config.attributes["connection"] = connection
+        (command.downgrade if down else command.upgrade)(config, version)
+
+
+def publish_one_film(connection: Connection) -> None:
+    """A published run with one list of one film."""
+    insert(connection, "users", user_id=1, user_key="u1")
+    insert(connection, "movies", movie_id=1, movie_key="m1", title="t")
+    insert(connection, "runs", **RUN)
+    listed = {"run_id": 1, "user_id": 1, "model": "x", "rank": 1, "movie_id": 1}
+    insert(connection, "recommendations", **listed, score=1.0, support=1.0)
+    insert(connection, "publication", slot="current", run_id=1, published_at=NEW_YEAR)
+
+
+# Migrations
 
 
 def test_migrations_make_what_the_program_expects(database: Database) -> None:
-    """A migrated database has the tables, columns, indexes, checks and views of the schema, no more and no less."""
+    """A migrated database has exactly the tables, columns, indexes, checks and views defined."""
     with database.writer.connect() as connection:
-        context = MigrationContext.configure(
-            connection, opts={"compare_type": database.file is None}
-        )
+        options = {"compare_type": database.file is None}
+        context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, schema.metadata) == []
-        found = inspect(connection)
+        inspector = inspect(connection)
         for table in schema.metadata.tables.values():
-            named = {
-                check.name for check in table.constraints if isinstance(check, CheckConstraint)
-            }
-            assert {check["name"] for check in found.get_check_constraints(table.name)} == named, (
-                table.name
-            )
-        assert set(found.get_view_names()) == set(schema.VIEWS)
+            checks = {c.name for c in table.constraints if isinstance(c, CheckConstraint)}
+            made = {check["name"] for check in inspector.get_check_constraints(table.name)}
+            assert made == checks, table.name
+        assert set(inspector.get_view_names()) == set(schema.VIEWS)
+        assert set(views.view_queries(connection.dialect)) == set(schema.VIEWS)
         assert revision(connection) == schema.HEAD
 
 
 def test_ratings_outlive_the_loss_of_their_foreign_keys(url: str) -> None:
     """A database of version 0001 is upgraded with every rating it has."""
     database = open_database(url)
-    config = Config()
-    config.set_main_option("script_location", str(migrations()))
+    migrate(database, "0001")
+    new_rating = text("INSERT INTO ratings VALUES (3, 1, 4.5, NULL, 1)")
     with database.writer.begin() as connection:
-        if database.file is None:
-            connection.execute(text("CREATE SCHEMA recbatch"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-    with database.writer.begin() as connection:
-        connection.execute(
-            text(
-                "INSERT INTO ingest_batches (batch_id, file, settings_sha256, snapshot_at, ingested_at, status,"
-                " rows_read, rows_accepted, rows_rejected, rows_duplicate, all_timed)"
-                " VALUES (1, 'x', '', 0, '2026-01-01T00:00:00+00:00', 'merged', 2, 2, 0, 0, 0)"
-            )
-        )
+        insert(connection, "ingest_batches", **BATCH)
         for number in (1, 2):
-            connection.execute(
-                text(f"INSERT INTO users (user_id, user_key) VALUES ({number}, 'u{number}')")
-            )
-            connection.execute(
-                text(
-                    f"INSERT INTO movies (movie_id, movie_key, title) VALUES ({number}, 'm{number}', 't')"
-                )
-            )
-        connection.execute(
-            text("INSERT INTO ratings VALUES (2, 1, 4.5, 1700000000, 1), (1, 2, 0.5, NULL, 1)")
-        )
+            insert(connection, "users", user_id=number, user_key=f"u{number}")
+            insert(connection, "movies", movie_id=number, movie_key=f"m{number}", title="t")
+        values = "(2, 1, 4.5, 1700000000, 1), (1, 2, 0.5, NULL, 1)"
+        connection.execute(text(f"INSERT INTO ratings VALUES {values}"))
         with pytest.raises(IntegrityError), connection.begin_nested():
-            connection.execute(text("INSERT INTO ratings VALUES (3, 1, 4.5, NULL, 1)"))
+            connection.execute(new_rating)
     upgrade(database)
     require_tables(database)
+    kept = rows(database, "SELECT * FROM ratings ORDER BY user_id")
+    assert kept == [(1, 2, 0.5, None, 1), (2, 1, 4.5, 1700000000, 1)]
     with database.writer.begin() as connection:
-        kept = connection.execute(text("SELECT * FROM ratings ORDER BY user_id")).all()
-        assert [tuple(row) for row in kept] == [(1, 2, 0.5, None, 1), (2, 1, 4.5, 1700000000, 1)]
-        connection.execute(text("INSERT INTO ratings VALUES (3, 1, 4.5, NULL, 1)"))
+        connection.execute(new_rating)
 
 
 def test_filters_come_and_go_with_what_was_published(database: Database) -> None:
-    """Version 0003 goes down to 0002 and up again: lists stay as they are, and whoever may read the views still may."""
-    config = Config()
-    config.set_main_option("script_location", str(migrations()))
-    listed = text("SELECT user_key, model, rank, movie_key FROM current_recommendations")
+    """Filters can be migrated away and back: lists and the right to read the views remain."""
+    role = "reader_" + os.urandom(4).hex()
     with database.writer.begin() as connection:
-        insert(connection, "users", user_id=1, user_key="u1")
-        insert(connection, "movies", movie_id=1, movie_key="m1", title="t")
-        run = {
-            "logical_date": "2026-01-01",
-            "triggered_by": "manual",
-            "owner": "",
-            "started_at": "2026-01-01T00:00:00+00:00",
-        }
-        told = {
-            "status": "published",
-            "forced": 0,
-            "top_n": 5,
-            "seed": 1,
-            "config_sha256": "",
-            "versions": "{}",
-        }
-        insert(connection, "runs", run_id=1, **run, **told)
-        insert(
-            connection,
-            "recommendations",
-            run_id=1,
-            user_id=1,
-            model="x",
-            rank=1,
-            movie_id=1,
-            score=1.0,
-            support=1.0,
-        )
-        insert(
-            connection,
-            "publication",
-            slot="current",
-            run_id=1,
-            published_at="2026-01-01T00:00:00+00:00",
-        )
-        insert(
-            connection,
-            "item_filters",
-            filter_id=1,
-            movie_id=1,
-            starts_at="2026-01-01T00:00:00+00:00",
-        )
-        role = "reader_" + os.urandom(4).hex()
+        publish_one_film(connection)
+        insert(connection, "item_filters", filter_id=1, movie_id=1, starts_at=NEW_YEAR)
         if database.file is None:
             connection.execute(text(f"CREATE ROLE {role}"))
     if database.file is None:
         grant(database, role)
-    for direction, version in ((command.downgrade, "0002"), (command.upgrade, "head")):
-        with database.writer.begin() as connection:
-            config.attributes["connection"] = connection
-            direction(config, version)
+    listed = text("SELECT user_key, model, rank, movie_key FROM current_recommendations")
+    for version, down in (("0002", True), ("head", False)):
+        migrate(database, version, down)
         with database.writer.connect() as connection:
             if database.file is None:
                 connection.execute(text(f"SET ROLE {role}"))
@@ -157,16 +157,66 @@ def test_filters_come_and_go_with_what_was_published(database: Database) -> None
     require_tables(database)
 
 
-def insert(connection: Connection, table: str, **row: object) -> None:
-    """One row, as text and numbers."""
-    columns = ", ".join(row)
-    connection.execute(
-        text(f"INSERT INTO {table} ({columns}) VALUES ({', '.join(f':{name}' for name in row)})"),
-        row,
-    )
+FILTERS = {
+    "for everyone": (None, NEW_YEAR, None),
+    "for the user": (1, NEW_YEAR, None),
+    "for another user": (2, NEW_YEAR, None),
+    "ended": (None, NEW_YEAR, "2026-01-02T00:00:00+00:00"),
+    "ends later": (None, NEW_YEAR, "2999-01-01T00:00:00+00:00"),
+    "begins later": (None, "2999-01-01T00:00:00+00:00", None),
+}
+"""user_id, starts_at, ends_at."""
 
 
-def test_the_newest_migration_is_the_one_that_is_asked_for() -> None:
+def test_views_show_the_same_rows_as_before(url: str) -> None:
+    """A 0003 database is upgraded with its filters, and both views show what they showed."""
+    database = open_database(url)
+    migrate(database, "0003")
+    with database.writer.begin() as connection:
+        publish_one_film(connection)
+        insert(connection, "users", user_id=2, user_key="u2")
+        for movie_id in range(2, 9):
+            insert(connection, "movies", movie_id=movie_id, movie_key=f"m{movie_id}", title="t")
+            listed = {"run_id": 1, "rank": movie_id, "movie_id": movie_id, "score": 1.0}
+            insert(connection, "popular_items", **listed)
+            insert(connection, "recommendations", **listed, user_id=1, model="x", support=1.0)
+        for filter_id, (user_id, starts_at, ends_at) in enumerate(FILTERS.values(), 2):
+            window = {"starts_at": starts_at, "ends_at": ends_at}
+            ids = {"filter_id": filter_id, "movie_id": filter_id, "user_id": user_id}
+            insert(connection, "item_filters", **ids, **window)
+
+    def everything() -> list[Any]:
+        return [
+            rows(database, "SELECT * FROM current_recommendations ORDER BY rank"),
+            rows(database, "SELECT * FROM current_popular ORDER BY rank"),
+            rows(database, "SELECT filter_id, movie_id, user_id FROM item_filters ORDER BY 1"),
+        ]
+
+    before = everything()
+    assert [row[4] for row in before[0]] == ["m1", "m4", "m5", "m7", "m8"]
+    assert [row[1] for row in before[1]] == ["m3", "m4", "m5", "m7", "m8"]
+    upgrade(database)
+    require_tables(database)
+    assert everything() == before
+    assert rows(database, "SELECT DISTINCT setting FROM item_filters") == [(None,)]
+    migrate(database, "0003", down=True)
+    assert everything() == before
+
+
+def test_filters_of_the_settings_end_with_their_column(database: Database) -> None:
+    """Going down from 0004 ends the settings' filters, which an older program never would."""
+    with database.writer.begin() as connection:
+        publish_one_film(connection)
+        row = {"movie_id": 1, "starts_at": NEW_YEAR}
+        insert(connection, "item_filters", filter_id=1, setting="genres", **row)
+        with pytest.raises(IntegrityError), connection.begin_nested():
+            insert(connection, "item_filters", filter_id=2, setting="films and more", **row)
+    assert rows(database, "SELECT rank FROM current_recommendations") == []
+    migrate(database, "0003", down=True)
+    assert rows(database, "SELECT rank FROM current_recommendations") == [(1,)]
+
+
+def test_the_newest_migration_is_the_required_one() -> None:
     """The version that the program requires is the head of the migrations."""
     assert ScriptDirectory(str(migrations())).get_heads() == [schema.HEAD]
 
@@ -178,10 +228,11 @@ def test_upgrading_again_changes_nothing(database: Database) -> None:
 
 
 def test_the_whole_schema_is_rolled_back(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A migration that fails leaves no table behind, and can be tried again."""
+    """A migration that fails leaves no table behind, and can be repeated."""
     database = open_database(sqlite_url)
+    broken = {"broken": "SELECT nothing FROM nowhere_at_all WHERE ("}
     with monkeypatch.context() as patch:
-        patch.setitem(schema.VIEWS, "broken", "SELECT nothing FROM nowhere_at_all WHERE (")
+        patch.setattr(views, "view_queries", lambda _dialect: broken)
         with pytest.raises(DBAPIError):
             upgrade(database)
     with database.reader.connect() as connection:
@@ -191,7 +242,7 @@ def test_the_whole_schema_is_rolled_back(sqlite_url: str, monkeypatch: pytest.Mo
 
 
 def test_sqlite_is_made_on_first_use_and_postgres_is_not(url: str) -> None:
-    """A SQLite file appears when it is needed; on Postgres the tables are made by `db upgrade` alone."""
+    """A SQLite file is created when it is needed, tables on Postgres by `db upgrade` only."""
     database = open_database(url)
     if database.file:
         prepare(database)
@@ -202,7 +253,7 @@ def test_sqlite_is_made_on_first_use_and_postgres_is_not(url: str) -> None:
 
 
 def test_a_file_that_was_left_empty_is_made_again(sqlite_url: str) -> None:
-    """A file whose first migration was killed before it made a table is taken up where that left off."""
+    """A file whose first migration was killed before it made a table is migrated."""
     database = open_database(sqlite_url)
     with database.writer.connect() as connection:
         connection.exec_driver_sql("PRAGMA user_version = 0")
@@ -212,56 +263,39 @@ def test_a_file_that_was_left_empty_is_made_again(sqlite_url: str) -> None:
     require_tables(database)
 
 
-def test_a_link_to_the_file_has_the_same_lock(sqlite_url: str, tmp_path: Path) -> None:
-    """However a SQLite file is reached, there is one lock on it."""
-    database = open_database(sqlite_url)
-    prepare(database)
-    assert database.file is not None
-    link = tmp_path / "link.db"
-    link.symlink_to(database.file)
-    with (
-        run_lock(database),
-        pytest.raises(LockedError),
-        run_lock(open_database(f"sqlite:///{link}")),
-    ):
-        pass
-
-
 def test_another_version_is_refused(database: Database) -> None:
-    """Tables of another version are an error that says which, and what to run; a newer one cannot be upgraded."""
+    """Tables of another version are an error with the remedy; newer ones are not upgraded."""
     with database.writer.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
     with pytest.raises(NotReadyError, match=r"schema version 0000.*db upgrade"):
         require_tables(database)
     with database.writer.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    message = r"schema version 9999, of a newer recbatch.*install that version"
     for refused in (require_tables, upgrade):
-        with pytest.raises(
-            NotReadyError, match=r"schema version 9999, of a newer recbatch.*install that version"
-        ):
+        with pytest.raises(NotReadyError, match=message):
             refused(database)
 
 
-def test_tables_of_postgres_lie_in_their_schema(postgres_url: str) -> None:
-    """On Postgres everything lies in database.schema, beside an application's own tables of the same names."""
+# URLs
+
+
+def test_tables_of_postgres_are_in_their_schema(postgres_url: str) -> None:
+    """On Postgres tables are in `database.schema`, beside an application's of the same names."""
     database = open_database(postgres_url, "films")
     with database.writer.begin() as connection:
         connection.execute(text("CREATE TABLE public.users (mine int)"))
     upgrade(database)
-    with database.reader.connect() as connection:
-        names = text(
-            "SELECT table_schema FROM information_schema.tables WHERE table_name = 'users' ORDER BY 1"
-        )
-        assert connection.execute(names).scalars().all() == ["films", "public"]
-        assert connection.execute(text("SELECT count(*) FROM users")).scalar() == 0
+    users = "FROM information_schema.tables WHERE table_name = 'users' ORDER BY 1"
+    assert rows(database, f"SELECT table_schema {users}") == [("films",), ("public",)]
+    assert rows(database, "SELECT count(*) FROM users") == [(0,)]
 
 
 def test_both_spellings_of_postgres_are_accepted(postgres_url: str) -> None:
     """`postgres://` and `postgresql://` name the same database."""
     for spelling in ("postgres://", "postgresql://", "postgresql+psycopg://"):
         database = open_database(postgres_url.replace("postgresql://", spelling))
-        with database.reader.connect() as connection:
-            assert connection.execute(text("SELECT 1")).scalar() == 1
+        assert rows(database, "SELECT 1") == [(1,)]
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://x/y", "sqlite://", "sqlite:///:memory:"])
@@ -273,7 +307,7 @@ def test_other_urls_are_refused(url: str) -> None:
 
 @pytest.mark.promise("E3")
 def test_a_password_is_never_shown() -> None:
-    """Neither the label of a database nor its engines print the password, wherever in the URL it stands."""
+    """Neither the label of a database nor its engines print the password in its URL."""
     for url in ("postgresql://me:canary@h/db", "postgresql://me@h/db?password=canary"):
         database = open_database(url)
         assert "canary" not in database.label
@@ -283,17 +317,96 @@ def test_a_password_is_never_shown() -> None:
 @pytest.mark.promise("D5")
 def test_a_number_column_refuses_text_and_infinity(database: Database) -> None:
     """No score that is not a finite number can be stored."""
-    row = "INSERT INTO recommendations (run_id, user_id, model, rank, movie_id, score, support)"
+    columns = "(run_id, user_id, model, rank, movie_id, score, support)"
+    row = f"INSERT INTO recommendations {columns} VALUES (1, 1, 'x', 1, 1, :score, 1)"
     for score in (float("nan"), float("inf"), 1e7, "high"):
         with pytest.raises(DBAPIError), database.writer.begin() as connection:
-            connection.execute(text(f"{row} VALUES (1, 1, 'x', 1, 1, :score, 1)"), {"score": score})
-    with database.reader.connect() as connection:
-        assert connection.execute(text("SELECT count(*) FROM recommendations")).scalar() == 0
+            connection.execute(text(row), {"score": score})
+    assert rows(database, "SELECT count(*) FROM recommendations") == [(0,)]
+
+
+# Settings of connections
+
+
+@pytest.fixture
+def drivers(database: Database) -> Iterator[dict[str, Any]]:
+    """The driver's connection of everything that a job opens, by name."""
+    with ExitStack() as stack:
+        writing = {
+            "writer": stack.enter_context(database.writer.connect()),
+            "run lock": stack.enter_context(run_lock(database)),
+            "reader": stack.enter_context(database.reader.connect()),
+        }
+        found = {name: each.connection.dbapi_connection for name, each in writing.items()}
+        raw = database.writer.raw_connection()
+        stack.callback(raw.close)
+        found["raw"] = raw.dbapi_connection
+        yield found
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_a_commit_of_sqlite_is_on_the_disk(drivers: dict[str, Any]) -> None:
+    """Writers use `synchronous` FULL: in WAL mode NORMAL may lose a publication at a power cut."""
+    full = 2  # https://www.sqlite.org/pragma.html#pragma_synchronous
+    for name in ("writer", "run lock", "raw"):
+        assert drivers[name].execute("PRAGMA synchronous").fetchone() == (full,), name
+        assert drivers[name].execute("PRAGMA journal_mode").fetchone() == ("wal",), name
+
+
+def test_every_connection_limits_its_wait_for_a_lock(
+    database: Database, drivers: dict[str, Any]
+) -> None:
+    """No connection of a job waits longer than 30 seconds for another's transaction."""
+    assert engines.LOCK_TIMEOUT_MS == 30_000
+    for name, driver in drivers.items():
+        if database.file:
+            assert driver.execute("PRAGMA busy_timeout").fetchone() == (30_000,), name
+        else:
+            assert driver.execute("SHOW lock_timeout").fetchone() == ("30s",), name
+
+
+def test_a_writer_behind_a_lock_gives_up(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Postgres a statement that waits for a lock ends with an error that says so."""
+    monkeypatch.setattr(engines, "LOCK_TIMEOUT_MS", 200)
+    database = open_database(postgres_url)
+    upgrade(database)
+
+    def delete_runs(transaction: Any) -> None:
+        with transaction as connection:
+            # If there were no limit, the statement would end by this one, with another error.
+            connection.execute(text("SET LOCAL statement_timeout TO '10s'"))
+            connection.execute(text("DELETE FROM runs"))
+
+    with database.writer.begin() as holder:
+        holder.execute(text("LOCK TABLE runs IN ACCESS EXCLUSIVE MODE"))
+        began = time.monotonic()
+        for transaction in (database.writer.begin(), small_write(database)):
+            with pytest.raises(OperationalError) as caught:
+                delete_runs(transaction)
+            assert isinstance(caught.value.orig, psycopg.errors.LockNotAvailable)
+        assert time.monotonic() - began < 8
+
+
+# The run lock
+
+
+def test_a_link_to_the_file_has_the_same_lock(sqlite_url: str, tmp_path: Path) -> None:
+    """A SQLite file has one lock, by whatever link it is reached."""
+    database = open_database(sqlite_url)
+    prepare(database)
+    assert database.file is not None
+    link = tmp_path / "link.db"
+    link.symlink_to(database.file)
+    linked = open_database(f"sqlite:///{link}")
+    with run_lock(database), pytest.raises(LockedError), run_lock(linked):
+        pass
 
 
 @pytest.mark.promise("B1")
 def test_the_lock_is_taken_once(database: Database) -> None:
-    """Of two that want the lock the second is refused at once."""
+    """Of two processes that try to take the lock the second is refused at once."""
     with run_lock(database):
         began = time.monotonic()
         with pytest.raises(LockedError, match="another job"), run_lock(database):
@@ -301,18 +414,22 @@ def test_the_lock_is_taken_once(database: Database) -> None:
         assert time.monotonic() - began < 1
 
 
+HOLDER = """
+import sys, time
+from batch.store.database import open_database, run_lock
+with run_lock(open_database(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
 @pytest.mark.promise("B2")
-def test_a_killed_holder_leaves_no_lock(url: str, tmp_path: Path) -> None:
-    """kill -9 of the process that holds the lock frees it without help."""
+def test_a_killed_holder_leaves_no_lock(url: str) -> None:
+    """kill -9 of the process that holds the lock frees it."""
     database = open_database(url)
     upgrade(database)
-    program = (
-        "import sys, time; from batch.database import *\n"
-        "with run_lock(open_database(sys.argv[1])):\n    print('held', flush=True); time.sleep(60)"
-    )
-    holder = subprocess.Popen(
-        [sys.executable, "-c", program, url], stdout=subprocess.PIPE, text=True
-    )
+    program = [sys.executable, "-c", HOLDER, url]
+    holder = subprocess.Popen(program, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline().strip() == "held"
     with pytest.raises(LockedError), run_lock(database):
@@ -320,26 +437,26 @@ def test_a_killed_holder_leaves_no_lock(url: str, tmp_path: Path) -> None:
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     holder.stdout.close()
-    until = time.monotonic() + 5
+    deadline = time.monotonic() + 5
     while True:
         try:
             with run_lock(database):
                 break
         except LockedError:
-            assert time.monotonic() < until
+            assert time.monotonic() < deadline
             time.sleep(0.05)
 
 
 @pytest.mark.promise("B3")
 def test_whoever_lost_the_lock_cannot_publish(postgres_url: str) -> None:
-    """On Postgres the lock and the publication share a connection: when it is cut, nothing can be published on it."""
+    """On Postgres a lost lock means that the connection to publish on is gone as well."""
     database = open_database(postgres_url)
     upgrade(database)
     with run_lock(database) as holder:
         pid = holder.execute(text("SELECT pg_backend_pid()")).scalar_one()
         holder.commit()
-        with database.writer.begin() as other:
-            other.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
+        with database.writer.begin() as connection:
+            connection.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": pid})
         with pytest.raises(DBAPIError):
             holder.execute(text("SELECT 1"))
     with run_lock(database):
@@ -350,7 +467,7 @@ def test_whoever_lost_the_lock_cannot_publish(postgres_url: str) -> None:
 def test_a_lock_is_free_before_its_session_ends(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On Postgres the next job finds the lock free, however long the server keeps the session of the one before."""
+    """On Postgres the lock is free once a job ends, also if the server keeps its session."""
     database = open_database(postgres_url)
     upgrade(database)
     with monkeypatch.context() as patch:
@@ -364,23 +481,26 @@ def test_a_lock_is_free_before_its_session_ends(
 
 @pytest.mark.promise("E2")
 def test_a_granted_role_reads_the_views_only(postgres_url: str) -> None:
-    """A role that was granted reading sees both views, and neither the tables behind them nor any change."""
+    """A role with the right to read sees both views, no table behind them, and changes nothing."""
     database = open_database(postgres_url)
     upgrade(database)
     role = "reader_" + os.urandom(4).hex()
     with database.writer.begin() as connection:
         connection.execute(text(f"CREATE ROLE {role}"))
     grant(database, role)
-    for statement, allowed in {
-        "SELECT * FROM recbatch.current_recommendations": True,
-        "SELECT * FROM recbatch.current_popular": True,
-        "SELECT * FROM recbatch.ratings": False,
-        "DELETE FROM recbatch.publication": False,
-        "CREATE TABLE recbatch.mine (x int)": False,
-    }.items():
+    allowed = (
+        "SELECT * FROM recbatch.current_recommendations",
+        "SELECT * FROM recbatch.current_popular",
+    )
+    forbidden = (
+        "SELECT * FROM recbatch.ratings",
+        "DELETE FROM recbatch.publication",
+        "CREATE TABLE recbatch.mine (x int)",
+    )
+    for statement in (*allowed, *forbidden):
         with database.writer.connect() as connection:
             connection.execute(text(f"SET ROLE {role}"))
-            if allowed:
+            if statement in allowed:
                 connection.execute(text(statement))
             else:
                 with pytest.raises(DBAPIError, match="permission denied"):

@@ -1,4 +1,4 @@
-"""What is held out, and what the metrics say of a model that was not shown it."""
+"""Which ratings are held out, and the metrics of models fitted without them."""
 
 import math
 from time import sleep
@@ -11,7 +11,9 @@ from batch.models import PERSONAL, REFERENCE, fit
 from batch.models.flattened import TooLargeError
 from batch.params import PRESETS, Models
 from batch.ranking import evaluate as evaluating
-from batch.ranking.evaluate import evaluate, fit_all, hold_out, judge
+from batch.ranking.evaluate import evaluate, fit_all, judge
+from batch.ranking.hold_out import hold_out
+from batch.ranking.metric_names import MetricName
 from batch.ranking.metrics import Metrics
 from batch.ratings import Ratings
 from reference import Floats, Grid, expected, lines_of, measured, random_stars, ratings_of
@@ -26,16 +28,16 @@ def held_cells(ratings: Ratings, seed: int = 0) -> list[list[int]]:
     chosen = hold_out(ratings, seed)  # (n_ratings,)
     assert chosen.shape == (ratings.n_ratings,)
     assert chosen.dtype == np.bool_
+    users = ratings.user_of_rating()[chosen].tolist()
+    items = ratings.matrix.indices[chosen].tolist()
     cells: list[list[int]] = [[] for _ in range(ratings.n_users)]
-    for user, item in zip(
-        ratings.user_of_rating()[chosen], ratings.matrix.indices[chosen], strict=True
-    ):
-        cells[int(user)].append(int(item))
+    for user, item in zip(users, items, strict=True):
+        cells[user].append(item)
     return cells
 
 
 def slow_cut(stars: Floats, times: Floats) -> list[list[int]]:
-    """Each user's last fifth by time, of two at the same time the later by key."""
+    """Each user's last fifth by time; of two at the same time the later by key."""
     cells = []
     for row, when in zip(stars, times, strict=True):
         rated = [item for item in range(len(row)) if not math.isnan(row[item])]
@@ -57,21 +59,20 @@ def test_the_last_by_time(n_times: int) -> None:
     """The held-out ratings are each user's last; of those at the same time, the last by key."""
     random = np.random.default_rng(0)
     stars = random_stars(0, 30, 40, [1, 2, 3, 4, 5], 0.5, n_empty=1)  # (30, 40)
-    times = random.integers(0, n_times, stars.shape).astype(
-        np.float64
-    )  # (30, 40) few times: many ties
+    # (30, 40) with few different times there are many ties.
+    times = random.integers(0, n_times, stars.shape).astype(np.float64)
     assert held_cells(ratings_of(stars, times=times)) == slow_cut(stars, times)
 
 
-def test_a_time_decides_and_no_seed() -> None:
-    """Where every time is known the seed changes nothing."""
+def test_with_times_the_seed_changes_nothing() -> None:
+    """Where every rating has a time, the cut is the same for every seed."""
     stars = random_stars(1, 10, 30, [1, 5], 0.6)
     ratings = ratings_of(stars, times=np.random.default_rng(1).random(stars.shape))
     assert held_cells(ratings, seed=0) == held_cells(ratings, seed=1)
 
 
-def test_without_times_the_seed_decides() -> None:
-    """Without times a seeded fifth is held out: the same for the same seed, another for another."""
+def test_without_times_the_cut_is_seeded() -> None:
+    """Without times a seeded fifth is held out, another one for another seed."""
     stars = random_stars(2, 20, 40, [1, 2, 3, 4, 5], 0.6)
     cuts = [held_cells(ratings_of(stars), seed) for seed in (0, 0, 1)]
     assert [len(line) for line in cuts[0]] == [int(np.sum(~np.isnan(row))) // 5 for row in stars]
@@ -82,21 +83,22 @@ def test_without_times_the_seed_decides() -> None:
 def test_the_seeded_cut_is_fair() -> None:
     """Over many seeds, every one of a user's ratings is held out about as often as any other."""
     ratings = ratings_of(np.full((1, 10), 3.0))
-    times_held = np.bincount(
-        [item for seed in range(2000) for item in held_cells(ratings, seed)[0]], minlength=10
-    )
-    assert times_held.sum() == 4000
-    assert times_held.min() > 330
-    assert times_held.max() < 470
+    held = [item for seed in range(2000) for item in held_cells(ratings, seed)[0]]
+    counts = np.bincount(held, minlength=10)
+    assert counts.sum() == 4000
+    assert counts.min() > 330
+    assert counts.max() < 470
 
 
-def test_times_of_some() -> None:
-    """A user with a time missing is cut by the seed, as if without any; the others stay cut by time."""
+def test_users_with_a_missing_time() -> None:
+    """A user with a missing time is cut by the seed; the others are still cut by time."""
     random = np.random.default_rng(3)
     stars = random_stars(3, 20, 40, [1, 2, 3, 4, 5], 0.6)  # (20, 40)
     times = random.integers(0, 10**9, stars.shape).astype(np.float64)
-    by_time, by_seed = slow_cut(stars, times), held_cells(ratings_of(stars), seed=5)
-    times[:5] = NAN  # users 0..4 have no times, users 5..9 lack some, of films that they rated
+    by_time = slow_cut(stars, times)
+    by_seed = held_cells(ratings_of(stars), seed=5)
+    # Users 0..4 have no times, users 5..9 lack some of films that they rated.
+    times[:5] = NAN
     for user in range(5, 10):
         times[user, np.flatnonzero(~np.isnan(stars[user]))[::3]] = NAN
     cut = held_cells(ratings_of(stars, times=times), seed=5)
@@ -106,13 +108,13 @@ def test_times_of_some() -> None:
 
 
 def test_values_do_not_decide_the_cut() -> None:
-    """What is held out depends on who rated what and when, never on the stars."""
+    """What is held out depends on who rated what and when, never on the values."""
     stars = random_stars(4, 15, 40, [1, 2, 3, 4, 5], 0.5)
     assert held_cells(ratings_of(6 - stars)) == held_cells(ratings_of(stars))
 
 
-def test_what_is_left_can_be_cut_again() -> None:
-    """Holding out of what a first cut left takes the last fifth by time of that."""
+def test_training_ratings_can_be_cut_again() -> None:
+    """Holding out of the training ratings takes their last fifth by time."""
     random = np.random.default_rng(6)
     stars = random_stars(6, 15, 40, [1, 2, 3, 4, 5], 0.6)  # (15, 40)
     times = random.integers(0, 50, stars.shape).astype(np.float64)
@@ -122,8 +124,8 @@ def test_what_is_left_can_be_cut_again() -> None:
     assert held_cells(ratings.keep(~hold_out(ratings, 0))) == slow_cut(stars, times)
 
 
-# Films A..G in columns 0..6; the last of five ratings is the one held out. In training, everybody's A, B and C agree
-# in proportion, and each user alone has rated one of D, E and F.
+# Films A..G in columns 0..6; the last of five ratings is held out. In training, the ratings of
+# A, B and C are proportional among users, and one user each has rated D, E and F.
 TINY = [
     #  A    B    C    D    E    F    G
     [4.0, 2.0, 4.0, 2.0, 5.0, NAN, NAN],  # held out: E, 5
@@ -134,73 +136,70 @@ WHEN = [[1, 2, 3, 4, 9, 0, 0], [1, 2, 3, 9, 4, 0, 0], [1, 2, 3, 0, 0, 4, 9]]
 
 
 def evaluated(ratings: Ratings, params: Models = PLAIN, **changed: Any) -> dict[str, Metrics]:
-    arguments = {"seed": 0, "n": 5, "relevant_from": 4.0, "block": 100, "users": 1000} | changed
+    arguments = {"seed": 0, "n": 5, "relevant_from": 4.0, "block": 100, "users": 1000}
+    arguments |= changed
     return evaluate(ratings, params, **arguments).metrics
 
 
-def pointwise(metrics: Metrics) -> Metrics:
-    """The figures without the ends of their intervals."""
-    return {
-        name: value
-        for name, value in metrics.items()
-        if not name.split("@")[0].endswith(("_low", "_high"))
-    }
+def without_bounds(metrics: Metrics) -> Metrics:
+    """The metrics without the bounds of their intervals."""
+    return {name: value for name, value in metrics.items() if not MetricName.parse(name).bound}
 
 
 def test_tiny_by_hand_user_user() -> None:
     """The metrics of `user_user` on three users and seven films are those worked out by hand."""
-    # Means in training: 3, 3, 5. User 0 on E: only user 1 rated it, 1 below the mean: 3 - 1 = 2, off by 3.
-    # User 1 on D: only user 0 rated it, 1 below the mean: 3 - 1 = 2, off by 1. User 2 on G: nobody rated it; the
-    # mean, 5, stands in, off by 1. Unseen: user 0 has F at 3 + 0, E at 2: lists F, E and finds E second. User 1 has
-    # no held-out film from 4 up and does not count. User 2 has D and E, both at 5 - 1, rated once each: lists D, E.
-    # Lists: F, E; D, F; D, E. Each film twice, rated once each in training, where films are rated 3, 3, 3, 1, 1, 1
-    # times and a rating is on average of a film with (3*9 + 3) / 12 ratings. Exposures 0, 0, 0, 0, 2, 2, 2.
-    assert pointwise(evaluated(ratings_of(TINY, times=WHEN), n=2)["user_user"]) == pytest.approx(
-        {
-            "users": 2,
-            "raters": 3,
-            "rmse": math.sqrt((9 + 1 + 1) / 3),
-            "mae": (3 + 1 + 1) / 3,
-            "fallback_share": 1 / 3,
-            "precision@2": (1 / 2 + 0) / 2,
-            "recall@2": (1 + 0) / 2,
-            "ndcg@2": (1 / math.log2(3) + 0) / 2,
-            "map@2": (1 / 2 / 1 + 0) / 2,
-            "hit_rate@2": 1 / 2,
-            "precision_light@2": 1 / 2,  # both have four ratings: user 0 comes first, user 2 last
-            "precision_heavy@2": 0,
-            "coverage@2": 3 / 7,  # D, E and F
-            "novelty@2": math.log2(3),  # one user in three rated each
-            "popularity_lift@2": 1 / 2.5,
-            "gini@2": 2
-            * 3
-            * 4
-            * 2
-            / (2 * 7 * 6),  # pairs of a shown and an unshown film, 2 apart, both ways round
-        }
-    )
+    # Means in training: 3, 3, 5. User 0 on E: only user 1 rated it, 1 below the mean: 3 - 1 = 2,
+    # error 3. User 1 on D: only user 0 rated it, 1 below the mean: 3 - 1 = 2, error 1. User 2 on
+    # G: without ratings, so the mean, 5, is used, error 1.
+    # Not rated in training: user 0 has F at 3 + 0 and E at 2: the list is F, E, with a hit in
+    # second place. User 1 has no held-out film from 4 up and does not count. User 2 has D and E,
+    # both at 5 - 1, rated once each: the list is D, E.
+    # Lists: F, E; D, F; D, E. Each film is in two and has one training rating, where films have
+    # 3, 3, 3, 1, 1, 1 ratings and the film of an average rating has (3*9 + 3) / 12.
+    # Exposures 0, 0, 0, 0, 2, 2, 2.
+    metrics = evaluated(ratings_of(TINY, times=WHEN), n=2)["user_user"]
+    expected = {
+        "users": 2,
+        "raters": 3,
+        "rmse": math.sqrt((9 + 1 + 1) / 3),
+        "mae": (3 + 1 + 1) / 3,
+        "fallback_share": 1 / 3,
+        "precision@2": (1 / 2 + 0) / 2,
+        "recall@2": (1 + 0) / 2,
+        "ndcg@2": (1 / math.log2(3) + 0) / 2,
+        "map@2": (1 / 2 / 1 + 0) / 2,
+        "hit_rate@2": 1 / 2,
+        "precision_light@2": 1 / 2,  # both have four ratings: user 0 is first, user 2 last
+        "precision_heavy@2": 0,
+        "coverage@2": 3 / 7,  # D, E and F
+        "novelty@2": math.log2(3),  # one user in three rated each
+        "popularity_lift@2": 1 / 2.5,
+        # Ordered pairs of a listed and an unlisted film, whose exposures differ by 2.
+        "gini@2": 2 * 3 * 4 * 2 / (2 * 7 * 6),
+    }
+    assert without_bounds(metrics) == pytest.approx(expected)
 
 
 def test_tiny_by_hand_popular() -> None:
-    """The metrics of `popular` on the same data; it predicts no stars, and so has no error."""
-    # Rating counts in training: A, B and C 3, D, E and F 1, G none. User 0 lists E, F and finds E first; user 1 lists
-    # D, F and does not count; user 2 lists D, E.
-    assert pointwise(evaluated(ratings_of(TINY, times=WHEN), n=2)["popular"]) == pytest.approx(
-        {
-            "users": 2,
-            "precision@2": (1 / 2 + 0) / 2,
-            "recall@2": (1 + 0) / 2,
-            "ndcg@2": (1 + 0) / 2,
-            "map@2": (1 + 0) / 2,
-            "hit_rate@2": 1 / 2,
-            "precision_light@2": 1 / 2,
-            "precision_heavy@2": 0,
-            "coverage@2": 3 / 7,
-            "novelty@2": math.log2(3),
-            "popularity_lift@2": 1 / 2.5,
-            "gini@2": 2 * 3 * 4 * 2 / (2 * 7 * 6),
-        }
-    )
+    """The metrics of `popular` on the same data; it has no RMSE, as it predicts no ratings."""
+    # Training ratings: A, B and C 3, D, E and F 1, G none. User 0's list is E, F with a hit in
+    # first place; user 1's is D, F and does not count; user 2's is D, E.
+    metrics = evaluated(ratings_of(TINY, times=WHEN), n=2)["popular"]
+    expected = {
+        "users": 2,
+        "precision@2": (1 / 2 + 0) / 2,
+        "recall@2": (1 + 0) / 2,
+        "ndcg@2": (1 + 0) / 2,
+        "map@2": (1 + 0) / 2,
+        "hit_rate@2": 1 / 2,
+        "precision_light@2": 1 / 2,
+        "precision_heavy@2": 0,
+        "coverage@2": 3 / 7,
+        "novelty@2": math.log2(3),
+        "popularity_lift@2": 1 / 2.5,
+        "gini@2": 2 * 3 * 4 * 2 / (2 * 7 * 6),
+    }
+    assert without_bounds(metrics) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -209,8 +208,9 @@ def test_tiny_by_hand_popular() -> None:
 def test_predictions_are_clipped_to_the_scale(
     high: float, low: float, truth: float, error: float
 ) -> None:
-    """Where a prediction leaves the scale, the error is that of the end of the scale."""
-    # user 0 gives everything `high`; user 1 has mean 3 and is 1.6 further out on film 5, which user 0 is asked about
+    """A prediction outside the scale has the error of the nearest value on the scale."""
+    # User 0 rates everything `high`; user 1 has mean 3 and is 1.6 further out on film 5, whose
+    # rating by user 0 is held out.
     away = 1.6 * np.sign(high - low)
     stars = [
         [high, high, high, high, NAN, truth],
@@ -218,32 +218,33 @@ def test_predictions_are_clipped_to_the_scale(
     ]
     times = [[1, 2, 3, 4, 0, 5], [1, 2, 0, 0, 0, 3]]
     ratings = ratings_of(stars, times=times)
-    unclipped = (
-        fit("user_user", ratings.keep(~hold_out(ratings, 0)), PLAIN.user_user, 0)
-        .score(np.array([0]))
-        .rating
-    )
+    train = ratings.keep(~hold_out(ratings, 0))
+    unclipped = fit("user_user", train, PLAIN.user_user, 0).score(np.array([0])).rating
     assert unclipped[0, 5] == pytest.approx(high + away)
-    found = evaluated(ratings)["user_user"]
-    assert found["rmse"] == pytest.approx(error)
-    assert found["mae"] == pytest.approx(error)
+    metrics = evaluated(ratings)["user_user"]
+    assert metrics["rmse"] == pytest.approx(error)
+    assert metrics["mae"] == pytest.approx(error)
 
 
 SCALE = (1.0, 4.5)  # narrower than the stars below, so that clipping matters
 
 
-def some_data(seed: int) -> tuple[Floats, Floats, Floats]:
-    """Half stars (25, 40), times with many ties (25, 40), genres (40, 4); two users and two films without ratings."""
+HALF_STARS = [0.5 * step for step in range(1, 11)]
+
+
+def few_users(seed: int) -> tuple[Floats, Floats, Floats]:
+    """Stars (25, 40), times with many ties (25, 40) and genres (40, 4).
+
+    Two users and two films have no ratings.
+    """
     random = np.random.default_rng(seed)
-    stars = random_stars(seed, 25, 40, [0.5 * step for step in range(1, 11)], 0.35, n_empty=2)
-    return (
-        stars,
-        random.integers(0, 20, stars.shape).astype(np.float64),
-        (random.random((40, 4)) < 0.4).astype(float),
-    )
+    stars = random_stars(seed, 25, 40, HALF_STARS, 0.35, n_empty=2)
+    times = random.integers(0, 20, stars.shape).astype(np.float64)
+    genres = (random.random((40, 4)) < 0.4).astype(float)
+    return stars, times, genres
 
 
-def sayable(values: Floats) -> Grid:
+def grid_of(values: Floats) -> Grid:
     return [[None if math.isnan(value) else value for value in row] for row in values.tolist()]
 
 
@@ -251,15 +252,15 @@ def sayable(values: Floats) -> Grid:
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("seed", [0, 1])
 def test_metrics_of_every_model(seed: int, preset: str, n: int, relevant_from: float) -> None:
-    """Every metric of every model is what counting user by user gives, of a model fitted without the held-out part."""
-    stars, times, genres = some_data(seed)
+    """Every metric of every model is what counting user by user gives."""
+    stars, times, genres = few_users(seed)
     held_out = np.zeros(stars.shape, dtype=np.bool_)  # (25, 40)
     for user, items in enumerate(slow_cut(stars, times)):
         held_out[user, items] = True
     train = ratings_of(np.where(held_out, NAN, stars), genres=genres, scale=SCALE)
-    shown, held = lines_of(train), lines_of(ratings_of(np.where(held_out, stars, NAN)))
+    held = ratings_of(np.where(held_out, stars, NAN))
     params = PRESETS[preset]
-    found = evaluated(
+    metrics = evaluated(
         ratings_of(stars, genres=genres, times=times, scale=SCALE),
         params,
         n=n,
@@ -267,29 +268,36 @@ def test_metrics_of_every_model(seed: int, preset: str, n: int, relevant_from: f
         block=7,
     )
     for name in MODELS:
-        knobs = getattr(params, name, None)
-        scores = fit(name, train, knobs, 0).score(np.arange(25))
-        stands_in = expected(
-            "bias" if getattr(knobs, "baseline", name) == "bias" else "user_mean", shown, 40
+        expected_metrics = slow_metrics(
+            name, params, train, held, n=n, relevant_from=relevant_from, genres=genres.tolist()
         )
-        slow = measured(
-            sayable(scores.rating),
-            stands_in,
-            sayable(scores.relevance),
-            shown,
-            held,
-            scale=SCALE,
-            n=n,
-            relevant_from=relevant_from,
-            genres=genres.tolist(),
-        )
-        assert pointwise(found[name]) == pytest.approx(slow, rel=1e-9, abs=1e-12), name
+        actual = without_bounds(metrics[name])
+        assert actual == pytest.approx(expected_metrics, rel=1e-9, abs=1e-12), name
+
+
+def slow_metrics(
+    name: str, params: Models, train: Ratings, held: Ratings, **arguments: Any
+) -> dict[str, float]:
+    """Metrics of one model fitted on `train`, counted user by user."""
+    knobs = getattr(params, name, None)
+    scores = fit(name, train, knobs, 0).score(np.arange(train.n_users))
+    lines = lines_of(train)
+    kind = "bias" if getattr(knobs, "baseline", name) == "bias" else "user_mean"
+    return measured(
+        grid_of(scores.rating),
+        expected(kind, lines, train.n_items),
+        grid_of(scores.relevance),
+        lines,
+        lines_of(held),
+        scale=SCALE,
+        **arguments,
+    )
 
 
 @pytest.mark.parametrize("block", [1, 2, 24])
 def test_blocks_do_not_matter(block: int) -> None:
     """However many users are scored at a time, the metrics are the same."""
-    stars, times, genres = some_data(0)
+    stars, times, genres = few_users(0)
     ratings = ratings_of(stars, genres=genres, times=times)
     whole = evaluated(ratings)
     for name, metrics in evaluated(ratings, block=block).items():
@@ -297,8 +305,8 @@ def test_blocks_do_not_matter(block: int) -> None:
 
 
 def test_same_seed_same_metrics() -> None:
-    """Ratings without times, parameters and seed decide every metric; another seed gives another cut."""
-    stars, _, genres = some_data(2)
+    """Ratings, parameters and seed decide every metric; another seed gives another cut."""
+    stars, _, genres = few_users(2)
     ratings = ratings_of(stars, genres=genres)
     assert evaluated(ratings, seed=1) == evaluated(ratings, seed=1)
     assert evaluated(ratings, seed=1)["bias"]["rmse"] != evaluated(ratings, seed=2)["bias"]["rmse"]
@@ -306,70 +314,68 @@ def test_same_seed_same_metrics() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_held_out_values_change_no_prediction(preset: str) -> None:
-    """Held-out ratings changed to nonsense change no prediction and no list: nothing was fitted to them."""
-    stars, times, genres = some_data(0)
+    """Other held-out values change no prediction and no list: nothing was fitted to them."""
+    stars, times, genres = few_users(0)
     held_out = np.zeros(stars.shape, dtype=np.bool_)  # (25, 40)
     for user, items in enumerate(slow_cut(stars, times)):
         held_out[user, items] = True
-    true, above, below = (
-        evaluated(
-            ratings_of(
-                np.where(held_out, stars + nonsense, stars), genres=genres, times=times, scale=SCALE
-            ),
-            PRESETS[preset],
-            relevant_from=-math.inf,  # every held-out film counts, so that the lists alone decide the ranking metrics
-        )
-        for nonsense in (0.0, 100.0, -100.0)
-    )
+
+    def shifted(by: float) -> dict[str, Metrics]:
+        changed = np.where(held_out, stars + by, stars)
+        ratings = ratings_of(changed, genres=genres, times=times, scale=SCALE)
+        # Every held-out film is relevant, so that ranking metrics depend on the lists only.
+        return evaluated(ratings, PRESETS[preset], relevant_from=-math.inf)
+
+    same, above, below = shifted(0.0), shifted(100.0), shifted(-100.0)
     for name in MODELS:
         for metric in ("users", "precision@5", "recall@5", "ndcg@5", "coverage@5"):
-            assert true[name][metric] == above[name][metric] == below[name][metric]
+            assert same[name][metric] == above[name][metric] == below[name][metric]
         if name == "popular":
             continue
-        assert (
-            true[name]["fallback_share"]
-            == above[name]["fallback_share"]
-            == below[name]["fallback_share"]
-        )
-        # with p the same predictions: |p - t - 100| + |p - t + 100| = 200, and the squares add up to 2 (p - t)^2 + 2e4
+        share = same[name]["fallback_share"]
+        assert share == above[name]["fallback_share"] == below[name]["fallback_share"]
+        # With the same predictions p: |p - t - 100| + |p - t + 100| = 200, and the squares add
+        # up to 2 (p - t)^2 + 2e4.
         assert above[name]["mae"] + below[name]["mae"] == pytest.approx(200, rel=1e-12)
         squares = above[name]["rmse"] ** 2 + below[name]["rmse"] ** 2
-        assert squares == pytest.approx(2 * true[name]["rmse"] ** 2 + 2e4, rel=1e-12)
+        assert squares == pytest.approx(2 * same[name]["rmse"] ** 2 + 2e4, rel=1e-12)
 
 
 # A sample of users
 
 
 def many_users(seed: int) -> tuple[Floats, Floats, Floats]:
-    """Half stars (60, 50), times with many ties (60, 50), genres (50, 4); two users and two films without ratings."""
+    """Stars (60, 50), times with many ties (60, 50) and genres (50, 4).
+
+    Two users and two films have no ratings.
+    """
     random = np.random.default_rng(seed)
-    stars = random_stars(seed, 60, 50, [0.5 * step for step in range(1, 11)], 0.4, n_empty=2)
-    return (
-        stars,
-        random.integers(0, 20, stars.shape).astype(np.float64),
-        (random.random((50, 4)) < 0.4).astype(float),
-    )
+    stars = random_stars(seed, 60, 50, HALF_STARS, 0.4, n_empty=2)
+    times = random.integers(0, 20, stars.shape).astype(np.float64)
+    genres = (random.random((50, 4)) < 0.4).astype(float)
+    return stars, times, genres
 
 
 def parts_of(
     ratings: Ratings, users: int, seed: int = 0, **changed: Any
 ) -> tuple[Ratings, Ratings, Any]:
-    """What an evaluation on so many users trains on, and holds out, and its metrics."""
-    seen: list[tuple[Ratings, Ratings]] = []
+    """Training ratings, held-out ratings and metrics of an evaluation on so many users."""
+    recorded: list[tuple[Ratings, Ratings]] = []
 
-    def watching(scorer: Any, names: Any, held: Ratings, *rest: Any) -> Any:
-        seen.append((scorer.ratings, held))
+    def recording(scorer: Any, names: Any, held: Ratings, *rest: Any) -> Any:
+        recorded.append((scorer.ratings, held))
         return judge(scorer, names, held, *rest)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluating, "judge", watching)
-        metrics = evaluated(ratings, **{"users": users, "seed": seed, **changed})
-    return *seen.pop(), metrics
+        patch.setattr(evaluating, "judge", recording)
+        metrics = evaluated(ratings, users=users, seed=seed, **changed)
+    [(train, held)] = recorded
+    return train, held, metrics
 
 
 @pytest.mark.parametrize("timed", [True, False])
-def test_the_sample_is_held_out_and_all_else_trained_on(timed: bool) -> None:
-    """Of ten users the fifth that `hold_out` takes is held out; every other rating, theirs or not, is trained on."""
+def test_a_sample_is_held_out_and_all_else_is_training(timed: bool) -> None:
+    """A fifth of the ratings of ten users is held out; all other ratings are trained on."""
     stars, times, _ = many_users(0)
     ratings = ratings_of(stars, times=times if timed else None)
     train, held, metrics = parts_of(ratings, 10)
@@ -379,109 +385,89 @@ def test_the_sample_is_held_out_and_all_else_trained_on(timed: bool) -> None:
     assert held.user_counts()[chosen].tolist() == (counts[chosen] // 5).tolist()
     if timed:
         cut = slow_cut(stars, times)
-        assert [held.matrix[[user]].indices.tolist() for user in chosen] == [
-            cut[user] for user in chosen
-        ]
-    shown = [
-        {**of_train, **of_held}
-        for of_train, of_held in zip(lines_of(train), lines_of(held), strict=True)
-    ]
-    assert shown == lines_of(ratings)
+        for user in chosen:
+            assert held.matrix[[user]].indices.tolist() == cut[user]
+    pairs = zip(lines_of(train), lines_of(held), strict=True)
+    assert [of_train | of_held for of_train, of_held in pairs] == lines_of(ratings)
     assert train.n_ratings + held.n_ratings == ratings.n_ratings
     assert {metrics[name]["raters"] for name in (*PERSONAL, "bias", "blend")} == {10}
-    assert {found["users"] for found in metrics.values()} == {
-        sum(any(truth >= 4.0 for truth in line.values()) for line in lines_of(held))
-    }
+    n_users = sum(any(truth >= 4.0 for truth in line.values()) for line in lines_of(held))
+    assert {of_model["users"] for of_model in metrics.values()} == {n_users}
 
 
 @pytest.mark.parametrize("block", [3, 100])
 @pytest.mark.parametrize("preset", PRESETS)
 def test_metrics_of_a_sample(preset: str, block: int) -> None:
-    """Every metric of every model on a sample is what counting over exactly its users gives, all being used."""
+    """Every metric of every model on a sample is what counting over its users gives."""
     stars, times, genres = many_users(1)
-    ratings, params = ratings_of(stars, genres=genres, times=times, scale=SCALE), PRESETS[preset]
-    train, held, found = parts_of(ratings, 10, params=params, block=block)
+    ratings = ratings_of(stars, genres=genres, times=times, scale=SCALE)
+    params = PRESETS[preset]
+    train, held, metrics = parts_of(ratings, 10, params=params, block=block)
     chosen = np.flatnonzero(held.user_counts()).tolist()
     assert len(chosen) == 10
-    shown = lines_of(train)
+    arguments = {"n": 5, "relevant_from": 4.0, "genres": genres.tolist(), "users": chosen}
     for name in MODELS:
-        knobs = getattr(params, name, None)
-        scores = fit(name, train, knobs, 0).score(np.arange(60))
-        slow = measured(
-            sayable(scores.rating),
-            expected(
-                "bias" if getattr(knobs, "baseline", name) == "bias" else "user_mean", shown, 50
-            ),
-            sayable(scores.relevance),
-            shown,
-            lines_of(held),
-            scale=SCALE,
-            n=5,
-            relevant_from=4.0,
-            genres=genres.tolist(),
-            users=chosen,
-        )
-        assert pointwise(found[name]) == pytest.approx(slow, rel=1e-9, abs=1e-12), name
+        expected_metrics = slow_metrics(name, params, train, held, **arguments)
+        actual = without_bounds(metrics[name])
+        assert actual == pytest.approx(expected_metrics, rel=1e-9, abs=1e-12), name
 
 
 def test_same_seed_same_sample() -> None:
-    """The seed decides who is in the sample, and with it every metric; another draws others."""
+    """The seed decides the sample, and with it every metric; another seed draws another one."""
     stars, times, _ = many_users(2)
     ratings = ratings_of(stars, times=times)
-    (_, held, found), (_, again, repeated), (_, other, _) = (
-        parts_of(ratings, 10, seed) for seed in (1, 1, 2)
-    )
-    assert again.matrix.indices.tobytes() == held.matrix.indices.tobytes()
-    assert again.user_counts().tolist() == held.user_counts().tolist()
-    assert repeated == found
-    samples = [np.flatnonzero(each.user_counts()).tolist() for each in (held, other)]
-    assert samples[0] != samples[1]
-    stars[stars > 0] = 3.0  # who is drawn does not hang on what was said
-    assert (
-        parts_of(ratings_of(stars, times=times), 10, 1)[1].user_counts().tolist()
-        == held.user_counts().tolist()
-    )
+    _, held, metrics = parts_of(ratings, 10, seed=1)
+    _, held_again, metrics_again = parts_of(ratings, 10, seed=1)
+    _, held_of_other, _ = parts_of(ratings, 10, seed=2)
+    assert held_again.matrix.indices.tobytes() == held.matrix.indices.tobytes()
+    assert held_again.user_counts().tolist() == held.user_counts().tolist()
+    assert metrics_again == metrics
+    users = np.flatnonzero(held.user_counts()).tolist()
+    assert users != np.flatnonzero(held_of_other.user_counts()).tolist()
+    stars[stars > 0] = 3.0  # the sample does not depend on values
+    _, held_of_equal, _ = parts_of(ratings_of(stars, times=times), 10, seed=1)
+    assert held_of_equal.user_counts().tolist() == held.user_counts().tolist()
 
 
 def test_a_sample_of_everyone() -> None:
-    """With as many users as there are, or more, everyone's last fifth is held out, and the metrics are everyone's."""
+    """With as many users as there are, or more, a fifth of everyone's ratings is held out."""
     stars, times, genres = many_users(3)
     ratings = ratings_of(stars, genres=genres, times=times)
     train, held, metrics = parts_of(ratings, 60)
     for users in (61, 10**9):
-        more_train, more, more_metrics = parts_of(ratings, users)
-        assert more_metrics == metrics
-        assert (more.matrix != held.matrix).nnz == (more_train.matrix != train.matrix).nnz == 0
+        same_train, same_held, same_metrics = parts_of(ratings, users)
+        assert same_metrics == metrics
+        assert (same_held.matrix != held.matrix).nnz == 0
+        assert (same_train.matrix != train.matrix).nnz == 0
     assert [held.matrix[[user]].indices.tolist() for user in range(60)] == slow_cut(stars, times)
     assert parts_of(ratings, 57)[2] != metrics
 
 
 @pytest.mark.parametrize("many", [0, 10**9])
-def test_the_network_is_first_where_there_is_much(
+def test_the_network_is_fitted_first_above_many_ratings(
     many: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Above so many ratings the network is fitted before any other model, below beside them; all are there after."""
-    told: list[str] = []
+    """Above so many ratings the network is fitted before the other models, below beside them."""
+    fitted: list[str] = []
 
-    def tell(name: str, *given: Any) -> Any:
+    def recording(name: str, *arguments: Any) -> Any:
         if name == "neural":
-            sleep(0.2)  # so that what is beside it comes first
-        told.append(name)
-        return fit(name, *given)
+            sleep(0.2)  # so that a model fitted beside it is first
+        fitted.append(name)
+        return fit(name, *arguments)
 
-    monkeypatch.setattr(evaluating, "fit", tell)
+    monkeypatch.setattr(evaluating, "fit", recording)
     monkeypatch.setattr(evaluating, "MANY", many)
     ratings = ratings_of(random_stars(0, 12, 15, [1, 3, 5], 0.5))
     assert list(fit_all(ratings, PRESETS["tuned"], 0)) == [*PERSONAL, *REFERENCE]
-    assert (told[0] == "neural") == (many == 0)
+    assert (fitted[0] == "neural") == (many == 0)
 
 
-def test_what_the_network_refuses_is_heard() -> None:
-    """The network is fitted beside the others, all of them come in their order, and its errors are raised."""
+def test_errors_of_the_network_are_raised() -> None:
+    """Models are returned in their order, and an error of the network is raised."""
     ratings = ratings_of(random_stars(0, 12, 9, [1, 2, 3, 4, 5], 0.5), genres=np.eye(9))
     assert tuple(fit_all(ratings, PLAIN, 0)) == MODELS
-    too_small = PLAIN.neural.model_copy(
-        update={"architecture": "flattened", "max_weights_mb": 1e-6}
-    )
+    changed = {"architecture": "flattened", "max_weights_mb": 1e-6}
+    too_small = PLAIN.neural.model_copy(update=changed)
     with pytest.raises(TooLargeError):
         fit_all(ratings, PLAIN.model_copy(update={"neural": too_small}), 0)

@@ -366,7 +366,7 @@ def test_shares_of_the_blend() -> None:
     assert ensemble.blend is not None
     users = np.array([3, 8])
     [seen] = ensemble.candidate_features(users, 2)
-    answer = ensemble.explained(["blend"], users, 5)["blend"]
+    answer = ensemble.rank_with_evidence(["blend"], users, 5)["blend"]
     assert answer.evidence is not None
     told = iter(answer.evidence.stored(ratings))
     for row in range(2):
@@ -374,7 +374,7 @@ def test_shares_of_the_blend() -> None:
         for item in answer.listed[row]:
             expected: dict[str, float] = {}
             for place, name in enumerate(weights.names):
-                values = seen.found[name]
+                values = seen.of_candidates[name]
                 [here] = [values[at] for at in mine if seen.candidates.columns[at] == item]
                 off = (
                     float(here - sum(values[mine]) / len(mine))
@@ -408,8 +408,8 @@ def test_learnt_weights_of_the_most_rated_films(monkeypatch: pytest.MonkeyPatch)
     found = few.strongest(profiles, cells)
     weighed = np.isin(cells.columns, few.kept)
     assert set(found[~weighed].tolist()) == {NOBODY}
-    among = Pairs(cells.rows[weighed], few.places[cells.columns[weighed]])
-    listed_for = np.append(few.places, NOBODY)[found[weighed]]
+    among = Pairs(cells.rows[weighed], few.positions[cells.columns[weighed]])
+    listed_for = np.append(few.positions, NOBODY)[found[weighed]]
     check_strongest(listed_for, among, kept, inverse)
 
 

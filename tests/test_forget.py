@@ -1,4 +1,4 @@
-"""People's data: whoever is forgotten is nowhere any more, and a backup is one state."""
+"""People's data: a forgotten user is deleted everywhere, and a backup is one state."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -24,17 +24,18 @@ CANARY = "u7-Quetzalcoatl"
 
 
 def canaries(database: Database) -> list[str]:
-    """Tables of which a row holds the canary in any column."""
-    found = []
-    for table in schema.metadata.sorted_tables:
-        told = rows(database, f"SELECT * FROM {table.name}")
-        found += [table.name for row in told if any(CANARY in str(value) for value in row)]
-    return found
+    """Tables that have the canary in any column of any row."""
+
+    def has_canary(row: tuple[Any, ...]) -> bool:
+        return any(CANARY in str(value) for value in row)
+
+    names = [table.name for table in schema.metadata.sorted_tables]
+    return [name for name in names if any(map(has_canary, rows(database, f"SELECT * FROM {name}")))]
 
 
 @contextmanager
-def leaving_what_is_deleted(database: Database) -> Iterator[None]:
-    """SQLite as most builds have it: what is deleted stays in the file until something else takes its place."""
+def without_secure_delete(database: Database) -> Iterator[None]:
+    """SQLite as most builds are: deleted bytes stay in the file until they are overwritten."""
 
     def by_default(connection: Any, _record: object) -> None:
         if database.file:
@@ -48,11 +49,11 @@ def leaving_what_is_deleted(database: Database) -> Iterator[None]:
 
 
 @pytest.fixture
-def known(nights: Faults, database: Database, tmp_path: Path) -> Database:
-    """Three kept nights of people of whom one has a name that is nowhere else, also in rejected rows."""
-    mine = [(CANARY, movie, rating, at) for _, movie, rating, at in random_rows(0)[:12]]
+def with_canary(nights: Faults, database: Database, tmp_path: Path) -> Database:
+    """Three kept runs; one user has a unique name, which is in rejected rows too."""
+    ratings = [(CANARY, movie, rating, at) for _, movie, rating, at in random_rows(0)[:12]]
     bad = [(CANARY, "m1", "x", 1), ("u3", "m2", "y", 1)]
-    fill(database, tmp_path / "more", [*mine, *bad])
+    fill(database, tmp_path / "more", [*ratings, *bad])
     assert command("filter", "add", "m30", "--user", CANARY, "--why", f"{CANARY} asked") == 0
     broken = tmp_path / "broken.csv"
     broken.write_text("user,movie,rating\n" + f"{CANARY},m1,x\n" * 20)
@@ -64,48 +65,45 @@ def known(nights: Faults, database: Database, tmp_path: Path) -> Database:
 
 @pytest.mark.promise("F1")
 def test_whoever_is_forgotten_is_nowhere(
-    known: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    with_canary: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No table, no file of weights and no byte of SQLite's file holds a forgotten user; others lose nothing."""
-    everyone = rows(known, "SELECT count(*) FROM ratings")[0][0]
-    kept = rows(
-        known,
-        "SELECT run_id, count(*) FROM recommendations WHERE user_id = 1 GROUP BY run_id ORDER BY run_id",
+    """A forgotten user is in no table, file of weights or byte of SQLite; others lose nothing."""
+    of_another = (
+        "SELECT run_id, count(*) FROM recommendations"
+        " WHERE user_id = 1 GROUP BY run_id ORDER BY run_id"
     )
-    assert set(canaries(known)) == {"users", "ingest_rejects", "item_filters"}
-    with leaving_what_is_deleted(known):
+    [(n_ratings,)] = rows(with_canary, "SELECT count(*) FROM ratings")
+    kept = rows(with_canary, of_another)
+    assert set(canaries(with_canary)) == {"users", "ingest_rejects", "item_filters"}
+    with without_secure_delete(with_canary):
         assert command("forget", CANARY) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == (
-        f"{CANARY} is forgotten: 12 ratings, 40 rows of lists, 21 rejected rows, 2 files of weights, 1 filters"
-    )
-    assert canaries(known) == []
-    assert rows(known, "SELECT count(*) FROM ratings")[0][0] == everyone - 12
-    mine = "SELECT run_id, count(*) FROM recommendations WHERE user_id = 1 GROUP BY run_id ORDER BY run_id"
-    assert rows(known, mine) == kept
-    assert len(rows(known, "SELECT * FROM ingest_rejects")) == 1
+    counts = "12 ratings, 40 rows of lists, 21 rejected rows, 2 files of weights, 1 filters"
+    assert capsys.readouterr().out.splitlines()[-1] == f"{CANARY} is forgotten: {counts}"
+    assert canaries(with_canary) == []
+    assert rows(with_canary, "SELECT count(*) FROM ratings") == [(n_ratings - 12,)]
+    assert rows(with_canary, of_another) == kept
+    assert len(rows(with_canary, "SELECT * FROM ingest_rejects")) == 1
     assert list((tmp_path / "artifacts").glob("*.safetensors")) == []
-    shown(known)
-    if known.file:
-        for file in known.file.parent.glob(known.file.name + "*"):
+    shown(with_canary)
+    if with_canary.file:
+        for file in with_canary.file.parent.glob(with_canary.file.name + "*"):
             assert CANARY.encode() not in file.read_bytes(), file.name
 
 
 @pytest.mark.promise("F1")
-def test_kept_runs_stay_publishable(known: Database) -> None:
-    """A run that lost a forgotten user's rows passes its audit: rollback to it works, and so does the next night."""
-    with run_lock(known):
-        forget(known, CANARY)
+def test_kept_runs_stay_publishable(with_canary: Database) -> None:
+    """A run without the rows of a forgotten user can be published again, and the next one works."""
+    with run_lock(with_canary):
+        forget(with_canary, CANARY)
     assert command("rollback") == 0
-    shown(known)
+    shown(with_canary)
     assert command("-q", "run", "--force") == 0
-    assert CANARY not in {
-        key for (key,) in rows(known, "SELECT user_key FROM current_recommendations")
-    }
+    assert (CANARY,) not in rows(with_canary, "SELECT user_key FROM current_recommendations")
 
 
 @pytest.mark.usefixtures("nights")
 def test_a_number_that_is_also_a_film(database: Database, tmp_path: Path) -> None:
-    """Of MovieLens files a rejected row is a user's by its first field, whatever else has the same number."""
+    """In MovieLens files only the first field says whose a rejected row is."""
     lines = ["userId,movieId,rating,timestamp", "5,31,4,100", "1,31,x,100", "5,1,1,x", "1,32,4,100"]
     (tmp_path / "ratings.csv").write_text("\n".join(lines) + "\n")
     assert command("ingest", str(tmp_path / "ratings.csv")) == 0
@@ -116,7 +114,7 @@ def test_a_number_that_is_also_a_film(database: Database, tmp_path: Path) -> Non
 
 @pytest.mark.usefixtures("nights")
 def test_a_key_that_holds_commas(database: Database, tmp_path: Path) -> None:
-    """A rejected row of a long CSV is found by the whole key, also one with commas, and by no part of one."""
+    """A rejected row of a long CSV is found by the whole key, commas included, not by a part."""
     lines = [
         "user,movie,rating",
         '"Li, Ann",m1,4',
@@ -138,12 +136,14 @@ def test_a_key_that_holds_commas(database: Database, tmp_path: Path) -> None:
     assert rows(database, "SELECT text FROM ingest_rejects") == [("Lily,m2,y",)]
 
 
-def test_nobody_of_that_name(known: Database, capsys: pytest.CaptureFixture[str]) -> None:
-    """An unknown user is an error, and nobody is forgotten in their place."""
-    before = rows(known, "SELECT count(*) FROM ratings")
+def test_an_unknown_user_is_an_error(
+    with_canary: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unknown user is an error, and no other user is forgotten."""
+    before = rows(with_canary, "SELECT count(*) FROM ratings")
     assert command("forget", "Quetzal") == 2
     assert "Quetzal" in capsys.readouterr().err
-    assert rows(known, "SELECT count(*) FROM ratings") == before
+    assert rows(with_canary, "SELECT count(*) FROM ratings") == before
 
 
 @pytest.mark.usefixtures("nights")
@@ -152,23 +152,23 @@ def test_nobody_of_that_name(known: Database, capsys: pytest.CaptureFixture[str]
 def test_a_backup_is_one_state(
     database: Database, tmp_path: Path, figure: Callable[[int], None]
 ) -> None:
-    """Copies taken while nights are published show one whole run each, and are databases like any other."""
+    """Copies taken while runs are published show one whole run each, and work as databases."""
     log = tmp_path / "log"
 
     def work() -> int:
         return max(command("-q", "run") for _ in range(10))
 
     child = in_child(work, log)
-    seen = set()
+    run_ids = set()
     for number in range(20):
         file = tmp_path / f"copy-{number}.db"
         assert backup(database, file) == file.stat().st_size
         copy = open_database(f"sqlite:///{file}")
-        seen.add(shown(copy))
+        run_ids.add(shown(copy))
         with copy.reader.connect() as connection:
             assert len(query.top(connection, "u1", model="blend").films) == 5
     assert ended(child) == 0, log.read_text()
-    assert len(seen) > 1
+    assert len(run_ids) > 1
     assert [file for file in tmp_path.iterdir() if file.suffix == ".part"] == []
     figure(20)
 
@@ -177,18 +177,18 @@ def test_a_backup_is_one_state(
 def test_a_backup_replaces_nothing(
     database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A file that is there stays as it is, and Postgres is left to its own tool, by name."""
-    there = tmp_path / "there.db"
-    there.write_text("mine")
+    """An existing file stays as it is; on Postgres the error names pg_dump."""
+    existing = tmp_path / "there.db"
+    existing.write_text("mine")
     with pytest.raises(NoBackupError, match="is there already" if database.file else "pg_dump"):
-        backup(database, there)
-    assert there.read_text() == "mine"
+        backup(database, existing)
+    assert existing.read_text() == "mine"
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_backup_that_fails_leaves_no_file(database: Database, tmp_path: Path) -> None:
-    """Where the copy cannot be written, or the database is none, the error names the file, and nothing stays."""
+    """Where the copy fails the error names the file, and no file is left."""
     with pytest.raises(NoBackupError, match="nowhere"):
         backup(database, tmp_path / "nowhere" / "copy.db")
     assert database.file

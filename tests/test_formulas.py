@@ -1,4 +1,4 @@
-"""The neighbourhood models and the baseline against slow second implementations, ours and another library's."""
+"""The neighbourhood models and the baseline against slow implementations and scikit-surprise."""
 
 from functools import cache
 from types import ModuleType
@@ -24,11 +24,11 @@ from reference import (
     expected,
     filled_up,
     lines_of,
+    neighbour_weights,
     random_stars,
     ratings_of,
     similarities,
     turned,
-    user_weighted_sums,
 )
 from reference import item_item as slow_item_item
 from reference import user_user as slow_user_user
@@ -42,15 +42,12 @@ DATA = {
     "halves": ratings_of(random_stars(0, 12, 15, HALVES, 0.4)),
     "whole": ratings_of(random_stars(1, 25, 40, WHOLE, 0.2, n_empty=2)),
     "sparse": ratings_of(random_stars(25, 40, 60, HALVES, 0.12)),
-    "ties": ratings_of(
-        random_stars(3, 30, 20, [4, 5], 0.3, n_empty=1)
-    ),  # many equal similarities and constant users
-    "thirds": ratings_of(
-        random_stars(3, 20, 30, [1, 2, 3], 0.15)
-    ),  # many means that are no exact float
-    "zeros": ratings_of(
-        random_stars(4, 16, 15, [0, 1, 2, 3], 0.4), scale=(0.0, 3.0)
-    ),  # 0 stars is a rating too
+    # many equal similarities, and users who rate every film alike
+    "ties": ratings_of(random_stars(3, 30, 20, [4, 5], 0.3, n_empty=1)),
+    # many means that are no exact float
+    "thirds": ratings_of(random_stars(3, 20, 30, [1, 2, 3], 0.15)),
+    # 0 stars is a rating too
+    "zeros": ratings_of(random_stars(4, 16, 15, [0, 1, 2, 3], 0.4), scale=(0.0, 3.0)),
 }
 MODELS: dict[str, ModuleType] = {"user_user": user_user, "item_item": item_item}
 SIMILARITIES = ["cosine", "adjusted_cosine", "pearson", "full_cosine"]
@@ -67,13 +64,13 @@ VARIANTS = {
 
 
 def params_of(similarity: str, baseline: str, variant: str = "plain") -> ItemNeighbourhood:
-    beta, damping, k, weight = VARIANTS[variant]
+    beta, shrinkage, k, weight = VARIANTS[variant]
     return ItemNeighbourhood.model_validate(
         {
             "baseline": baseline,
             "similarity": similarity,
             "overlap_shrinkage": beta,
-            "support_shrinkage": damping,
+            "support_shrinkage": shrinkage,
             "neighbours": k,
             "support_weight": weight,
             "learnt_ridge": 0,
@@ -82,7 +79,7 @@ def params_of(similarity: str, baseline: str, variant: str = "plain") -> ItemNei
 
 
 def array(grid: Grid | list[list[Number]] | list[list[float]]) -> Floats:
-    """Rows of numbers, with nan for what cannot be said, (n_users, n_items)."""
+    """Rows of numbers as an array, nan for None, (n_users, n_items)."""
     return np.array([[NAN if value is None else float(value) for value in row] for row in grid])
 
 
@@ -95,18 +92,19 @@ def table(data: str, baseline: str) -> tuple[list[Line], list[list[Number]], lis
 
 
 @cache
-def pairs(
+def slow_similarities(
     data: str, model: str, similarity: str, baseline: str
 ) -> tuple[list[list[float]], list[list[int]]]:
     """Similarity and overlap of the users, or of the films."""
     lines, _, off = table(data, baseline)
-    n_items = DATA[data].n_items
     if model == "item_item":
-        lines, off = turned(lines, n_items), turned(off, n_items)
+        n_items = DATA[data].n_items
+        lines = turned(lines, n_items)
+        off = turned(off, n_items)
     return similarities(similarity, lines, off)
 
 
-def everyone(model: Model, ratings: Ratings) -> tuple[Floats, Floats, Floats]:
+def all_scores(model: Model, ratings: Ratings) -> tuple[Floats, Floats, Floats]:
     """Rating, support and relevance of every cell, each (n_users, n_items)."""
     scores = model.score(np.arange(ratings.n_users))
     return scores.rating, scores.support, scores.relevance
@@ -120,159 +118,164 @@ def everyone(model: Model, ratings: Ratings) -> tuple[Floats, Floats, Floats]:
 def test_every_cell_and_every_list(
     data: str, name: str, similarity: str, baseline: str, variant: str
 ) -> None:
-    """Rating, support, what cannot be said and the top five are those of the formula taken cell by cell."""
-    ratings, (lines, b, off) = DATA[data], table(data, baseline)
-    beta, damping, k, weight = VARIANTS[variant]
-    s = user_weighted_sums(*pairs(data, name, similarity, baseline), beta, k)
-    slow = slow_user_user if name == "user_user" else slow_item_item
-    rating, support = map(array, slow(off, b, s, damping))  # (n_users, n_items)
+    """Ratings, supports, missing predictions and top fives are those of the formula per cell."""
+    ratings = DATA[data]
+    lines, b, off = table(data, baseline)
+    beta, shrinkage, k, weight = VARIANTS[variant]
+    sim, overlap = slow_similarities(data, name, similarity, baseline)
+    s = neighbour_weights(sim, overlap, beta, k)
+    slow_model = slow_user_user if name == "user_user" else slow_item_item
+    slow_rating, slow_support = map(array, slow_model(off, b, s, shrinkage))
 
     model = MODELS[name].fit(ratings, params_of(similarity, baseline, variant), 0)
-    found_rating, found_support, found_relevance = everyone(model, ratings)
-    assert np.isnan(found_rating).tolist() == np.isnan(rating).tolist()
-    np.testing.assert_allclose(found_support, support, rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(found_rating, rating, rtol=1e-9, atol=1e-9)
+    rating, support, relevance = all_scores(model, ratings)
+    assert np.isnan(rating).tolist() == np.isnan(slow_rating).tolist()
+    np.testing.assert_allclose(support, slow_support, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(rating, slow_rating, rtol=1e-9, atol=1e-9)
 
     counts = [len(column) for column in turned(lines, ratings.n_items)]
-    relevance = rating + weight * np.log(1 + support)
-    lists = [
-        filled_up(best(relevance[user], lines[user], counts, N), N)
+    slow_relevance = slow_rating + weight * np.log(1 + slow_support)
+    slow_lists = [
+        filled_up(best(slow_relevance[user], lines[user], counts, N), N)
         for user in range(ratings.n_users)
     ]
-    listed = best_unseen(found_relevance, ratings.matrix, tie_order(ratings.item_counts()), N)
-    assert listed.tolist() == lists
+    lists = best_unseen(relevance, ratings.matrix, tie_order(ratings.item_counts()), N)
+    assert lists.tolist() == slow_lists
 
 
 @pytest.mark.parametrize("baseline", ["user_mean", "bias"])
 @pytest.mark.parametrize("data", DATA)
 def test_baseline_cells(data: str, baseline: str) -> None:
-    """The baseline of every cell is the user's mean, or mu + b_u + b_i after ten sweeps, taken cell by cell."""
+    """The baseline of every cell is the user's mean, or mu + b_u + b_i after ten sweeps."""
     ratings = DATA[data]
-    found = fit_baseline(baseline, ratings).rows(np.arange(ratings.n_users))
-    np.testing.assert_allclose(found, array(table(data, baseline)[1]), rtol=1e-12, atol=1e-12)
+    cells = fit_baseline(baseline, ratings).rows(np.arange(ratings.n_users))
+    slow = array(table(data, baseline)[1])
+    np.testing.assert_allclose(cells, slow, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("neighbours", ["all", 3])
 def test_similarities(neighbours: int | str) -> None:
     """Similarities between all rows are those of the formula pair by pair."""
-    ratings, (lines, _, off) = DATA["whole"], table("whole", "bias")
-    params = params_of("adjusted_cosine", "bias").model_copy(
-        update={"neighbours": neighbours, "overlap_shrinkage": 2}
-    )
+    ratings = DATA["whole"]
+    lines, _, off = table("whole", "bias")
+    changed = {"neighbours": neighbours, "overlap_shrinkage": 2}
+    params = params_of("adjusted_cosine", "bias").model_copy(update=changed)
     compared = fit_baseline("bias", ratings).deviations(ratings)
-    fast = profiles(compared, compared.T.tocsr(), params)
-    slow = user_weighted_sums(
-        *similarities("adjusted_cosine", lines, off), 2, neighbours
-    )  # (n_users, n_users)
-    np.testing.assert_allclose(sparse_similarities(fast).toarray(), slow, rtol=1e-9, atol=1e-12)
+    fast = sparse_similarities(profiles(compared, compared.T.tocsr(), params))
+    sim, overlap = similarities("adjusted_cosine", lines, off)
+    slow = neighbour_weights(sim, overlap, 2, neighbours)  # (n_users, n_users)
+    np.testing.assert_allclose(fast.toarray(), slow, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("neighbours", ["all", 3])
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("block", [1, 7])
 def test_scores_in_blocks(block: int, name: str, neighbours: int | str) -> None:
-    """Scored so many users at a time or all at once, every byte is the same."""
+    """Scores are the same bytes for any block size."""
     ratings = DATA["whole"]
-    params = params_of("pearson", "bias").model_copy(
-        update={"neighbours": neighbours, "overlap_shrinkage": 2}
-    )
+    changed = {"neighbours": neighbours, "overlap_shrinkage": 2}
+    params = params_of("pearson", "bias").model_copy(update=changed)
     model = MODELS[name].fit(ratings, params, 0)
     in_blocks = [model.score(rows).rating for rows in blocks(ratings.n_users, block)]
-    assert (
-        np.concatenate(in_blocks).tobytes()
-        == model.score(np.arange(ratings.n_users)).rating.tobytes()
-    )
+    at_once = model.score(np.arange(ratings.n_users)).rating
+    assert np.concatenate(in_blocks).tobytes() == at_once.tobytes()
 
 
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_single_precision(similarity: str, variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sums that large data is given are the formula's to 1e-5, and silent where it is."""
-    ratings, params = DATA["whole"], params_of(similarity, "bias", variant)
-    exact = user_user.fit(ratings, params, 0)
+    """The sums in float32, for large data, are those in float64 to 1e-5, nan in the same cells."""
+    ratings = DATA["whole"]
+    params = params_of(similarity, "bias", variant)
+    double = user_user.fit(ratings, params, 0)
     monkeypatch.setattr(user_user, "SINGLE_FROM", 0)
-    found = user_user.fit(ratings, params, 0)
-    for model, kind in ((exact, np.float64), (found, np.float32)):
-        assert model.talk.deviations.values.dtype == kind  # noqa: PD011  a field of Cells
-    for single, double in zip(everyone(found, ratings), everyone(exact, ratings), strict=True):
-        np.testing.assert_allclose(single, double, rtol=1e-5, atol=1e-5)
+    single = user_user.fit(ratings, params, 0)
+    for model, dtype in ((double, np.float64), (single, np.float32)):
+        assert model.deviations.cells.values.dtype == dtype  # noqa: PD011  a field of Cells
+    pairs = zip(all_scores(single, ratings), all_scores(double, ratings), strict=True)
+    for in_single, in_double in pairs:
+        np.testing.assert_allclose(in_single, in_double, rtol=1e-5, atol=1e-5)
 
 
 def surprise_set(ratings: Ratings) -> Dataset:
-    """The same ratings as Surprise wants them; raw ids are row and column numbers."""
+    """The same ratings for Surprise; raw ids are row and column numbers."""
     cells = ratings.matrix.tocoo()
     frame = pd.DataFrame({"user": cells.row, "item": cells.col, "stars": cells.data})
     return Dataset.load_from_df(frame, Reader(rating_scale=ratings.scale)).build_full_trainset()
 
 
-# Surprise differs from our formulas in four places, none of which matters to the cells compared below:
-# it clips to the scale (switched off here); it knows neither a user nor a film without ratings, and says the mean or
-# the baseline where no neighbour speaks (we say nothing); it drops similarities that are not above 0 (cosines of
-# stars always are); and it counts a user's own rating among the neighbours', with similarity 1 (so unrated cells only).
+# Surprise differs from our formulas in four places, none of which matters to the cells
+# compared below:
+# - It clips to the scale; this is switched off here.
+# - It leaves out users and films without ratings, and predicts the mean or the baseline
+#   where there is no neighbour; we predict nothing.
+# - It drops similarities that are not above 0; cosines of stars always are.
+# - It counts a user's own rating among the neighbours', with similarity 1, so that only
+#   unrated cells can be compared.
 ALS = {"method": "als", "n_epochs": 10, "reg_i": 15, "reg_u": 10}
-ORACLES = {
-    "user_user, user_mean": lambda: KNNWithMeans(
-        k=1000, min_k=1, sim_options={"name": "cosine", "user_based": True}, verbose=False
-    ),
-    "user_user, bias": lambda: KNNBaseline(
-        k=1000,
-        min_k=1,
-        sim_options={"name": "cosine", "user_based": True},
-        bsl_options=ALS,
-        verbose=False,
-    ),
-    "item_item, bias": lambda: KNNBaseline(
-        k=1000,
-        min_k=1,
-        sim_options={"name": "cosine", "user_based": False},
-        bsl_options=ALS,
-        verbose=False,
-    ),
+
+
+def surprise_bias(*, user_based: bool) -> KNNBaseline:
+    sim_options = {"name": "cosine", "user_based": user_based}
+    return KNNBaseline(k=1000, min_k=1, sim_options=sim_options, bsl_options=ALS, verbose=False)
+
+
+def surprise_means() -> KNNWithMeans:
+    sim_options = {"name": "cosine", "user_based": True}
+    return KNNWithMeans(k=1000, min_k=1, sim_options=sim_options, verbose=False)
+
+
+SURPRISE = {
+    "user_user, user_mean": surprise_means,
+    "user_user, bias": lambda: surprise_bias(user_based=True),
+    "item_item, bias": lambda: surprise_bias(user_based=False),
 }
 
 
-@pytest.mark.parametrize("oracle", ORACLES)
+@pytest.mark.parametrize("oracle", SURPRISE)
 @pytest.mark.parametrize("data", ["halves", "whole", "sparse", "ties"])
 def test_surprise_agrees(data: str, oracle: str) -> None:
-    """Where a neighbour speaks of an unrated film, scikit-surprise predicts the same stars."""
+    """Unrated films with neighbours get the same predicted rating from scikit-surprise."""
     ratings = DATA[data]
     name, baseline = oracle.split(", ")
-    rating, _, _ = everyone(MODELS[name].fit(ratings, params_of("cosine", baseline), 0), ratings)
-    theirs = ORACLES[oracle]().fit(surprise_set(ratings))
+    model = MODELS[name].fit(ratings, params_of("cosine", baseline), 0)
+    rating, _, _ = all_scores(model, ratings)
+    theirs = SURPRISE[oracle]().fit(surprise_set(ratings))
     rated = lines_of(ratings)
-    unrated = [(u, i) for u, i in np.argwhere(~np.isnan(rating)).tolist() if i not in rated[u]]
+    predicted = np.argwhere(~np.isnan(rating)).tolist()
+    unrated = [(u, i) for u, i in predicted if i not in rated[u]]
     assert len(unrated) > 50
-    found = [theirs.predict(u, i, clip=False).est for u, i in unrated]
-    np.testing.assert_allclose([rating[cell] for cell in unrated], found, rtol=1e-9, atol=1e-9)
+    ours = [rating[cell] for cell in unrated]
+    estimates = [theirs.predict(u, i, clip=False).est for u, i in unrated]
+    np.testing.assert_allclose(ours, estimates, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("data", ["halves", "whole", "sparse", "ties"])
 def test_surprise_agrees_on_the_bias(data: str) -> None:
-    """The `bias` baseline is scikit-surprise's ALS baseline with the same sweeps and regularisation."""
+    """The `bias` baseline is scikit-surprise's ALS baseline of the same sweeps and shrinkage."""
     ratings = DATA[data]
     baseline = fit_baseline("bias", ratings)
     theirs = BaselineOnly(bsl_options=ALS, verbose=False).fit(surprise_set(ratings))
     rated = [(u, i) for u, line in enumerate(lines_of(ratings)) for i in line]
-    found = [theirs.predict(u, i, clip=False).est for u, i in rated]
-    np.testing.assert_allclose(
-        [baseline.rows(np.array([u]))[0, i] for u, i in rated], found, rtol=1e-9
-    )
+    ours = [baseline.rows(np.array([u]))[0, i] for u, i in rated]
+    estimates = [theirs.predict(u, i, clip=False).est for u, i in rated]
+    np.testing.assert_allclose(ours, estimates, rtol=1e-9)
 
 
 @pytest.mark.parametrize("k", [1, 2, 3])
 def test_ties_between_neighbours_go_to_the_smaller_key(k: int) -> None:
-    """Of equally similar users the first by key count, and of equally similar films likewise."""
-    # user 0 is as similar to users 1..4; each of them shifts film 2 by another amount
+    """Of equally similar users, or films, those with the smallest keys are kept."""
+    # User 0 is equally similar to users 1..4; each of them shifts film 2 by another amount.
     stars = [[4, 4, NAN, NAN], [2, 2, 5, 1], [2, 2, 4, 1], [2, 2, 3, 1], [2, 2, 2, 1]]
     params = params_of("cosine", "user_mean").model_copy(update={"neighbours": k})
     ratings = ratings_of(stars)
-    rating, support, _ = everyone(user_user.fit(ratings, params, 0), ratings)
+    rating, support, _ = all_scores(user_user.fit(ratings, params, 0), ratings)
     assert support[0, 2] == pytest.approx(k)
     assert rating[0, 2] == pytest.approx(4 + np.mean([5 - 2.5, 4 - 2.25, 3 - 2, 2 - 1.75][:k]))
 
-    # film 0 is as similar to films 1..4, which user 0 rated each differently
+    # Film 0 is equally similar to films 1..4, which user 0 rated differently.
     films = ratings_of([[NAN, 5, 4, 3, 1], [2, 2, 2, 2, 2]])
-    rating, support, _ = everyone(item_item.fit(films, params, 0), films)
+    rating, support, _ = all_scores(item_item.fit(films, params, 0), films)
     assert support[0, 0] == pytest.approx(k)
     assert rating[0, 0] == pytest.approx(3.25 + np.mean([1.75, 0.75, -0.25][:k]))
 
@@ -281,15 +284,15 @@ def test_ties_between_neighbours_go_to_the_smaller_key(k: int) -> None:
 @pytest.mark.parametrize("similarity", ["adjusted_cosine", "pearson"])
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("stars", [0.1, 3.3, 3.7, 4.0])
-def test_constant_ratings_say_nothing_of_taste(
+def test_constant_ratings_give_no_prediction(
     name: str, similarity: str, baseline: str, stars: float
 ) -> None:
-    """Where every deviation is 0 nobody is alike, on any scale: rounding noise is no evidence."""
+    """Where every deviation is 0 no similarity comes out of rounding noise, on any scale."""
     random = np.random.default_rng(5)
-    ratings = ratings_of(np.where(random.random((12, 9)) < 0.6, stars, NAN), scale=(0.1, 5.0))
-    rating, support, _ = everyone(
-        MODELS[name].fit(ratings, params_of(similarity, baseline), 0), ratings
-    )
+    rated = random.random((12, 9)) < 0.6
+    ratings = ratings_of(np.where(rated, stars, NAN), scale=(0.1, 5.0))
+    model = MODELS[name].fit(ratings, params_of(similarity, baseline), 0)
+    rating, support, _ = all_scores(model, ratings)
     assert np.isnan(rating).all()
     assert (support == 0).all()
 
@@ -297,12 +300,15 @@ def test_constant_ratings_say_nothing_of_taste(
 @pytest.mark.parametrize("neighbours", ["all", 2])
 @pytest.mark.parametrize("similarity", ["adjusted_cosine", "pearson"])
 @pytest.mark.parametrize("step", [0.1, 0.7, 1.0])
-def test_unrelated_users_have_no_say(similarity: str, neighbours: int | str, step: float) -> None:
-    """A user whose tastes are exactly unrelated has similarity 0, on any scale, and is not the one who decides."""
-    # from their means, on films 0..2, the two are (-1, 0, 1) and (1, -2, 1) steps away: the products add up to 0
+def test_unrelated_users_are_no_neighbours(
+    similarity: str, neighbours: int | str, step: float
+) -> None:
+    """Users whose ratings are exactly uncorrelated have similarity 0, on any scale."""
+    # On films 0..2 the users are (-1, 0, 1) and (1, -2, 1) steps from their means: the
+    # products add up to 0.
     stars = np.array([[2, 3, 4, NAN, 3], [4, 1, 4, 3, NAN]]) * step  # (2, 5)
     params = params_of(similarity, "user_mean").model_copy(update={"neighbours": neighbours})
     ratings = ratings_of(stars, scale=(step, 9 * step))
-    rating, support, _ = everyone(user_user.fit(ratings, params, 0), ratings)
+    rating, support, _ = all_scores(user_user.fit(ratings, params, 0), ratings)
     assert support.tolist() == np.zeros((2, 5)).tolist()
     assert np.isnan(rating).all()

@@ -1,4 +1,4 @@
-"""Tables that somebody else keeps, as input: what comes in is what a file of the same rows would bring."""
+"""Queries on the tables of another program as input: their rows are merged like a file's."""
 
 import csv
 from pathlib import Path
@@ -7,16 +7,17 @@ import pytest
 from sqlalchemy import text
 
 from batch.ingest import Queries, Report, ingest
-from batch.ingest.queries import ask
+from batch.ingest.queries import run_queries
 from batch.store.database import Database, open_database, run_lock, upgrade
 from fixed import command
 from tables import by, films, ratings, rows
 
 RATINGS = """
-    SELECT who AS user, what AS movie, stars AS rating, seen AS time FROM shop_ratings
+    SELECT who AS user, what AS movie, stars AS rating, seen AS time
+    FROM shop_ratings
     WHERE what NOT LIKE '100%' ORDER BY who, what"""
 FILMS = "SELECT what AS movie, title, kinds AS genres FROM shop_films ORDER BY what"
-ROWS = [
+RATING_ROWS = [
     ("ann", "heat", 4.5, "2026-01-02 03:04:05.000+00:00"),
     ("ann", "ran", 3, "2026-01-02 03:04:06+00:00"),
     ("bo, jr", "heat", 1, "2026-01-03 00:00:00+00:00"),
@@ -25,85 +26,89 @@ ROWS = [
     ('c "q"', "ran", 9, None),
     ("dee", "no such film", 2.5, None),
 ]
-MADE = [
+FILM_ROWS = [
     ("heat", "Heat (1995)", "Crime|Drama"),
     ("ran", "Ran, 乱", None),
     ("new", "Unseen", "Drama"),
 ]
 
 
-def keep_shop(database: Database) -> None:
-    """A shop's own tables, in the same database."""
-    number, moment = ("REAL", "TEXT") if database.file else ("numeric(12, 6)", "timestamptz")
+def create_shop(database: Database) -> None:
+    """Create the tables of a shop in this database."""
+    if database.file:
+        number, moment = "REAL", "TEXT"
+    else:
+        number, moment = "numeric(12, 6)", "timestamptz"
     with database.writer.begin() as connection:
         if database.file is None:
             connection.execute(text("SET search_path TO public"))
-        connection.execute(
-            text(f"CREATE TABLE shop_ratings (who text, what text, stars {number}, seen {moment})")
-        )
+        ratings_columns = f"who text, what text, stars {number}, seen {moment}"
+        connection.execute(text(f"CREATE TABLE shop_ratings ({ratings_columns})"))
         connection.execute(text("CREATE TABLE shop_films (what text, title text, kinds text)"))
-        names = ("who", "what", "stars", "seen")
-        connection.execute(
-            text("INSERT INTO shop_ratings VALUES (:who, :what, :stars, :seen)"),
-            [dict(zip(names, row, strict=True)) for row in ROWS],
-        )
-        connection.execute(
-            text("INSERT INTO shop_films VALUES (:what, :title, :kinds)"),
-            [dict(zip(("what", "title", "kinds"), row, strict=True)) for row in MADE],
-        )
+        for who, what, stars, seen in RATING_ROWS:
+            row = {"who": who, "what": what, "stars": stars, "seen": seen}
+            connection.execute(
+                text("INSERT INTO shop_ratings VALUES (:who, :what, :stars, :seen)"), row
+            )
+        for what, title, kinds in FILM_ROWS:
+            film = {"what": what, "title": title, "kinds": kinds}
+            connection.execute(text("INSERT INTO shop_films VALUES (:what, :title, :kinds)"), film)
         if database.file is None:
             connection.execute(text("SET search_path TO recbatch"))
 
 
 def change(database: Database, statement: str) -> None:
+    if not database.file:
+        statement = statement.replace("shop_", "public.shop_")
     with database.writer.begin() as connection:
-        connection.execute(
-            text(statement if database.file else statement.replace("shop_", "public.shop_"))
-        )
+        connection.execute(text(statement))
 
 
-def take(database: Database, asked: Queries) -> list[Report]:
+def ingest_queries(database: Database, queries: Queries) -> dict[str, Report]:
+    """The report of each query, by the name of its setting."""
     with run_lock(database):
-        return ingest(database, [], by(scale=(1, 5)), queries=asked)
+        reports = ingest(database, [], by(scale=(1, 5)), queries=queries)
+    return {report.file: report for report in reports}
 
 
 @pytest.fixture
 def shop(database: Database) -> Database:
-    """A database beside whose tables lie a shop's."""
-    keep_shop(database)
+    """A database with the tables of a shop beside this program's own."""
+    create_shop(database)
     return database
 
 
 BOTH = Queries(RATINGS, FILMS)
 
 
-def test_rows_of_a_query_are_judged_as_a_files(
+def test_rows_of_a_query_are_merged_like_a_file(
     shop: Database, tmp_path: Path, sqlite_url: str
 ) -> None:
-    """A query brings what a CSV file of its rows would: ratings, films, counts and rejects with place and reason."""
-    told = {report.file: report for report in take(shop, BOTH)}
+    """A query gives the ratings, films, counts and rejects of a CSV file with the same rows."""
+    reports = ingest_queries(shop, BOTH)
     file = tmp_path / "same.csv"
-    with file.open("w", newline="") as out:
-        csv.writer(out).writerows([("user", "movie", "rating", "time"), *ROWS])
+    with file.open("w", newline="") as output:
+        csv.writer(output).writerows([("user", "movie", "rating", "time"), *RATING_ROWS])
     (tmp_path / "other").mkdir()
     other = open_database(f"sqlite:///{tmp_path / 'other' / 'other.db'}")
     upgrade(other)
     with run_lock(other):
-        [expected] = ingest(other, [file], by(scale=(1, 5)))
+        [of_file] = ingest(other, [file], by(scale=(1, 5)))
     assert ratings(shop) == ratings(other)
     assert len(ratings(shop)) == 5
-    found = told["ingest.query"]
-    assert (found.status, found.read, found.accepted, found.rejected) == ("merged", 7, 5, 2)
-    by_place = [
-        [(each.line, each.field, each.code) for each in report.rejects]
-        for report in (found, expected)
-    ]
-    assert sorted(code for _, _, code in by_place[0]) == ["EMPTY_KEY", "RATING_RANGE"]
-    assert {each[1:] for each in by_place[0]} == {each[1:] for each in by_place[1]}
+    of_query = reports["ingest.query"]
+    assert (of_query.status, of_query.read) == ("merged", 7)
+    assert (of_query.accepted, of_query.rejected) == (5, 2)
+    query_rejects = {(reject.field, reject.code) for reject in of_query.rejects}
+    file_rejects = {(reject.field, reject.code) for reject in of_file.rejects}
+    assert sorted(reject.code for reject in of_query.rejects) == ["EMPTY_KEY", "RATING_RANGE"]
+    assert query_rejects == file_rejects
     assert films(shop) == {
-        "heat": ("Heat (1995)", ["Crime", "Drama"]), "ran": ("Ran, 乱", []), "new": ("Unseen", ["Drama"]),
+        "heat": ("Heat (1995)", ["Crime", "Drama"]),
+        "ran": ("Ran, 乱", []),
+        "new": ("Unseen", ["Drama"]),
         "no such film": ("no such film", []),
-    }  # fmt: skip
+    }
     batches = "SELECT file, format, status, rows_read FROM ingest_batches ORDER BY batch_id"
     assert rows(shop, batches) == [
         ("ingest.films_query", "films of a query", "merged", 3),
@@ -111,29 +116,28 @@ def test_rows_of_a_query_are_judged_as_a_files(
     ]
 
 
-def test_the_same_answer_changes_nothing(shop: Database) -> None:
-    """Asked again a query whose answer is the same brings nothing, also where ratings have no times."""
-    take(shop, BOTH)
+def test_the_same_result_changes_nothing(shop: Database) -> None:
+    """A query with the same result as before changes nothing, also for ratings without times."""
+    ingest_queries(shop, BOTH)
     before = ratings(shop)
-    a_day_passes(shop)
-    assert {report.status for report in take(shop, BOTH)} == {"unchanged"}
-    for stars, kept in ((2, [*before[:-1], ("dee", "no such film", 2.0, None)]), (2.5, before)):
+    make_batches_older(shop)
+    assert {report.status for report in ingest_queries(shop, BOTH).values()} == {"unchanged"}
+    lowered = [*before[:-1], ("dee", "no such film", 2.0, None)]
+    for stars, expected in ((2, lowered), (2.5, before)):
         change(shop, f"UPDATE shop_ratings SET stars = {stars} WHERE who = 'dee'")
-        assert {report.status for report in take(shop, BOTH) if report.file == "ingest.query"} == {
-            "merged"
-        }
-        assert ratings(shop) == kept
-        a_day_passes(shop)
+        assert ingest_queries(shop, BOTH)["ingest.query"].status == "merged"
+        assert ratings(shop) == expected
+        make_batches_older(shop)
 
 
-def a_day_passes(database: Database) -> None:
-    """As if everything had come a day earlier: what a query says is as old as its answer."""
+def make_batches_older(database: Database) -> None:
+    """Set the age of all batches back by a day."""
     with database.writer.begin() as connection:
         connection.execute(text("UPDATE ingest_batches SET snapshot_at = snapshot_at - 86400"))
 
 
 BROKEN = [
-    (Queries("SELECT * FROM nonesuch"), "ingest.query", "the database says: "),
+    (Queries("SELECT * FROM nonesuch"), "ingest.query", "the query failed: "),
     (
         Queries("SELECT who FROM shop_ratings"),
         "ingest.query",
@@ -144,8 +148,8 @@ BROKEN = [
         "ingest.films_query",
         "no column for movie or title",
     ),
-    (Queries(RATINGS, "SELEC"), "ingest.films_query", "; mend the query"),
-    (Queries("DELETE FROM shop_ratings"), "ingest.query", "the database says: "),
+    (Queries(RATINGS, "SELEC"), "ingest.films_query", "; fix the query"),
+    (Queries("DELETE FROM shop_ratings"), "ingest.query", "the query failed: "),
     (
         Queries(RATINGS, url="sqlite:////nowhere/shop.db"),
         "ingest.query",
@@ -160,56 +164,73 @@ BROKEN = [
 
 
 def test_a_query_that_cannot_be_used(shop: Database) -> None:
-    """What is wrong with a query is one line with its name, nothing of either is merged, and no table is touched."""
-    for asked, culprit, message in BROKEN:
-        told = {report.file: report for report in take(shop, asked)}
-        assert {report.status for report in told.values()} == {"refused"}
-        assert told[culprit].why.startswith(culprit)
-        assert message in told[culprit].why
-        assert "\n" not in told[culprit].why
+    """A failed query is one line with its name; neither is merged and no table is changed."""
+    for queries, culprit, message in BROKEN:
+        reports = ingest_queries(shop, queries)
+        assert {report.status for report in reports.values()} == {"refused"}
+        why = reports[culprit].why
+        assert why.startswith(culprit)
+        assert message in why
+        assert "\n" not in why
+        assert None not in [report.code for report in reports.values()]
     assert ratings(shop) == []
     assert films(shop) == {}
     assert rows(shop, "SELECT DISTINCT status FROM ingest_batches") == [("refused",)]
-    kept = "shop_ratings" if shop.file else "public.shop_ratings"
-    assert rows(shop, f"SELECT count(*) FROM {kept}") == [(7,)]
+    table = "shop_ratings" if shop.file else "public.shop_ratings"
+    assert rows(shop, f"SELECT count(*) FROM {table}") == [(7,)]
+
+
+def test_no_room_for_the_rows_of_a_query(shop: Database, tmp_path: Path) -> None:
+    """Where the rows cannot be written the query is refused with the folder and a remedy."""
+    full = Path("/dev/full")  # every write fails: no space left on device
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    (tmp_path / "ingest.query.csv").symlink_to(full)
+    reports, files = run_queries(shop, BOTH, tmp_path, by())
+    assert files == []
+    films_report, ratings_report = reports
+    assert (ratings_report.status, ratings_report.code) == ("refused", "UNWRITABLE")
+    reason = f"its rows cannot be written to {tmp_path} (No space left on device)"
+    assert ratings_report.why.startswith(f"ingest.query: {reason}; make room there")
+    assert (films_report.status, films_report.code) == ("refused", "GROUP_REFUSED")
 
 
 @pytest.mark.usefixtures("nights")
-def test_a_night_asks_another_database(
+def test_a_run_queries_another_database(
     database: Database,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """`run` asks the queries of its settings where they point; one that fails is told, and the night goes on."""
+    """`run` sends its queries to the database of the settings; a failed one stops no run."""
     other = open_database(f"sqlite:///{tmp_path / 'shop.db'}")
-    keep_shop(other)
+    create_shop(other)
     monkeypatch.setenv("RECBATCH_INGEST__QUERY", RATINGS)
     monkeypatch.setenv("RECBATCH_INGEST__QUERY_URL", f"sqlite:///{tmp_path / 'shop.db'}")
     assert command("-q", "run", "--no-publish") == 0
-    assert (
-        "ingest.query: rows of a query, because the settings ask for it" in capsys.readouterr().out
-    )
+    output = capsys.readouterr().out
+    assert "ingest.query: rows of a query, because the settings ask for it" in output
     assert ("ann", "heat", 4.5, 1767323045) in ratings(database)
     change(other, "DROP TABLE shop_ratings")
     assert command("-q", "run", "--no-publish") == 0
-    assert "ingest.query: the database says: no such table: shop_ratings" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "ingest.query: the query failed: no such table: shop_ratings" in errors
     assert command("forget", "bo, jr") == 0
     assert "forgotten: 2 ratings" in capsys.readouterr().out
 
 
-def test_a_long_answer_is_not_held(database: Database, tmp_path: Path) -> None:
-    """Rows are written as they come: of 50,000 a fraction is in memory at a time."""
+def test_a_long_result_is_not_held_in_memory(database: Database, tmp_path: Path) -> None:
+    """Rows are written as they arrive: of 50,000 a fraction is in memory at a time."""
     import tracemalloc
 
     numbers = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 50000)"
     sql = f'{numbers} SELECT i AS "user", i AS movie, 3 AS rating FROM n'
     tracemalloc.start()
     try:
-        failed, [answer] = ask(database, Queries(sql), tmp_path, by())
-        most = tracemalloc.get_traced_memory()[1]
+        failed, [file] = run_queries(database, Queries(sql), tmp_path, by())
+        peak_bytes = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert failed == []
-    assert answer.source.path.read_text().count("\n") == 50_001
-    assert most < 6e6
+    assert file.source.path.read_text().count("\n") == 50_001
+    assert peak_bytes < 6e6

@@ -1,4 +1,4 @@
-"""The compiled loops: no digit hangs on threads, and no run on a folder to keep machine code in."""
+"""The compiled loops: the same digits for any number of threads, with a cache or without."""
 
 import os
 import shutil
@@ -20,8 +20,7 @@ from reference import random_stars, ratings_of
 
 ROOT = Path(__file__).parents[1]
 
-SCORED = """
-import sys
+DIGEST = """
 from hashlib import sha256
 import numpy as np
 from batch.models import fit
@@ -30,143 +29,168 @@ from batch.params import PRESETS
 from batch.ranking.rank import best_unseen
 from reference import every_cell, random_stars, ratings_of
 
-ratings = ratings_of(random_stars(0, 90, 250, [0.5, 2, 3.5, 5], 0.2, n_empty=2))
+HALVES = [0.5, 2, 3.5, 5]
 digest = sha256()
-for shape in ((90, 250), (250, 90)):
-    stars = random_stars(0, *shape, [0.5, 2, 3.5, 5], 0.2, n_empty=2)
-    signals, users = fit_feature_model(ratings_of(stars, times=np.arange(22500.0).reshape(shape)), None), np.arange(shape[0])
-    tastes = signals.tastes(users)
-    promised = tastes.promise(np.ones(shape[1], dtype=np.bool_))
-    digest.update(promised.tobytes() + best_unseen(promised, signals.rated, np.arange(shape[1]), 7).tobytes())
-    digest.update(b"".join(values.tobytes() for values in signals.at(users, every_cell(*shape), tastes).values()))
+for n_users, n_items in ((90, 250), (250, 90)):
+    stars = random_stars(0, n_users, n_items, HALVES, 0.2, n_empty=2)
+    times = np.arange(22500.0).reshape(n_users, n_items)
+    features = fit_feature_model(ratings_of(stars, times=times), None)
+    users = np.arange(n_users)
+    scores = features.tastes(users)
+    for_candidates = scores.promise(np.ones(n_items, dtype=np.bool_))
+    listed = best_unseen(for_candidates, features.rated, np.arange(n_items), 7)
+    digest.update(for_candidates.tobytes())
+    digest.update(listed.tobytes())
+    for values in features.at(users, every_cell(n_users, n_items), scores).values():
+        digest.update(values.tobytes())
+
+ratings = ratings_of(random_stars(0, 90, 250, HALVES, 0.2, n_empty=2))
 for similarity in ("adjusted_cosine", "pearson"):
     for neighbours in ("all", 7):
         changed = {"similarity": similarity, "neighbours": neighbours}
         for name in ("user_user", "item_item"):
-            model = fit(name, ratings, getattr(PRESETS["tuned"], name).model_copy(update=changed), 0)
-            scores = model.score(np.arange(90))
-            digest.update(scores.rating.tobytes() + scores.support.tobytes() + scores.relevance.tobytes())
-            digest.update("".join(scores.explain(every_cell(90, 250)).stored(ratings)).encode())
+            params = getattr(PRESETS["tuned"], name).model_copy(update=changed)
+            scores = fit(name, ratings, params, 0).score(np.arange(90))
+            for array in (scores.rating, scores.support, scores.relevance):
+                digest.update(array.tobytes())
+            reasons = scores.explain(every_cell(90, 250)).stored(ratings)
+            digest.update("".join(reasons).encode())
 print(digest.hexdigest())
 """
-"""Models, reasons and signals on data of several parts for each of four threads; prints what every byte adds up to."""
+"""Prints a digest of models, reasons and features, on data of several parts for each thread."""
 
-STATS = """
-from batch.models.ease import _gram, _products, _project, _project_some, _to_weights
-from batch.models.kernels import _count, _user_weighted_sums, _neighbours, _item_weighted_sums
-from batch.models.prediction import _predict
-from batch.models.features import _promise
-from batch.models.attribution import _heaviest, _speakers, _strongest, _strongest_through
-from batch.ranking.rank import _best_unseen
-loops = [_count, _best_unseen, _gram, _user_weighted_sums, _neighbours, _predict, _products, _project, _project_some, _promise]
-traces = [_heaviest, _speakers, _strongest, _strongest_through]
-kept = [loop.stats for loop in (*loops, *traces, _item_weighted_sums, _to_weights)]
-print(sum(sum(stats.cache_hits.values()) for stats in kept), sum(sum(stats.cache_misses.values()) for stats in kept))
+CACHE_COUNTS = """
+from batch.models import attribution, ease, features, kernels, prediction
+from batch.ranking import rank
+
+loops = [
+    attribution._heaviest,
+    attribution._speakers,
+    attribution._strongest,
+    attribution._strongest_through,
+    ease._gram,
+    ease._products,
+    ease._project,
+    ease._project_cells,
+    ease._to_weights,
+    features._sum_of_logarithms,
+    kernels._count_overlaps,
+    kernels._item_weighted_sums,
+    kernels._neighbours,
+    kernels._user_weighted_sums,
+    prediction._predict,
+    rank.compiled_loop(),
+]
+hits = sum(sum(loop.stats.cache_hits.values()) for loop in loops)
+misses = sum(sum(loop.stats.cache_misses.values()) for loop in loops)
+print(hits, misses)
 """
-"""Prints how many loops came from the disk, and how many were compiled and kept."""
+"""Prints how many versions of the loops were read from the cache, and how many were compiled."""
 
 
 def run(program: str, folder: Path, package: Path = ROOT, **environ: str) -> list[str]:
-    """The lines a program prints, run in a folder by a process of its own."""
-    known = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    known |= {"PYTHONPATH": f"{package}{os.pathsep}{ROOT / 'tests'}"}
-    found = subprocess.run(
+    """The lines that a program prints in a process of its own, which must not fail or warn."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    inherited["PYTHONPATH"] = f"{package}{os.pathsep}{ROOT / 'tests'}"
+    combined = inherited | environ
+    process = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         cwd=folder,
-        env={name: value for name, value in (known | environ).items() if value},
+        env={name: value for name, value in combined.items() if value},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert found.returncode == 0, found.stderr
-    assert not found.stderr
-    return found.stdout.split("\n")[:-1]
+    assert process.returncode == 0, process.stderr
+    assert not process.stderr
+    return process.stdout.split("\n")[:-1]
 
 
 @pytest.fixture(scope="module")
-def scored(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def digest(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What one thread computes."""
-    return run(SCORED, tmp_path_factory.mktemp("one"), NUMBA_NUM_THREADS="1")
+    return run(DIGEST, tmp_path_factory.mktemp("one"), NUMBA_NUM_THREADS="1")
 
 
 @pytest.mark.promise("D2")
 @pytest.mark.parametrize("threads", [2, 4])
-def test_threads_change_no_digit(threads: int, scored: list[str], tmp_path: Path) -> None:
-    """Two threads and four give the bytes that one gives."""
-    assert run(SCORED, tmp_path, NUMBA_NUM_THREADS=str(threads)) == scored
+def test_threads_change_no_digit(threads: int, digest: list[str], tmp_path: Path) -> None:
+    """Two and four threads compute the same bytes as one."""
+    assert run(DIGEST, tmp_path, NUMBA_NUM_THREADS=str(threads)) == digest
 
 
 @pytest.mark.parametrize("name", ["user_user", "item_item"])
-def test_a_model_can_be_asked_by_several_at_once(name: str) -> None:
-    """Threads that score with the same model at the same time get what each would get alone."""
+def test_several_threads_can_score_with_one_model(name: str) -> None:
+    """Threads that score with the same model at the same time get the same result as one alone."""
     ratings = ratings_of(random_stars(0, 90, 250, [1, 2, 3, 4, 5], 0.2))
     model = fit(name, ratings, getattr(PRESETS["tuned"], name), 0)
-    alone = model.score(np.arange(90)).rating.tobytes()
+
+    def score(_: int = 0) -> bytes:
+        return model.score(np.arange(90)).rating.tobytes()
+
+    alone = score()
     with ThreadPoolExecutor(4) as pool:
-        assert [*pool.map(lambda _: model.score(np.arange(90)).rating.tobytes(), range(8))] == [
-            alone
-        ] * 8
+        assert list(pool.map(score, range(8))) == [alone] * 8
 
 
 def test_loops_are_compiled_once(tmp_path: Path) -> None:
-    """The first process keeps its machine code where NUMBA_CACHE_DIR says, and the second compiles nothing."""
-    kept = str(tmp_path / "kept")
-    assert [run(ONE_LOOP, tmp_path, NUMBA_CACHE_DIR=kept)[:1] for _ in range(2)] == [
-        ["0 1"],
-        ["1 0"],
-    ]
+    """The first process caches its machine code in NUMBA_CACHE_DIR; the second compiles nothing."""
+    cache = str(tmp_path / "cache")
+    first = run(ONE_LOOP, tmp_path, NUMBA_CACHE_DIR=cache)
+    second = run(ONE_LOOP, tmp_path, NUMBA_CACHE_DIR=cache)
+    assert [first[0], second[0]] == ["0 1", "1 0"]
 
 
-def test_every_loop_is_kept(tmp_path: Path) -> None:
+def test_every_loop_is_cached(tmp_path: Path) -> None:
     """Once this checkout has been used, none of its loops is compiled again."""
-    run(STATS, tmp_path)
-    assert run(STATS, tmp_path) == ["18 0"]
+    run(CACHE_COUNTS, tmp_path)
+    assert run(CACHE_COUNTS, tmp_path) == ["18 0"]
 
 
 ONE_LOOP = """
 from hashlib import sha256
 import numpy as np
 from scipy.sparse import csr_array
-from batch.ranking.rank import _best_unseen, best_unseen
+from batch.ranking.rank import best_unseen, compiled_loop
 
-stats = _best_unseen.stats
+stats = compiled_loop().stats
 print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
 scores = np.random.default_rng(0).random((90, 250))
 lists = best_unseen(scores, csr_array(scores > 0.9), np.arange(250), 7)
 print(sha256(lists.tobytes()).hexdigest())
 """
-"""Compiles one small loop; prints where it came from, and what its result adds up to."""
+"""Compiles one small loop; prints whether it came from the cache, and a digest of its result."""
 NOWHERE = "/proc/nowhere"
-SURROUNDINGS = {
+NO_CACHE = {
     "read-only": ("", {"NUMBA_CACHE_DIR": NOWHERE, "HOME": NOWHERE}),
     "a user without a name or a home": ("import os; os.getuid = lambda: 10001", {"HOME": ""}),
     "a full disk": (
         "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))",
-        {"NUMBA_CACHE_DIR": "kept"},
+        {"NUMBA_CACHE_DIR": "cache"},
     ),
 }
+"""Statements to run first, and the environment, for each reason why no cache can be written."""
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("surroundings", SURROUNDINGS)
-def test_where_nothing_can_be_kept(
-    surroundings: str, tmp_path: Path, often: Callable[[int, int], int]
-) -> None:
-    """Where no machine code can be written it is compiled in memory, with the same result, and nothing is left.
+@pytest.mark.parametrize("reason", NO_CACHE)
+def test_no_cache_is_needed(reason: str, tmp_path: Path, often: Callable[[int, int], int]) -> None:
+    """Without a writeable cache a loop compiles in memory, with the same result and no file left.
 
-    One loop is compiled so, with --soak all of them.
+    One loop is compiled; with --soak all of them.
     """
-    package, folder = tmp_path / "package", tmp_path / "folder"
+    package = tmp_path / "package"
+    folder = tmp_path / "folder"
     shutil.copytree(ROOT / "batch", package / "batch", ignore=shutil.ignore_patterns("__pycache__"))
     for room in ("", "models", "ranking"):
         cache = package / "batch" / room / "__pycache__"
-        cache.touch()  # a file, which root cannot write into either
+        cache.touch()  # a file: not even root can write into it
     folder.mkdir()
-    prelude, environ = SURROUNDINGS[surroundings]
-    program = [ONE_LOOP, SCORED][often(0, 1)]
-    asked = "import batch.models; print(batch.models.__file__)"
+    prelude, environ = NO_CACHE[reason]
+    program = [ONE_LOOP, DIGEST][often(0, 1)]
+    origin = "import batch.models; print(batch.models.__file__)"
     file, *result = run(
-        f"{prelude}\n{asked}\n{program}", folder, package, PYTHONDONTWRITEBYTECODE="1", **environ
+        f"{prelude}\n{origin}\n{program}", folder, package, PYTHONDONTWRITEBYTECODE="1", **environ
     )
     assert file == str(package / "batch" / "models" / "__init__.py")
     assert result[-1] == run(program, tmp_path)[-1]
@@ -174,10 +198,10 @@ def test_where_nothing_can_be_kept(
 
 
 def test_the_compiler_is_loaded_only_for_neighbours(tmp_path: Path) -> None:
-    """Neither the commands, nor the night, nor a baseline model load numba; a neighbourhood model does."""
+    """Commands, the nightly run and baseline models do not load numba; neighbourhood models do."""
     program = """
 import sys
-import batch.cli, batch.nightly, batch.query
+import batch.cli, batch.job.nightly, batch.query
 from batch.models import fit
 from batch.params import PRESETS
 from reference import ratings_of
@@ -192,59 +216,64 @@ print("numba" in sys.modules)
 
 
 def test_side_by_side_is_in_order_and_within_bounds() -> None:
-    """Results come in the order given though later ones are done first, and little more than is at work is begun."""
-    begun: list[int] = []
+    """Results come in the order of the inputs, and few inputs are started ahead."""
+    started: list[int] = []
 
-    def work(each: int) -> int:
-        begun.append(each)
-        sleep(0.02 if each % 2 == 0 else 0)
-        return each * each
+    def square(number: int) -> int:
+        started.append(number)
+        sleep(0.02 if number % 2 == 0 else 0)  # later ones are done first
+        return number * number
 
     with pytest.MonkeyPatch.context() as patch:
         for threads in (1, 2, 4):
             patch.setattr(compiled.config, "NUMBA_NUM_THREADS", threads)
-            begun.clear()
-            found = compiled.side_by_side(work, range(40))
-            assert [next(found) for _ in range(5)] == [0, 1, 4, 9, 16]
-            assert len(begun) <= 5 + threads
-            assert list(found) == [each * each for each in range(5, 40)]
-            assert sorted(begun) == list(range(40))
+            started.clear()
+            results = compiled.side_by_side(square, range(40))
+            assert [next(results) for _ in range(5)] == [0, 1, 4, 9, 16]
+            assert len(started) <= 5 + threads
+            assert list(results) == [number * number for number in range(5, 40)]
+            assert sorted(started) == list(range(40))
 
 
-def test_what_fails_side_by_side_is_raised() -> None:
-    """An error in one of many is raised where its result is due, and nothing hangs."""
+def test_an_error_side_by_side_is_raised() -> None:
+    """An error in one of several calls is raised where its result is due, and nothing hangs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled.config, "NUMBA_NUM_THREADS", 2)
-        found = compiled.side_by_side(lambda each: 1 // (3 - each), range(9))
-        assert [next(found) for _ in range(3)] == [0, 0, 1]
+        results = compiled.side_by_side(lambda number: 1 // (3 - number), range(9))
+        assert [next(results) for _ in range(3)] == [0, 0, 1]
         with pytest.raises(ZeroDivisionError):
-            next(found)
+            next(results)
 
 
-def test_one_of_many_works_alone() -> None:
-    """Work that is done beside other work takes one thread for its parts; work by itself takes all."""
-    threads: list[set[int]] = []
+def test_work_beside_other_work_takes_one_thread() -> None:
+    """Work that runs beside other work takes one thread for its parts; alone it takes several."""
+    threads_of_call: list[set[int]] = []
 
-    def work(_each: int) -> None:
-        mine: set[int] = set()
-        compiled.in_parts(lambda *_: (mine.add(get_ident()), sleep(0.01)), 8, 1)
-        threads.append(mine)
+    def work(_: int) -> None:
+        threads: set[int] = set()
+
+        def part(_start: int, _stop: int) -> None:
+            threads.add(get_ident())
+            sleep(0.01)
+
+        compiled.in_parts(part, 8, 1)
+        threads_of_call.append(threads)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled.config, "NUMBA_NUM_THREADS", 4)
         list(compiled.side_by_side(work, range(3)))
-        assert [len(mine) for mine in threads] == [1, 1, 1]
+        assert [len(threads) for threads in threads_of_call] == [1, 1, 1]
         work(0)
-        assert len(threads[-1]) > 1
+        assert len(threads_of_call[-1]) > 1
 
 
-def test_products_of_matrices_beside_other_work_keep_to_their_thread() -> None:
+def test_matrix_products_beside_other_work_take_one_thread() -> None:
     """Side by side, linear algebra starts no threads of its own; afterwards it may again."""
 
-    def blas(_: int = 0) -> set[int]:
+    def blas_threads(_: int = 0) -> set[int]:
         return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
     with pytest.MonkeyPatch.context() as patch, threadpool_limits(3, user_api="blas"):
         patch.setattr(compiled.config, "NUMBA_NUM_THREADS", 2)
-        assert list(compiled.side_by_side(blas, range(3))) == [{1}, {1}, {1}]
-        assert blas() == {3}
+        assert list(compiled.side_by_side(blas_threads, range(3))) == [{1}, {1}, {1}]
+        assert blas_threads() == {3}

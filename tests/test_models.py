@@ -1,4 +1,4 @@
-"""What every model promises, tested once for all of them."""
+"""The contract of a model, tested for each of them."""
 
 import dataclasses
 import warnings
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from batch.models import PERSONAL, REFERENCE, Model, fit
+from batch.models import PERSONAL, REFERENCE, Model, Scores, fit
 from batch.models.ease import fit_preference
 from batch.params import PRESETS, Models
 from batch.ranking.evaluate import evaluate
 from batch.ranking.rank import best_unseen, tie_order
-from batch.ratings import Ratings
+from batch.ratings import Ints, Ratings
 from reference import Floats, every_cell, random_stars, ratings_of
 
 NAN = np.nan
@@ -30,7 +30,7 @@ CASES = {
     "neural-flattened": ("neural", FLATTENED),
     "neural-relu": ("neural", RECTIFIED),
 }
-SAYS_STARS = [case for case in CASES if case != "popular"]
+PREDICTS_RATINGS = [case for case in CASES if case != "popular"]
 
 ARRAYS = ("rating", "support", "relevance")
 """Of `Scores`, (b, n_items) each."""
@@ -46,40 +46,38 @@ def fitted(case: str, ratings: Ratings, seed: int = 0) -> Model:
 def bytes_of(ratings: Ratings) -> list[bytes]:
     assert ratings.rated_at is not None
     matrix = ratings.matrix
-    arrays = [
-        matrix.data,
-        matrix.indices,
-        matrix.indptr,
-        ratings.genres,
-        ratings.rated_at,
-        ratings.user_ids,
-    ]
-    return [array.tobytes() for array in [*arrays, ratings.movie_ids]]
+    arrays = [matrix.data, matrix.indices, matrix.indptr, ratings.genres, ratings.rated_at]
+    ids = [ratings.user_ids, ratings.movie_ids]
+    return [array.tobytes() for array in [*arrays, *ids]]
+
+
+def lists_of(scores: Scores, ratings: Ratings, n: int) -> Ints:
+    """The n best unseen films of each user, (n_users, n)."""
+    order = tie_order(ratings.item_counts())
+    return best_unseen(scores.relevance, ratings.matrix, order, n)
 
 
 @pytest.fixture(scope="module")
 def ratings() -> Ratings:
-    """14 users x 20 films of half stars, 5 genres; two users and two films without any rating."""
-    stars = random_stars(
-        7, 14, 20, [0.5 * step for step in range(1, 11)], 0.35, n_empty=2
-    )  # (14, 20)
+    """14 users x 20 films, 5 genres; two users and two films have no rating."""
+    halves = [0.5 * step for step in range(1, 11)]
+    stars = random_stars(7, 14, 20, halves, 0.35, n_empty=2)  # (14, 20)
     random = np.random.default_rng(8)
     genres = (random.random((20, 5)) < 0.4).astype(np.float64)  # (20, 5)
-    return ratings_of(
-        stars, genres=genres, times=random.integers(0, 10**9, stars.shape), scale=(0.5, 5.0)
-    )
+    times = random.integers(0, 10**9, stars.shape)
+    return ratings_of(stars, genres=genres, times=times, scale=(0.5, 5.0))
 
 
 @every_model
-def test_a_block_is_its_users(case: str, ratings: Ratings) -> None:
-    """Users scored together, one by one, or in another order get the same scores, all of the promised shape."""
-    model, users = fitted(case, ratings), np.array([3, 0, 13, 7, 8])
+def test_scores_do_not_depend_on_the_block(case: str, ratings: Ratings) -> None:
+    """Users scored together or one by one get the same scores, (b, n_items) in float64."""
+    model = fitted(case, ratings)
+    users = np.array([3, 0, 13, 7, 8])
     block = model.score(users)
+    one_by_one = [model.score(users[[row]]) for row in range(len(users))]
     for name in ARRAYS:
         together = getattr(block, name)
-        alone = np.concatenate(
-            [getattr(model.score(users[[place]]), name) for place in range(len(users))]
-        )
+        alone = np.concatenate([getattr(scores, name) for scores in one_by_one])
         assert together.shape == (len(users), ratings.n_items)
         assert together.dtype == np.float64
         np.testing.assert_allclose(together, alone, rtol=1e-12, atol=1e-12)
@@ -88,7 +86,7 @@ def test_a_block_is_its_users(case: str, ratings: Ratings) -> None:
 
 @every_model
 def test_input_is_untouched(case: str, ratings: Ratings) -> None:
-    """Fitting and scoring leave every byte of the ratings as it was."""
+    """Fitting and scoring change no byte of the ratings."""
     before = bytes_of(ratings)
     model = fitted(case, ratings)
     model.score(np.arange(ratings.n_users))
@@ -98,15 +96,15 @@ def test_input_is_untouched(case: str, ratings: Ratings) -> None:
 
 @every_model
 def test_same_seed_same_scores(case: str, ratings: Ratings) -> None:
-    """Ratings, parameters and seed decide the scores and the weights to the last bit."""
+    """Ratings, parameters and seed determine the scores and the weights to the last bit."""
     users = np.arange(ratings.n_users)
-    first, second = fitted(case, ratings, seed=3), fitted(case, ratings, seed=3)
-    for name in ARRAYS:
-        one, other = (getattr(model.score(users), name) for model in (first, second))
-        assert one.tobytes() == other.tobytes()
-    assert {name: array.tobytes() for name, array in first.weights().items()} == {
-        name: array.tobytes() for name, array in second.weights().items()
-    }
+    results = []
+    for model in (fitted(case, ratings, seed=3), fitted(case, ratings, seed=3)):
+        scores = model.score(users)
+        score_bytes = [getattr(scores, name).tobytes() for name in ARRAYS]
+        weight_bytes = {name: array.tobytes() for name, array in model.weights().items()}
+        results.append((score_bytes, weight_bytes))
+    assert results[0] == results[1]
 
 
 @every_model
@@ -117,8 +115,8 @@ def test_fitted_model_is_frozen(case: str, ratings: Ratings) -> None:
 
 
 @every_model
-def test_nothing_said_without_support(case: str, ratings: Ratings) -> None:
-    """Support is never negative; where it is 0 there is no relevance, everywhere else there is a finite one."""
+def test_relevance_exactly_with_support(case: str, ratings: Ratings) -> None:
+    """Support is never negative; relevance is nan where it is 0, else finite."""
     scores = fitted(case, ratings).score(np.arange(ratings.n_users))
     assert np.isfinite(scores.support).all()
     assert (scores.support >= 0).all()
@@ -127,33 +125,32 @@ def test_nothing_said_without_support(case: str, ratings: Ratings) -> None:
     assert not np.isinf(scores.rating).any()
 
 
-@pytest.mark.parametrize("case", SAYS_STARS)
-def test_stars_wherever_there_is_support(case: str, ratings: Ratings) -> None:
-    """A model that predicts stars does so exactly where it has support."""
+@pytest.mark.parametrize("case", PREDICTS_RATINGS)
+def test_ratings_exactly_with_support(case: str, ratings: Ratings) -> None:
+    """A model that predicts ratings does so exactly where it has support."""
     scores = fitted(case, ratings).score(np.arange(ratings.n_users))
     assert np.isnan(scores.rating).tolist() == (scores.support == 0).tolist()
 
 
-@pytest.mark.parametrize("case", SAYS_STARS)
+@pytest.mark.parametrize("case", PREDICTS_RATINGS)
 def test_relevance_is_the_rating(case: str, ratings: Ratings) -> None:
-    """Lists are ordered by stars, or by stars + w ln(1 + support), unless weights between films are learnt."""
-    scores = fitted(case, ratings).score(np.arange(ratings.n_users))
-    weight = getattr(CASES[case][1], "support_weight", 0.0)
-    if getattr(CASES[case][1], "learnt_ridge", 0.0):
-        learnt = fit_preference(ratings, CASES[case][1].learnt_ridge).score(
-            np.arange(ratings.n_users)
-        )
-        np.testing.assert_array_equal(
-            scores.relevance, np.where(scores.support > 0, learnt, np.nan)
-        )
-        return
-    np.testing.assert_allclose(
-        scores.relevance, scores.rating + weight * np.log(1 + scores.support), rtol=1e-12
-    )
+    """Relevance is rating + w ln(1 + support), unless weights between films are learnt."""
+    users = np.arange(ratings.n_users)
+    scores = fitted(case, ratings).score(users)
+    _, params = CASES[case]
+    ridge = getattr(params, "learnt_ridge", 0.0)
+    if ridge:
+        learnt = fit_preference(ratings, ridge).score(users)
+        expected = np.where(scores.support > 0, learnt, np.nan)
+        np.testing.assert_array_equal(scores.relevance, expected)
+    else:
+        weight = getattr(params, "support_weight", 0.0)
+        expected = scores.rating + weight * np.log(1 + scores.support)
+        np.testing.assert_allclose(scores.relevance, expected, rtol=1e-12)
 
 
-def test_popular_predicts_no_stars(ratings: Ratings) -> None:
-    """`popular` orders films by rating count, the same for everyone, and predicts no stars."""
+def test_popular_predicts_no_rating(ratings: Ratings) -> None:
+    """`popular` orders films by rating count for all users, and predicts no rating."""
     scores = fitted("popular", ratings).score(np.arange(ratings.n_users))
     counts = (ratings.matrix.toarray() > 0).sum(axis=0)  # (n_items,)
     assert np.isnan(scores.rating).all()
@@ -165,31 +162,33 @@ def test_popular_predicts_no_stars(ratings: Ratings) -> None:
 @every_model
 @pytest.mark.parametrize("n", [1, 5, 30])
 def test_seen_films_are_never_listed(case: str, n: int, ratings: Ratings) -> None:
-    """No list holds a film that its user rated, names one twice, or leaves out one that can be said."""
+    """A list has no film that its user rated, none twice, and as many as there are to list."""
     scores = fitted(case, ratings).score(np.arange(ratings.n_users))
-    listed = best_unseen(scores.relevance, ratings.matrix, tie_order(ratings.item_counts()), n)
+    listed = lists_of(scores, ratings, n)
     seen = ratings.matrix.toarray() > 0  # (n_users, n_items)
     for user, columns in enumerate(listed.tolist()):
         films = [column for column in columns if column >= 0]
-        able = np.flatnonzero(~np.isnan(scores.relevance[user]) & ~seen[user])
+        candidates = np.flatnonzero(~np.isnan(scores.relevance[user]) & ~seen[user])
         assert columns == films + [-1] * (n - len(films))
-        assert len(set(films)) == len(films) == min(n, len(able))
-        assert set(films) <= set(able.tolist())
+        assert len(set(films)) == len(films) == min(n, len(candidates))
+        assert set(films) <= set(candidates.tolist())
 
 
 @every_model
 def test_weights_are_finite_arrays(case: str, ratings: Ratings) -> None:
-    """What is kept of a model is named arrays of finite numbers, and only `neural` has any."""
+    """Weights are named arrays of finite numbers, and only `neural` has any."""
     weights = fitted(case, ratings).weights()
-    assert sorted(weights) == (["W1", "W2", "b1", "b2"] if case.startswith("neural") else [])
+    names = ["W1", "W2", "b1", "b2"] if case.startswith("neural") else []
+    assert sorted(weights) == names
     for array in weights.values():
         assert np.isfinite(array).all()
 
 
 def two_tastes(n: int) -> tuple[Ratings, Floats]:
-    """2n users and 2n films of two tastes: like 5, unlike 1; and who was not shown what, (2n, 2n).
+    """Ratings of 2n users and 2n films of two genres, and the withheld cells, (2n, 2n).
 
-    User k of either taste has not rated film k of their own taste, nor film k of the other.
+    Users of a genre rate its films 5 and the others 1. User k of either genre has not rated
+    film k of either genre.
     """
     taste = np.repeat([0, 1], n)  # (2n,) of users, and of films
     same = taste[:, None] == taste[None, :]  # (2n, 2n)
@@ -201,23 +200,23 @@ def two_tastes(n: int) -> tuple[Ratings, Floats]:
 @pytest.mark.parametrize("n", [6, 15])
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("name", PERSONAL)
-def test_two_tastes_are_told_apart(name: str, preset: str, n: int) -> None:
-    """Where users have one of two tastes, each is recommended the unseen film of their own before the other's."""
+def test_two_tastes_are_recognised(name: str, preset: str, n: int) -> None:
+    """Users who like one of two genres get an unseen film of it before the other's."""
     ratings, withheld = two_tastes(n)
-    scores = fit(name, ratings, getattr(PRESETS[preset], name, None), 0).score(np.arange(2 * n))
-    listed = best_unseen(scores.relevance, ratings.matrix, tie_order(ratings.item_counts()), 2)
-    liked_first = [
-        [user, (user + n) % (2 * n)] for user in range(2 * n)
-    ]  # film k of the own taste, then of the other
+    model = fit(name, ratings, getattr(PRESETS[preset], name, None), 0)
+    scores = model.score(np.arange(2 * n))
+    listed = lists_of(scores, ratings, 2)
+    # film k of the user's genre, then film k of the other
+    liked_first = [[user, (user + n) % (2 * n)] for user in range(2 * n)]
     assert withheld[np.arange(2 * n)[:, None], liked_first].all()
     assert listed.tolist() == liked_first
-    liked, other = np.take_along_axis(scores.rating, listed, axis=1).T  # (2n,) each
-    assert (liked > other).all()
+    liked, disliked = np.take_along_axis(scores.rating, listed, axis=1).T  # (2n,) each
+    assert (liked > disliked).all()
 
 
 @contextmanager
-def no_numeric_surprises() -> Iterator[None]:
-    """Division by zero, overflow, underflow and invalid operations are errors, and so is any warning."""
+def strict_numerics() -> Iterator[None]:
+    """Division by zero, overflow, underflow, invalid operations and warnings are errors."""
     with np.errstate(all="raise"), warnings.catch_warnings():
         warnings.simplefilter("error")
         yield
@@ -227,8 +226,12 @@ def constant(stars: float) -> Floats:
     return np.where(np.eye(6) == 1, NAN, stars)  # (6, 6)
 
 
+NO_RATING = [NAN] * 4
 ONE_RATING = [[NAN, NAN, NAN], [NAN, 4.0, NAN]]
-SOME = [[5.0, 1.0, NAN, 3.0], [4.0, NAN, 2.0, 3.0], [1.0, 5.0, 4.0, NAN]]
+SMALL = [[5.0, 1.0, NAN, 3.0], [4.0, NAN, 2.0, 3.0], [1.0, 5.0, 4.0, NAN]]
+SMALL_AND_A_FILM = [[*row, NAN] for row in SMALL]
+RATED_EVERYTHING = [[1.0, 2.0, 3.0, 4.0, 5.0, 4.0], [3.0] + [NAN] * 5]
+DISJOINT = np.where(np.eye(5) == 1, 3.0, NAN)  # (5, 5)
 DEGENERATE: dict[str, Callable[[], Ratings]] = {
     "no users": lambda: ratings_of(np.empty((0, 3)), genres=np.eye(3)),
     "no films": lambda: ratings_of(np.empty((3, 0)), genres=np.empty((0, 2))),
@@ -242,14 +245,12 @@ DEGENERATE: dict[str, Callable[[], Ratings]] = {
     "constant": lambda: ratings_of(constant(4.0), genres=np.eye(6)),
     "constant 3.3": lambda: ratings_of(constant(3.3), genres=np.eye(6)),
     "all zero stars": lambda: ratings_of(constant(0.0), genres=np.eye(6), scale=(0.0, 5.0)),
-    "a user rated everything": lambda: ratings_of(
-        [[1.0, 2.0, 3.0, 4.0, 5.0, 4.0], [3.0] + [NAN] * 5], genres=np.eye(6)
-    ),
-    "a user rated nothing": lambda: ratings_of([*SOME, [NAN] * 4], genres=np.eye(4)),
-    "a film nobody rated": lambda: ratings_of([[*row, NAN] for row in SOME], genres=np.eye(5)),
-    "no genres": lambda: ratings_of(SOME),
-    "genres of no film": lambda: ratings_of(SOME, genres=np.zeros((4, 3))),
-    "nothing in common": lambda: ratings_of(np.where(np.eye(5) == 1, 3.0, NAN), genres=np.eye(5)),
+    "a user rated everything": lambda: ratings_of(RATED_EVERYTHING, genres=np.eye(6)),
+    "a user rated nothing": lambda: ratings_of([*SMALL, NO_RATING], genres=np.eye(4)),
+    "a film nobody rated": lambda: ratings_of(SMALL_AND_A_FILM, genres=np.eye(5)),
+    "no genres": lambda: ratings_of(SMALL),
+    "genres of no film": lambda: ratings_of(SMALL, genres=np.zeros((4, 3))),
+    "nothing in common": lambda: ratings_of(DISJOINT, genres=np.eye(5)),
 }
 
 
@@ -257,16 +258,17 @@ DEGENERATE: dict[str, Callable[[], Ratings]] = {
 @every_model
 @pytest.mark.parametrize("data", DEGENERATE)
 def test_degenerate_data(data: str, case: str) -> None:
-    """Whatever little there is, a model fits, scores, lists and explains without a numeric error, or says nothing."""
+    """On degenerate data a model fits, scores, lists and explains without numeric errors."""
     ratings = DEGENERATE[data]()
-    with no_numeric_surprises():
+    with strict_numerics():
         model = fitted(case, ratings)
         scores = model.score(np.arange(ratings.n_users))
-        listed = best_unseen(scores.relevance, ratings.matrix, tie_order(ratings.item_counts()), 5)
+        listed = lists_of(scores, ratings, 5)
         reasons = scores.explain(every_cell(*ratings.matrix.shape)).stored(ratings)
-    explained = [bool(text) for text in reasons]
-    said = ~np.isnan(scores.rating).ravel()
-    assert explained == (said.tolist() if CASES[case][0] in PERSONAL else [False] * said.size)
+    has_reason = [bool(text) for text in reasons]
+    predicted = ~np.isnan(scores.rating).ravel()
+    personal = CASES[case][0] in PERSONAL
+    assert has_reason == (predicted.tolist() if personal else [False] * predicted.size)
     for name in ARRAYS:
         assert getattr(scores, name).shape == ratings.matrix.shape
         assert not np.isinf(getattr(scores, name)).any()
@@ -278,11 +280,13 @@ def test_degenerate_data(data: str, case: str) -> None:
 @pytest.mark.parametrize("preset", [*PRESETS, "flattened"])
 @pytest.mark.parametrize("data", DEGENERATE)
 def test_degenerate_data_can_be_evaluated(data: str, preset: str) -> None:
-    """Whatever little there is, every metric is a finite number, or left out where nothing speaks to it."""
-    params: Models = PRESETS.get(preset, PRESETS["plain"].model_copy(update={"neural": FLATTENED}))
-    with no_numeric_surprises():
-        metrics = evaluate(
-            DEGENERATE[data](), params, seed=0, n=5, relevant_from=4.0, block=2, users=1000
-        ).metrics
+    """On degenerate data every metric is a finite number, or left out."""
+    flattened = PRESETS["plain"].model_copy(update={"neural": FLATTENED})
+    params: Models = PRESETS.get(preset, flattened)
+    ratings = DEGENERATE[data]()
+    options = {"seed": 0, "n": 5, "relevant_from": 4.0, "block": 2, "users": 1000}
+    with strict_numerics():
+        metrics = evaluate(ratings, params, **options).metrics
     assert {*PERSONAL, *REFERENCE} <= metrics.keys()
-    assert all(np.isfinite(value) for of_model in metrics.values() for value in of_model.values())
+    for of_model in metrics.values():
+        assert all(np.isfinite(value) for value in of_model.values())

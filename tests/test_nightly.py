@@ -1,8 +1,9 @@
-"""The whole night, on both databases: what it writes, refuses, repeats and leaves behind."""
+"""The whole run, on both databases: what it writes, refuses, repeats and leaves behind."""
 
 import hashlib
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from scipy.sparse import csr_array
 from sqlalchemy import text
 
 from batch import query
-from batch.job import nightly
+from batch.job import nightly, steps
 from batch.job.nightly import Order, Outcome
+from batch.job.plan import plan_run
 from batch.job.republish import republish
 from batch.models import PUBLISHED, Scores
 from batch.ranking import ensemble
@@ -23,13 +25,19 @@ from data import fill, random_rows, settings
 
 TODAY = date(2026, 11, 23)
 INTEGRITY = {
-    "rows_missing_or_extra", "broken_ranks", "scores_out_of_order", "already_rated", "filtered_films",
-    "unknown_films", "unknown_users", "scores_not_finite",
-}  # fmt: skip
+    "rows_missing_or_extra",
+    "broken_ranks",
+    "scores_out_of_order",
+    "already_rated",
+    "filtered_films",
+    "unknown_films",
+    "unknown_users",
+    "scores_not_finite",
+}
 SHARES = sorted(f"{what}_share_{name}" for what in ("users", "rows") for name in PUBLISHED)
 
 RMSE = [f"rmse_of_bias_{name}" for name in PUBLISHED]
-"""What else is asked of a first night with 25 users, of whom fewer than 20 liked anything that was held out."""
+"""Further checks of a first night with 25 users, fewer than 20 of whom liked a held-out film."""
 
 
 def night(database: Database, folder: Path, order: Order | None = None, **environ: str) -> Outcome:
@@ -48,28 +56,22 @@ def test_every_user_gets_five_films_of_every_model(database: Database, tmp_path:
     outcome = night(database, tmp_path)
     assert outcome.status == "published"
     assert outcome.rows == dict.fromkeys(PUBLISHED, 125)
-    found = rows(
-        database,
-        "SELECT model, count(*), count(DISTINCT user_key) FROM current_recommendations GROUP BY model",
-    )
-    assert sorted(found) == [(name, 125, 25) for name in sorted(PUBLISHED)]
-    run = rows(
-        database,
-        "SELECT status, n_users, n_movies, rows_written, rating_min, rating_max, forced FROM runs",
-    )
-    assert run == [("published", 25, 40, 500, 0.5, 5.0, 0)]
-    assert {check.name for check in outcome.checks if check.passed} == {
-        *INTEGRITY,
-        "ratings",
-        *RMSE,
-    }
+    counts = "model, count(*), count(DISTINCT user_key)"
+    by_model = rows(database, f"SELECT {counts} FROM current_recommendations GROUP BY model")
+    assert sorted(by_model) == [(name, 125, 25) for name in sorted(PUBLISHED)]
+    columns = "status, n_users, n_movies, rows_written, rating_min, rating_max, forced"
+    assert rows(database, f"SELECT {columns} FROM runs") == [
+        ("published", 25, 40, 500, 0.5, 5.0, 0)
+    ]
+    passed = {check.name for check in outcome.checks if check.passed}
+    assert passed == {*INTEGRITY, "ratings", *RMSE}
     assert len(rows(database, "SELECT * FROM run_checks")) == len(outcome.checks)
     assert rows(database, "SELECT count(*) FROM run_metrics WHERE metric = 'rmse'") == [(5,)]
 
 
 @pytest.mark.promise("D9")
 def test_weights_are_kept_with_their_fingerprint(database: Database, tmp_path: Path) -> None:
-    """The network's weights lie in one safetensors file whose sha256 the run records."""
+    """The network's weights are in one safetensors file whose sha256 the run records."""
     fill(database, tmp_path)
     night(database, tmp_path)
     [(file, sha256)] = rows(database, "SELECT artifact, artifact_sha256 FROM runs")
@@ -82,15 +84,15 @@ def test_nothing_rated_is_recommended(database: Database, tmp_path: Path) -> Non
     """No published film is one that its user has rated."""
     fill(database, tmp_path)
     night(database, tmp_path)
-    both = "SELECT count(*) FROM recommendations l JOIN ratings r ON r.user_id = l.user_id AND r.movie_id = l.movie_id"
-    assert rows(database, both) == [(0,)]
+    rated = "ratings r ON r.user_id = l.user_id AND r.movie_id = l.movie_id"
+    assert rows(database, f"SELECT count(*) FROM recommendations l JOIN {rated}") == [(0,)]
 
 
 @pytest.mark.promise("D1")
 def test_order_of_ingestion_does_not_matter(
     database: Database, sqlite_url: str, tmp_path: Path
 ) -> None:
-    """The same ratings in another order, in another database of another kind, give the same lists and fingerprint."""
+    """The same ratings in another order and database give the same lists and fingerprints."""
     from batch.store.database import open_database, prepare
 
     other = open_database(sqlite_url.replace("recbatch.db", "other.db"))
@@ -98,19 +100,19 @@ def test_order_of_ingestion_does_not_matter(
     shuffled = random_rows(0)[::-1]
     fill(database, tmp_path / "a")
     fill(other, tmp_path / "b", shuffled)
-    lists = "SELECT user_key, model, rank, movie_key, score, predicted_rating FROM current_recommendations"
-    found = []
-    for each in (database, other):
-        night(each, tmp_path)
-        found.append(
-            (sorted(rows(each, lists)), rows(each, "SELECT data_sha256, config_sha256 FROM runs"))
-        )
-    assert found[0] == found[1]
+    columns = "user_key, model, rank, movie_key, score, predicted_rating"
+    results = []
+    for filled in (database, other):
+        night(filled, tmp_path)
+        lists = sorted(rows(filled, f"SELECT {columns} FROM current_recommendations"))
+        fingerprints = rows(filled, "SELECT data_sha256, config_sha256 FROM runs")
+        results.append((lists, fingerprints))
+    assert results[0] == results[1]
 
 
 @pytest.mark.promise("A10")
 def test_a_night_with_half_its_users_is_refused(database: Database, tmp_path: Path) -> None:
-    """A run with lists for too few of the published run's users is rejected, kept, and changes nothing for readers."""
+    """A run with lists for too few users is rejected and kept, and readers see no change."""
     fill(database, tmp_path)
     first = night(database, tmp_path)
     with database.writer.begin() as connection:
@@ -119,9 +121,8 @@ def test_a_night_with_half_its_users_is_refused(database: Database, tmp_path: Pa
     assert second.status == "rejected"
     assert sorted(check.name for check in second.failed_checks) == SHARES
     assert rows(database, "SELECT run_id FROM publication") == [(first.run_id,)]
-    assert rows(
-        database, f"SELECT count(*) FROM recommendations WHERE run_id = {second.run_id}"
-    ) == [(240,)]
+    of_second = f"SELECT count(*) FROM recommendations WHERE run_id = {second.run_id}"
+    assert rows(database, of_second) == [(240,)]
     third = night(database, tmp_path, Order(TODAY, force=True))
     assert third.status == "published"
     assert rows(database, f"SELECT forced FROM runs WHERE run_id = {third.run_id}") == [(1,)]
@@ -135,7 +136,8 @@ def test_an_empty_database_publishes_nothing(database: Database, tmp_path: Path)
     assert rows(database, "SELECT * FROM publication") == []
 
 
-SAME_FILM = "SELECT movie_id FROM recommendations WHERE run_id = 1 AND user_id = 3 AND model = 'neural' AND rank = 1"
+FIRST_ROW = "run_id = 1 AND user_id = 3 AND model = 'neural' AND rank = 1"
+SAME_FILM = f"SELECT movie_id FROM recommendations WHERE {FIRST_ROW}"
 SEEN_FILM = "SELECT min(movie_id) FROM ratings WHERE user_id = 3"
 
 
@@ -155,10 +157,10 @@ SEEN_FILM = "SELECT min(movie_id) FROM ratings WHERE user_id = 3"
         ("already_rated", f"UPDATE recommendations SET movie_id = ({SEEN_FILM})", 4),
     ],
 )
-def test_a_damaged_run_is_found_out(
+def test_damage_is_detected(
     database: Database, tmp_path: Path, check: str, damage: str, rank: int
 ) -> None:
-    """Each integrity check finds what it is there for, and a run that fails it cannot be published, only recorded."""
+    """Each integrity check detects its damage; a run that fails it cannot be published."""
     fill(database, tmp_path)
     night(database, tmp_path, RECBATCH_PUBLISH__TOP_N="1" if check == "unknown_users" else "5")
     night(database, tmp_path)
@@ -173,24 +175,24 @@ def test_a_damaged_run_is_found_out(
     assert rows(database, "SELECT run_id FROM publication") == [(2,)]
 
 
-def test_a_model_that_falls_silent_is_refused(
+def test_a_model_without_predictions_is_refused(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model that gives nobody a list any more keeps the night from being published."""
+    """A model that has no prediction for anybody any more keeps the run from being published."""
     fill(database, tmp_path)
     night(database, tmp_path)
     from batch.models.neural import PerMovie
 
-    silence = Scores(*[np.full((25, 40), np.nan)] * 3)
-    monkeypatch.setattr(PerMovie, "score", lambda *_: silence)
+    no_predictions = Scores(*[np.full((25, 40), np.nan)] * 3)
+    monkeypatch.setattr(PerMovie, "score", lambda *_: no_predictions)
     outcome = night(database, tmp_path)
-    assert (outcome.status, outcome.rows["neural"]) == ("rejected", 125)  # all of which stand in
+    assert (outcome.status, outcome.rows["neural"]) == ("rejected", 125)  # of popular films
     about = ("users_share", "rows_share", "films_share", "rmse_of_bias", "rmse_of_published")
     assert {check.name for check in outcome.failed_checks} == {f"{name}_neural" for name in about}
 
 
 def test_a_person_may_publish_an_older_run_of_a_night(database: Database, tmp_path: Path) -> None:
-    """A scheduled run that was left ready can be published after another one of the same night was."""
+    """A scheduled run that was left ready can be published after another of the same night."""
     fill(database, tmp_path)
     night(database, tmp_path, Order(TODAY, "schedule", publish=False))
     night(database, tmp_path, Order(TODAY, "schedule"))
@@ -198,7 +200,7 @@ def test_a_person_may_publish_an_older_run_of_a_night(database: Database, tmp_pa
     assert rows(database, "SELECT run_id, previous_run_id FROM publication") == [(1, 2)]
 
 
-def test_files_that_cannot_be_tidied_do_not_fail_the_night(
+def test_a_file_that_cannot_be_removed_does_not_fail_the_run(
     database: Database, tmp_path: Path
 ) -> None:
     """A published run stays published, and says so, where an old file cannot be removed."""
@@ -215,14 +217,14 @@ def test_files_that_cannot_be_tidied_do_not_fail_the_night(
 def test_integrity_cannot_be_forced(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A list that names a rated film is not published, not even by force."""
+    """A list with a rated film is not published, even with --force."""
     fill(database, tmp_path)
-    seen_too = ensemble.best_unseen
-    monkeypatch.setattr(
-        ensemble,
-        "best_unseen",
-        lambda score, seen, places, n: seen_too(score, csr_array(seen.shape), places, n),
-    )
+    best_unseen = ensemble.best_unseen
+
+    def best_of_all(score: Any, seen: Any, places: Any, n: int) -> Any:
+        return best_unseen(score, csr_array(seen.shape), places, n)
+
+    monkeypatch.setattr(ensemble, "best_unseen", best_of_all)
     outcome = night(database, tmp_path, Order(TODAY, force=True))
     assert outcome.status == "rejected"
     assert [check.name for check in outcome.failed_checks] == ["already_rated"]
@@ -234,7 +236,7 @@ def test_integrity_cannot_be_forced(
 def test_a_crash_leaves_the_old_list_and_its_reason(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is raised during a run leaves it failed, with the reason, and the published list as it was."""
+    """An exception during a run leaves it failed, with the reason, and the published list as is."""
     fill(database, tmp_path)
     first = night(database, tmp_path)
 
@@ -242,7 +244,7 @@ def test_a_crash_leaves_the_old_list_and_its_reason(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(nightly, "save_weights", full)
+        patch.setattr(steps, "audit_integrity", full)
         with pytest.raises(OSError, match="No space left"):
             night(database, tmp_path)
     assert rows(database, "SELECT status, error FROM runs WHERE run_id = 2") == [
@@ -253,46 +255,36 @@ def test_a_crash_leaves_the_old_list_and_its_reason(
     assert rows(database, "SELECT DISTINCT run_id FROM recommendations ORDER BY 1") == [(1,), (3,)]
 
 
-def test_as_of_knows_only_what_was_known(database: Database, tmp_path: Path) -> None:
-    """A run as of a past day leaves out later ratings, ends ready, and is published when asked."""
+def test_as_of_uses_only_earlier_ratings(database: Database, tmp_path: Path) -> None:
+    """A run as of a past day leaves out later ratings, ends ready, and can be published."""
     early, late = 1_000_000_000, 1_000_200_000  # 9 and 11 September 2001
-    known = [
-        (f"u{u}", f"m{i}", 1 + (u + i) % 5, early)
-        for u in range(6)
-        for i in range(6)
-        if (u + i) % 3
-    ]
-    fill(database, tmp_path, [*known, ("u0", "m0", 5, late), ("u1", "m2", 5, late)])
+    pairs = [(u, i) for u in range(6) for i in range(6) if (u + i) % 3]
+    earlier = [(f"u{u}", f"m{i}", 1 + (u + i) % 5, early) for u, i in pairs]
+    fill(database, tmp_path, [*earlier, ("u0", "m0", 5, late), ("u1", "m2", 5, late)])
     past = date(2001, 9, 10)
-    outcome = night(
-        database,
-        tmp_path,
-        Order(past, as_of=past, publish=False),
-        RECBATCH_PUBLISH__LEAST_RATINGS="1",
-    )
+    order = Order(past, as_of=past, publish=False)
+    outcome = night(database, tmp_path, order, RECBATCH_PUBLISH__LEAST_RATINGS="1")
     assert outcome.status == "ready"
     assert outcome.failed_checks == []
-    assert rows(database, "SELECT n_ratings FROM runs") == [(len(known),)]
+    assert rows(database, "SELECT n_ratings FROM runs") == [(len(earlier),)]
     assert rows(database, "SELECT * FROM publication") == []
     republish(database, lambda _: outcome.run_id)
     assert rows(database, "SELECT run_id FROM publication") == [(outcome.run_id,)]
     before_all = date(2001, 9, 8)
-    nobody = night(database, tmp_path, Order(before_all, as_of=before_all, publish=False))
-    assert nobody.status == "ready"  # gates guard publication only
-    assert sorted(check.name for check in nobody.failed_checks) == ["ratings", *SHARES]
+    empty = night(database, tmp_path, Order(before_all, as_of=before_all, publish=False))
+    assert empty.status == "ready"  # gates protect publication only
+    assert sorted(check.name for check in empty.failed_checks) == ["ratings", *SHARES]
 
 
 @pytest.mark.promise("B4")
 def test_a_scheduled_night_is_published_once(database: Database, tmp_path: Path) -> None:
-    """A second scheduled or catch-up run of a published date does nothing; a manual one publishes again."""
+    """A second scheduled run of a published date does nothing; a manual one publishes again."""
     fill(database, tmp_path)
     first = night(database, tmp_path, Order(TODAY, "schedule"))
-    again = [
-        night(database, tmp_path, Order(TODAY, trigger)) for trigger in ("schedule", "catchup")
-    ]
-    assert [(outcome.status, outcome.run_id) for outcome in again] == [
-        ("already_published", first.run_id)
-    ] * 2
+    for trigger in ("schedule", "catchup"):
+        again = night(database, tmp_path, Order(TODAY, trigger))
+        assert (again.status, again.run_id) == ("already_published", first.run_id)
+    assert rows(database, "SELECT count(*) FROM runs") == [(1,)]
     assert night(database, tmp_path).run_id == 2
     assert rows(database, "SELECT run_id, status, triggered_by FROM runs ORDER BY run_id") == [
         (1, "published", "schedule"),
@@ -302,7 +294,7 @@ def test_a_scheduled_night_is_published_once(database: Database, tmp_path: Path)
 
 @pytest.mark.promise("B1")
 def test_one_job_at_a_time(database: Database, tmp_path: Path) -> None:
-    """While one job holds the lock another is refused at once, and nothing is left behind when it is let go."""
+    """While one job holds the lock another is refused at once; once it is released it is free."""
     with run_lock(database), pytest.raises(LockedError):
         night(database, tmp_path)
     with run_lock(database):
@@ -311,39 +303,34 @@ def test_one_job_at_a_time(database: Database, tmp_path: Path) -> None:
 
 @pytest.mark.promise("A9")
 def test_rollback_and_purge(database: Database, tmp_path: Path) -> None:
-    """Rollback shows the run before; purge keeps the newest runs, the current one and the one before it."""
+    """Rollback shows the run before; purge keeps the newest, the current and the previous run."""
     fill(database, tmp_path)
     for _ in range(4):
         night(database, tmp_path)
     republish(database, publish.previous)
-    with query.snapshot(
-        database.url.render_as_string(hide_password=False), database.schema_name
-    ) as connection:
-        now = query.published(connection)
-        assert now is not None
-        assert (now.run_id, now.previous_run_id) == (3, 4)
+    url = database.url.render_as_string(hide_password=False)
+    with query.snapshot(url, database.schema_name) as connection:
+        current = query.published(connection)
+        assert current is not None
+        assert (current.run_id, current.previous_run_id) == (3, 4)
     republish(database, lambda _: 1)
-    [(kept,), (gone,)] = rows(
-        database, "SELECT artifact FROM runs WHERE run_id < 3 ORDER BY run_id"
-    )
+    oldest = "SELECT artifact FROM runs WHERE run_id < 3 ORDER BY run_id"
+    [(kept,), (purged,)] = rows(database, oldest)
     with run_lock(database):
         assert publish.purge(database, 2) == [2]
-    assert rows(database, "SELECT DISTINCT run_id FROM recommendations ORDER BY 1") == [
-        (1,),
-        (3,),
-        (4,),
-    ]
-    assert (Path(str(kept)).exists(), Path(str(gone)).exists()) == (True, False)
+    with_lists = rows(database, "SELECT DISTINCT run_id FROM recommendations ORDER BY 1")
+    assert with_lists == [(1,), (3,), (4,)]
+    assert (Path(str(kept)).exists(), Path(str(purged)).exists()) == (True, False)
     with database.reader.connect() as connection:
-        told = [(run.run_id, run.current, run.purged) for run in history(connection, 3)]
-    assert told == [(4, False, False), (3, False, False), (2, False, True)]
+        runs = [(run.run_id, run.current, run.purged) for run in history(connection, 3)]
+    assert runs == [(4, False, False), (3, False, False), (2, False, True)]
     with pytest.raises(publish.CannotPublishError, match="purged"):
         republish(database, lambda _: 2)
 
 
 @pytest.mark.promise("B3")
 def test_a_run_that_was_taken_over_cannot_publish(database: Database, tmp_path: Path) -> None:
-    """A process that another has declared dead is refused by the publish statement itself."""
+    """The publish statement itself refuses a run that another process marked abandoned."""
     fill(database, tmp_path)
     columns = {"forced": 0, "top_n": 5, "seed": 1, "config_sha256": "", "versions": "{}"}
     with database.writer.begin() as connection:
@@ -355,12 +342,12 @@ def test_a_run_that_was_taken_over_cannot_publish(database: Database, tmp_path: 
         pytest.raises(publish.CannotPublishError, match="taken over"),
     ):
         publish.publish(connection, slow)
-    stranger = publish.RunKey(slow.run_id + 1, "somebody else")
+    other_owner = publish.RunKey(slow.run_id + 1, "somebody else")
     with (
         database.writer.begin() as connection,
         pytest.raises(publish.CannotPublishError, match="taken over"),
     ):
-        publish.publish(connection, stranger)
+        publish.publish(connection, other_owner)
     assert rows(database, "SELECT status FROM runs ORDER BY run_id") == [
         ("abandoned",),
         ("running",),
@@ -386,7 +373,7 @@ def test_a_night_never_goes_backwards(database: Database, tmp_path: Path) -> Non
 
 @pytest.mark.promise("A3")
 def test_a_reader_keeps_its_snapshot(database: Database, tmp_path: Path) -> None:
-    """What a reader began to read stays whole and of one run, through a publication and a purge of that run."""
+    """What a reader reads stays whole and of one run, even while that run is purged."""
     fill(database, tmp_path)
     night(database, tmp_path)
     with database.reader.connect() as reader:
@@ -400,7 +387,7 @@ def test_a_reader_keeps_its_snapshot(database: Database, tmp_path: Path) -> None
 
 
 def test_files_in_the_settings_are_ingested_first(database: Database, tmp_path: Path) -> None:
-    """A run ingests what ingest.paths names; a broken file there is reported and does not stop the night."""
+    """A run ingests what ingest.paths names; a broken file is reported and does not stop it."""
     fill(database, tmp_path / "old")
     (tmp_path / "new.csv").write_text("user,movie,rating\nu0,m0,5\nnew user,m1,3\n")
     (tmp_path / "broken.csv").write_text("what,is,this\n1,2,3\n")
@@ -412,15 +399,13 @@ def test_files_in_the_settings_are_ingested_first(database: Database, tmp_path: 
 
 
 def test_a_plan_writes_nothing(database: Database, tmp_path: Path) -> None:
-    """A dry run tells what a run would work on and leaves no trace."""
+    """A dry run reports what a run would work on and writes nothing."""
     fill(database, tmp_path)
     inputs = {"PATHS": "[new.csv]", "QUERY": "SELECT 1", "FILMS_QUERY": "SELECT 2"}
-    chosen = settings(
-        tmp_path, **{f"RECBATCH_INGEST__{name}": value for name, value in inputs.items()}
-    )
-    told = nightly.plan(database, chosen, Order(TODAY))
-    assert (told["users"], told["films"], told["rows_at_most"]) == (25, 40, 500)
-    assert told["ingest_first"] == ["new.csv", "ingest.films_query", "ingest.query"]
+    environ = {f"RECBATCH_INGEST__{name}": value for name, value in inputs.items()}
+    plan = plan_run(database, settings(tmp_path, **environ), Order(TODAY))
+    assert (plan["users"], plan["films"], plan["rows_at_most"]) == (25, 40, 500)
+    assert plan["ingest_first"] == ["new.csv", "ingest.films_query", "ingest.query"]
     assert rows(database, "SELECT * FROM runs") == []
 
 
@@ -430,7 +415,7 @@ def test_moments_are_utc(database: Database, tmp_path: Path) -> None:
     before = datetime.now(UTC)
     night(database, tmp_path)
     with database.reader.connect() as connection:
-        now = query.published(connection)
-    assert now is not None
-    assert before <= now.published_at <= datetime.now(UTC)
-    assert now.published_at.utcoffset() == UTC.utcoffset(None)
+        current = query.published(connection)
+    assert current is not None
+    assert before <= current.published_at <= datetime.now(UTC)
+    assert current.published_at.utcoffset() == UTC.utcoffset(None)

@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -14,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from batch import query
 from batch.job import nightly
 from batch.job.nightly import Order
+from batch.models import PUBLISHED
 from batch.store.database import Database, NotReadyError
 from data import fill, settings
 
@@ -24,6 +26,11 @@ def url_of(database: Database) -> str:
     return database.url.render_as_string(hide_password=False)
 
 
+def as_data(reason: Any) -> Any:
+    """JSON, which SQLite returns as text and Postgres as data."""
+    return json.loads(reason) if isinstance(reason, str) else reason
+
+
 @pytest.fixture
 def published(database: Database, tmp_path: Path) -> Database:
     """A database with one published night."""
@@ -32,53 +39,47 @@ def published(database: Database, tmp_path: Path) -> Database:
     return database
 
 
-def test_a_users_list_says_where_it_comes_from(published: Database) -> None:
-    """A list has ranks 1..5 with titles, its run and when that was published, as the view has them."""
+def test_a_users_list_names_its_run(published: Database) -> None:
+    """A list has ranks 1..5 with titles, its run and when that was published, as in the view."""
+    listed = text("""
+        SELECT rank, movie_key, title, score, predicted_rating, reason
+        FROM current_recommendations
+        WHERE user_key = 'u7' AND model = 'item_item' ORDER BY rank""")
     with query.snapshot(url_of(published)) as connection:
         answer = query.top(connection, "u7", model="item_item")
-        view = connection.execute(
-            text(
-                "SELECT rank, movie_key, title, score, predicted_rating, reason FROM current_recommendations"
-                " WHERE user_key = 'u7' AND model = 'item_item' ORDER BY rank"
-            )
-        ).all()
+        view = [(*row[:5], as_data(row.reason)) for row in connection.execute(listed)]
         current = query.published(connection)
-    assert [
-        (*row[:5], json.loads(row.reason) if isinstance(row.reason, str) else row.reason)
-        for row in view
-    ] == [
-        (film.rank, film.movie_key, film.title, film.score, film.predicted_rating, film.reason)
-        for film in answer.films
-    ]
+    films = []
+    for film in answer.films:
+        names = (film.rank, film.movie_key, film.title)
+        films.append((*names, film.score, film.predicted_rating, film.reason))
+    assert view == films
     assert [film.rank for film in answer.films] == [1, 2, 3, 4, 5]
     assert current is not None
-    assert (answer.run_id, answer.published_at, answer.scale) == (
-        current.run_id,
-        current.published_at,
-        (0.5, 5.0),
-    )
+    assert (answer.run_id, answer.published_at) == (current.run_id, current.published_at)
+    assert answer.scale == (0.5, 5.0)
 
 
 def test_fewer_films_on_request(published: Database) -> None:
     """`n` cuts a list at its end."""
     with query.snapshot(url_of(published)) as connection:
-        whole = query.top(connection, "u7", model="neural").films
-        assert query.top(connection, "u7", model="neural", n=2).films == whole[:2]
+        films = query.top(connection, "u7", model="neural").films
+        assert query.top(connection, "u7", model="neural", n=2).films == films[:2]
 
 
 def test_all_lists_of_a_model(published: Database) -> None:
-    """`lists` gives every user's list once, the same as asking one by one."""
+    """`lists` gives every user's list once, the same as `top` one by one."""
     with query.snapshot(url_of(published)) as connection:
-        found = list(query.lists(connection, model="user_user"))
-        assert len(found) == 25
-        assert found == [
-            query.top(connection, answer.user_key or "", model="user_user") for answer in found
-        ]
+        answers = list(query.lists(connection, model="user_user"))
+        assert len(answers) == 25
+        for answer in answers:
+            assert answer.user_key is not None
+            assert answer == query.top(connection, answer.user_key, model="user_user")
 
 
 @pytest.mark.promise("A12")
 def test_a_pinned_run_stays_readable(published: Database, tmp_path: Path) -> None:
-    """A run asked for by its id gives the same lists after another was published."""
+    """A run by its id has the same lists after another was published."""
     with query.snapshot(url_of(published)) as connection:
         before = query.top(connection, "u7", model="item_item")
     nightly.run(published, settings(tmp_path, RECBATCH_PUBLISH__TOP_N="3"), Order(DAY))
@@ -88,7 +89,7 @@ def test_a_pinned_run_stays_readable(published: Database, tmp_path: Path) -> Non
 
 
 def test_unknown_users_and_names(published: Database) -> None:
-    """A key wins over a name, a name must be one user's, and an unknown one is an error that says so."""
+    """A key wins over a name, a name must be one user's, and an unknown one is an error."""
     with published.writer.begin() as connection:
         connection.execute(text("UPDATE users SET name = 'Ann' WHERE user_key IN ('u1', 'u2')"))
         connection.execute(text("UPDATE users SET name = 'Bob' WHERE user_key = 'u3'"))
@@ -103,29 +104,63 @@ def test_unknown_users_and_names(published: Database) -> None:
             query.top(connection, "nobody", model="item_item")
 
 
+MODELS = "run 1 has no lists of a model '{}'; it has blend, item_item, neural, user_user"
+
+
+@pytest.mark.parametrize(
+    ("model", "hint"),
+    [
+        ("itemitem", "; did you mean 'item_item'?"),
+        ("Neural", "; did you mean 'neural'?"),
+        ("x", ""),
+    ],
+)
+def test_a_model_without_lists_is_an_error(published: Database, model: str, hint: str) -> None:
+    """An unknown model is an error with those there are, for each user and for all lists."""
+    message = MODELS.format(model) + hint
+    with query.snapshot(url_of(published)) as connection:
+        for run_id in (None, 1):
+            with pytest.raises(query.NoSuchModelError) as caught:
+                query.top(connection, "u7", model=model, run_id=run_id)
+            assert str(caught.value) == message
+            with pytest.raises(query.NoSuchModelError) as caught:
+                query.lists(connection, model=model, run_id=run_id)  # before a row is read
+            assert str(caught.value) == message
+
+
+def test_a_model_whose_lists_are_empty(database: Database, tmp_path: Path) -> None:
+    """A run without ratings has its models, no list of any, and the popular one for each user."""
+    with database.writer.begin() as connection:
+        connection.execute(text("INSERT INTO users (user_id, user_key) VALUES (1, 'u1')"))
+    assert nightly.run(database, settings(tmp_path), Order(DAY, force=True)).status == "published"
+    with query.snapshot(url_of(database)) as connection:
+        assert query.models(connection) == tuple(sorted(PUBLISHED))
+        for model in PUBLISHED:
+            answer = query.top(connection, "u1", model=model)
+            assert (answer.model, answer.films) == ("popular", ())
+            assert list(query.lists(connection, model=model)) == []
+        with pytest.raises(query.NoSuchModelError, match="it has blend, item_item"):
+            query.top(connection, "u1", model="itemitem")
+
+
 def test_the_popular_list(published: Database) -> None:
-    """The list for everyone is the most rated films, as current_popular has them."""
-    counted = "SELECT movie_id FROM ratings GROUP BY movie_id ORDER BY count(*) DESC"
+    """The list for everyone is the most rated films, as in current_popular."""
+    counted = "SELECT count(*) AS n FROM ratings GROUP BY movie_id"
+    listed = text("SELECT rank, title, score FROM current_popular ORDER BY rank")
     with query.snapshot(url_of(published)) as connection:
         answer = query.popular(connection)
-        view = connection.execute(
-            text("SELECT rank, title, score FROM current_popular ORDER BY rank")
-        ).all()
-        most = connection.execute(
-            text(f"SELECT count(*) FROM ratings WHERE movie_id = ({counted} LIMIT 1)")
-        ).scalar()
-    assert [tuple(row) for row in view] == [
-        (film.rank, film.title, film.score) for film in answer.films
-    ]
-    assert (answer.user_key, answer.model, answer.films[0].score) == (None, "popular", most)
+        view = [tuple(row) for row in connection.execute(listed)]
+        largest = connection.execute(text(f"SELECT max(n) FROM ({counted}) c")).scalar()
+    assert view == [(film.rank, film.title, film.score) for film in answer.films]
+    assert (answer.user_key, answer.model) == (None, "popular")
+    assert answer.films[0].score == largest
 
 
-def test_a_known_user_without_ratings_gets_what_is_popular(published: Database) -> None:
-    """Whoever is known and has no list gets the popular one by any model's name, labelled, in their own name."""
+def test_a_user_without_ratings_gets_what_is_popular(published: Database) -> None:
+    """A user without a list gets the popular one for any model, labelled, under their own name."""
     with published.writer.begin() as connection:
-        connection.execute(
-            text("INSERT INTO users (user_id, user_key, name) VALUES (999, 'newcomer', 'New')")
-        )
+        row = "VALUES (999, 'newcomer', 'New')"
+        connection.execute(text(f"INSERT INTO users (user_id, user_key, name) {row}"))
     with query.snapshot(url_of(published)) as connection:
         everyone = query.popular(connection)
         for model in query.models(connection):
@@ -133,45 +168,45 @@ def test_a_known_user_without_ratings_gets_what_is_popular(published: Database) 
             assert answer == replace(everyone, user_key="newcomer", user_name="New")
         assert (answer.model, len(answer.films)) == ("popular", 5)
         assert query.top(connection, "newcomer", model="blend", n=2).films == everyone.films[:2]
-        assert "newcomer" not in {
-            found.user_key for found in query.lists(connection, model="blend")
-        }
+        users = {each.user_key for each in query.lists(connection, model="blend")}
+    assert "newcomer" not in users
 
 
-def test_what_was_rated_since_is_left_out(published: Database) -> None:
-    """A film rated after the run is in no list of that user; the others keep their ranks, and nobody else loses it."""
+def test_films_rated_since_are_left_out(published: Database) -> None:
+    """A film rated after the run is in no list of that user; nothing else changes."""
     with query.snapshot(url_of(published)) as connection:
         before = query.top(connection, "u7", model="item_item")
-        others = query.top(connection, "u8", model="item_item")
+        neighbour = query.top(connection, "u8", model="item_item")
         everyone = query.popular(connection)
-    rated = "SELECT user_id, movie_id, 4, NULL, 1 FROM users, movies WHERE user_key = 'u7' AND movie_key = :film"
-    seen = {before.films[1].movie_key, everyone.films[0].movie_key}
+    rated = {before.films[1].movie_key, everyone.films[0].movie_key}
+    rate = text("""
+        INSERT INTO ratings SELECT user_id, movie_id, 4, NULL, 1 FROM users, movies
+        WHERE user_key = :user AND movie_key = :film ON CONFLICT DO NOTHING""")
     with published.writer.begin() as connection:
         connection.execute(text("INSERT INTO users (user_id, user_key) VALUES (999, 'newcomer')"))
-        statement = text(f"INSERT INTO ratings {rated} ON CONFLICT DO NOTHING")
-        connection.execute(statement, [{"film": film} for film in seen])
-        newly = rated.replace("user_key = 'u7'", "user_key = 'newcomer'")
-        connection.execute(
-            text(f"INSERT INTO ratings {newly}"), {"film": everyone.films[0].movie_key}
-        )
+        connection.execute(rate, [{"user": "u7", "film": film} for film in rated])
+        connection.execute(rate, {"user": "newcomer", "film": everyone.films[0].movie_key})
+    remaining = [film for film in before.films if film.movie_key not in rated]
+    assert 1 <= len(remaining) < 5
     with query.snapshot(url_of(published)) as connection:
         after = query.top(connection, "u7", model="item_item")
-        left = [film for film in before.films if film.movie_key not in seen]
-        assert list(after.films) == left
-        assert 1 <= len(left) < 5
-        assert query.top(connection, "u7", model="item_item", n=1).films == tuple(left[:1])
+        assert list(after.films) == remaining
+        first = query.top(connection, "u7", model="item_item", n=1)
+        assert first.films == tuple(remaining[:1])
         assert after in list(query.lists(connection, model="item_item"))
-        assert query.top(connection, "u8", model="item_item") == others
+        assert query.top(connection, "u8", model="item_item") == neighbour
         assert query.top(connection, "newcomer", model="neural").films == everyone.films[1:]
         assert query.popular(connection) == everyone
 
 
 def test_nothing_published_yet(database: Database) -> None:
-    """Before the first night there is no run, and every question says so."""
+    """Before the first night there is no run, and every question is an error that says so."""
     with query.snapshot(url_of(database)) as connection:
         assert query.published(connection) is None
         with pytest.raises(query.NoSuchRunError, match="nothing is published"):
             query.top(connection, "u1", model="item_item")
+        with pytest.raises(query.NoSuchRunError, match="nothing is published"):
+            query.lists(connection, model="item_item")
         with pytest.raises(query.NoSuchRunError, match="no run 9"):
             query.top(connection, "u1", model="item_item", run_id=9)
 
@@ -192,10 +227,12 @@ def test_a_snapshot_cannot_write(published: Database) -> None:
 
 
 def test_reading_needs_no_numerics() -> None:
-    """The query module loads neither numpy, pandas, torch nor scikit-learn."""
-    heavy = "{'numpy', 'scipy', 'pandas', 'torch', 'sklearn', 'numba'}"
-    program = f"import sys, batch.query; print(sorted({heavy} & set(sys.modules)))"
-    found = subprocess.run(
-        [sys.executable, "-c", program], check=True, capture_output=True, text=True
-    )
-    assert found.stdout.strip() == "[]"
+    """Importing the query module, in a process of its own, imports no numerical library."""
+    program = [sys.executable, "-X", "importtime", "-c", "import batch.query"]
+    process = subprocess.run(program, check=True, capture_output=True, text=True)
+    # Lines such as "import time:       123 |        456 |   sqlalchemy.sql"
+    imported = [line.rpartition("|")[2].strip() for line in process.stderr.splitlines()]
+    assert "batch.query" in imported
+    assert "sqlalchemy" in imported
+    packages = {module.partition(".")[0] for module in imported}
+    assert packages & {"numpy", "scipy", "pandas", "numba", "torch", "sklearn"} == set()

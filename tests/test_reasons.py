@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from batch import query
-from batch.cli import tables
+from batch.cli import tables, terminal
 from batch.models.evidence import (
     LARGEST,
     Evidence,
@@ -121,8 +121,8 @@ def test_hostile_titles_stay_text(title: str, monkeypatch: pytest.MonkeyPatch) -
         assert title in told
     film = query.Film(1, "1", "Heat", 0.5, 4.0, None, told)
     out = StringIO()
-    monkeypatch.setattr(tables, "Console", lambda **given: Console(file=out, width=80, **given))
-    tables.answers([query.Answer("1", None, "item_item", 1, None, (1, 5), (film,))])
+    monkeypatch.setattr(terminal, "Console", lambda **given: Console(file=out, width=80, **given))
+    tables.list_tables([query.Answer("1", None, "item_item", 1, None, (1, 5), (film,))])
     printed = out.getvalue()
     assert "".join(told.split()) in "".join(printed.split())
     assert all(len(line) <= 80 for line in printed.splitlines())

@@ -1,4 +1,4 @@
-"""The files in deploy/ and compose.yaml: what they are, and that they name only what the program has."""
+"""The files in deploy/ and compose.yaml: their commands, settings and exit codes exist."""
 
 import ast
 import configparser
@@ -14,7 +14,7 @@ import yaml
 from batch.cli.arguments import LOCKED, REFUSED
 from batch.cli.help import WRONG_USE
 from batch.config import ConfigError, load_config
-from batch.job.schedule import _trigger
+from batch.job.schedule import cron_trigger
 from test_docs import ROOT, require_command
 
 DEPLOY = ROOT / "deploy"
@@ -22,6 +22,7 @@ FILES = [*sorted(DEPLOY.iterdir()), ROOT / "compose.yaml", *sorted((ROOT / "docs
 
 
 def crontab() -> list[str]:
+    """The lines that are no comments."""
     lines = (DEPLOY / "recbatch.cron").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if re.match(r"[\d*]", line)]
 
@@ -34,16 +35,18 @@ def cronjob() -> dict[str, Any]:
 def operators() -> list[dict[str, Any]]:
     """The named arguments of each BashOperator of the DAG."""
     tree = ast.parse((DEPLOY / "recbatch_dag.py").read_text(encoding="utf-8"))
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    return [
-        {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
-        for call in calls
-        if isinstance(call.func, ast.Name) and call.func.id == "BashOperator"
-    ]
+    tasks = []
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            continue
+        if node.func.id == "BashOperator":
+            arguments = node.keywords
+            tasks.append({str(item.arg): ast.literal_eval(item.value) for item in arguments})
+    return tasks
 
 
-def complaint(name: str, value: str) -> str:
-    """What the program says of a variable that holds this."""
+def error_of(name: str, value: str) -> str:
+    """The program's error for an environment variable; empty if there is none."""
     try:
         load_config(None, {name: value})
     except ConfigError as error:
@@ -60,28 +63,31 @@ def unit(name: str) -> configparser.ConfigParser:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_every_setting_exists(file: Path, tmp_path: Path) -> None:
-    """Each RECBATCH_ variable that is written down is a setting, or the file that holds one."""
+    """Each RECBATCH_ variable in the file is a setting, or names a file that holds one."""
     secret = tmp_path / "secret"
     secret.write_text("x")
-    for name in set(re.findall(r"RECBATCH_[A-Z_]*[A-Z]", file.read_text(encoding="utf-8"))):
-        assert "unknown setting" not in complaint(name, str(secret)), name
+    names = set(re.findall(r"RECBATCH_[A-Z_]*[A-Z]", file.read_text(encoding="utf-8")))
+    for name in names:
+        assert "unknown setting" not in error_of(name, str(secret)), name
 
 
 def test_the_crontab() -> None:
-    """Its lines have five fields and a command of the shell, and no sign that cron would turn into a line break."""
+    """Its lines have five fields and a shell command, without a % that cron makes a line break."""
     night, check = crontab()
     for line in (night, check):
-        _trigger(" ".join(line.split()[:5]))
+        cron_trigger(" ".join(line.split()[:5]))
         assert "%" not in line.replace(r"\%", "")
         command = line.split(maxsplit=5)[5]
         subprocess.run(["sh", "-n", "-c", command], check=True)
-        require_command(shlex.split(command.split(".venv/bin/")[1].split("|")[0].split(">")[0]))
+        program = command.split(".venv/bin/")[1]
+        require_command(shlex.split(re.split("[|>]", program)[0]))
     assert "run --scheduled-for latest" in night
 
 
 def test_the_units() -> None:
-    """The service runs one night by the program's own command, takes 75 for no failure, and nights are made up."""
-    service, timer = unit("recbatch.service")["Service"], unit("recbatch.timer")["Timer"]
+    """The service runs one night, 75 is no failure, and missed nights are made up."""
+    service = unit("recbatch.service")["Service"]
+    timer = unit("recbatch.timer")["Timer"]
     command = shlex.split(service["ExecStart"])
     assert command[0].endswith("/.venv/bin/recbatch")
     require_command(command)
@@ -90,7 +96,7 @@ def test_the_units() -> None:
 
 
 def test_the_dag() -> None:
-    """Its tasks run the program's own commands in place of their shell, and skip where another job is at work."""
+    """Its tasks replace their shell by the program, and skip where another job is at work."""
     night, check = operators()
     for task in (night, check):
         replaced, program, *rest = shlex.split(task["bash_command"])
@@ -101,10 +107,10 @@ def test_the_dag() -> None:
 
 
 def test_the_cronjob() -> None:
-    """It lets one job at a time run, without rights, and tries again only what may go better."""
+    """It runs one job at a time, without rights, and retries only what may succeed later."""
     spec = cronjob()["spec"]
     assert (cronjob()["kind"], spec["concurrencyPolicy"]) == ("CronJob", "Forbid")
-    _trigger(spec["schedule"])
+    cron_trigger(spec["schedule"])
     job = spec["jobTemplate"]["spec"]
     [rule] = job["podFailurePolicy"]["rules"]
     assert rule["onExitCodes"]["values"] == [WRONG_USE, REFUSED, LOCKED]
@@ -112,22 +118,19 @@ def test_the_cronjob() -> None:
     [container] = pod["containers"]
     assert rule["onExitCodes"]["containerName"] == container["name"]
     require_command(["recbatch", *container["args"]])
-    assert (pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsNonRoot"]) == (
-        10001,
-        True,
-    )
+    context = pod["securityContext"]
+    assert (context["runAsUser"], context["runAsNonRoot"]) == (10001, True)
     assert container["securityContext"] == {
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    assert {mount["name"] for mount in container["volumeMounts"]} == {
-        volume["name"] for volume in pod["volumes"]
-    }
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in pod["volumes"]}
 
 
 def test_the_compose_file() -> None:
-    """Its services are the database, the tables and the scheduler, and their commands are the program's own."""
+    """Its services are the database, the migration and the scheduler, by commands that exist."""
     services = yaml.safe_load((ROOT / "compose.yaml").read_text(encoding="utf-8"))["services"]
     assert set(services) == {"postgres", "migrate", "scheduler"}
     for name in ("migrate", "scheduler"):

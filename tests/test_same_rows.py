@@ -1,4 +1,4 @@
-"""The same tables by keys, settings, seed and versions give the same rows, in whichever process, to the last digit."""
+"""The same ratings, settings, seed and versions give the same rows in any process."""
 
 import os
 import subprocess
@@ -19,49 +19,40 @@ LISTS = """
 
 
 def lists(folder: Path, backwards: bool, seed: str, threads: str) -> list[tuple[Any, ...]]:
-    """Ingest and run in processes of their own; everyone's lists, with their reasons in words."""
+    """Ingest and run in processes of their own; all lists, with their reasons in words."""
     folder.mkdir()
     ratings = random_rows(3)
-    files = {
-        "genres.csv": genre_csv(),
-        "a.csv": long_csv(ratings[::2]),
-        "b.csv": long_csv(ratings[1::2]),
-    }
+    halves = {"a.csv": ratings[::2], "b.csv": ratings[1::2]}
     if backwards:
-        files = {name: files[name] for name in sorted(files, reverse=True)}
-        files["a.csv"], files["b.csv"] = (
-            long_csv(part[::-1]) for part in (ratings[::2], ratings[1::2])
-        )
-    environ = {
-        name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")
-    }
-    environ |= {"PYTHONHASHSEED": seed, "NUMBA_NUM_THREADS": threads}
+        halves = {"b.csv": ratings[1::2][::-1], "a.csv": ratings[::2][::-1]}
+    files = {"genres.csv": genre_csv()}
+    files |= {name: long_csv(half) for name, half in halves.items()}
+    outside = os.environ.items()
+    environ = {name: value for name, value in outside if not name.startswith("RECBATCH_")}
+    environ["PYTHONHASHSEED"] = seed
+    environ["NUMBA_NUM_THREADS"] = threads
+
+    def recbatch(*arguments: str) -> None:
+        command = [sys.executable, "-m", "batch", *arguments]
+        subprocess.run(command, cwd=folder, env=environ, check=True)
+
     for name, text in files.items():
         (folder / name).write_text(text)
-        subprocess.run(
-            [sys.executable, "-m", "batch", "ingest", name], cwd=folder, env=environ, check=True
-        )
-    subprocess.run(
-        [sys.executable, "-m", "batch", "-q", "run"], cwd=folder, env=environ, check=True
-    )
-    with query.snapshot(f"sqlite:///{folder / 'recbatch.db'}") as connection:
-        told = [
-            answer
-            for model in query.models(connection)
-            for answer in query.lists(connection, model=model)
-        ]
-    why = {
-        (answer.user_key, answer.model, film.rank): film.why
-        for answer in told
-        for film in answer.films
-    }
-    found = rows(open_database(f"sqlite:///{folder / 'recbatch.db'}"), LISTS)
-    return [(*row, why[row[:3]]) for row in found]
+        recbatch("ingest", name)
+    recbatch("-q", "run")
+    url = f"sqlite:///{folder / 'recbatch.db'}"
+    why = {}
+    with query.snapshot(url) as connection:
+        for model in query.models(connection):
+            for answer in query.lists(connection, model=model):
+                for film in answer.films:
+                    why[answer.user_key, answer.model, film.rank] = film.why
+    return [(*row, why[row[:3]]) for row in rows(open_database(url), LISTS)]
 
 
 @pytest.mark.promise("D1")
 def test_processes_agree(tmp_path: Path) -> None:
-    """Another order of files and rows, other hashes and another number of threads change no row of any list."""
+    """Another order of files and rows, hash seed and number of threads change no row."""
     first = lists(tmp_path / "a", backwards=False, seed="1", threads="1")
     second = lists(tmp_path / "b", backwards=True, seed="2", threads="2")
     assert len(first) == 4 * 25 * 5

@@ -12,8 +12,9 @@ from batch.cli.sample_data import SampleFiles, write_sample
 Floats = npt.NDArray[np.float64]
 
 GENRES = (
-    "action adventure animation biography comedy crime documentary drama family fantasy film-noir history horror music "
-    "musical mystery news reality-tv romance sci-fi short sport thriller war western"
+    "action adventure animation biography comedy crime documentary drama family fantasy "
+    "film-noir history horror music musical mystery news reality-tv romance sci-fi short "
+    "sport thriller war western"
 )
 
 
@@ -42,7 +43,7 @@ def genres(files: SampleFiles) -> Floats:
 
 
 def test_header_and_shape(files: SampleFiles) -> None:
-    """600 named users by 2000 titled films, with the films in the same order in both files, and 25 genres."""
+    """600 named users, 2000 titled films in the same order in both files, and 25 genres."""
     titles, users, ratings = read_table(files.ratings)
     columns, titles_of_genres, genres = read_table(files.genres)
     assert ratings.shape == (600, 2000)
@@ -54,21 +55,20 @@ def test_header_and_shape(files: SampleFiles) -> None:
 
 
 def test_bytes_of_the_format(files: SampleFiles) -> None:
-    """Ratings are written as `4.0`, unrated as `0.0`, genres as `0` and `1`, and lines end in a bare newline."""
-    text, genre_text = (path.read_bytes().decode("utf-8") for path in (files.ratings, files.genres))
+    """Ratings are written as `4.0`, unrated as `0.0`, genres as `0` and `1`; lines end in LF."""
+    text = files.ratings.read_bytes().decode("utf-8")
+    genre_text = files.genres.read_bytes().decode("utf-8")
     assert text.startswith(",User,")
     assert genre_text.startswith(",movie_title,genre_action,")
     assert "\r" not in text + genre_text
     rows = list(csv.reader(text.splitlines()))[1:]
+    genre_rows = list(csv.reader(genre_text.splitlines()))[1:]
     assert {cell for row in rows for cell in row[2:]} == {"0.0", "1.0", "2.0", "3.0", "4.0", "5.0"}
-    assert {cell for row in list(csv.reader(genre_text.splitlines()))[1:] for cell in row[2:]} == {
-        "0",
-        "1",
-    }
+    assert {cell for row in genre_rows for cell in row[2:]} == {"0", "1"}
 
 
 def test_awkward_titles(files: SampleFiles) -> None:
-    """Some titles are hard to read carelessly: only digits, a comma, a quote, letters outside ASCII."""
+    """Some titles break careless reading: only digits, a comma, a quote, letters outside ASCII."""
     titles = read_table(files.ratings)[0]
     assert any(title.isdigit() for title in titles)
     assert any("," in title for title in titles)
@@ -89,7 +89,7 @@ def test_counts_and_mean(files: SampleFiles, ratings: Floats) -> None:
 
 
 def test_long_tail(ratings: Floats, genres: Floats) -> None:
-    """A tenth of the films has over 40 % of the ratings, a few films have none, and every film has a genre."""
+    """A tenth of the films has over 40 % of the ratings, few have none, and all have a genre."""
     per_film = np.sort(np.count_nonzero(ratings, axis=0))[::-1]
     assert per_film[:200].sum() > 0.4 * per_film.sum()
     assert 0 < np.count_nonzero(per_film == 0) < 200
@@ -97,30 +97,33 @@ def test_long_tail(ratings: Floats, genres: Floats) -> None:
 
 
 def test_seed_decides_the_bytes(files: SampleFiles, tmp_path: Path) -> None:
-    """The same seed gives the same bytes, and another seed gives another catalogue and other ratings."""
-    again, other = write_sample(tmp_path / "again"), write_sample(tmp_path / "other", seed=1)
+    """The same seed gives the same bytes, another seed other films and other ratings."""
+    again = write_sample(tmp_path / "again")
+    other = write_sample(tmp_path / "other", seed=1)
     for first, second, third in zip(files[:2], again[:2], other[:2], strict=True):
         assert first.read_bytes() == second.read_bytes()
         assert first.read_bytes() != third.read_bytes()
 
 
 def precision_at_5(scores: Floats, train: Floats, test: Floats) -> float:
-    """Mean share of held-out likes (4 stars or more) in the top five unseen films, over users who have such likes."""
+    """Mean share of held-out likes (4 stars or more) in the top five, over users who have any."""
     top = np.argsort(np.where(train > 0, np.inf, -scores), axis=1, kind="stable")[:, :5]
     hits = np.take_along_axis(test >= 4, top, axis=1).mean(axis=1)  # (n_users,)
     return float(hits[(test >= 4).any(axis=1)].mean())
 
 
-def test_tastes_can_be_found(ratings: Floats, genres: Floats) -> None:
-    """On held-out likes, popularity within the genres a user watches beats plain popularity by over a quarter."""
+def test_preferences_can_be_learnt(ratings: Floats, genres: Floats) -> None:
+    """Popularity within a user's genres beats plain popularity by over a quarter, held out."""
     held_out = np.random.default_rng(0).random(ratings.shape) < 0.2
-    train, test = np.where(held_out, 0, ratings), np.where(held_out, ratings, 0)
+    train = np.where(held_out, 0, ratings)
+    test = np.where(held_out, ratings, 0)
     watched = (train > 0).astype(float)  # (n_users, n_items)
     popular = np.log(watched.sum(axis=0) + 0.5)  # (n_items,)
     share = watched @ genres / watched.sum(axis=1, keepdims=True)  # (n_users, n_genres)
     usual = watched.sum(axis=0) @ genres / watched.sum()  # (n_genres,)
     affinity = np.log((share + 0.3 * usual) / (1.3 * usual + 0.001) + 0.05)  # (n_users, n_genres)
-    personal = popular + affinity @ (genres / np.sqrt(genres.sum(axis=1, keepdims=True))).T
+    unit_genres = genres / np.sqrt(genres.sum(axis=1, keepdims=True))  # (n_items, n_genres)
+    personal = popular + affinity @ unit_genres.T  # (n_users, n_items)
     everyone = precision_at_5(np.tile(popular, (len(ratings), 1)), train, test)
     assert everyone > 0.02
     assert precision_at_5(personal, train, test) > 1.25 * everyone
@@ -128,7 +131,7 @@ def test_tastes_can_be_found(ratings: Floats, genres: Floats) -> None:
 
 @pytest.mark.parametrize(("n_users", "n_items"), [(1, 1), (5, 8), (3, 60), (1100, 5)])
 def test_small_sizes(tmp_path: Path, n_users: int, n_items: int) -> None:
-    """Any size from one user and one film on works, with at most half of a small catalogue rated by one user."""
+    """Any size from 1 x 1 on works; a user rates at most half of a small catalogue."""
     files = write_sample(tmp_path, n_users=n_users, n_items=n_items)
     titles, users, ratings = read_table(files.ratings)
     assert (len(set(users)), len(set(titles))) == ratings.shape == (n_users, n_items)
@@ -139,6 +142,6 @@ def test_small_sizes(tmp_path: Path, n_users: int, n_items: int) -> None:
 
 
 def test_empty_sample_is_refused(tmp_path: Path) -> None:
-    """A sample without users or films is refused with the sizes that were asked for."""
+    """A sample without users or films is refused, with the sizes in the message."""
     with pytest.raises(ValueError, match="0 users x 8 films"):
         write_sample(tmp_path, n_users=0, n_items=8)

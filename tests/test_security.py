@@ -1,10 +1,11 @@
-"""Who may do what: roles, passwords, hostile texts, and what is never loaded."""
+"""Rights of roles, passwords, hostile texts, and pickles, which are never loaded."""
 
 import os
 import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,29 +15,30 @@ import pytest
 from sqlalchemy import make_url
 
 from batch import query
-from batch.store.database import Database, grant, open_database
+from batch.job import nightly
+from batch.store.database import Database, grant, open_database, upgrade
 from data import fill, long_csv, settings
 from faults import first_night, fixed_nights
 from fixed import command
 from tables import rows
 
-PASSWORD = "c4nary-Pa55word"  # noqa: S105  what is looked for
+PASSWORD = "c4nary-Pa55word"  # noqa: S105  searched for in every output
 
 
 @pytest.fixture
 def role(database: Database, postgres_server: str) -> Iterator[str]:
-    """A role of the test server that may do nothing yet, with a password of its own."""
+    """A role of the test server without rights, with a password of its own."""
     name = f"role_{uuid4().hex[:12]}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")  # type: ignore[call-overload]
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
     yield name
     with psycopg.connect(postgres_server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {database.url.database} WITH (FORCE)")  # type: ignore[call-overload]
-        connection.execute(f"DROP ROLE {name}")  # type: ignore[call-overload]
+        connection.execute(f"DROP DATABASE {database.url.database} WITH (FORCE)")
+        connection.execute(f"DROP ROLE {name}")
 
 
 def as_role(database: Database, role: str) -> str:
-    """The URL by which the role reaches the database."""
+    """The URL of the database for the role."""
     url = database.url.set(username=role, password=PASSWORD, drivername="postgresql")
     return url.render_as_string(hide_password=False)
 
@@ -47,35 +49,54 @@ def as_role(database: Database, role: str) -> str:
 def test_the_job_needs_no_right_to_change_tables(
     database: Database, role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A role that may write rows ingests, runs, rolls back, forgets and purges; it makes, changes and drops nothing."""
+    """A role that may write rows can do all of the job, and cannot change a table."""
     grant(database, role, job=True)
     monkeypatch.setenv("RECBATCH_DATABASE__URL", as_role(database, role))
     more = tmp_path / "more.csv"
     more.write_text(long_csv([("u99", f"m{n}", 4, 1_700_000_000) for n in range(9)]))
-    for words in (
+    job = (
         ["ingest", str(more)],
         ["-q", "run", "--force"],
         ["rollback"],
         ["forget", "u99"],
         ["purge"],
-    ):
+    )
+    for words in job:
         assert command(*words) == 0, words
-    forbidden = [
-        "CREATE TABLE extra (n int)", "DROP TABLE ratings", "TRUNCATE recommendations", "CREATE SCHEMA other",
-        "ALTER TABLE runs ADD COLUMN more text", "CREATE INDEX more ON ratings (rating)", "DROP VIEW current_popular",
-    ]  # fmt: skip
-    other = open_database(as_role(database, role))
+    forbidden = (
+        "CREATE TABLE extra (n int)",
+        "DROP TABLE ratings",
+        "TRUNCATE recommendations",
+        "CREATE SCHEMA other",
+        "ALTER TABLE runs ADD COLUMN more text",
+        "CREATE INDEX more ON ratings (rating)",
+        "DROP VIEW current_popular",
+    )
+    by_role = open_database(as_role(database, role))
     for statement in forbidden:
         with (
             pytest.raises(Exception, match=r"permission denied|must be owner"),
-            other.writer.begin() as connection,
+            by_role.writer.begin() as connection,
         ):
             connection.exec_driver_sql(statement)
 
 
-HOSTILE = ["Robert'); DROP TABLE ratings;--", "' OR '1'='1", '"; DROP VIEW current_popular; --', "%s %(x)s :x ? $1",
-           "\\'; SELECT 1 --", "=cmd|' /C calc'!A0", "<script>alert(1)</script>", "${jndi:ldap://x}",
-           "[red]x[/red]"]  # fmt: skip
+HOSTILE = [
+    "Robert'); DROP TABLE ratings;--",
+    "' OR '1'='1",
+    '"; DROP VIEW current_popular; --',
+    "%s %(x)s :x ? $1",
+    "\\'; SELECT 1 --",
+    "=cmd|' /C calc'!A0",
+    "<script>alert(1)</script>",
+    "${jndi:ldap://x}",
+    "[red]x[/red]",
+]
+
+
+def in_quotes(text: str) -> str:
+    """A cell of a CSV file."""
+    return '"' + text.replace('"', '""') + '"'
 
 
 @pytest.mark.promise("E1")
@@ -85,23 +106,19 @@ def test_texts_are_texts(
     monkeypatch: pytest.MonkeyPatch,
     figure: Callable[[int], None],
 ) -> None:
-    """Whatever stands for a user, film or genre, in a file or on the command line, is stored and found as it is."""
-    catalogue = tmp_path / "films.csv"
+    """A user, film or genre of any text, in files or in commands, is stored and found as it is."""
     titles = [f"m{n}" for n in range(6)] + HOSTILE
-    header = ",movie_title," + ",".join(
-        '"' + f"genre_{name}".replace('"', '""') + '"' for name in HOSTILE
-    )
-    quoted = ['"' + title.replace('"', '""') + '"' for title in titles]
-    catalogue.write_text(
-        "\n".join(
-            [header, *(f"{n},{t}," + ",".join("1" * len(HOSTILE)) for n, t in enumerate(quoted))]
-        )
-    )
+    genres = [in_quotes(f"genre_{name}") for name in HOSTILE]
+    lines = [",".join(["", "movie_title", *genres])]
+    for number, title in enumerate(titles):
+        lines.append(",".join([str(number), in_quotes(title), *("1" * len(HOSTILE))]))
+    catalogue = tmp_path / "films.csv"
+    catalogue.write_text("\n".join(lines))
     first_night(database, tmp_path)
     with fixed_nights(database, tmp_path, monkeypatch):
-        mine = tmp_path / "hostile.csv"
-        mine.write_text(long_csv([(user, film, 4, 5) for user in HOSTILE for film in HOSTILE]))
-        assert command("ingest", str(catalogue), str(mine)) == 0
+        ratings = tmp_path / "hostile.csv"
+        ratings.write_text(long_csv([(user, film, 4, 5) for user in HOSTILE for film in HOSTILE]))
+        assert command("ingest", str(catalogue), str(ratings)) == 0
         assert command("-q", "run", "--force") == 0
         for name in HOSTILE:
             assert command("top", name) == 0
@@ -119,93 +136,93 @@ def test_texts_are_texts(
 @pytest.mark.usefixtures("nights")
 @pytest.mark.promise("E3")
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)
-def test_a_password_is_told_to_nobody(
+def test_a_password_is_never_printed(
     database: Database, role: str, tmp_path: Path, figure: Callable[[int], None]
 ) -> None:
-    """Neither output, logs, tables nor the process list hold a password, whatever goes wrong and however it came."""
+    """No output, log, table or process list has a password, whatever fails, wherever it was set."""
     grant(database, role, job=True)
     good = as_role(database, role)
     host = make_url(good)
-    in_query = (
-        host.set(password=None)
-        .update_query_dict({"password": PASSWORD})
-        .render_as_string(hide_password=False)
-    )
-    wrong = host.update_query_dict({"host": "/nowhere"}).render_as_string(hide_password=False)
+    without = host.set(password=None)
+    in_query = without.update_query_dict({"password": PASSWORD})
+    wrong = host.update_query_dict({"host": "/nowhere"})
     secret = tmp_path / "secret"
     secret.write_text(good)
-    tried = 0
-    for environ in (
-        {"RECBATCH_DATABASE__URL": good}, {"RECBATCH_DATABASE__URL": in_query}, {"RECBATCH_DATABASE__URL": wrong},
-        {"RECBATCH_DATABASE__URL_FILE": str(secret)}, {"RECBATCH_DATABASE__URL": good + "@"},
-        {"RECBATCH_DATABASE__URL": good.replace("postgresql", "mysql")}, {"RECBATCH_DATABASE__UR": good},
-        {"RECBATCH_DATABASE__URL": good.replace("postgresql:", "postgresql")},
-    ):  # fmt: skip
-        known = {
-            name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")
-        }
-        for words in (
-            ["runs"],
-            ["run", "--dry-run"],
-            ["top", "u1"],
-            ["db", "upgrade"],
-            ["forget", "nobody"],
-            ["check"],
-            ["diff", "1", "1"],
-            ["contract", "kit"],
-        ):
+    url = "RECBATCH_DATABASE__URL"
+    environments = (
+        {url: good},
+        {url: in_query.render_as_string(hide_password=False)},
+        {url: wrong.render_as_string(hide_password=False)},
+        {f"{url}_FILE": str(secret)},
+        {url: good + "@"},
+        {url: good.replace("postgresql", "mysql")},
+        {"RECBATCH_DATABASE__UR": good},
+        {url: good.replace("postgresql:", "postgresql")},
+    )
+    commands = (
+        ["runs"],
+        ["run", "--dry-run"],
+        ["top", "u1"],
+        ["db", "upgrade"],
+        ["forget", "nobody"],
+        ["check"],
+        ["diff", "1", "1"],
+        ["contract", "kit"],
+    )
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")}
+    tries = 0
+    for environ in environments:
+        for words in commands:
             child = subprocess.Popen(
-                [sys.executable, "-m", "batch", *words], env=known | environ, cwd=tmp_path, text=True,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            )  # fmt: skip
-            listed = Path(f"/proc/{child.pid}/cmdline").read_bytes()
-            told, _ = child.communicate(timeout=60)
-            assert PASSWORD not in told, (environ, words)
-            assert PASSWORD.encode() not in listed
-            assert "Traceback" not in told, (environ, words, told)
-            tried += 1
+                [sys.executable, "-m", "batch", *words],
+                env=plain | environ,
+                cwd=tmp_path,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+            command_line = Path(f"/proc/{child.pid}/cmdline").read_bytes()
+            output, _ = child.communicate(timeout=60)
+            assert PASSWORD not in output, (environ, words)
+            assert PASSWORD.encode() not in command_line
+            assert "Traceback" not in output, (environ, words, output)
+            tries += 1
     assert not any(PASSWORD in file.read_text() for file in (tmp_path / "kit").iterdir())
     for table in ("runs", "run_checks", "run_metrics", "ingest_batches", "ingest_rejects"):
         assert not any(PASSWORD in str(row) for row in rows(database, f"SELECT * FROM {table}"))
-    figure(tried)
+    figure(tries)
 
 
 @pytest.mark.promise("E4")
 def test_nothing_is_unpickled(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A whole night with real models, and a second one, load no pickle but numba's own machine code."""
-    from datetime import date
+    """Two whole nights with real models load no pickle but numba's own machine code."""
+    allowed = ("numba.", "concurrent.", "multiprocessing.")
+    callers = []
 
-    from batch.job import nightly
-    from batch.store.database import upgrade
-
-    found = []
-
-    def forbid(kind: Any) -> Any:
-        def refuse(*given: Any, **named: Any) -> Any:
-            frame = sys._getframe(1)
-            if not frame.f_globals.get("__name__", "").startswith(
-                ("numba.", "concurrent.", "multiprocessing.")
-            ):
-                found.append(frame.f_globals.get("__name__"))
+    def forbid(function: Any) -> Any:
+        def refuse(*args: Any, **kwargs: Any) -> Any:
+            caller = sys._getframe(1).f_globals.get("__name__", "")
+            if not caller.startswith(allowed):
+                callers.append(caller)
                 raise AssertionError("unpickled")
-            return kind(*given, **named)
+            return function(*args, **kwargs)
 
         return refuse
 
     for name in ("load", "loads", "Unpickler"):
         monkeypatch.setattr(pickle, name, forbid(getattr(pickle, name)))
-    import torch
+    import torch  # takes seconds, and must not unpickle either
 
     monkeypatch.setattr(torch, "load", forbid(torch.load))
     with pytest.raises(AssertionError, match="unpickled"):
         pickle.loads(pickle.dumps(1))  # noqa: S301  that it would be noticed
-    found.clear()
+    callers.clear()
     database = open_database(sqlite_url)
     upgrade(database)
     fill(database, tmp_path)
     for day in (1, 2):
         outcome = nightly.run(database, settings(tmp_path), nightly.Order(date(2026, 11, day)))
         assert outcome.status == "published"
-    assert found == []
+    assert callers == []

@@ -24,7 +24,7 @@ from sqlalchemy import text
 
 from batch.config import Config
 from batch.ingest import ingest
-from batch.job import nightly
+from batch.job import nightly, steps
 from batch.job.inputs import ingest_settings
 from batch.job.republish import republish
 from batch.ranking.evaluate import Evaluation
@@ -153,7 +153,7 @@ class Nights(RuleBasedStateMachine):
             )
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(nightly, "measure", useless)
+            patch.setattr(steps, "measure", useless)
             outcome = nightly.run(self.database, self._config(), self._order(manual=True))
         assert outcome.status == "rejected"
         self.tried["A10"] += 1

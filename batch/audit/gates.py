@@ -1,4 +1,4 @@
-"""A written run beside the published one -> gates passed or failed: what keeps a bad night from readers."""
+"""A written run beside the published one -> quality gates passed or failed."""
 
 from collections.abc import Iterator, Mapping
 
@@ -10,20 +10,24 @@ from batch.store import schema
 from batch.store.checks import CHURN, Check, at_least, at_most
 
 RANKED = ("blend", "user_user", "item_item")
-"""Models whose lists must hold what people like. Not `neural`: it knows a film by its genres only, and its precision
-changes by half with the seed of its first weights; its stars are what it is held to."""
+"""Models whose precision is checked.
+
+Not `neural`: it sees a film by its genres only, and its precision changes by half
+with the seed of its first weights. Its RMSE is checked.
+"""
 
 
 def audit_gates(connection: Connection, run_id: int, limits: Gates) -> list[Check]:
-    """Hold a run against its own baselines and, after the first night, against the published run.
+    """Compare a run with its own baselines and, after the first night, with the published run.
 
-    Everything is read from the tables. A gate whose figures rest on fewer than `limits.min_users_judged` users is not
-    asked, and leaves no check.
+    Everything is read from the tables. A gate whose values rest on fewer than
+    `limits.min_users_judged` users is skipped, and leaves no check.
     """
-    current = connection.execute(select(schema.publication.c.run_id)).scalar()
-    ranks, (tonight, *before) = compared_runs(
-        connection, [run_id] if current is None else [run_id, int(current)]
-    )
+    published_id = connection.execute(select(schema.publication.c.run_id)).scalar()
+    run_ids = [run_id]
+    if published_id is not None:
+        run_ids.append(int(published_id))
+    ranks, (tonight, *before) = compared_runs(connection, run_ids)
     checks = [
         *_ratings(tonight),
         *_against_bias(tonight, limits),
@@ -43,105 +47,97 @@ def _ratings(tonight: ComparedRun) -> Iterator[Check]:
 
 
 def _against_bias(tonight: ComparedRun, limits: Gates) -> Iterator[Check]:
-    """A model that predicts worse than user and film means, even at the better end of its interval."""
-    bias, users = tonight.metric("bias", "rmse"), tonight.metric("bias", "raters") or 0
-    if bias and users >= limits.min_users_judged:
-        for model in tonight.models:
-            yield _error(
-                "rmse_of_bias", model, tonight, bias, f"{bias:.3f} of bias", limits.max_rmse_of_bias
-            )
+    """Models that predict worse than user and film means, even at the lower bound of their RMSE."""
+    bias = tonight.metrics.get("bias", "rmse")
+    users = tonight.metrics.get("bias", "raters") or 0
+    if not bias or users < limits.min_users_judged:
+        return
+    about = f"{bias:.3f} of bias"
+    for model in tonight.models:
+        name = f"rmse_of_bias_{model}"
+        yield _rmse_check(name, model, tonight, bias, about, limits.max_rmse_of_bias)
 
 
 def _against_popular(tonight: ComparedRun, limits: Gates) -> Iterator[Check]:
-    """Lists that hold less of what people like than the same most rated films for everyone."""
-    n = tonight.top_n
-    popular, users = (
-        tonight.metric("popular", f"precision@{n}"),
-        tonight.metric("popular", "users") or 0,
-    )
-    if popular and users >= limits.min_users_judged:
+    """Models whose lists are less precise than the same popular films for everyone."""
+    popular = tonight.metrics.get("popular", "precision")
+    users = tonight.metrics.get("popular", "users") or 0
+    if not popular or users < limits.min_users_judged:
+        return
+    about = f"{popular:.3f} of popular"
+    for model in _ranked(tonight):
+        name = f"precision_of_popular_{model}"
         threshold = limits.min_precision_of_popular
-        for model in _ranked(tonight):
-            yield _hits(
-                "precision_of_popular",
-                model,
-                tonight,
-                popular,
-                f"{popular:.3f} of popular",
-                threshold,
-            )
+        yield _precision_check(name, model, tonight, popular, about, threshold)
 
 
 def _rmse(tonight: ComparedRun, published: ComparedRun, limits: Gates) -> Iterator[Check]:
     for model in tonight.models:
-        worst, users = published.metric(model, "rmse_high"), published.metric(model, "raters") or 0
+        worst = published.metrics.get(model, "rmse", "high")
+        users = published.metrics.get(model, "raters") or 0
         if worst and users >= limits.min_users_judged:
-            against = f"up to {worst:.3f} of run {published.run_id}"
-            yield _error(
-                "rmse_of_published", model, tonight, worst, against, limits.max_rmse_of_published
-            )
+            name = f"rmse_of_published_{model}"
+            about = f"up to {worst:.3f} of run {published.run_id}"
+            threshold = limits.max_rmse_of_published
+            yield _rmse_check(name, model, tonight, worst, about, threshold)
 
 
 def _precision(tonight: ComparedRun, published: ComparedRun, limits: Gates) -> Iterator[Check]:
+    if published.metrics.n != tonight.top_n:
+        return  # precision in lists of different lengths is not comparable
     for model in _ranked(tonight):
-        worst, users = (
-            published.metric(model, f"precision_low@{tonight.top_n}"),
-            published.metric(model, "users") or 0,
-        )
+        worst = published.metrics.get(model, "precision", "low")
+        users = published.metrics.get(model, "users") or 0
         if worst and users >= limits.min_users_judged:
-            against, threshold = (
-                f"{worst:.3f} or more of run {published.run_id}",
-                limits.min_precision_of_published,
-            )
-            yield _hits("precision_of_published", model, tonight, worst, against, threshold)
+            name = f"precision_of_published_{model}"
+            about = f"{worst:.3f} or more of run {published.run_id}"
+            threshold = limits.min_precision_of_published
+            yield _precision_check(name, model, tonight, worst, about, threshold)
 
 
 def _volumes(tonight: ComparedRun, published: ComparedRun, limits: Gates) -> Iterator[Check]:
-    """Users, rows and films that are gone; a model that is gone has none of any."""
+    """Users, rows and films that are missing; of a missing model all are."""
     for model, before in published.volumes.items():
         now = tonight.volumes.get(model, Volume(0, 0, 0))
-        for what, found, was, threshold in (
+        counts = [
             ("users", now.users, before.users, limits.min_users_share),
             ("rows", now.rows, before.rows, limits.min_rows_share),
-            ("films", now.films, before.films, limits.min_films_share),
-        ):
-            if what != "films" or before.users >= limits.min_users_judged:
-                about = f"{what} {found:,} against {was:,} of run {published.run_id}"
-                yield at_least(f"{what}_share_{model}", found / was, threshold, about)
+        ]
+        if before.users >= limits.min_users_judged:
+            counts.append(("films", now.films, before.films, limits.min_films_share))
+        for what, count, count_before, threshold in counts:
+            name = f"{what}_share_{model}"
+            about = f"{what} {count:,} against {count_before:,} of run {published.run_id}"
+            yield at_least(name, count / count_before, threshold, about)
 
 
 def _churn(shared: Mapping[str, Overlap], published: ComparedRun, limits: Gates) -> Iterator[Check]:
     for model, lists in shared.items():
         if lists.users >= limits.min_users_judged:
-            about = f"{lists.replaced:,} of {lists.users:,} users keep no film of run {published.run_id}"
-            yield at_most(f"{CHURN}{model}", lists.replaced / lists.users, limits.max_churn, about)
+            share = lists.replaced / lists.users
+            counts = f"{lists.replaced:,} of {lists.users:,} users"
+            about = f"{counts} keep no film of run {published.run_id}"
+            yield at_most(f"{CHURN}{model}", share, limits.max_churn, about)
 
 
-def _error(
-    name: str, model: str, tonight: ComparedRun, other: float, against: str, threshold: float
+def _rmse_check(
+    name: str, model: str, tonight: ComparedRun, reference: float, against: str, threshold: float
 ) -> Check:
-    best = tonight.metric(model, "rmse_low")
-    if best is None:  # it said nothing of any held-out rating
-        return at_most(f"{name}_{model}", LARGEST, threshold, f"no RMSE against {against}")
-    return at_most(
-        f"{name}_{model}", best / other, threshold, f"RMSE of {best:.3f} or more against {against}"
-    )
+    best = tonight.metrics.get(model, "rmse", "low")
+    if best is None:  # no prediction for any held-out rating
+        return at_most(name, LARGEST, threshold, f"no RMSE against {against}")
+    about = f"RMSE of {best:.3f} or more against {against}"
+    return at_most(name, best / reference, threshold, about)
 
 
-def _hits(
-    name: str, model: str, tonight: ComparedRun, other: float, against: str, threshold: float
+def _precision_check(
+    name: str, model: str, tonight: ComparedRun, reference: float, against: str, threshold: float
 ) -> Check:
-    metric = f"precision@{tonight.top_n}"
-    best = (
-        tonight.metric(model, f"precision_high@{tonight.top_n}") or 0.0
-    )  # none: nobody liked anything
-    return at_least(
-        f"{name}_{model}",
-        best / other,
-        threshold,
-        f"{metric} of up to {best:.3f} against {against}",
-    )
+    # Not measured where no user liked a held-out film.
+    best = tonight.metrics.get(model, "precision", "high") or 0.0
+    about = f"precision@{tonight.top_n} of up to {best:.3f} against {against}"
+    return at_least(name, best / reference, threshold, about)
 
 
-def _ranked(side: ComparedRun) -> list[str]:
-    return [model for model in side.models if model in RANKED]
+def _ranked(run: ComparedRun) -> list[str]:
+    return [model for model in run.models if model in RANKED]

@@ -14,34 +14,65 @@ from sqlalchemy.exc import DBAPIError
 
 from batch import RecbatchError, __version__, query
 from batch.cli import database, filters, help, inspect, job, manage
-from batch.cli.arguments import FAILED, LOCKED, configured, connected, options, stop
+from batch.cli.arguments import FAILED, LOCKED, connect, load_settings, options, stop
 from batch.cli.help import WRONG_USE
 from batch.config import ConfigError
 from batch.job import shutdown
 from batch.store.database import DatabaseUrlError, LockedError, NotReadyError
 from batch.store.filters import EmptyWindowError
 
-WRONG = (
-    ConfigError, DatabaseUrlError, EmptyWindowError, NotReadyError,
-    query.UnknownUserError, query.AmbiguousUserError, query.UnknownFilmError, query.AmbiguousFilmError,
-)  # fmt: skip
-"""What whoever typed the command can mend there, or in the settings."""
+WRONG_USE_ERRORS = (
+    ConfigError,
+    DatabaseUrlError,
+    EmptyWindowError,
+    NotReadyError,
+    query.UnknownUserError,
+    query.AmbiguousUserError,
+    query.UnknownFilmError,
+    query.AmbiguousFilmError,
+)
+"""Errors that another command line or other settings avoid."""
+SQLITE_REMEDIES = {
+    "unable to open database file": (
+        "SQLite must be able to write into its folder, to read as well"
+    ),
+    "file is not a database": "mend database.url, or move the file away",
+}
+"""Messages of SQLite that name neither the file nor a remedy."""
 NEW_OBJECTS = 10_000
-"""After how many of them Python looks for garbage; its own 700 suits programs that make less at their start."""
+"""New objects after which Python collects garbage; its default of 700 is for programs that make
+fewer at their start."""
 
 app = help.Commands(
     help="Film ratings in, each user's top films in a database table, every night.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for part in (job, inspect, manage):
-    app.add_typer(part.commands)
+for module in (job, inspect, manage):
+    app.add_typer(module.commands)
 app.add_typer(database.commands, name="db")
 app.add_typer(filters.commands, name="filter")
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def main() -> None:
+    """The `recbatch` command."""
+    shutdown.listen()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A title must not fail on a terminal that lacks its letters.
+            stream.reconfigure(errors="backslashreplace")
+    # Imports leave a million objects that stay. Collecting garbage among them after every 700 new
+    # ones, and once more at the end, would take a small run one second of its ten.
+    gc.set_threshold(NEW_OBJECTS)
+    atexit.register(gc.freeze)
+    with _errors_in_one_line():
+        with shutdown.ending_at_once():
+            code = help.call(app)
+        sys.exit(code)
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"recbatch {__version__}")
         raise typer.Exit
 
@@ -61,7 +92,7 @@ def _options(
     _version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_show_version, is_eager=True, help="Print the version and stop."
+            "--version", callback=_print_version, is_eager=True, help="Print the version and stop."
         ),
     ] = False,
 ) -> None:
@@ -71,47 +102,29 @@ def _options(
     options.update(config=config, log_format=log_format)
 
 
-def _said(message: str) -> str:
-    """What a database says of itself, with the place and the remedy that SQLite leaves out."""
-    remedy = {
-        "unable to open database file": "SQLite must be able to write into its folder, to read as well",
-        "file is not a database": "mend database.url, or move the file away",
-    }.get(message)
-    return f"{message}: {connected(configured()).label}; {remedy}" if remedy else message
-
-
 @contextmanager
-def _errors() -> Iterator[None]:
-    """What went wrong -> one line with the remedy, and the exit code that cron and its like act on."""
+def _errors_in_one_line() -> Iterator[None]:
+    """An error -> one line on stderr with the remedy, and the exit code for cron and its like."""
     try:
         yield
     except typer.TyperException as error:
-        stop(WRONG_USE, help.told(error))
-    except WRONG as error:
+        stop(WRONG_USE, help.usage_error(error))
+    except WRONG_USE_ERRORS as error:
         stop(WRONG_USE, str(error))
     except LockedError as error:
         stop(LOCKED, str(error))
     except RecbatchError as error:
         stop(FAILED, str(error))
     except DBAPIError as error:
-        stop(FAILED, f"the database says: {_said(str(error.orig).strip())}")
+        stop(FAILED, f"the database says: {_database_message(error)}")
     except OSError as error:
         stop(FAILED, f"{error.filename or 'output'}: {error.strerror or error}")
 
 
-def main() -> None:
-    """The `recbatch` command."""
-    shutdown.listen()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(
-                errors="backslashreplace"
-            )  # a title must not fail where the terminal lacks its letters
-    # Imports leave a million objects that stay: looking for garbage among them every 700, and once more at the end,
-    # would take a small run a second of its ten.
-    gc.set_threshold(NEW_OBJECTS)
-    atexit.register(gc.freeze)
-    with _errors():
-        with shutdown.ending_at_once():
-            code = help.call(app)
-        sys.exit(code)
+def _database_message(error: DBAPIError) -> str:
+    """The driver's message, with the file and the remedy that SQLite leaves out."""
+    message = str(error.orig).strip()
+    remedy = SQLITE_REMEDIES.get(message)
+    if remedy is None:
+        return message
+    return f"{message}: {connect(load_settings()).label}; {remedy}"

@@ -1,4 +1,4 @@
-"""What commands share: arguments, settings and database as the command line gives them, and how results are shown."""
+"""What all commands share: arguments, settings and database, and how results are printed."""
 
 import json
 from collections.abc import Callable
@@ -24,33 +24,40 @@ Movie = Annotated[
 A_RUN = "A run that 'recbatch runs' lists."
 
 options: dict[str, Any] = {"config": None, "log_format": None}
-"""Those before a command, for the command."""
+"""The values of the options that stand before a command."""
 
 
-def configured() -> Config:
-    """The settings. Raises ConfigError."""
+def load_settings() -> Config:
+    """The settings of the file that --config names. Raises ConfigError."""
     return load_config(options["config"])
 
 
-def connected(settings: Config) -> Database:
-    """The database of the settings, whether its tables are there or not. Raises DatabaseUrlError."""
+def connect(settings: Config) -> Database:
+    """The database of the settings, with or without tables. Raises DatabaseUrlError."""
     return open_database(settings.database.url, settings.database.schema_name)
 
 
-def opened(*, create: bool = False) -> tuple[Config, Database]:
-    """The settings and the database, which must be ready; `create` makes a SQLite file that is not there."""
-    settings = configured()
-    data = connected(settings)
-    (database.prepare if create else database.require_tables)(data)
+def open_ready(*, create: bool = False) -> tuple[Config, Database]:
+    """The settings, and the database with tables of this version.
+
+    `create` makes a SQLite file that does not exist. Raises ConfigError, DatabaseUrlError,
+    NotReadyError.
+    """
+    settings = load_settings()
+    data = connect(settings)
+    if create:
+        database.prepare(data)
+    else:
+        database.require_tables(data)
     return settings, data
 
 
-def shown(as_json: bool, content: Any, table: Callable[[], None]) -> None:
-    """Print the content as JSON, or else call what prints it for people."""
+def print_result(as_json: bool, content: Any, print_text: Callable[[], None]) -> None:
+    """Print the content as JSON, or call what prints it as text."""
     if as_json:
-        typer.echo(json.dumps(content, default=_told, indent=2, ensure_ascii=False))
+        typer.echo(json.dumps(content, default=_as_text, indent=2, ensure_ascii=False))
     else:
-        table()
+        print_text()
 
 
 def stop(code: int, message: str) -> NoReturn:
@@ -60,10 +67,10 @@ def stop(code: int, message: str) -> NoReturn:
 
 
 def utc(moment: datetime | None) -> datetime | None:
-    """A time without a zone, as the command line gives it, as one in UTC."""
+    """A time of the command line, which has no zone, as a time in UTC."""
     return None if moment is None else moment.replace(tzinfo=UTC)
 
 
-def _told(value: Any) -> str:
+def _as_text(value: Any) -> str:
     """Dates and times as ISO 8601, paths as text."""
     return value.isoformat() if isinstance(value, date) else str(value)

@@ -1,7 +1,7 @@
-"""A command line that is not finished -> the models and runs that may come next, from the database if it is there."""
+"""An unfinished command line -> the models and runs that may come next, read from the database."""
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import typer
 from sqlalchemy import Connection
@@ -13,36 +13,36 @@ from batch.store.database import open_database, require_tables
 from batch.store.runs import newest_runs
 
 RUNS = 20
-"""Newest runs that are offered."""
+"""How many of the newest runs are offered."""
+FAILURES = (RecbatchError, SQLAlchemyError, OSError)
+"""What may be wrong with settings or database. Completion then offers nothing: the command itself
+will print what is wrong."""
 
 
 def models(context: typer.Context, incomplete: str) -> list[str]:
-    """Models that the published run has lists of."""
-    return [
-        name
-        for connection in _reading(context)
-        for name in query.models(connection)
-        if name.startswith(incomplete)
-    ]
+    """Models of which the published run has lists."""
+    names: tuple[str, ...] = ()
+    with suppress(*FAILURES), _reading(context) as connection:
+        names = query.models(connection)
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def runs(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Numbers of the newest runs; shells that can, show what became of each."""
-    found = [
-        run
-        for connection in _reading(context)
-        for run in newest_runs(connection, RUNS)
-        if not run.purged
-    ]
-    told = ((str(run.run_id), f"{run.logical_date} {run.status}") for run in found)
-    return [(number, about) for number, about in told if number.startswith(incomplete)]
+    """Numbers of the newest runs that have lists; some shells also show night and status."""
+    offered = []
+    with suppress(*FAILURES), _reading(context) as connection:
+        for run in newest_runs(connection, RUNS):
+            number = str(run.run_id)
+            if number.startswith(incomplete) and not run.purged:
+                offered.append((number, f"{run.logical_date} {run.status}"))
+    return offered
 
 
+@contextmanager
 def _reading(context: typer.Context) -> Iterator[Connection]:
-    """One connection, or none: whoever presses Tab is not told what is wrong, the command will."""
-    with suppress(RecbatchError, SQLAlchemyError, OSError):
-        settings = load_config(context.find_root().params.get("config"))
-        database = open_database(settings.database.url, settings.database.schema_name)
-        require_tables(database)
-        with database.reader.connect() as connection:
-            yield connection
+    """A connection for reading, by the --config of the unfinished command line."""
+    settings = load_config(context.find_root().params.get("config"))
+    database = open_database(settings.database.url, settings.database.schema_name)
+    require_tables(database)
+    with database.reader.connect() as connection:
+        yield connection

@@ -1,11 +1,11 @@
-"""Commands on the tables themselves."""
+"""`recbatch db`: commands on the tables themselves."""
 
 from typing import Annotated
 
 import typer
 
 from batch.cli import help
-from batch.cli.arguments import AsJson, configured, connected, opened, shown
+from batch.cli.arguments import AsJson, connect, load_settings, open_ready, print_result
 from batch.store import database, schema
 
 commands = help.Commands(help="The tables themselves.")
@@ -17,9 +17,9 @@ def upgrade(as_json: AsJson = False) -> None:
 
     Example: recbatch db upgrade
     """
-    data = connected(configured())
+    data = connect(load_settings())
     database.upgrade(data)
-    shown(
+    print_result(
         as_json,
         {"database": data.label, "schema_version": schema.HEAD},
         lambda: typer.echo(f"{data.label} is at schema version {schema.HEAD}"),
@@ -30,7 +30,7 @@ def upgrade(as_json: AsJson = False) -> None:
 def grant(
     role: Annotated[str, typer.Argument(help="An existing Postgres role.")],
     job: Annotated[
-        bool, typer.Option("--job", help="Let it do the job: all rows, no change of tables.")
+        bool, typer.Option("--job", help="Let it run the job: all rows, no change of tables.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -38,19 +38,16 @@ def grant(
 
     Example: recbatch db grant web
     """
-    _, data = opened()
+    _, data = open_ready()
     database.grant(data, role, job=job)
-    may = (
-        f"{data.schema_name}.*, and write rows"
-        if job
-        else ", ".join(f"{data.schema_name}.{v}" for v in schema.VIEWS)
-    )
-    shown(
+    if job:
+        rights = "do the job"
+        readable = f"{data.schema_name}.*, and write rows"
+    else:
+        rights = "read the views"
+        readable = ", ".join(f"{data.schema_name}.{view}" for view in schema.VIEWS)
+    print_result(
         as_json,
-        {
-            "role": role,
-            "schema": data.schema_name,
-            "may": "do the job" if job else "read the views",
-        },
-        lambda: typer.echo(f"{role} may read {may}"),
+        {"role": role, "schema": data.schema_name, "may": rights},
+        lambda: typer.echo(f"{role} may read {readable}"),
     )

@@ -1,4 +1,4 @@
-"""An empty folder -> the whole job on sample data, shown: files, database, settings, lists and metrics."""
+"""An empty folder -> sample data, a database and one published run, its results printed."""
 
 import shlex
 from datetime import UTC, datetime
@@ -7,63 +7,85 @@ from pathlib import Path
 
 import typer
 
-from batch import RecbatchError, query
+from batch import query
+from batch.cli.lines import ingest_lines, outcome_lines
+from batch.cli.metric_tables import metrics_table
 from batch.cli.sample_data import write_sample
-from batch.cli.tables import ingest_reports, metrics_table, outcome_lines, side_by_side
-from batch.config import ArtifactSettings, load_config, shipped_text
+from batch.cli.tables import side_by_side
+from batch.config import ArtifactSettings, Config, load_config, shipped_text
 from batch.ingest import ingest
 from batch.job import nightly
 from batch.job.inputs import ingest_settings
-from batch.store.database import open_database, prepare, run_lock
+from batch.serve.contract import ForeignFileError
+from batch.store.database import Database, open_database, prepare, run_lock
 
 USERS = 5
-"""Whose lists are shown."""
+"""How many users' lists are printed."""
 SAMPLE = ("user_reviews.csv", "movie_genres.csv")
-"""What `write_sample` leaves in a folder."""
-
-
-class NotOursError(RecbatchError):
-    """The folder holds somebody's own files, which a demonstration must not touch."""
+"""The files that `write_sample` writes."""
 
 
 def demonstrate(folder: Path) -> nightly.Outcome:
-    """Everything a first look needs; a second call works on what the first one left."""
-    settings, files = folder / "config.yaml", [folder / name for name in SAMPLE]
-    taken = [file.name for file in (settings, *files) if file.exists()]
-    if 0 < len(taken) < 1 + len(files):
-        raise NotOursError(
-            f"{folder} already holds {', '.join(taken)}, which are not the demo's; name a new folder"
-        )
-    if not taken:
-        write_sample(folder)
-        settings.write_text(
-            shipped_text().replace("paths: []", f"paths: [{', '.join(SAMPLE)}]"), encoding="utf-8"
-        )
-    # Paths in the settings are relative to the folder, where the next command will be typed; this one stands outside.
-    config = load_config(settings, {})
-    config = config.model_copy(
-        update={
-            "ingest": config.ingest.model_copy(update={"paths": tuple(files)}),
-            "artifacts": ArtifactSettings(dir=folder / "artifacts"),
-        }
-    )
+    """Fill the folder, run one night on it and print the result.
+
+    A second call works on the files that the first one wrote. Raises ForeignFileError.
+    """
+    _write_files(folder)
+    config = _load(folder)
     database = open_database(f"sqlite:///{folder / 'recbatch.db'}")
     prepare(database)
     with run_lock(database):
-        ingest_reports(ingest(database, config.ingest.paths, ingest_settings(config)))
+        ingest_lines(ingest(database, config.ingest.paths, ingest_settings(config)))
     outcome = nightly.run(database, config, nightly.Order(datetime.now(UTC).date()))
-    if outcome.status == "rejected":  # by thresholds that somebody changed in the folder's settings
+    if outcome.status == "rejected":  # only by thresholds changed in the folder's config.yaml
         outcome_lines(outcome)
         return outcome
-    typer.echo(f"run {outcome.run_id} is {outcome.status}: {sum(outcome.rows.values()):,} rows\n")
+    n_rows = sum(outcome.rows.values())
+    typer.echo(f"run {outcome.run_id} is {outcome.status}: {n_rows:,} rows\n")
+    user = _print_lists(database)
+    metrics_table(outcome.metrics)
+    typer.echo(f"Every command works there: cd {folder} && recbatch top {shlex.quote(user)}")
+    return outcome
+
+
+def _write_files(folder: Path) -> None:
+    """Sample data and settings, unless an earlier demo has written them."""
+    settings = folder / "config.yaml"
+    files = [settings, *(folder / name for name in SAMPLE)]
+    present = [file.name for file in files if file.exists()]
+    if len(present) == len(files):
+        return
+    if present:
+        raise ForeignFileError(
+            f"{folder} already holds {', '.join(present)}, which are not the demo's;"
+            " name a new folder"
+        )
+    write_sample(folder)
+    text = shipped_text().replace("paths: []", f"paths: [{', '.join(SAMPLE)}]")
+    settings.write_text(text, encoding="utf-8")
+
+
+def _load(folder: Path) -> Config:
+    """The folder's settings, with its paths as seen from here.
+
+    They are relative to the folder, where the next command will be typed.
+    """
+    config = load_config(folder / "config.yaml", {})
+    paths = tuple(folder / name for name in SAMPLE)
+    return config.model_copy(
+        update={
+            "ingest": config.ingest.model_copy(update={"paths": paths}),
+            "artifacts": ArtifactSettings(dir=folder / "artifacts"),
+        }
+    )
+
+
+def _print_lists(database: Database) -> str:
+    """Print the lists of a few users, the models side by side; the key of the first user."""
     with database.reader.connect() as connection:
         models = query.models(connection)
-        people = [
-            answer.user_key or ""
-            for answer in islice(query.lists(connection, model=models[0]), USERS)
-        ]
-        for user in people:
+        answers = islice(query.lists(connection, model=models[0]), USERS)
+        users = [answer.user_key or "" for answer in answers]
+        for user in users:
             side_by_side([query.top(connection, user, model=model) for model in models])
-    metrics_table(outcome.metrics)
-    typer.echo(f"Every command works there: cd {folder} && recbatch top {shlex.quote(people[0])}")
-    return outcome
+    return users[0]

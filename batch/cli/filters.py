@@ -1,4 +1,4 @@
-"""Commands on films that must not be shown."""
+"""`recbatch filter`: commands on films that must not be shown."""
 
 from dataclasses import asdict
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from batch.cli import help, suggestions
-from batch.cli.arguments import AsJson, Movie, opened, shown, utc
+from batch.cli.arguments import AsJson, Movie, open_ready, print_result, utc
 from batch.store import database
 
 commands = help.Commands(help="Films that must not be shown.")
@@ -25,42 +25,52 @@ def add(
     ends_at: Annotated[
         datetime | None, typer.Option("--until", help="Up to this time, in UTC. Default: for good.")
     ] = None,
-    why: Annotated[str | None, typer.Option(help="A note for whoever asks later.")] = None,
+    why: Annotated[str | None, typer.Option(help="The reason, as a note.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Hide a film at once, and keep it out of the lists of every run from now on.
 
     Example: recbatch filter add "Heat (1995)" --until 2027-01-01 --why "no licence"
     """
-    from batch.store.filters import add as hide
+    from batch.store.filters import add as add_filter
 
-    _, data = opened()
-    window = {"starts_at": utc(starts_at), "ends_at": utc(ends_at)}
+    _, data = open_ready()
     with database.small_write(data) as connection:
         movie_key, title = suggestions.find_film(connection, film)
         user_key = None if user is None else suggestions.find_user(connection, user)
-        filter_id = hide(connection, movie_key, user_key, **window, reason=why)
-    told = movie_key if title == movie_key else f"{title} ({movie_key})"
-    shown(
+        filter_id = add_filter(
+            connection,
+            movie_key,
+            user_key,
+            starts_at=utc(starts_at),
+            ends_at=utc(ends_at),
+            reason=why,
+        )
+    name = movie_key if title == movie_key else f"{title} ({movie_key})"
+    print_result(
         as_json,
         {"filter_id": filter_id, "movie_key": movie_key, "user_key": user_key},
-        lambda: typer.echo(f"filter {filter_id} keeps {told} from {user_key or 'everyone'}"),
+        lambda: typer.echo(f"filter {filter_id} keeps {name} from {user_key or 'everyone'}"),
     )
 
 
 @commands.command(name="list")
 def list_filters(as_json: AsJson = False) -> None:
-    """Show the filters that hold, or will.
+    """List the filters that apply now or later.
 
     Example: recbatch filter list
     """
     from batch.cli.tables import filter_table
     from batch.store.filters import current_filters
 
-    _, data = opened()
+    _, data = open_ready()
     with data.reader.connect() as connection:
-        found = current_filters(connection)
-    shown(as_json, [asdict(each) for each in found], lambda: filter_table(found))
+        filters = current_filters(connection)
+    print_result(
+        as_json,
+        [asdict(item) for item in filters],
+        lambda: filter_table(filters),
+    )
 
 
 @commands.command()
@@ -76,7 +86,11 @@ def remove(
     """
     from batch.store.filters import end
 
-    _, data = opened()
+    _, data = open_ready()
     with database.small_write(data) as connection:
         end(connection, filter_id)
-    shown(as_json, {"filter_id": filter_id}, lambda: typer.echo(f"filter {filter_id} has ended"))
+    print_result(
+        as_json,
+        {"filter_id": filter_id},
+        lambda: typer.echo(f"filter {filter_id} has ended"),
+    )

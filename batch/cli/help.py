@@ -1,4 +1,4 @@
-"""A command line -> one command called: help without oddities, wrong use in one line, and a reader may leave early."""
+"""A command line -> one command called; tidy help, errors of one line, closed pipes no error."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -9,65 +9,68 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 PROGRAM = "recbatch"
-"""Also where it is `python -m batch`: what the help tells can then be typed, and Tab asks under one name."""
+"""The name in help and completion, also for `python -m batch`."""
 WRONG_USE, HUNG_UP = 2, 141
-"""The second is what a shell reports of a program whose reader has left, as in `recbatch top 1 | head -1`."""
+"""Exit codes. HUNG_UP is what a shell reports of a program whose reader has closed the pipe
+(128 + SIGPIPE), as in `recbatch top 1 | head -1`."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class Command(TyperCommand):
-    """A command whose help shows no type for a flag, which takes no value."""
+    """A command whose help shows no type for flags, which take no value."""
 
     def get_params(self, ctx: Any) -> Any:
-        return _without_types(super().get_params(ctx))
+        return _without_flag_types(super().get_params(ctx))
 
 
 class Group(TyperGroup):
-    """The same for a group, which ends in silence when nobody reads on."""
+    """A group of commands: flags as in Command; ends without a message where the pipe is closed."""
 
     def get_params(self, ctx: Any) -> Any:
-        return _without_types(super().get_params(ctx))
+        return _without_flag_types(super().get_params(ctx))
 
-    def make_context(self, *given: Any, **named: Any) -> Any:
-        with _until_hung_up():
-            return super().make_context(*given, **named)
+    def make_context(self, *args: Any, **options: Any) -> Any:
+        with _ending_on_closed_pipe():
+            return super().make_context(*args, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        with _until_hung_up():
+        with _ending_on_closed_pipe():
             return super().invoke(ctx)
 
 
 class Commands(typer.Typer):
-    """Commands of these two kinds."""
+    """A typer application of these two classes."""
 
-    def __init__(self, *, help: str | None = None, **given: Any) -> None:
-        super().__init__(cls=Group, help=help, no_args_is_help=True, **given)
+    def __init__(self, *, help: str | None = None, **options: Any) -> None:
+        super().__init__(cls=Group, help=help, no_args_is_help=True, **options)
 
-    def command(self, name: str | None = None, **given: Any) -> Callable[[F], F]:
-        return super().command(name, cls=Command, **given)
+    def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:
+        return super().command(name, cls=Command, **options)
 
 
 def call(commands: typer.Typer) -> int:
-    """Do what the command line says; the exit code. Raises typer.TyperException where it says nothing that is known."""
+    """Run the command of the command line; its exit code.
+
+    Raises typer.TyperException for an unknown command, option or value.
+    """
     try:
         return commands(prog_name=PROGRAM, standalone_mode=False) or 0
     except typer.TyperException as error:
-        if not error.format_message():  # no command at all: the help has been shown
+        if not error.format_message():  # no command at all: the help has been printed
             return WRONG_USE
         raise
 
 
-def told(error: typer.TyperException) -> str:
-    """Wrong use in one line, with where to look."""
+def usage_error(error: typer.TyperException) -> str:
+    """Wrong use in one line, with the command whose help explains it."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    message = message[:1].lower() + message[1:]
     context = getattr(error, "ctx", None)
-    what = " ".join(error.format_message().split()).rstrip(".")
-    return f"{what[:1].lower()}{what[1:]}" + (
-        f"; see {context.command_path} --help" if context else ""
-    )
+    return f"{message}; see {context.command_path} --help" if context else message
 
 
-def _without_types(parameters: Any) -> Any:
+def _without_flag_types(parameters: Any) -> Any:
     for parameter in parameters:
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
@@ -75,14 +78,23 @@ def _without_types(parameters: Any) -> Any:
 
 
 @contextmanager
-def _until_hung_up() -> Iterator[None]:
+def _ending_on_closed_pipe() -> Iterator[None]:
+    """Exit with HUNG_UP where a write to stdout or stderr fails because nobody reads it."""
     try:
         yield
-    except (BrokenPipeError, SystemExit) as end:
-        # Databases and networks have errors of their own; rich ends the program with 1 where its output breaks.
-        if not isinstance(end.__context__ if isinstance(end, SystemExit) else end, BrokenPipeError):
-            raise
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        for number in (1, 2):  # what is still in buffers goes there at the end
-            os.dup2(nowhere, number)
+    except BrokenPipeError:
+        _discard_output()
         raise SystemExit(HUNG_UP) from None
+    except SystemExit as end:
+        # rich ends the program with 1 where its output breaks.
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        _discard_output()
+        raise SystemExit(HUNG_UP) from None
+
+
+def _discard_output() -> None:
+    """Send what is still buffered to /dev/null, or flushing it at exit would fail again."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(devnull, descriptor)

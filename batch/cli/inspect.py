@@ -1,12 +1,13 @@
-"""Commands that show what was made, and change nothing."""
+"""Commands that print what the database holds, and change nothing."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from sqlalchemy import Connection
 
 from batch import query
 from batch.cli import completion, help, suggestions
@@ -16,13 +17,17 @@ from batch.cli.arguments import (
     AsJson,
     Movie,
     User,
-    configured,
-    connected,
-    opened,
-    shown,
+    connect,
+    load_settings,
+    open_ready,
+    print_result,
     stop,
 )
 from batch.cli.help import WRONG_USE
+from batch.config import CheckSettings
+
+if TYPE_CHECKING:  # imported where it is needed, so that other commands start faster
+    from batch.serve.health import Ages
 
 commands = help.Commands()
 
@@ -56,36 +61,64 @@ def top(
 
     Example: recbatch top 1 --model item_item
     """
-    from batch.cli.tables import answers
+    from batch.cli.tables import list_tables
 
-    _, data = opened()
+    _, data = open_ready()
     with data.reader.connect() as connection:
-        available = query.models(connection, run_id=run_id)
-        if model is not None and model not in available:
-            stop(
-                WRONG_USE,
-                f"no lists of a model {model!r}; there are {', '.join(available) or 'none'}",
-            )
+        models = query.models(connection, run_id=run_id)
+        if model is not None and model not in models:
+            names = ", ".join(models) or "none"
+            stop(WRONG_USE, f"no lists of a model {model!r}; there are {names}")
         try:
-            key = suggestions.find_user(connection, user)
+            user_key = suggestions.find_user(connection, user)
         except query.UnknownUserError as error:
             typer.echo(f"{error}; this is what is popular", err=True)
-            found = [query.popular(connection, n=n, run_id=run_id)]
+            answers = [query.popular(connection, n=n, run_id=run_id)]
         else:
-            wanted = [model] if model else [*available] or ["blend"]
-            each = [query.top(connection, key, model=name, n=n, run_id=run_id) for name in wanted]
-            lacking = [
-                name for name, answer in zip(wanted, each, strict=True) if answer.model != name
-            ]
-            if lacking:
-                typer.echo(
-                    f"{key} has no list of {', '.join(lacking)}; this is what is popular", err=True
-                )
-            found = [answer for place, answer in enumerate(each) if answer not in each[:place]]
-            if hidden := query.hidden_titles(connection, key, run_id=run_id):
-                told = f"a filter hides {', '.join(hidden)}; 'recbatch filter list' tells from whom and until when"
-                typer.echo(told, err=True)
-    shown(as_json, [asdict(answer) for answer in found], lambda: answers(found))
+            chosen = models if model is None else (model,)
+            answers = _lists_of_user(connection, user_key, chosen, n, run_id)
+            _warn_of_filters(connection, user_key, run_id)
+    print_result(
+        as_json,
+        [asdict(answer) for answer in answers],
+        lambda: list_tables(answers),
+    )
+
+
+def _lists_of_user(
+    connection: Connection,
+    user_key: str,
+    models: tuple[str, ...],
+    n: int | None,
+    run_id: int | None,
+) -> list[query.Answer]:
+    """A user's lists of these models; the popular list once, if any of them is missing."""
+    answers = []
+    missing = []
+    for model in models:
+        answer = query.top(connection, user_key, model=model, n=n, run_id=run_id)
+        if answer.model != model:
+            missing.append(model)
+        if answer not in answers:
+            answers.append(answer)
+    if not models:  # a run without any list
+        missing = ["any model"]
+        answers = [query.popular(connection, user=user_key, n=n, run_id=run_id)]
+    if missing:
+        message = f"{user_key} has no list of {', '.join(missing)}; this is what is popular"
+        typer.echo(message, err=True)
+    return answers
+
+
+def _warn_of_filters(connection: Connection, user_key: str, run_id: int | None) -> None:
+    """Name the films that are missing from the lists because of a filter."""
+    titles = query.hidden_titles(connection, user_key, run_id=run_id)
+    if titles:
+        message = (
+            f"a filter hides {', '.join(titles)};"
+            " 'recbatch filter list' shows from whom and until when"
+        )
+        typer.echo(message, err=True)
 
 
 @commands.command()
@@ -94,24 +127,23 @@ def explain(
     movie: Movie,
     as_json: AsJson = False,
 ) -> None:
-    """Say why, and how much, each model would or would not recommend a film to a user.
+    """Explain why, and how much, each model would or would not recommend a film to a user.
 
-    It fits the models on the database as it stands, which takes about half as long as a run; if anything has changed
-    since the published run, the blend is learnt anew too, which takes about as long as a run. Nothing is written.
+    It fits the models on the database as it stands, which takes about half as
+    long as a run; if anything has changed since the published run, the blend is
+    learnt again too, which takes about as long as a run. Nothing is written.
 
     Example: recbatch explain 1 "Heat (1995)"
     """
-    from batch.cli.tables import consultation
+    from batch.cli.tables import explanation_table
     from batch.job.explain_pair import explain_pair
 
-    settings, data = opened()
+    settings, data = open_ready()
     with data.reader.connect() as connection:
-        user_key, (movie_key, _) = (
-            suggestions.find_user(connection, user),
-            suggestions.find_film(connection, movie),
-        )
-    told = explain_pair(data, settings, user_key, movie_key)
-    shown(as_json, asdict(told), lambda: consultation(told))
+        user_key = suggestions.find_user(connection, user)
+        movie_key, _ = suggestions.find_film(connection, movie)
+    explanation = explain_pair(data, settings, user_key, movie_key)
+    print_result(as_json, asdict(explanation), lambda: explanation_table(explanation))
 
 
 @commands.command()
@@ -130,21 +162,21 @@ def evaluate(
 
     Example: recbatch evaluate --test newer.csv --predictions predictions.csv
     """
-    from batch.cli.tables import all_metrics
-    from batch.job import nightly
+    from batch.cli.metric_tables import all_metrics
     from batch.job.evaluate_file import evaluate_file
+    from batch.job.steps import measure
     from batch.store.load import load
 
     if predictions and not test:
         stop(WRONG_USE, "--predictions goes with --test, the file whose ratings are predicted")
-    settings, data = opened()
+    settings, data = open_ready()
     if test:
         metrics: Mapping[str, Any] = evaluate_file(data, settings, test, predictions)
     else:
         with data.reader.connect() as connection:
             ratings = load(connection, scale=settings.ingest.scale).ratings
-        metrics = nightly.measure(ratings, settings).metrics
-    shown(as_json, metrics, lambda: all_metrics(metrics))
+        metrics = measure(ratings, settings).metrics
+    print_result(as_json, metrics, lambda: all_metrics(metrics))
 
 
 @commands.command()
@@ -159,10 +191,10 @@ def runs(
     from batch.cli.tables import run_table
     from batch.serve.history import history
 
-    _, data = opened()
+    _, data = open_ready()
     with data.reader.connect() as connection:
-        found = history(connection, n)
-    shown(as_json, found, lambda: run_table(found))
+        newest = history(connection, n)
+    print_result(as_json, newest, lambda: run_table(newest))
 
 
 @commands.command()
@@ -182,12 +214,12 @@ def report(
 
     Example: recbatch report -o tonight.html
     """
-    from batch.serve.report import report as write
+    from batch.serve.report import report as write_report
 
-    _, data = opened()
+    _, data = open_ready()
     with data.reader.connect() as connection:
-        written = write(connection, run_id, output)
-    shown(as_json, {"file": written}, lambda: typer.echo(str(written)))
+        file = write_report(connection, run_id, output)
+    print_result(as_json, {"file": file}, lambda: typer.echo(str(file)))
 
 
 @commands.command()
@@ -216,16 +248,15 @@ def diff(
     Example: recbatch diff 11 12 --model blend
     """
     from batch.cli.tables import diff_tables
-    from batch.serve.diff import NoSuchModelError
     from batch.serve.diff import diff as compare
 
-    _, data = opened()
+    _, data = open_ready()
     with data.reader.connect() as connection:
         try:
-            found = compare(connection, before, after, model)
-        except NoSuchModelError as error:
+            changes = compare(connection, before, after, model)
+        except query.NoSuchModelError as error:
             stop(WRONG_USE, str(error))
-    shown(as_json, asdict(found), lambda: diff_tables(found))
+    print_result(as_json, asdict(changes), lambda: diff_tables(changes))
 
 
 @commands.command()
@@ -238,31 +269,37 @@ def check(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether the list is fresh and the last run went well; exits 5 if not.
+    """Check that the list is fresh and the last run went well; exits 5 if not.
 
     Example: recbatch check --warn-after 26 --error-after 50
     """
-    from batch.cli.tables import finding_lines
-    from batch.serve.health import Ages, examine, worst
+    from batch.cli.lines import finding_lines
+    from batch.serve.health import examine, worst
 
-    settings = configured()
-    limits = settings.check
-    ages = Ages(
-        timedelta(hours=limits.warn_after_hours if warn_after is None else warn_after),
-        timedelta(hours=limits.error_after_hours if error_after is None else error_after),
-    )
-    if ages.warn_after > ages.error_after:
-        stop(
-            WRONG_USE,
-            f"{ages.warn_after} to warn after is more than {ages.error_after}, from which a list is stale",
-        )
-    data = connected(settings)
-    findings = examine(data, datetime.now(UTC), ages)
+    settings = load_settings()
+    ages = _ages(settings.check, warn_after, error_after)
+    findings = examine(connect(settings), datetime.now(UTC), ages)
     status = worst(findings)
-    shown(
+    print_result(
         as_json,
         {"status": status, "findings": [asdict(finding) for finding in findings]},
         lambda: finding_lines(findings),
     )
     if status == "error":
         raise typer.Exit(UNHEALTHY)
+
+
+def _ages(limits: CheckSettings, warn_after: float | None, error_after: float | None) -> "Ages":
+    """The limits of the settings, or of the command line where it has any, in hours."""
+    from batch.serve.health import Ages
+
+    warn_hours = limits.warn_after_hours if warn_after is None else warn_after
+    error_hours = limits.error_after_hours if error_after is None else error_after
+    ages = Ages(timedelta(hours=warn_hours), timedelta(hours=error_hours))
+    if ages.warn_after > ages.error_after:
+        stop(
+            WRONG_USE,
+            f"{ages.warn_after} to warn after is more than {ages.error_after},"
+            " from which a list is stale",
+        )
+    return ages

@@ -1,10 +1,10 @@
-"""Commands that read ratings and work through a night, now or by the clock."""
+"""Commands that read ratings and run the job, now or on schedule."""
 
 from dataclasses import asdict
 from datetime import UTC, date, datetime
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,11 +14,11 @@ from batch.cli.arguments import (
     FAILED,
     REFUSED,
     AsJson,
-    configured,
-    connected,
-    opened,
+    connect,
+    load_settings,
+    open_ready,
     options,
-    shown,
+    print_result,
     stop,
     utc,
 )
@@ -65,13 +65,15 @@ def sample_data(
     """
     from batch.cli.sample_data import write_sample
 
-    written = write_sample(folder, seed=seed, n_users=users, n_items=films)
-    shown(
+    sample = write_sample(folder, seed=seed, n_users=users, n_items=films)
+    text = (
+        f"{sample.ratings}: {sample.n_ratings:,} ratings by {users:,} users\n"
+        f"{sample.genres}: {films:,} films"
+    )
+    print_result(
         as_json,
-        written._asdict() | {"users": users, "films": films},
-        lambda: typer.echo(
-            f"{written.ratings}: {written.n_ratings:,} ratings by {users:,} users\n{written.genres}: {films:,} films"
-        ),
+        {**sample._asdict(), "users": users, "films": films},
+        lambda: typer.echo(text),
     )
 
 
@@ -79,7 +81,7 @@ def sample_data(
 def ingest(
     paths: Annotated[list[Path], typer.Argument(help="Files, folders or MovieLens .zip archives.")],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be merged, and merge nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be merged, and merge nothing.")
     ] = False,
     snapshot_at: Annotated[
         datetime | None,
@@ -93,16 +95,22 @@ def ingest(
 
     Example: recbatch ingest ml-latest-small.zip
     """
-    from batch.cli.tables import ingest_reports
+    from batch.cli.lines import ingest_lines
     from batch.ingest import ingest as merge
     from batch.job.inputs import ingest_settings
 
-    settings, data = opened(create=not dry_run)
-    moment = utc(snapshot_at)
-    at = None if moment is None else int(moment.timestamp())
+    settings, data = open_ready(create=not dry_run)
+    snapshot = utc(snapshot_at)
+    seconds = None if snapshot is None else int(snapshot.timestamp())
     with database.run_lock(data):
-        reports = merge(data, paths, ingest_settings(settings), snapshot_at=at, dry_run=dry_run)
-    shown(as_json, [asdict(report) for report in reports], lambda: ingest_reports(reports))
+        reports = merge(
+            data, paths, ingest_settings(settings), snapshot_at=seconds, dry_run=dry_run
+        )
+    print_result(
+        as_json,
+        [asdict(report) for report in reports],
+        lambda: ingest_lines(reports),
+    )
     if any(report.status == "refused" for report in reports):
         raise typer.Exit(FAILED)
 
@@ -127,13 +135,13 @@ def run(
         bool, typer.Option("--force", help="Publish over every gate but integrity; recorded.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what the run would work on, and write nothing.")
+        bool, typer.Option("--dry-run", help="Show what the run would work on, and write nothing.")
     ] = False,
     scheduled_for: Annotated[
         str | None,
         typer.Option(
             metavar="DATE",
-            help="The night this run answers, or 'latest'; does nothing if it is published.",
+            help="The night this run is for, or 'latest'; does nothing if it is published.",
         ),
     ] = None,
     trigger: Annotated[str, typer.Option(hidden=True)] = "schedule",
@@ -143,37 +151,61 @@ def run(
 
     Example: recbatch run
     """
-    from batch.cli.tables import outcome_lines, plan_lines
+    from batch.cli.lines import outcome_lines, plan_lines
     from batch.job import nightly
+    from batch.job.plan import plan_run
     from batch.job.schedule import Nights
 
-    settings = configured()
-    data = connected(settings)
+    settings = load_settings()
+    data = connect(settings)
     newest = Nights(settings.schedule).latest(datetime.now(UTC))
-    today = newest.logical_date if newest else datetime.now(UTC).date()
-    night = as_of.date() if as_of else _date(scheduled_for, today)
+    latest = newest.logical_date if newest else datetime.now(UTC).date()
+    as_of_date = None if as_of is None else as_of.date()
     order = nightly.Order(
-        logical_date=night,
-        triggered_by="manual"
-        if scheduled_for is None
-        else "catchup"
-        if trigger == "catchup"
-        else "schedule",
-        as_of=as_of.date() if as_of else None,
+        logical_date=as_of_date or _night(scheduled_for, latest),
+        triggered_by=_trigger(scheduled_for, trigger),
+        as_of=as_of_date,
         publish=as_of is None if publish is None else publish,
         force=force,
     )
     if dry_run:
         database.require_tables(data)
-        plan = nightly.plan(data, settings, order)
-        shown(as_json, plan, lambda: plan_lines(plan))
+        plan = plan_run(data, settings, order)
+        print_result(as_json, plan, lambda: plan_lines(plan))
         return
     outcome = nightly.run(data, settings, order)
-    # Asked only where it matters: once the list is out, no fault may make the answer another.
-    overridden = _overridden(data) if outcome.status == "rejected" else []
-    shown(as_json, asdict(outcome), lambda: outcome_lines(outcome, overridden))
+    # Read only if the run was rejected: once the list is published, no fault may change the
+    # exit code.
+    overridden = _overridden_gates(data) if outcome.status == "rejected" else []
+    print_result(as_json, asdict(outcome), lambda: outcome_lines(outcome, overridden))
     if outcome.status == "rejected":
         raise typer.Exit(REFUSED)
+
+
+def _trigger(scheduled_for: str | None, trigger: str) -> Literal["manual", "catchup", "schedule"]:
+    """What started the run, as `runs.triggered_by` has it."""
+    if scheduled_for is None:
+        return "manual"
+    return "catchup" if trigger == "catchup" else "schedule"
+
+
+def _night(text: str | None, latest: date) -> date:
+    """The night of --scheduled-for: a date, or the newest night that is due."""
+    if text is None or text == "latest":
+        return latest
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        stop(WRONG_USE, f"{text!r} is neither a date such as 2026-11-23 nor 'latest'")
+
+
+def _overridden_gates(data: Database) -> list[str]:
+    """The gates that the published run failed, if a person published it all the same."""
+    from batch.store.checks import failed
+
+    with data.reader.connect() as connection:
+        current = query.published(connection)
+        return failed(connection, current.run_id, "gate") if current else []
 
 
 @commands.command()
@@ -190,39 +222,29 @@ def schedule(
 
     Example: recbatch schedule --next 5
     """
-    from batch.cli.tables import coming_nights
-    from batch.job import schedule as clock
+    from batch.cli.lines import night_lines
+    from batch.job import schedule as scheduler
 
     if upcoming is not None:
-        nights = list(
-            islice(clock.Nights(configured().schedule).after(datetime.now(UTC)), upcoming)
-        )
-        shown(as_json, [asdict(night) for night in nights], lambda: coming_nights(nights))
+        coming = scheduler.Nights(load_settings().schedule).after(datetime.now(UTC))
+        nights = list(islice(coming, upcoming))
+        print_result(as_json, [asdict(night) for night in nights], lambda: night_lines(nights))
         return
     if as_json:
         stop(
             WRONG_USE,
-            "--json goes with --next; a scheduler that stays up logs JSON by 'recbatch --log-format json'",
+            "--json goes with --next; a scheduler that stays up logs JSON by"
+            " 'recbatch --log-format json'",
         )
-    settings, data = opened(create=True)
-    same = [(f"--{name.replace('_', '-')}", str(value)) for name, value in options.items() if value]
-    clock.stay(data, settings.schedule, clock.command(*chain(*same)))
+    settings, data = open_ready(create=True)
+    command = scheduler.command(*_options_before_command())
+    scheduler.run_forever(data, settings.schedule, command)
 
 
-def _overridden(data: Database) -> list[str]:
-    """The gates that the published run failed and a person published it over."""
-    from batch.store.checks import failed
-
-    with data.reader.connect() as connection:
-        current = query.published(connection)
-        return failed(connection, current.run_id, "gate") if current else []
-
-
-def _date(text: str | None, latest: date) -> date:
-    """A date as people write it; the newest night that is due where none is given."""
-    if text in (None, "latest"):
-        return latest
-    try:
-        return date.fromisoformat(str(text))
-    except ValueError:
-        stop(WRONG_USE, f"{text!r} is neither a date such as 2026-11-23 nor 'latest'")
+def _options_before_command() -> list[str]:
+    """The words of the options before this command, for the command that the schedule runs."""
+    words = []
+    for name, value in options.items():
+        if value:
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return words

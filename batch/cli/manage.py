@@ -1,13 +1,21 @@
-"""Commands that change what readers see, or tend what is kept."""
+"""Commands that change what readers see, or what is kept."""
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from batch.cli import completion, help, suggestions
-from batch.cli.arguments import A_RUN, AsJson, User, configured, connected, opened, shown
+from batch.cli.arguments import (
+    A_RUN,
+    AsJson,
+    User,
+    connect,
+    load_settings,
+    open_ready,
+    print_result,
+)
 from batch.store import database, schema
 
 commands = help.Commands()
@@ -26,8 +34,8 @@ def publish(
     """
     from batch.job.republish import republish
 
-    _, data = opened()
-    _now_current(as_json, republish(data, lambda _: run_id))
+    _, data = open_ready()
+    _print_current(as_json, republish(data, lambda _: run_id))
 
 
 @commands.command()
@@ -39,8 +47,16 @@ def rollback(as_json: AsJson = False) -> None:
     from batch.job.republish import republish
     from batch.store.publish import previous
 
-    _, data = opened()
-    _now_current(as_json, republish(data, previous))
+    _, data = open_ready()
+    _print_current(as_json, republish(data, previous))
+
+
+def _print_current(as_json: bool, run_id: int) -> None:
+    print_result(
+        as_json,
+        {"run_id": run_id},
+        lambda: typer.echo(f"run {run_id} is now current"),
+    )
 
 
 @commands.command()
@@ -54,13 +70,15 @@ def purge(
 
     Example: recbatch purge --keep 7
     """
-    from batch.store.publish import purge as delete
+    from batch.store.publish import purge as purge_runs
 
-    settings, data = opened()
+    settings, data = open_ready()
     with database.run_lock(data):
-        gone = delete(data, keep or settings.publish.keep_runs)
-    told = f"purged {len(gone)} runs" + (f": {', '.join(map(str, gone))}" if gone else "")
-    shown(as_json, {"purged": gone}, lambda: typer.echo(told))
+        purged = purge_runs(data, keep or settings.publish.keep_runs)
+    text = f"purged {len(purged)} runs"
+    if purged:
+        text += f": {', '.join(map(str, purged))}"
+    print_result(as_json, {"purged": purged}, lambda: typer.echo(text))
 
 
 @commands.command()
@@ -73,17 +91,18 @@ def contract(
     ] = "recbatch_reader",
     as_json: AsJson = False,
 ) -> None:
-    """Write what those need who read the views: a data dictionary, grants, SQL examples, JSON schema, dbt sources.
+    """Write files for applications: dictionary, grants, SQL examples, JSON schema, dbt sources.
 
     Example: recbatch contract contract --role web
     """
     from batch.serve.contract import write_contract
+    from batch.serve.view_columns import Kind
 
-    settings = configured()
-    data = connected(settings)
-    kind: Literal["postgres", "sqlite"] = "sqlite" if data.file else "postgres"
+    settings = load_settings()
+    data = connect(settings)
+    kind: Kind = "sqlite" if data.file else "postgres"
     files = write_contract(folder, kind, data.schema_name, role, settings.check)
-    shown(
+    print_result(
         as_json,
         {"kind": kind, "schema_version": schema.HEAD, "files": files},
         lambda: typer.echo("\n".join(map(str, files))),
@@ -96,18 +115,19 @@ def forget(user: User, as_json: AsJson = False) -> None:
 
     Example: recbatch forget 42
     """
-    from batch.job.forget import forget as remove
+    from batch.job.forget import forget as forget_user
 
-    _, data = opened()
+    _, data = open_ready()
     with database.run_lock(data):
         with data.reader.connect() as connection:
             key = suggestions.find_user(connection, user)
-        gone = remove(data, key)
-    told = (
-        f"{key} is forgotten: {gone.ratings:,} ratings, {gone.rows:,} rows of lists, {gone.rejects:,} rejected rows, "
-        f"{gone.files:,} files of weights, {gone.filters:,} filters"
+        removed = forget_user(data, key)
+    text = (
+        f"{key} is forgotten: {removed.ratings:,} ratings, {removed.rows:,} rows of lists,"
+        f" {removed.rejects:,} rejected rows, {removed.files:,} files of weights,"
+        f" {removed.filters:,} filters"
     )
-    shown(as_json, {"user_key": key, **asdict(gone)}, lambda: typer.echo(told))
+    print_result(as_json, {"user_key": key, **asdict(removed)}, lambda: typer.echo(text))
 
 
 @commands.command()
@@ -123,12 +143,10 @@ def backup(
     """
     from batch.store.backup import backup as copy
 
-    _, data = opened()
+    _, data = open_ready()
     size = copy(data, file)
-    shown(
-        as_json, {"file": file, "bytes": size}, lambda: typer.echo(f"{file}: {size / 1e6:,.1f} MB")
+    print_result(
+        as_json,
+        {"file": file, "bytes": size},
+        lambda: typer.echo(f"{file}: {size / 1e6:,.1f} MB"),
     )
-
-
-def _now_current(as_json: bool, run_id: int) -> None:
-    shown(as_json, {"run_id": run_id}, lambda: typer.echo(f"run {run_id} is now current"))

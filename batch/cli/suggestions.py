@@ -1,4 +1,4 @@
-"""A name that nobody has -> the names that it may stand for."""
+"""An unknown name -> the names in the database that it may stand for."""
 
 import re
 from collections.abc import Iterable
@@ -10,59 +10,69 @@ from batch import query
 from batch.store import schema
 
 CANDIDATES = 300
-"""Names of the database that are compared, so that a slip costs milliseconds however many there are."""
-SHOWN = 3
+"""Names of the database that are compared, so that a typo costs milliseconds however many there
+are."""
+SUGGESTIONS = 3
+"""Names at most in a message."""
 YEAR = re.compile(r" \(\d{4}\)$")
-"""What ends a title in MovieLens, and what people leave out."""
+"""The end of a title in MovieLens, which people leave out."""
+WORD = re.compile(r"[^\W\d]{2,}")
 
 
 def find_user(connection: Connection, user: str) -> str:
-    """`query.find_user`, whose error also names those who are called almost so."""
+    """`query.find_user`, whose error also suggests similar names."""
     try:
         return query.find_user(connection, user)
     except query.UnknownUserError as error:
-        near = _near(connection, user, schema.users.c.name, schema.users.c.user_key)
-        raise query.UnknownUserError(f"{error}{near}") from None
+        similar = _similar(connection, user, schema.users.c.name, schema.users.c.user_key)
+        raise query.UnknownUserError(f"{error}{similar}") from None
 
 
 def find_film(connection: Connection, film: str) -> tuple[str, str]:
-    """`query.find_film`, whose error also names the films that are called almost so."""
+    """`query.find_film`, whose error also suggests similar titles."""
     try:
         return query.find_film(connection, film)
     except query.UnknownFilmError as error:
-        raise query.UnknownFilmError(
-            f"{error}{_near(connection, film, schema.movies.c.title)}"
-        ) from None
+        similar = _similar(connection, film, schema.movies.c.title)
+        raise query.UnknownFilmError(f"{error}{similar}") from None
 
 
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'Heat (1995)'?`, or nothing: those that hold the word, else those that are spelt alike."""
-    spelt = {name.lower(): name for name in known}
-    if not YEAR.search(word):
-        spelt |= {YEAR.sub("", name): title for name, title in spelt.items()}
-    filters_of_pair = [title for name, title in spelt.items() if word.lower() in name]
-    near = filters_of_pair or [
-        spelt[name] for name in get_close_matches(word.lower(), spelt, n=SHOWN)
-    ]
-    return (
-        f"; did you mean {' or '.join(map(repr, [*dict.fromkeys(near)][:SHOWN]))}?" if near else ""
-    )
+def did_you_mean(text: str, names: Iterable[str]) -> str:
+    """`; did you mean 'Heat (1995)'?`, or nothing.
+
+    Names that contain the text come first; only if there are none, names that are spelt alike.
+    """
+    by_spelling = {name.lower(): name for name in names}
+    if not YEAR.search(text):
+        without_year = {YEAR.sub("", spelling): name for spelling, name in by_spelling.items()}
+        by_spelling |= without_year
+    text = text.lower()
+    similar = [name for spelling, name in by_spelling.items() if text in spelling]
+    if not similar:
+        spellings = get_close_matches(text, by_spelling, n=SUGGESTIONS)
+        similar = [by_spelling[spelling] for spelling in spellings]
+    if not similar:
+        return ""
+    different = list(dict.fromkeys(similar))[:SUGGESTIONS]
+    return f"; did you mean {' or '.join(map(repr, different))}?"
 
 
-def _near(connection: Connection, text: str, *columns: Column[str]) -> str:
-    """Compared with what begins alike or shares the longest word; numbers have no neighbours that mean anything."""
-    words = re.findall(r"[^\W\d]{2,}", text)
+def _similar(connection: Connection, text: str, *columns: Column[str]) -> str:
+    """Suggestions from some columns: names that begin like the text, or contain its longest word.
+
+    None for a number, which resembles other numbers by chance only.
+    """
+    words = WORD.findall(text)
     if not words:
         return ""
+    longest = max(words, key=len)
     names: list[str] = []
-    for name in columns:
+    for column in columns:
         alike = or_(
-            name.istartswith(text[:2], autoescape=True),
-            name.icontains(max(words, key=len), autoescape=True),
+            column.istartswith(text[:2], autoescape=True),
+            column.icontains(longest, autoescape=True),
         )
-        length = func.abs(func.length(name) - len(text))
-        found = connection.execute(
-            select(name).where(alike).order_by(length, name).limit(CANDIDATES)
-        )
-        names += found.scalars()
+        difference = func.abs(func.length(column) - len(text))
+        candidates = select(column).where(alike).order_by(difference, column).limit(CANDIDATES)
+        names += connection.execute(candidates).scalars()
     return did_you_mean(text, names)

@@ -1,4 +1,4 @@
-"""What became of each file -> `ingest_batches` and `ingest_rejects`."""
+"""The outcome for each file -> rows of `ingest_batches` and `ingest_rejects`."""
 
 import hashlib
 import json
@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, insert, or_, select, update
 
-from batch.ingest.formats import Format
+from batch.ingest.file_format import Format
 from batch.ingest.merge import Counts, Limits
-from batch.ingest.parsing import Reject
+from batch.ingest.parsing import Reading, Reject
 from batch.ingest.sources import Source
 from batch.store import schema
 from batch.store.bulk_insert import bulk_insert
@@ -21,29 +21,29 @@ _batches = schema.ingest_batches
 
 @dataclass(frozen=True)
 class Settings:
-    """What ingest needs to know besides the files."""
+    """The settings of ingest that decide which rows are accepted."""
 
-    scale: tuple[float, float] | None
-    columns: dict[str, str | None]
+    scale: tuple[float, float] | None  # stars
+    columns: dict[str, str | None]  # user, movie, rating, time -> column of a long file
     limits: Limits
 
     @property
     def sha256(self) -> str:
-        """A file read by other settings is another file: a wider scale lets rejected rows in."""
-        told = json.dumps(
-            [self.scale, self.columns, self.limits.max_rejects, self.limits.max_reject_share]
-        )
-        return hashlib.sha256(told.encode()).hexdigest()
+        """A hash that tells whether a file would be read as before: a wider scale accepts more."""
+        max_rejects = self.limits.max_rejects
+        max_share = self.limits.max_reject_share
+        text = json.dumps([self.scale, self.columns, max_rejects, max_share])
+        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Report:
-    """What became of one file."""
+    """The outcome for one file."""
 
     file: str
     format: str | None
     why: str  # how it was recognised, or what is wrong with it
-    status: str  # merged, unchanged, skipped, refused
+    status: str  # merged, would be merged, unchanged, skipped, refused
     read: int = 0
     accepted: int = 0
     rejected: int = 0
@@ -51,6 +51,7 @@ class Report:
     rejects: tuple[Reject, ...] = ()
     warnings: tuple[str, ...] = ()
     batch_id: int | None = None
+    code: str | None = None  # of a refused file: what is wrong with it
 
 
 @dataclass(frozen=True)
@@ -59,14 +60,28 @@ class File:
 
     source: Source
     format: Format
-    why: str
-    sha256: str
+    why: str  # how it was recognised
+    sha256: str  # of the unpacked content
     size: int  # bytes, unpacked
     snapshot_at: int  # seconds since 1970 UTC
 
+    @property
+    def name(self) -> str:
+        """The path as it is shown in messages and stored in tables."""
+        return self.source.name
+
+    def reading(self, settings: Settings) -> Reading:
+        """A new context in which this file is read."""
+        limits = self.format.limits if settings.scale is None else settings.scale
+        now = int(datetime.now(UTC).timestamp())
+        return Reading(limits, settings.columns, now)
+
 
 def merged_before(connection: Connection, file: File, settings: Settings) -> int | None:
-    """The batch that brought the same content by the same settings; of the same age, where age counts."""
+    """The batch that merged the same content by the same settings, or None.
+
+    Where some rating has no time of its own, the file's age must be the same too.
+    """
     same = select(_batches.c.batch_id).where(
         _batches.c.status == "merged",
         _batches.c.format == file.format.name,
@@ -78,70 +93,87 @@ def merged_before(connection: Connection, file: File, settings: Settings) -> int
 
 
 def open_batch(connection: Connection, file: File, settings: Settings) -> int:
-    """Number a file's batch, so that what is merged can name it."""
-    row = {
-        "file": file.source.name,
+    """Write a file's row before its ratings, which refer to the id that is returned."""
+    row: dict[str, object] = {
+        "status": "merged",
+        "file": file.name,
         "format": file.format.name,
         "sha256": file.sha256,
         "snapshot_at": file.snapshot_at,
     }
-    return _insert(connection, settings, status="merged", **row)
+    return _insert(connection, settings, row)
 
 
 def close_batch(
     connection: Connection, batch_id: int, file: File, counts: Counts, settings: Settings
 ) -> None:
-    """Fill in what became of the rows."""
-    scale: tuple[float | None, float | None] = (None, None)
-    if counts.lowest is not None:
-        scale = settings.scale or file.format.scale or (counts.lowest, counts.highest)
+    """Write the counts of a file's rows, its scale and its rejects."""
+    low, high = _scale(file, counts, settings)
     values = {
         "rows_read": counts.read,
         "rows_accepted": counts.accepted,
         "rows_rejected": len(counts.rejects),
         "rows_duplicate": counts.duplicate,
         "all_timed": int(counts.all_timed),
-        "scale_min": scale[0],
-        "scale_max": scale[1],
+        "scale_min": low,
+        "scale_max": high,
     }
-    connection.execute(update(_batches).where(_batches.c.batch_id == batch_id).values(values))
-    _write_rejects(connection, batch_id, file.source.name, counts.rejects)
+    this_batch = _batches.c.batch_id == batch_id
+    connection.execute(update(_batches).where(this_batch).values(values))
+    _write_rejects(connection, batch_id, file.name, counts.rejects)
 
 
 def record_refusal(
     connection: Connection, report: Report, file: File | None, settings: Settings
 ) -> None:
-    """Keep why a file was refused, with its rejected rows; `file` is None where not even its format is known."""
-    row = {
+    """Write why a file was refused, and its rejects; `file` is None if it was not recognised."""
+    if file is None:
+        sha256 = None
+        snapshot_at = int(datetime.now(UTC).timestamp())
+    else:
+        sha256 = file.sha256
+        snapshot_at = file.snapshot_at
+    row: dict[str, object] = {
+        "status": "refused",
         "file": report.file,
         "format": report.format,
-        "sha256": file.sha256 if file else None,
-        "snapshot_at": file.snapshot_at if file else int(datetime.now(UTC).timestamp()),
+        "sha256": sha256,
+        "snapshot_at": snapshot_at,
         "rows_read": report.read,
         "rows_rejected": report.rejected,
         "error": report.why,
     }
-    batch_id = _insert(connection, settings, status="refused", **row)
+    batch_id = _insert(connection, settings, row)
     _write_rejects(connection, batch_id, report.file, report.rejects)
 
 
-def _insert(connection: Connection, settings: Settings, **columns: object) -> int:
+def _scale(file: File, counts: Counts, settings: Settings) -> tuple[float | None, float | None]:
+    """The scale of a file's ratings: of the settings, else of its format, else as seen."""
+    if counts.lowest is None:
+        return None, None
+    return settings.scale or file.format.scale or (counts.lowest, counts.highest)
+
+
+def _insert(connection: Connection, settings: Settings, row: dict[str, object]) -> int:
     batch_id = next_id(connection, _batches.c.batch_id)
-    empty = dict.fromkeys(
-        ("rows_read", "rows_accepted", "rows_rejected", "rows_duplicate", "all_timed"), 0
-    )
-    now = {
+    values: dict[str, object] = {
         "batch_id": batch_id,
         "settings_sha256": settings.sha256,
         "ingested_at": datetime.now(UTC),
+        "rows_read": 0,
+        "rows_accepted": 0,
+        "rows_rejected": 0,
+        "rows_duplicate": 0,
+        "all_timed": 0,
     }
-    connection.execute(insert(_batches), {**empty, **now, **columns})
+    values.update(row)
+    connection.execute(insert(_batches), values)
     return batch_id
 
 
 def _write_rejects(
-    connection: Connection, batch_id: int, name: str, rejects: Sequence[Reject]
+    connection: Connection, batch_id: int, file: str, rejects: Sequence[Reject]
 ) -> None:
     columns = ["batch_id", "reject_no", "file", "line", "field", "code", "message", "text"]
-    rows = ((batch_id, number, name, *reject) for number, reject in enumerate(rejects, 1))
+    rows = ((batch_id, number, file, *reject) for number, reject in enumerate(rejects, 1))
     bulk_insert(connection, schema.ingest_rejects, columns, rows)

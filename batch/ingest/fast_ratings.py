@@ -1,4 +1,4 @@
-"""Bytes of MovieLens ratings -> columns of numbers, for as long as each line is beyond doubt; then row by row."""
+"""Bytes of MovieLens ratings -> blocks of numbers, up to the first line that is not plain."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -9,124 +9,162 @@ from typing import IO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from batch.ingest.parsing import A_DAY, RatingRow, Reading, RefusedError, Reject
+from batch.ingest.parsing import DAY_SECONDS, RatingRow, Reading, RefusedError, Reject
 from batch.ingest.sources import UTF8
 from batch.ratings import Floats, Ints
 
-PIECE = 4 << 20
-"""Bytes read at a time, and the rest of the line: about 200,000 ratings."""
-ID_DIGITS, TIME_DIGITS = 16, 12
-"""At most, as in `rows`."""
-BOM = b"\xef\xbb\xbf"
+Bytes = npt.NDArray[np.uint8]
+SlowReader = Callable[[Iterable[str]], Iterator[RatingRow | Reject]]
+
+PIECE_BYTES = 4 << 20
+"""Bytes read at a time, and the rest of the last line: about 200,000 ratings."""
+ID_DIGITS = 16
+"""At most, as in `parsing.MOVIELENS_ID`."""
+TIME_DIGITS = 12
+"""At most, as in `parsing.EPOCH`."""
+RATING_WIDTH = 3
+"""Characters of a rating with a decimal, such as 2.5; without one it is a single digit."""
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 COMMA, LINE_END, POINT, ZERO = b",\n.0"
 
 
 @dataclass(frozen=True)
-class Plain:
-    """What stands between user, movie, rating and time where nothing is quoted, and the header, if there is one."""
+class PlainLayout:
+    """Lines of user, movie, rating and time without quotes: their separator, and the header."""
 
     separator: bytes
     header: bytes | None = None
 
 
 class Block(NamedTuple):
-    """Ratings of consecutive lines, none of them rejected, (k,) each."""
+    """Ratings of k consecutive lines, none of which is rejected; each column is (k,)."""
 
-    users: Ints  # keys, which are these numbers as text
-    movies: Ints
+    users: Ints  # numbers whose text is the user_key
+    movies: Ints  # numbers whose text is the movie_key
     stars: Floats
     times: Ints  # seconds since 1970 UTC
 
 
 def read_ratings(
     file: IO[bytes],
-    plain: Plain,
-    careful: Callable[[Iterable[str]], Iterator[RatingRow | Reject]],
+    layout: PlainLayout,
+    read_slowly: SlowReader,
     reading: Reading,
     advance: Callable[[int], None],
 ) -> Iterator[Block | RatingRow | Reject]:
-    """The ratings of a file as blocks, and from the first block on with a line of any other look what `careful` reads.
+    """Blocks of ratings, and from the first line that is not plain on the rows of the slow reader.
 
-    Both ways have to agree on plain lines only, so that a file means the same whether or not it is read by blocks.
+    Both readers agree on plain lines, so that the result does not depend on where the switch
+    happens. `advance` is called with the bytes that are done. Raises RefusedError.
     """
-    lines, repeated = 0, []  # lines taken here, and what `careful` has to see again of them
-    piece = b"" if plain.header is None else file.readline()
-    if plain.header is None or piece.removeprefix(BOM).rstrip(b"\r\n") == plain.header:
-        if plain.header is not None:
-            lines, repeated = 1, [plain.header.decode() + "\n"]
-        while piece := file.read(PIECE):
-            piece += file.readline()
-            block = parse(piece, plain.separator, reading)
-            if block is None:
-                break
-            yield block
-            lines += len(block.stars)
-            advance(len(piece))
-    encoding = UTF8 if lines == 0 else "utf-8"
-    shift = lines - len(repeated)
-    with _text(BytesIO(piece), encoding) as first, _text(file, "utf-8") as others:
-        try:
-            for row in careful(chain(repeated, first, others)):
-                yield (
-                    row._replace(line=row.line + shift)
-                    if isinstance(row, Reject)
-                    else (row[0] + shift, *row[1:])
-                )
-        except RefusedError as error:
-            raise RefusedError(
-                error.code, str(error), None if error.line is None else error.line + shift
-            ) from None
+    lines_done = 0
+    repeated = []  # the header, which the slow reader needs again
+    piece = b""
+    plain = True
+    if layout.header is not None:
+        piece = file.readline()
+        first_line = piece.removeprefix(BYTE_ORDER_MARK).rstrip(b"\r\n")
+        plain = first_line == layout.header
+        if plain:
+            lines_done = 1
+            repeated = [layout.header.decode() + "\n"]
+    while plain and (piece := file.read(PIECE_BYTES)):
+        piece += file.readline()
+        block = parse_block(piece, layout.separator, reading)
+        if block is None:
+            break
+        yield block
+        lines_done += len(block.stars)
+        advance(len(piece))
+    encoding = UTF8 if lines_done == 0 else "utf-8"  # a byte order mark only opens a file
+    with _text(BytesIO(piece), encoding) as rest_of_piece, _text(file, "utf-8") as rest:
+        rows = read_slowly(chain(repeated, rest_of_piece, rest))
+        yield from _renumbered(rows, lines_done - len(repeated))
+
+
+def _renumbered(rows: Iterator[RatingRow | Reject], offset: int) -> Iterator[RatingRow | Reject]:
+    """The same rows and errors, with the lines before them counted."""
+    try:
+        for row in rows:
+            if isinstance(row, Reject):
+                yield row._replace(line=row.line + offset)
+            else:
+                line, user_key, movie_key, stars, time = row
+                yield line + offset, user_key, movie_key, stars, time
+    except RefusedError as error:
+        line_of_error = None if error.line is None else error.line + offset
+        raise RefusedError(error.code, str(error), line_of_error) from None
 
 
 def _text(file: IO[bytes], encoding: str) -> IO[str]:
     return TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
 
 
-def parse(piece: bytes, separator: bytes, reading: Reading) -> Block | None:
-    """The ratings of whole lines such as `1,31,2.5,1260759144`; None if any line is not plainly one, or to be rejected.
+def parse_block(piece: bytes, separator: bytes, reading: Reading) -> Block | None:
+    """The ratings of k whole lines such as `1,31,2.5,1260759144`, or None.
 
-    Plain are ids without leading zeros, ratings of one digit and at most one decimal, times in seconds.
+    None means that some line is not plain, or is to be rejected. Plain lines have ids without
+    leading zeros, ratings of one digit and at most one decimal, and times in seconds.
     """
     if separator != b",":
         if b"," in piece:
             return None
         piece = piece.replace(separator, b",")
     piece = piece.replace(b"\r\n", b"\n")
-    text = np.frombuffer(piece if piece.endswith(b"\n") else piece + b"\n", np.uint8)
+    if not piece.endswith(b"\n"):
+        piece += b"\n"
+    text = np.frombuffer(piece, np.uint8)  # (n_bytes,)
     separators = np.flatnonzero((text == COMMA) | (text == LINE_END))
     if len(separators) % 4:
         return None
-    ends = separators.reshape(-1, 4)  # (k, 4), of user, movie, rating, time
+    # (k, 4) each; the columns are user, movie, rating, time
+    ends = separators.reshape(-1, 4)
     starts = np.concatenate([[0], separators[:-1] + 1]).reshape(-1, 4)
     widths = ends - starts
-    decimal = widths[:, 2] == 3  # (k,) `2.5`, not `2`
-    points = starts[decimal, 2] + 1
-    digits = text - np.uint8(ZERO)  # what is no digit wraps round to more than 9
-    plain = (
-        (text[ends] == (COMMA, COMMA, COMMA, LINE_END)).all()
-        and widths.min() > 0
-        and (widths.max(axis=0) <= (ID_DIGITS, ID_DIGITS, 3, TIME_DIGITS)).all()
-        and (decimal | (widths[:, 2] == 1)).all()
-        and (text[points] == POINT).all()
-        and np.count_nonzero(digits > 9) == ends.size + len(points)
-        and ((digits[starts[:, :2]] > 0) | (widths[:, :2] == 1)).all()
-    )
-    if not plain:
+    digits = text - np.uint8(ZERO)  # (n_bytes,), any other character wraps round to more than 9
+    if not _is_plain(text, digits, starts, ends):
         return None
-    users, movies, times = (
-        _numbers(digits, ends[:, field], widths[:, field]) for field in (0, 1, 3)
+    has_decimal = widths[:, 2] == RATING_WIDTH  # (k,) `2.5`, not `2`
+    tenths = digits[starts[:, 2]] * 10.0 + np.where(has_decimal, digits[ends[:, 2] - 1], 0)
+    block = Block(
+        users=_numbers(digits, ends[:, 0], widths[:, 0]),
+        movies=_numbers(digits, ends[:, 1], widths[:, 1]),
+        stars=tenths / 10,  # a quotient of whole numbers is the number nearest to the text
+        times=_numbers(digits, ends[:, 3], widths[:, 3]),
     )
-    tenths = digits[starts[:, 2]] * 10.0 + np.where(decimal, digits[ends[:, 2] - 1], 0)
-    stars = tenths / 10  # the number nearest to the text, as a quotient of whole numbers is
     low, high = reading.limits or (0.0, 10.0)
-    if stars.min() < low or stars.max() > high or times.max() > reading.now + A_DAY:
+    if block.stars.min() < low or block.stars.max() > high:
         return None
-    return Block(users, movies, stars, times)
+    if block.times.max() > reading.now + DAY_SECONDS:
+        return None
+    return block
 
 
-def _numbers(digits: npt.NDArray[np.uint8], ends: Ints, widths: Ints) -> Ints:
-    """The whole numbers, (k,), whose digits stand before `ends`."""
-    found = np.zeros(len(ends), dtype=np.int64)
+def _is_plain(text: Bytes, digits: Bytes, starts: Ints, ends: Ints) -> bool:
+    """Whether each line is plain: its separators, widths, digits and decimal points."""
+    widths = ends - starts  # (k, 4)
+    has_decimal = widths[:, 2] == RATING_WIDTH  # (k,)
+    if not (text[ends] == (COMMA, COMMA, COMMA, LINE_END)).all():
+        return False
+    if widths.min() <= 0:
+        return False
+    if (widths.max(axis=0) > (ID_DIGITS, ID_DIGITS, RATING_WIDTH, TIME_DIGITS)).any():
+        return False
+    if not (has_decimal | (widths[:, 2] == 1)).all():
+        return False
+    points = starts[has_decimal, 2] + 1
+    if not (text[points] == POINT).all():
+        return False
+    if np.count_nonzero(digits > 9) != ends.size + len(points):
+        return False
+    ids = starts[:, :2]
+    return bool(((digits[ids] > 0) | (widths[:, :2] == 1)).all())  # no leading zeros
+
+
+def _numbers(digits: Bytes, ends: Ints, widths: Ints) -> Ints:
+    """The whole numbers, (k,), whose last digits are right before `ends`."""
+    numbers = np.zeros(len(ends), dtype=np.int64)
     for place in range(int(widths.max())):
-        found += np.where(widths > place, digits[ends - 1 - place], 0) * np.int64(10**place)
-    return found
+        place_digits = np.where(widths > place, digits[ends - 1 - place], 0)
+        numbers += place_digits * np.int64(10**place)
+    return numbers

@@ -1,154 +1,128 @@
-"""The first lines of a file -> its format, and why: the only list of formats."""
+"""The first lines of a file -> its format, and why; this is the only list of formats."""
 
-import csv
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, NoReturn
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from batch.ingest import long, movielens, movielens_100k, movielens_dat, wide
-from batch.ingest.fast_ratings import Plain
-from batch.ingest.parsing import Reader, RefusedError
+from batch.ingest.file_format import Format, Sample
+from batch.ingest.long import LONG, QUERY, QUERY_MOVIES
+from batch.ingest.movielens import MOVIELENS, MOVIELENS_MOVIES
+from batch.ingest.movielens_100k import U_DATA, U_ITEM
+from batch.ingest.movielens_dat import DAT, DAT_MOVIES
+from batch.ingest.parsing import RefusedError
 from batch.ingest.sources import Source
+from batch.ingest.wide import WIDE, WIDE_GENRES
 
-Scale = tuple[float, float]
+__all__ = [
+    "DAT",
+    "LONG",
+    "MOVIELENS",
+    "QUERY",
+    "QUERY_MOVIES",
+    "USUAL_FAMILIES",
+    "U_DATA",
+    "Format",
+    "Recognised",
+    "recognise",
+]
 
+Recogniser = Callable[[Sample], str | None]
+"""The first lines -> why they are of a format, or None."""
 
-@dataclass(frozen=True)
-class Format:
-    """How one kind of file is told and read."""
-
-    name: str
-    family: str  # files of a family that lie together are one group, merged in one transaction
-    kind: Literal["ratings", "movies"]
-    read: Reader
-    limits: Scale | None = None  # what a rating must lie within
-    scale: Scale | None = None  # what the format fixes; None: what is seen
-    legacy: bool = False  # may be latin-1
-    plain: Plain | None = None  # how it looks where it can be read by blocks
-
-
-WIDE = Format("wide ratings matrix", "wide", "ratings", wide.read_ratings)
-WIDE_GENRES = Format("wide genre matrix", "wide", "movies", wide.read_movies)
-MOVIELENS = Format(
-    "MovieLens ratings.csv", "movielens", "ratings", movielens.read_ratings, (0.5, 5.0), (0.5, 5.0),
-    plain=Plain(b",", ",".join(movielens.RATINGS).encode()),
-)  # fmt: skip
-MOVIELENS_MOVIES = Format("MovieLens movies.csv", "movielens", "movies", movielens.read_movies)
-DAT = Format(
-    "MovieLens ratings.dat",
-    "movielens-dat",
-    "ratings",
-    movielens_dat.read_ratings,
-    (0.5, 5.0),
-    plain=Plain(b"::"),
+BY_LINES: tuple[tuple[Format, Recogniser], ...] = (
+    (DAT, movielens_dat.recognise_ratings),
+    (DAT_MOVIES, movielens_dat.recognise_movies),
+    (U_DATA, movielens_100k.recognise_ratings),
+    (U_ITEM, movielens_100k.recognise_movies),
 )
-DAT_MOVIES = Format(
-    "MovieLens movies.dat", "movielens-dat", "movies", movielens_dat.read_movies, legacy=True
+"""Formats without a header. Each pair of a format and its recogniser is tried in this order."""
+BY_HEADER: tuple[tuple[Format, Recogniser], ...] = (
+    (WIDE, wide.recognise_indexed_ratings),
+    (WIDE_GENRES, wide.recognise_movies),
+    (MOVIELENS, movielens.recognise_ratings),
+    (MOVIELENS_MOVIES, movielens.recognise_movies),
+    (LONG, long.recognise),
+    (WIDE, wide.recognise_ratings),  # last: `User` alone says little
 )
-U_DATA = Format(
-    "MovieLens u.data", "movielens-100k", "ratings", movielens_100k.read_ratings, (1.0, 5.0), (1.0, 5.0),
-    plain=Plain(b"\t"),
-)  # fmt: skip
-U_ITEM = Format(
-    "MovieLens u.item", "movielens-100k", "movies", movielens_100k.read_movies, legacy=True
-)
-LONG = Format("long CSV", "long", "ratings", long.read_ratings)
-QUERY = Format("rows of a query", "query", "ratings", long.read_ratings)
-QUERY_MOVIES = Format("films of a query", "query", "movies", long.read_movies)
+"""Formats with a header, tried where no format without one matches."""
+USUAL_FAMILIES = {
+    format_.usual_name: format_.family
+    for format_, _ in BY_LINES + BY_HEADER
+    if format_.usual_name is not None
+}
+"""Usual file name -> family: where a file that cannot be read would have belonged."""
 
 LINE_END = re.compile(r"\r\n|\r|\n")
-"""What ends a line of a file; Python's splitlines knows signs besides that occur within titles."""
-
-SIDE_HEADERS = {
-    ("userId", "movieId", "tag", "timestamp"),
-    ("movieId", "imdbId", "tmdbId"),
-    ("movieId", "tagId", "relevance"),
-    ("tagId", "tag"),
-}
-SIDE_NAMES = ("users.dat", "tags.dat")
-"""Parts of the MovieLens archives that hold neither ratings nor films."""
-
-
-FAMILIES = {
-    "user_reviews.csv": "wide", "movie_genres.csv": "wide",
-    "ratings.csv": "movielens", "movies.csv": "movielens",
-    "ratings.dat": "movielens-dat", "movies.dat": "movielens-dat",
-    "u.data": "movielens-100k", "u.item": "movielens-100k",
-}  # fmt: skip
-"""Where a file that cannot be read would have belonged, by its usual name: the others are not merged without it."""
+"""What ends a line of a file; str.splitlines also splits at characters that occur in titles."""
+SAMPLE_LINES = 10
+MAX_QUOTED = 60
+"""Characters of a first line that a message quotes."""
+OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+NOT_NEEDED = "a part of MovieLens that is not needed"
+EXPECTED = (
+    "expected a wide matrix (',User,Film,...'), a genre matrix (',movie_title,genre_...'), "
+    "MovieLens files, or a long CSV with columns for user, movie and rating "
+    "(name them in ingest.columns)"
+)
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """A file's format and what gave it away; `format` is None for a file that is known and not needed."""
+    """A file's format and the reason; the format is None for a known file that is not needed."""
 
     format: Format | None
     why: str
 
 
 def recognise(source: Source, columns: dict[str, str | None]) -> Recognised:
-    """Tell a file's format by its content. Raises RefusedError, with what was found instead, if it is none of ours."""
-    if source.base_name in SIDE_NAMES:
-        return Recognised(None, "a part of MovieLens that is not needed")
-    head = source.head()
+    """Recognise a file by its content. Raises RefusedError where it has no known format.
+
+    `columns` maps user, movie, rating and time to the columns named in the settings.
+    """
+    if source.base_name in movielens.UNUSED_NAMES:
+        return Recognised(None, NOT_NEEDED)
+    sample = Sample(_first_lines(source.head()), columns)
+    recognised = _first_match(BY_LINES, sample) or _by_header(sample)
+    if recognised is None:
+        raise _unknown_format(sample)
+    return recognised
+
+
+def _first_lines(head: bytes) -> list[str]:
+    """The first lines that are not blank, without their ends. Raises RefusedError."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise RefusedError("BAD_ENCODING_FILE", "the file is UTF-16; save it as UTF-8", 1)
+        message = "the file is UTF-16; save it as UTF-8"
+        raise RefusedError("BAD_ENCODING_FILE", message, 1)
     text = head.decode("utf-8-sig", errors="replace")
     if not text.strip():
         raise RefusedError("EMPTY", "the file is empty")
-    lines = [line for line in LINE_END.split(text, 100) if line.strip()][:10]
-    for format_, tell in _WITHOUT_HEADER:
-        if why := tell(lines):
+    lines = LINE_END.split(text, 100)  # the last of these is all the rest
+    return [line for line in lines if line.strip()][:SAMPLE_LINES]
+
+
+def _by_header(sample: Sample) -> Recognised | None:
+    if sample.header in movielens.UNUSED_HEADERS:
+        return Recognised(None, NOT_NEEDED)
+    return _first_match(BY_HEADER, sample)
+
+
+def _first_match(formats: Iterable[tuple[Format, Recogniser]], sample: Sample) -> Recognised | None:
+    for format_, recogniser in formats:
+        why = recogniser(sample)
+        if why:
             return Recognised(format_, why)
-    try:
-        header = [name.strip() for name in next(csv.reader(lines, strict=True))]
-    except csv.Error as error:
-        raise RefusedError(
-            "CSV_SYNTAX", f"the header is not CSV ({error}); fix its quotes", 1
-        ) from None
-    return _by_header(header, columns) or _refuse(lines[0], columns)
+    return None
 
 
-def _by_header(header: list[str], columns: dict[str, str | None]) -> Recognised | None:
-    if tuple(header) in SIDE_HEADERS:
-        return Recognised(None, "a part of MovieLens that is not needed")
-    for format_, tell in _WITH_HEADER:
-        if why := tell(header):
-            return Recognised(format_, why)
-    if why := long.recognise(header, columns):
-        return Recognised(LONG, why)
-    why = wide.recognise_ratings(header)
-    return Recognised(WIDE, why) if why else None
-
-
-def _refuse(first: str, columns: dict[str, str | None]) -> NoReturn:
-    """Say what would have been expected, and what it may be that is wrong."""
-    shown = first if len(first) <= 60 else first[:60] + "..."
-    for separator, word in ((";", "semicolons"), ("\t", "tabs")):
-        if _by_header([name.strip().strip('"') for name in first.split(separator)], columns):
-            raise RefusedError(
-                "WRONG_DELIMITER", f"separated by {word} ({shown!r}); save it with commas", 1
-            )
-    expected = (
-        "a wide matrix (',User,Film,...'), a genre matrix (',movie_title,genre_...'), MovieLens files, or a long CSV "
-        "with columns for user, movie and rating (name them in ingest.columns)"
-    )
-    raise RefusedError(
-        "UNKNOWN_FORMAT", f"not a format that is known ({shown!r}); expected {expected}", 1
-    )
-
-
-# Looked at in this order. A wide matrix without an index column comes last: its header says little.
-_WITHOUT_HEADER: tuple[tuple[Format, Callable[[list[str]], str | None]], ...] = (
-    (DAT, movielens_dat.recognise_ratings),
-    (DAT_MOVIES, movielens_dat.recognise_movies),
-    (U_DATA, movielens_100k.recognise_ratings),
-    (U_ITEM, movielens_100k.recognise_movies),
-)
-_WITH_HEADER: tuple[tuple[Format, Callable[[list[str]], str | None]], ...] = (
-    (WIDE, wide.recognise_indexed_ratings),
-    (WIDE_GENRES, wide.recognise_movies),
-    (MOVIELENS, movielens.recognise_ratings),
-    (MOVIELENS_MOVIES, movielens.recognise_movies),
-)
+def _unknown_format(sample: Sample) -> RefusedError:
+    """The error for a file of no known format: another separator, or what was expected."""
+    first = sample.lines[0]
+    if len(first) > MAX_QUOTED:
+        first = first[:MAX_QUOTED] + "..."
+    for separator, plural in OTHER_SEPARATORS.items():
+        if _by_header(replace(sample, separator=separator)):
+            message = f"separated by {plural} ({first!r}); save it with commas"
+            return RefusedError("WRONG_DELIMITER", message, 1)
+    message = f"not a format that is known ({first!r}); {EXPECTED}"
+    return RefusedError("UNKNOWN_FORMAT", message, 1)

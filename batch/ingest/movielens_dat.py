@@ -3,29 +3,53 @@
 import re
 from collections.abc import Iterable, Iterator
 
-from batch.ingest.csv_rows import most, parsed, split_rows
+from batch.ingest.csv_rows import most, parse_rows, split_rows
+from batch.ingest.fast_ratings import PlainLayout
+from batch.ingest.file_format import Format, Sample
 from batch.ingest.movielens import parse_movie, rating_parser
 from batch.ingest.parsing import MovieRow, RatingRow, Reading, Reject
 
+SEPARATOR = "::"
 RATING = re.compile(r"[0-9]+::[0-9]+::[0-9](\.[0-9])?::[0-9]+$")
 MOVIE = re.compile(r"[0-9]+::[^:].*::[^:]*$")
-SEPARATOR = "::"
 
 
-def recognise_ratings(lines: list[str]) -> str | None:
-    return "its lines are user::movie::rating::time" if most(map(RATING.match, lines)) else None
+def recognise_ratings(sample: Sample) -> str | None:
+    matches = most(RATING.match(line) for line in sample.lines)
+    return "its lines are user::movie::rating::time" if matches else None
 
 
-def recognise_movies(lines: list[str]) -> str | None:
-    films = most(MOVIE.match(line) and line.count(SEPARATOR) == 2 for line in lines)
-    return "its lines are movie::title::genres" if films else None
+def recognise_movies(sample: Sample) -> str | None:
+    matches = most(MOVIE.match(line) and line.count(SEPARATOR) == 2 for line in sample.lines)
+    return "its lines are movie::title::genres" if matches else None
 
 
 def read_ratings(lines: Iterable[str], reading: Reading) -> Iterator[RatingRow | Reject]:
     """`1::1193::5::978300760`"""
-    return parsed(split_rows(lines, SEPARATOR), 4, SEPARATOR, rating_parser(reading))
+    rows = split_rows(lines, SEPARATOR)
+    return parse_rows(rows, 4, SEPARATOR, rating_parser(reading))
 
 
-def read_movies(lines: Iterable[str], reading: Reading) -> Iterator[MovieRow | Reject]:  # noqa: ARG001  one call for all
-    """`260::Star Wars: Episode IV - A New Hope (1977)::Action|Adventure`: a single colon is part of the title."""
-    return parsed(split_rows(lines, SEPARATOR), 3, SEPARATOR, parse_movie)
+def read_movies(lines: Iterable[str], _reading: Reading) -> Iterator[MovieRow | Reject]:
+    """`260::Star Wars: Episode IV (1977)::Action`: a single colon belongs to the title."""
+    rows = split_rows(lines, SEPARATOR)
+    return parse_rows(rows, 3, SEPARATOR, parse_movie)
+
+
+DAT = Format(
+    "MovieLens ratings.dat",
+    family="movielens-dat",
+    kind="ratings",
+    read=read_ratings,
+    usual_name="ratings.dat",
+    limits=(0.5, 5.0),
+    plain=PlainLayout(SEPARATOR.encode()),
+)
+DAT_MOVIES = Format(
+    "MovieLens movies.dat",
+    family="movielens-dat",
+    kind="movies",
+    read=read_movies,
+    usual_name="movies.dat",
+    legacy_encoding=True,
+)

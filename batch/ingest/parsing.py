@@ -1,24 +1,27 @@
-"""Text fields -> keys, ratings and times, or the reason why not."""
+"""Text fields -> keys, ratings and times, or an error that says what is wrong with them."""
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 MAX_KEY = 400
-"""Characters of a key or title; longer ones are a broken file."""
+"""Characters of a key or title; a longer one is a sign of a broken file."""
 MAX_TEXT = 1024
-"""Characters of a rejected row that are kept."""
+"""Characters of a rejected row that are stored."""
+MAX_SHOWN = 40
+"""Characters of a bad field that a message quotes."""
+MAX_WARNINGS = 100
+"""Warnings that are kept for one file; the rest are counted."""
+MAX_CACHED = 10_000
+"""Distinct texts of ratings to cache: real files have dozens, a hostile one may have millions."""
+
 NUMBER = re.compile(r"-?[0-9]{1,4}(?:\.[0-9]{1,6})?\Z")
 EPOCH = re.compile(r"[0-9]{1,12}\Z")
 MOVIELENS_ID = re.compile(r"[0-9]{1,16}\Z")
-A_DAY = 86_400
-MOST_WARNINGS = 100
-"""Of one file; how many more there are is told."""
-REMEMBERED = 10_000
-"""Texts of ratings; a file has some dozens, or is out to fill the memory."""
+DAY_SECONDS = 86_400
 
 RatingRow: TypeAlias = tuple[int, str, str, float, int | None]
 """line, user_key, movie_key, rating in stars, seconds since 1970 UTC or None."""
@@ -34,7 +37,7 @@ class MovieRow(NamedTuple):
 
 
 class Reject(NamedTuple):
-    """A row that is not taken, with what a person needs to mend it."""
+    """A row that is not accepted, with what a person needs to fix it."""
 
     line: int
     field: str | None
@@ -44,138 +47,133 @@ class Reject(NamedTuple):
 
 
 class BadRowError(Exception):
-    """A field that cannot be read: its name, a code to count by, and a message with value and remedy."""
+    """A field that cannot be read: its name, a code, and a message with value and remedy."""
 
     def __init__(self, name: str | None, code: str, message: str) -> None:
         super().__init__(message)
-        self.name, self.code = name, code
+        self.name = name
+        self.code = code
 
 
 class RefusedError(Exception):
-    """A file that cannot be taken at all: a code to count by, a message with the remedy, and the line, if any."""
+    """A file that cannot be merged: a code, a message with the remedy, and the line, if any."""
 
     def __init__(self, code: str, message: str, line: int | None = None) -> None:
         super().__init__(message)
-        self.code, self.line = code, line
+        self.code = code
+        self.line = line
 
     def about(self, file: object) -> str:
-        """The message with the place it is about: `FILE:LINE: ...`."""
-        return f"{file}: {self}" if self.line is None else f"{file}:{self.line}: {self}"
+        """The message behind its place: `FILE:LINE: ...`."""
+        if self.line is None:
+            return f"{file}: {self}"
+        return f"{file}:{self.line}: {self}"
 
 
 @dataclass
 class Reading:
-    """What is known while one file is read, and what its reader learns besides rows."""
+    """The settings by which one file is read, and what its reader finds besides rows."""
 
     limits: tuple[float, float] | None  # lowest and highest rating that is accepted, stars
     columns: dict[str, str | None]  # user, movie, rating, time -> column named in the settings
     now: int  # seconds since 1970 UTC
-    titles: dict[str, str] = field(
-        default_factory=dict
-    )  # movie_key -> title, where ratings files know it
+    titles: dict[str, str] = field(default_factory=dict)  # movie_key -> title, of ratings files
     names: dict[str, str] = field(default_factory=dict)  # user_key -> name
     _warnings: list[str] = field(default_factory=list)
-    _unsaid: int = 0  # further warnings
-    _ratings: dict[str, float] = field(default_factory=dict)
+    _more_warnings: int = 0  # those beyond MAX_WARNINGS
+    _ratings: dict[str, float] = field(default_factory=dict)  # text -> stars, a cache
 
     def rating(self, text: str, name: str = "rating") -> float:
-        """Stars, finite and within the limits."""
-        known = self._ratings.get(text)  # the same dozen texts, millions of times
-        if known is not None:
-            return known
+        """The rating in stars, finite and within the limits. Raises BadRowError."""
+        cached = self._ratings.get(text)  # the same dozen texts, millions of times
+        if cached is not None:
+            return cached
         if not NUMBER.match(text.strip()):
-            raise BadRowError(
-                name,
-                "BAD_RATING",
-                f"rating {_shown(text)} is not a number such as 4 or 3.5; fix the row",
-            )
-        value = float(text) + 0.0  # -0.0 becomes 0.0
-        if self.limits and not self.limits[0] <= value <= self.limits[1]:
+            message = f"rating {_quoted(text)} is not a number such as 4 or 3.5; fix the row"
+            raise BadRowError(name, "BAD_RATING", message)
+        stars = float(text) + 0.0  # -0.0 becomes 0.0
+        if self.limits is not None:
             low, high = self.limits
-            message = f"rating {text.strip()} is outside {low:g}..{high:g}; fix the row or widen ingest.scale"
-            raise BadRowError(name, "RATING_RANGE", message)
-        if len(self._ratings) < REMEMBERED:
-            self._ratings[text] = value
-        return value
-
-    def warn(self, message: str) -> None:
-        """Tell a person something about the file."""
-        if len(self._warnings) < MOST_WARNINGS:
-            self._warnings.append(message)
-        else:
-            self._unsaid += 1
-
-    @property
-    def warnings(self) -> list[str]:
-        """What there is to tell."""
-        return self._warnings + ([f"and {self._unsaid:,} more like these"] if self._unsaid else [])
+            if not low <= stars <= high:
+                message = (
+                    f"rating {text.strip()} is outside {low:g}..{high:g}; "
+                    "fix the row or widen ingest.scale"
+                )
+                raise BadRowError(name, "RATING_RANGE", message)
+        if len(self._ratings) < MAX_CACHED:
+            self._ratings[text] = stars
+        return stars
 
     def time(self, text: str, name: str = "timestamp") -> int | None:
-        """Seconds since 1970 UTC, from seconds or ISO 8601 (UTC where it has no offset); None for an empty field."""
+        """Seconds since 1970 UTC, or None for an empty field. Raises BadRowError.
+
+        The text is seconds since 1970, or ISO 8601, in UTC where it has no offset.
+        """
         text = text.strip()
         if not text:
             return None
-        if EPOCH.match(text):
-            seconds = int(text)
-        else:
-            try:
-                moment = datetime.fromisoformat(text)
-                seconds = int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-            except (ValueError, OverflowError):
-                message = f"time {_shown(text)} is neither seconds since 1970 nor a date such as 2026-11-23T02:30:00Z"
-                raise BadRowError(name, "BAD_TIME", f"{message}; fix the row") from None
-        if seconds > self.now + A_DAY or seconds < 0:
-            raise BadRowError(
-                name,
-                "TIME_RANGE",
-                f"time {_shown(text)} is before 1970 or in the future; fix the row",
-            )
+        seconds = _seconds(text, name)
+        if seconds > self.now + DAY_SECONDS or seconds < 0:
+            message = f"time {_quoted(text)} is before 1970 or in the future; fix the row"
+            raise BadRowError(name, "TIME_RANGE", message)
         return seconds
+
+    def warn(self, message: str) -> None:
+        """Keep a warning about the file, or count it where there are many."""
+        if len(self._warnings) < MAX_WARNINGS:
+            self._warnings.append(message)
+        else:
+            self._more_warnings += 1
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings, and how many more there were."""
+        if not self._more_warnings:
+            return list(self._warnings)
+        return [*self._warnings, f"and {self._more_warnings:,} more like these"]
+
+
+Reader: TypeAlias = Callable[
+    [Iterable[str], Reading],
+    Iterator[RatingRow | Reject] | Iterator[MovieRow | Reject],
+]
+"""Lines of text, with their ends -> rows and rejects. Raises RefusedError."""
 
 
 def key(text: str, name: str) -> str:
-    """A key or title: text as it stands, spaces around it aside, in one Unicode form (NFC)."""
-    if (
-        text.isascii()
-        and 0 < len(text) <= MAX_KEY
-        and text.isprintable()
-        and text[0] != " "
-        and text[-1] != " "
-    ):
+    """A key or title: the text without outer spaces, in one Unicode form (NFC).
+
+    Raises BadRowError where it is empty, too long, or not text.
+    """
+    if _is_plain_key(text):
         return text
     cleaned = unicodedata.normalize("NFC", text).strip()
     if not cleaned:
         raise BadRowError(name, "EMPTY_KEY", f"{name} is empty; fix the row")
     if len(cleaned) > MAX_KEY:
-        raise BadRowError(
-            name,
-            "KEY_TOO_LONG",
-            f"{name} has {len(cleaned)} characters, more than {MAX_KEY}; fix the row",
-        )
+        message = f"{name} has {len(cleaned)} characters, more than {MAX_KEY}; fix the row"
+        raise BadRowError(name, "KEY_TOO_LONG", message)
     if "\0" in cleaned:
-        raise BadRowError(
-            name, "NUL_BYTE", f"{name} {_shown(cleaned)} holds a NUL byte; fix the row"
-        )
-    if any("\ud800" <= sign <= "\udfff" for sign in cleaned):
-        raise BadRowError(
-            name,
-            "BAD_ENCODING",
-            f"{name} {_shown(cleaned)} is not valid UTF-8; save the file as UTF-8",
-        )
+        message = f"{name} {_quoted(cleaned)} holds a NUL byte; fix the row"
+        raise BadRowError(name, "NUL_BYTE", message)
+    if any("\ud800" <= character <= "\udfff" for character in cleaned):
+        message = f"{name} {_quoted(cleaned)} is not valid UTF-8; save the file as UTF-8"
+        raise BadRowError(name, "BAD_ENCODING", message)
     return cleaned
 
 
 def movielens_id(text: str, name: str) -> str:
-    """A MovieLens id: digits, kept as text."""
+    """A MovieLens id: digits, kept as text. Raises BadRowError."""
     if not MOVIELENS_ID.match(text):
-        raise BadRowError(name, "BAD_ID", f"{name} {_shown(text)} is not a number; fix the row")
+        message = f"{name} {_quoted(text)} is not a number; fix the row"
+        raise BadRowError(name, "BAD_ID", message)
     return text
 
 
 def unique_key(text: str, what: str, taken: dict[str, int], reading: Reading) -> str:
-    """A key for a text that is a name: a repeat becomes `text #2` in order of appearance, with a warning.
+    """A key for a name: a repeat becomes `text #2` in order of appearance, with a warning.
 
-    `taken` holds every key there is, and how often it has come as a text.
+    `taken` maps every key so far to how often it has come as a name; this name is added.
     """
     number = taken.get(text, 0) + 1
     candidate = text if number == 1 else f"{text} #{number}"
@@ -190,25 +188,51 @@ def unique_key(text: str, what: str, taken: dict[str, int], reading: Reading) ->
 
 
 def rejected(line: int, error: BadRowError, text: str) -> Reject:
-    """The record of a row that is not taken; bytes that are no text are shown as escapes."""
-    safe = text[:MAX_TEXT].encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-    return Reject(line, error.name, error.code, str(error), safe)
+    """The record of a rejected row; bytes that are not text are shown as escapes."""
+    escaped = text[:MAX_TEXT].encode("utf-8", "backslashreplace").decode()
+    return Reject(line, error.name, error.code, str(error), escaped.replace("\0", "\\0"))
 
 
-def field_count(fields: list[str], expected: int) -> None:
-    """Raise BadRowError unless the row has as many fields as it should."""
+def require_field_count(fields: list[str], expected: int) -> None:
+    """Raise BadRowError unless the row has the expected number of fields."""
     if len(fields) != expected:
-        message = f"{len(fields)} fields where {expected} belong; fix the row, or quote a field that holds the separator"
+        message = (
+            f"{len(fields)} fields where {expected} belong; "
+            "fix the row, or quote a field that holds the separator"
+        )
         raise BadRowError(None, "FIELD_COUNT", message)
 
 
-def _shown(text: str) -> str:
+def _seconds(text: str, name: str) -> int:
+    """Seconds since 1970 UTC, from such a number or a date. Raises BadRowError."""
+    if EPOCH.match(text):
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return int(moment.timestamp())
+    except (ValueError, OverflowError):
+        message = (
+            f"time {_quoted(text)} is neither seconds since 1970 "
+            "nor a date such as 2026-11-23T02:30:00Z; fix the row"
+        )
+        raise BadRowError(name, "BAD_TIME", message) from None
+
+
+def _is_plain_key(text: str) -> bool:
+    """Whether a key needs no cleaning: most do not, and cleaning is slow."""
     return (
-        repr(text if len(text) <= 40 else text[:40] + "...")
-        .encode("ascii", "backslashreplace")
-        .decode()
+        text.isascii()
+        and 0 < len(text) <= MAX_KEY
+        and text.isprintable()
+        and text[0] != " "
+        and text[-1] != " "
     )
 
 
-Reader: TypeAlias = Callable[[Any, Reading], Iterator[RatingRow | MovieRow | Reject]]
-"""Lines of text and what is known -> rows and rejects."""
+def _quoted(text: str) -> str:
+    """A field as a message shows it: cut, in quotes, in ASCII."""
+    if len(text) > MAX_SHOWN:
+        text = text[:MAX_SHOWN] + "..."
+    return repr(text).encode("ascii", "backslashreplace").decode()

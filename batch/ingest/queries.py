@@ -1,4 +1,4 @@
-"""Queries on tables that are there already -> files, which are then judged and merged as any other."""
+"""Rows of queries on other tables -> CSV files, which are then merged like any other file."""
 
 import csv
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
@@ -18,106 +18,125 @@ from batch.ingest.sources import Source
 from batch.store import schema
 from batch.store.database import Database, DatabaseUrlError, open_database
 
-ROWS = 10_000
-"""Fetched at a time."""
+FETCH_ROWS = 10_000
+"""Rows that are fetched at a time."""
+
+
+class Statement(NamedTuple):
+    """One query of the settings."""
+
+    name: str  # of the setting, shown instead of a path
+    format: Format
+    sql: str
 
 
 @dataclass(frozen=True)
 class Queries:
-    """What the settings ask of tables that somebody else keeps; None: nothing."""
+    """The queries of the settings, on tables that another program keeps; None where not set."""
 
-    ratings: str | None = None  # user, movie, rating and maybe time
-    films: str | None = None  # movie, title and maybe genres, a|b
-    url: str | None = None  # where those tables are; None: in the same database
+    ratings: str | None = None  # SQL for user, movie, rating and maybe time
+    films: str | None = None  # SQL for movie, title and maybe genres, a|b
+    url: str | None = None  # of the database with those tables; None: this program's own
 
     @property
-    def asked(self) -> list[tuple[str, Format, str]]:
-        """The settings that ask, what they ask for, and the SQL; films come before the ratings of them."""
-        known = [
-            ("ingest.films_query", QUERY_MOVIES, self.films),
-            ("ingest.query", QUERY, self.ratings),
-        ]
-        return [(name, format_, sql) for name, format_, sql in known if sql is not None]
+    def asked(self) -> list[Statement]:
+        """The queries that are set; films come before their ratings."""
+        statements = []
+        if self.films is not None:
+            statements.append(Statement("ingest.films_query", QUERY_MOVIES, self.films))
+        if self.ratings is not None:
+            statements.append(Statement("ingest.query", QUERY, self.ratings))
+        return statements
 
 
 NO_QUERIES = Queries()
 
 
-def ask(
+def run_queries(
     database: Database, queries: Queries, folder: Path, settings: Settings
 ) -> tuple[list[Report], list[File]]:
-    """Write what the queries give into files in this folder, both as of one moment, and say what cannot be had.
+    """Write the rows of each query into a file in this folder; reports are of failed queries.
 
-    They are asked on a connection that cannot write, and rows are not held in memory. Where one of them fails the other
-    is left out too: they belong together.
+    All queries see one snapshot, on a connection that cannot write, and rows are not held in
+    memory. Where one query fails the other is refused too: they belong together.
     """
-    asked = queries.asked
+    statements = queries.asked
+    statement = statements[-1]  # gets the blame where the database cannot be opened
     files: list[File] = []
-    name, format_ = asked[-1][:2]  # at fault where there is no database to ask
     try:
-        with _where(database, queries.url).reader.connect() as there:
-            if there.dialect.name == "postgresql":
-                there.exec_driver_sql("SET search_path TO DEFAULT")  # not this program's own schema
-            for name, format_, sql in asked:
-                source = Source(folder / f"{name}.csv", None, name)
-                _spool(there, sql, source.path)
-                files.append(
-                    File(
-                        source,
-                        format_,
-                        "the settings ask for it",
-                        *source.candidate_features(),
-                        source.modified_at,
-                    )
-                )
+        with _source_database(database, queries.url).reader.connect() as connection:
+            if connection.dialect.name == "postgresql":
+                # The user's tables are not in this program's own schema.
+                connection.exec_driver_sql("SET search_path TO DEFAULT")
+            for statement in statements:
+                files.append(_fetch(connection, statement, folder))
     except RefusedError as error:
-        why = {name: error.about(name)}
+        return _refuse_all(statements, statement, error), []
     except DBAPIError as error:
-        why = {
-            name: f"{name}: the database says: {str(error.orig).strip().partition(chr(10))[0]}; mend the query"
-        }
-    else:
-        with database.reader.connect() as here:
-            return [], [_aged(here, file, settings) for file in files]
-    others = {other: f"{other}: not merged, because it belongs with {name}" for other, *_ in asked}
-    return [Report(each, kind.name, (others | why)[each], "refused") for each, kind, _ in asked], []
+        reason = str(error.orig).strip().partition("\n")[0]
+        failure = RefusedError("QUERY_FAILED", f"the query failed: {reason}; fix the query")
+        return _refuse_all(statements, statement, failure), []
+    with database.reader.connect() as connection:
+        return [], [_with_earlier_age(connection, file, settings) for file in files]
 
 
-def _where(database: Database, url: str | None) -> Database:
+def _source_database(database: Database, url: str | None) -> Database:
+    """The database that the queries read. Raises RefusedError."""
     if url is None:
         return database
     try:
-        other = open_database(url)
+        source = open_database(url)
     except DatabaseUrlError as error:
-        told = str(error).replace("database.url", "ingest.query_url")
-        raise RefusedError("BAD_URL", told) from None
-    if other.file and not other.file.exists():
-        raise RefusedError(
-            "NO_SUCH_FILE", f"there is no database at {other.file}; mend ingest.query_url"
+        message = str(error).replace("database.url", "ingest.query_url")
+        raise RefusedError("BAD_URL", message) from None
+    if source.file and not source.file.exists():
+        message = f"there is no database at {source.file}; fix ingest.query_url"
+        raise RefusedError("NO_SUCH_FILE", message)
+    return source
+
+
+def _fetch(connection: Connection, statement: Statement, folder: Path) -> File:
+    """Run a query and write its rows as CSV, under the names of its columns."""
+    source = Source(folder / f"{statement.name}.csv", None, label=statement.name)
+    try:
+        _write_csv(connection, statement.sql, source.path)
+    except OSError as error:
+        message = (
+            f"its rows cannot be written to {folder} ({error.strerror}); "
+            "make room there, or set TMPDIR to another folder"
         )
-    return other
+        raise RefusedError("UNWRITABLE", message) from None
+    sha256, size = source.fingerprint()
+    return File(
+        source=source,
+        format=statement.format,
+        why="the settings ask for it",
+        sha256=sha256,
+        size=size,
+        snapshot_at=source.modified_at,
+    )
 
 
-def _spool(connection: Connection, sql: str, file: Path) -> None:
-    """The rows of a query as CSV, under the names of its columns."""
-    result = connection.execution_options(yield_per=ROWS, no_parameters=True).exec_driver_sql(sql)
+def _write_csv(connection: Connection, sql: str, file: Path) -> None:
+    streaming = connection.execution_options(yield_per=FETCH_ROWS, no_parameters=True)
+    result = streaming.exec_driver_sql(sql)
     if not result.returns_rows:
         raise RefusedError("NO_ROWS", "gives no rows; it must be a SELECT")
-    with file.open("w", encoding="utf-8", newline="", errors="backslashreplace") as out:
-        writer = csv.writer(out, lineterminator="\n")
+    with file.open("w", encoding="utf-8", newline="", errors="backslashreplace") as output:
+        writer = csv.writer(output, lineterminator="\n")
         writer.writerow(result.keys())
         writer.writerows(_texts(row) for row in result)
 
 
 def _texts(row: Iterable[Any]) -> list[str]:
-    """As a person would write them into a file: 4, not 4.000000; nothing for NULL."""
     return [_text(value) for value in row]
 
 
 def _text(value: Any) -> str:
+    """A value as a person would write it: 4, not 4.000000; nothing for NULL."""
     if value is None:
         return ""
-    if isinstance(value, date):  # or a moment
+    if isinstance(value, date):  # includes datetime
         return value.isoformat()
     if isinstance(value, Decimal) and value.is_finite():
         return f"{value.normalize():f}"
@@ -126,13 +145,35 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _aged(connection: Connection, file: File, settings: Settings) -> File:
-    """As old as the query's last answer, if that said the same: its ratings without times have become no newer."""
+def _with_earlier_age(connection: Connection, file: File, settings: Settings) -> File:
+    """The file with the age of the query's last result, if that had the same content.
+
+    Its ratings without times have not become newer.
+    """
     b = schema.ingest_batches.c
-    last = select(b.sha256, b.settings_sha256, b.snapshot_at).where(
+    of_query = select(b.sha256, b.settings_sha256, b.snapshot_at).where(
         b.format == file.format.name, b.status == "merged"
     )
-    found = connection.execute(last.order_by(b.batch_id.desc()).limit(1)).first()
-    if found is None or (found.sha256, found.settings_sha256) != (file.sha256, settings.sha256):
+    last = connection.execute(of_query.order_by(b.batch_id.desc()).limit(1)).first()
+    if last is None or last.sha256 != file.sha256:
         return file
-    return replace(file, snapshot_at=found.snapshot_at)
+    if last.settings_sha256 != settings.sha256:
+        return file
+    return replace(file, snapshot_at=last.snapshot_at)
+
+
+def _refuse_all(
+    statements: list[Statement], failed: Statement, error: RefusedError
+) -> list[Report]:
+    """Reports for the query that failed, and for the other one."""
+    reports = []
+    for statement in statements:
+        name = statement.name
+        if statement is failed:
+            code = error.code
+            why = error.about(name)
+        else:
+            code = "GROUP_REFUSED"
+            why = f"{name}: not merged, because it belongs with {failed.name}"
+        reports.append(Report(name, statement.format.name, why, "refused", code=code))
+    return reports

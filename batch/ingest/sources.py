@@ -1,129 +1,157 @@
-"""Paths -> the files in them: plain, .gz, or members of a .zip, as bytes and as lines of text."""
+"""Paths -> files: plain, .gz, or members of a .zip, read as bytes or as lines of text."""
 
 import codecs
+import errno
 import gzip
 import hashlib
+import lzma
+import os
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from io import TextIOWrapper
+from io import BufferedReader, RawIOBase, TextIOWrapper
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, cast
 
 from batch.ingest.parsing import RefusedError
 
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
 SUFFIXES = {".csv", ".tsv", ".dat", ".data", ".item", ".zip", ".gz"}
-"""What is looked at in a folder; anything else there is not ours."""
+"""Endings of the files that are read from a folder; any other is left alone."""
 UTF8 = "utf-8-sig"
 """UTF-8, with or without a byte order mark."""
-PIECE = 1 << 20
-HEAD = 8 << 20
-"""Bytes from which a file is recognised: the header of a wide matrix of 100,000 films fits. No line may be longer."""
-SMALL, MOST_TIMES = 64 << 20, 500
-"""Bytes that anything may unpack to, and how often its own size a larger file may: matrices of zeros stay below."""
+
+PIECE_BYTES = 1 << 20
+BUFFER_BYTES = 1 << 16
+HEAD_BYTES = 8 << 20
+"""Bytes by which a format is recognised, and the longest line that any file may have.
+
+The header of a wide matrix of 100,000 films fits.
+"""
+FREE_BYTES = 64 << 20
+"""Any file may unpack to this size."""
+MAX_RATIO = 500
+"""A larger file may unpack to this multiple of its packed size. Sparse matrices stay below it."""
+
+FILE_KINDS = {
+    stat.S_IFDIR: "folder",
+    stat.S_IFIFO: "named pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFBLK: "device",
+    stat.S_IFCHR: "device",
+}
+BROKEN_ARCHIVE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    KeyError,  # a member that the archive no longer has
+    ValueError,  # a name that is not valid in its encoding
+)
+"""What Python's readers raise on damaged archives, besides OSError without a number."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One file, which may lie inside a .zip."""
+    """One file, which may be a member of a .zip."""
 
     path: Path
     member: str | None
-    known_as: str | None = None  # where the file is a passing one
+    label: str | None = None  # shown instead of the path of a temporary file
 
     @property
     def name(self) -> str:
-        """The file as people may find it again."""
-        return self.known_as or shown(self.path / self.member if self.member else self.path)
+        """The path as it is shown in messages and stored in tables."""
+        if self.label is not None:
+            return self.label
+        return path_text(self.path / self.member if self.member else self.path)
 
     @property
     def folder(self) -> str:
-        """Where the file lies: files that lie together belong together."""
+        """The folder or archive; files in the same one may belong together."""
         return str(Path(self.name).parent)
 
     @property
     def base_name(self) -> str:
-        """The file's own name, without .gz."""
+        """The file's own name in lower case, without .gz."""
         return Path(self.member or self.path).name.lower().removesuffix(".gz")
 
     @property
     def modified_at(self) -> int:
-        """Seconds since 1970 UTC."""
-        return int(self.path.stat().st_mtime)
+        """Seconds since 1970 UTC. Raises RefusedError."""
+        return int(_status(self.path).st_mtime)
 
     @contextmanager
     def open(self) -> Iterator[IO[bytes]]:
-        """The unpacked bytes. Raises RefusedError where the file or its packing is broken."""
-        try:
-            if self.member is not None:
-                with zipfile.ZipFile(self.path) as archive, archive.open(self.member) as file:
-                    yield file
-            elif _ending(self.path) == ".gz":
-                with gzip.open(self.path) as file:
-                    yield file  # type: ignore[misc]  # a GzipFile reads like any binary file
-            else:
-                with self.path.open("rb") as file:
-                    yield file
-        except EOFError:
-            raise RefusedError("TRUNCATED", "the file ends too early; copy it again") from None
-        except (gzip.BadGzipFile, zlib.error, zipfile.BadZipFile) as error:
-            raise RefusedError(
-                "BAD_ARCHIVE", f"broken archive ({error}); copy the file again"
-            ) from None
-        except (
-            NotImplementedError,
-            RuntimeError,
-        ) as error:  # zipfile's words for compressions and passwords
-            raise RefusedError(
-                "BAD_ARCHIVE", f"cannot be unpacked ({error}); unpack it, and name the files"
-            ) from None
-        except OSError as error:
-            raise RefusedError("UNREADABLE", f"{error.strerror or error}") from None
+        """The unpacked bytes. Opening and reading raise RefusedError for a broken file."""
+        with ExitStack() as stack:
+            with _refusing(self.path):
+                require_regular(self.path)  # opening a pipe would wait for ever
+                unpacked = self._unpacked(stack)
+            yield BufferedReader(_Checked(self.path, unpacked), BUFFER_BYTES)
+
+    def _unpacked(self, stack: ExitStack) -> IO[bytes]:
+        """The file, opened and unpacked; the stack closes it."""
+        if self.member is not None:
+            archive = stack.enter_context(zipfile.ZipFile(self.path))
+            return stack.enter_context(archive.open(self.member))
+        if _suffix(self.path) == ".gz":
+            return cast("IO[bytes]", stack.enter_context(gzip.open(self.path)))
+        return stack.enter_context(self.path.open("rb"))
 
     def head(self) -> bytes:
-        """The first bytes, for telling the format."""
+        """The first bytes, by which the format is recognised. Raises RefusedError."""
         with self.open() as file:
-            return file.read(HEAD)
+            return file.read(HEAD_BYTES)
 
-    def candidate_features(self) -> tuple[str, int]:
-        """The sha256 of the unpacked content, so that packing does not matter, and its size in bytes.
+    def fingerprint(self) -> tuple[str, int]:
+        """The sha256 and the size in bytes of the unpacked content.
 
-        This is the first look at the whole file. Raises RefusedError for one that is made to fill memory or time.
+        The whole file is read here for the first time. Raises RefusedError where it would
+        fill memory or time: at the packed size times MAX_RATIO, or at a very long line.
         """
-        digest, size, lines, unended = hashlib.sha256(), 0, 1, 0
+        digest = hashlib.sha256()
+        size = 0
+        line = 1
+        line_bytes = 0  # of the line that goes on in the next piece
         with self.open() as file:
-            packed = self._packed_size()
-            while piece := file.read(PIECE):
+            packed_size = self._packed_size()
+            while piece := file.read(PIECE_BYTES):
                 digest.update(piece)
                 size += len(piece)
-                if size > SMALL and size > MOST_TIMES * packed:
-                    message = f"it unpacks to more than {MOST_TIMES} times its size; unpack it, if you know what it is"
-                    raise RefusedError("BOMB", message)
-                ended = max(piece.rfind(b"\n"), piece.rfind(b"\r")) + 1
-                unended = len(piece) - ended if ended else unended + len(piece)
-                if unended > HEAD:
-                    raise RefusedError(
-                        "LINE_TOO_LONG",
-                        f"a line of more than {HEAD >> 20} MB; no format has those",
-                        lines,
+                if size > FREE_BYTES and size > MAX_RATIO * packed_size:
+                    message = (
+                        f"it unpacks to more than {MAX_RATIO} times its size; "
+                        "unpack it yourself if you trust it"
                     )
-                lines += piece.count(b"\n")
+                    raise RefusedError("BOMB", message)
+                last_end = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
+                if last_end < 0:
+                    line_bytes += len(piece)
+                else:
+                    line_bytes = len(piece) - last_end - 1
+                if line_bytes > HEAD_BYTES:
+                    message = f"a line of more than {HEAD_BYTES >> 20} MB; no format has those"
+                    raise RefusedError("LINE_TOO_LONG", message, line)
+                line += piece.count(b"\n")
         return digest.hexdigest(), size
 
     def _packed_size(self) -> int:
         if self.member is None:
-            return self.path.stat().st_size
-        with zipfile.ZipFile(self.path) as archive:
+            return _status(self.path).st_size
+        with _refusing(self.path), zipfile.ZipFile(self.path) as archive:
             return archive.getinfo(self.member).compress_size
 
     def legacy_encoding(self) -> str:
-        """UTF-8 if the whole file is that, else latin-1: old MovieLens files came in either."""
+        """UTF-8 if the whole file is valid, else latin-1: old MovieLens files come in either."""
         decoder = codecs.getincrementaldecoder("utf-8")()
         with self.open() as file:
             try:
-                while piece := file.read(PIECE):
+                while piece := file.read(PIECE_BYTES):
                     decoder.decode(piece)
                 decoder.decode(b"", final=True)
             except UnicodeDecodeError:
@@ -132,54 +160,117 @@ class Source:
 
     @contextmanager
     def lines(self, encoding: str) -> Iterator[IO[str]]:
-        """Lines of text, line ends kept; a byte that is no text becomes a surrogate, so that it costs one row only."""
+        """Lines of text with their ends; an invalid byte becomes a surrogate, and costs one row."""
         with self.open() as file:
             yield TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
 
 
-def shown(path: Path) -> str:
-    """A path as text: file names are bytes, and need not be text."""
-    return str(path).encode("utf-8", "backslashreplace").decode()
+class _Checked(RawIOBase):
+    """An open file whose errors are RefusedError, so that no other code's errors are caught."""
+
+    def __init__(self, path: Path, file: IO[bytes]) -> None:
+        super().__init__()
+        self._path = path
+        self._file = cast("BufferedReader", file)  # gzip's and zipfile's have readinto as well
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        with _refusing(self._path):
+            return self._file.readinto(buffer)
 
 
 def find(path: Path) -> list[Source]:
-    """The files that a path names: itself, or a folder's files, in order of name. Raises RefusedError for none."""
-    if path.is_dir():
-        found = [
-            Source(file, None)
-            for file in sorted(path.iterdir())
-            if file.is_file() and _ending(file) in SUFFIXES
-        ]
-    elif path.is_file():
-        found = [Source(path, None)]
-    elif path.exists():
-        raise RefusedError("NOT_REGULAR", "not a regular file")
-    else:
-        raise RefusedError("NO_SUCH_FILE", "no such file or folder")
-    if not found:
-        raise RefusedError(
-            "NOTHING_FOUND",
-            f"nothing in there ends in {', '.join(sorted(SUFFIXES))}; name the files",
-        )
-    return found
+    """The file that a path names, or a folder's data files, in order of name.
+
+    Raises RefusedError where there is none, or the folder cannot be read.
+    """
+    if not stat.S_ISDIR(_status(path).st_mode):
+        return [Source(path, None)]
+    with _refusing(path):
+        entries = sorted(path.iterdir())
+    sources = [Source(entry, None) for entry in entries if _suffix(entry) in SUFFIXES]
+    if not sources:
+        endings = ", ".join(sorted(SUFFIXES))
+        message = f"no file in it ends in {endings}; name the files"
+        raise RefusedError("NOTHING_FOUND", message)
+    return sources
 
 
 def members(source: Source) -> list[Source]:
-    """The data files in a .zip, in order of name; any other file is its own. Raises RefusedError."""
-    path = source.path
-    if _ending(path) != ".zip":
+    """The data files in a .zip, in order of name; of any other file itself.
+
+    Raises RefusedError for what is not a regular file, or a broken archive.
+    """
+    require_regular(source.path)
+    if _suffix(source.path) != ".zip":
         return [source]
+    with _refusing(source.path), zipfile.ZipFile(source.path) as archive:
+        names = sorted(archive.namelist())
+    suffixes = SUFFIXES - {".zip", ".gz"}
+    return [Source(source.path, name) for name in names if _suffix(Path(name)) in suffixes]
+
+
+def path_text(path: Path) -> str:
+    """A path as text: file names are bytes, and need not be valid UTF-8."""
+    return str(path).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def require_regular(path: Path) -> None:
+    """Raise RefusedError unless the path is, or links to, a regular file."""
+    mode = _status(path).st_mode
+    if not stat.S_ISREG(mode):
+        kind = FILE_KINDS.get(stat.S_IFMT(mode), "special file")
+        message = f"a {kind}, not a regular file; name regular files only"
+        raise RefusedError("NOT_REGULAR", message)
+
+
+def _status(path: Path) -> os.stat_result:
+    with _refusing(path):
+        try:
+            return path.stat()
+        except ValueError:  # a NUL, which no file name has
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    """Turn the errors of reading a file or an archive into RefusedError."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = sorted(archive.namelist())
-    except (zipfile.BadZipFile, OSError) as error:
-        raise RefusedError(
-            "BAD_ARCHIVE", f"broken archive ({error}); copy the file again"
-        ) from None
-    return [
-        Source(path, name) for name in names if _ending(Path(name)) in SUFFIXES - {".zip", ".gz"}
-    ]
+        yield
+    except EOFError:
+        message = "the file ends too early; copy it again"
+        raise RefusedError("TRUNCATED", message) from None
+    except RuntimeError as error:  # zipfile: unknown compression, or a password
+        message = f"cannot be unpacked ({error}); unpack it, and name the files"
+        raise RefusedError("BAD_ARCHIVE", message) from None
+    except BROKEN_ARCHIVE as error:
+        raise _broken_archive(error) from None
+    except OSError as error:
+        raise _refusal(path, error) from None
 
 
-def _ending(path: Path) -> str:
+def _broken_archive(error: Exception) -> RefusedError:
+    return RefusedError("BAD_ARCHIVE", f"broken archive ({error}); copy the file again")
+
+
+def _refusal(path: Path, error: OSError) -> RefusedError:
+    if error.errno is None:  # raised by gzip or bz2, not by the system
+        return _broken_archive(error)
+    if isinstance(error, FileNotFoundError):
+        if path.is_symlink():
+            message = "a link to a file that does not exist; fix or remove the link"
+        else:
+            message = "no such file or folder; check the path"
+        return RefusedError("NO_SUCH_FILE", message)
+    reason = f"cannot be read ({error.strerror})"
+    if isinstance(error, PermissionError):
+        remedy = "give the user that runs recbatch the right to read it"
+    else:
+        remedy = "check the path and the disk"
+    return RefusedError("UNREADABLE", f"{reason}; {remedy}")
+
+
+def _suffix(path: Path) -> str:
     return path.suffix.lower()

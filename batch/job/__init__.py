@@ -1,1 +1,1 @@
-"""The night: settings and tables -> a published run, and word of how it went; what else writes lies here too."""
+"""The nightly job and whatever else writes: settings and tables -> a published run."""

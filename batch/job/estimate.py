@@ -1,4 +1,4 @@
-"""What a run took, and a block measured now -> how long a night will take."""
+"""The times of an earlier run, or of one block scored now -> how long a run will take."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,58 +18,62 @@ SCORE = f"{SECONDS}score"
 
 @dataclass(frozen=True)
 class Estimate:
-    """How long a night will take, seconds, and on what basis."""
+    """How long a run will take, seconds, and what that is based on."""
 
     seconds: float
     evidence: str
 
 
 def estimate(connection: Connection, ratings: Ratings, params: Models, block: int) -> Estimate:
-    """From the newest measured run: scoring by users times ratings, the rest by ratings.
+    """Scale the newest measured run: scoring by users times ratings, all else by ratings.
 
-    Before the first run there is only what can be measured now: one block of users scored by `user_user`, whose sums
-    over everyone are most of a large night.
+    Before the first run, one block of users is scored with `user_user`, whose
+    sums over all users take most of the time of a large run.
     """
-    r, m = schema.runs.c, schema.run_metrics.c
-    measured = select(m.run_id).where(m.model == NIGHT, m.metric == SCORE)
+    runs = schema.runs.c
+    metrics = schema.run_metrics.c
+    measured = select(metrics.run_id).where(metrics.model == NIGHT, metrics.metric == SCORE)
     newest = (
-        select(r.run_id, r.n_users, r.n_ratings)
-        .where(r.run_id.in_(measured))
-        .order_by(r.run_id.desc())
+        select(runs.run_id, runs.n_users, runs.n_ratings)
+        .where(runs.run_id.in_(measured))
+        .order_by(runs.run_id.desc())
+        .limit(1)
     )
-    run = connection.execute(newest.limit(1)).first()
+    run = connection.execute(newest).first()
     if run is None or not run.n_ratings:
-        return _measured(ratings, params, block)
-    figures = select(m.metric, m.value).where(m.run_id == run.run_id, m.model == NIGHT)
-    return _scaled(
-        run.run_id, dict(connection.execute(figures).all()), ratings, run.n_users, run.n_ratings
+        return _from_one_block(ratings, params, block)
+    of_run = select(metrics.metric, metrics.value).where(
+        metrics.run_id == run.run_id, metrics.model == NIGHT
     )
+    figures = dict(connection.execute(of_run).all())
+    return _from_run(run.run_id, figures, ratings, run.n_users, run.n_ratings)
 
 
-def _scaled(
+def _from_run(
     run_id: int, figures: Mapping[str, float], ratings: Ratings, n_users: int, n_ratings: int
 ) -> Estimate:
     steps = {name: value for name, value in figures.items() if name.startswith(SECONDS)}
-    growth, crowd = ratings.n_ratings / n_ratings, ratings.n_users / max(n_users, 1)
-    seconds = sum(
-        value * growth * (crowd if name == SCORE else 1.0) for name, value in steps.items()
-    )
-    return Estimate(
-        seconds, f"run {run_id} took {sum(steps.values()):,.0f} s for {n_ratings:,} ratings"
-    )
+    ratings_growth = ratings.n_ratings / n_ratings
+    users_growth = ratings.n_users / max(n_users, 1)
+    seconds = 0.0
+    for name, value in steps.items():
+        seconds += value * ratings_growth * (users_growth if name == SCORE else 1.0)
+    total = sum(steps.values())
+    return Estimate(seconds, f"run {run_id} took {total:,.0f} s for {n_ratings:,} ratings")
 
 
-def _measured(ratings: Ratings, params: Models, block: int) -> Estimate:
-    able = ratings.some_users(block, 0)
-    if not len(able):
+def _from_one_block(ratings: Ratings, params: Models, block: int) -> Estimate:
+    users = ratings.some_users(block, 0)
+    if not len(users):
         return Estimate(0.0, "there are no ratings")
     model = fit("user_user", ratings, params.user_user, 0)
-    model.score(able[:1])  # whatever has to be compiled first
-    began = perf_counter()
-    model.score(able)
-    taken = perf_counter() - began
-    seconds = taken / len(able) * int(np.count_nonzero(ratings.user_counts()))
+    model.score(users[:1])  # compiles, so that the measurement does not
+    start = perf_counter()
+    model.score(users)
+    taken = perf_counter() - start
+    n_active = int(np.count_nonzero(ratings.user_counts()))
     return Estimate(
-        seconds,
-        f"user_user alone, from {len(able):,} users scored now in {taken:.2g} s; no run measured yet",
+        taken / len(users) * n_active,
+        f"user_user alone, from {len(users):,} users scored now in {taken:.2g} s; "
+        "no run measured yet",
     )

@@ -1,4 +1,4 @@
-"""A ratings file -> how every model does on it, fitted on the whole database, and each of their predictions."""
+"""A ratings file -> metrics and predictions of models fitted on the whole database."""
 
 import csv
 from collections.abc import Mapping
@@ -19,48 +19,57 @@ from batch.store.load import Loaded, load, place
 
 
 class NothingToMeasureError(RecbatchError):
-    """No rating of the file is of a user and a film that the database knows."""
+    """No rating of the file is of a user and a film in the database."""
 
 
 def evaluate_file(
     database: Database, config: Config, test: Path, predictions: Path | None
 ) -> dict[str, Metrics]:
-    """Measure on the ratings in `test`, a file of any supported format; write predictions where a path is given.
+    """Measure on the ratings in `test`, a file of any supported format.
 
-    Raises UnreadableError, NothingToMeasureError.
+    Writes each model's predictions to the file `predictions`, if one is named.
+    Returns metrics by model. Raises UnreadableError, NothingToMeasureError.
     """
     pairs = read_pairs(test, ingest_settings(config))
     with database.reader.connect() as connection:
         loaded = load(connection, scale=config.ingest.scale)
-    held = place(loaded, pairs)
-    if not held.n_ratings:
+    ratings = loaded.ratings
+    held_out = place(loaded, pairs)
+    if not held_out.n_ratings:
         raise NothingToMeasureError(
             f"{test}: none of its {len(pairs):,} ratings is of a user and a film in the database"
         )
-    judged, weights = fit_and_judge(
-        loaded.ratings, held, config.models, **evaluation_inputs(loaded.ratings, config)
-    )
+    inputs = evaluation_inputs(ratings, config)
+    judged, weights = fit_and_judge(ratings, held_out, config.models, **inputs)
     if predictions:
-        _write(predictions, loaded, held, judged)
-    return figures(judged, loaded.ratings, weights, config.evaluation.seed)
+        _write(predictions, loaded, held_out, judged)
+    return figures(judged, ratings, weights, config.evaluation.seed)
 
 
-def _write(file: Path, loaded: Loaded, held: Ratings, judged: Mapping[str, Judged]) -> None:
-    """user_key,movie_key,rating and a column a model, in stars, clipped; blank where a model cannot say.
+def _write(file: Path, loaded: Loaded, held_out: Ratings, judged: Mapping[str, Judged]) -> None:
+    """user_key,movie_key,rating and a column for each model, in stars, clipped.
 
-    `blend` and `bias` are never blank: of a user without ratings the blend says what the baseline does.
+    A cell is blank where the model has no prediction. `blend` and `bias` have
+    none that are blank: for a user without ratings the blend predicts what the
+    baseline does.
     """
     names = [*PUBLISHED, "bias"]
-    columns = [  # (n_pairs,) each
-        np.where(judged[name].unsaid & (name != "blend"), np.nan, judged[name].predicted)
-        for name in names
-    ]
+    columns = []  # (n_pairs,) each
+    for name in names:
+        is_blank = judged[name].is_fallback & (name != "blend")
+        columns.append(np.where(is_blank, np.nan, judged[name].predicted))
+    users = held_out.user_of_rating()
+    items = held_out.matrix.indices
+    stars = held_out.matrix.data
     with file.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["user_key", "movie_key", "rating", *names])
-        for pair, (user, item) in enumerate(
-            zip(held.user_of_rating(), held.matrix.indices, strict=True)
-        ):
-            said = ["" if np.isnan(column[pair]) else f"{column[pair]:.6f}" for column in columns]
-            truth = f"{held.matrix.data[pair]:g}"
-            writer.writerow([loaded.user_keys[user], loaded.movie_keys[item], truth, *said])
+        for pair, (user, item) in enumerate(zip(users, items, strict=True)):
+            cells = [_cell(column[pair]) for column in columns]
+            user_key = loaded.user_keys[user]
+            movie_key = loaded.movie_keys[item]
+            writer.writerow([user_key, movie_key, f"{stars[pair]:g}", *cells])
+
+
+def _cell(stars: float) -> str:
+    return "" if np.isnan(stars) else f"{stars:.6f}"

@@ -1,4 +1,4 @@
-"""Blocks of users -> what the models say to each, in order: worked out here, or on the workers of a Dask cluster."""
+"""Blocks of users -> every model's lists: scored in this process or on a cluster."""
 
 import logging
 from collections import deque
@@ -13,69 +13,86 @@ from typing import Any, TypeAlias
 
 from batch import RecbatchError
 from batch.config import Config, ConfigError
-from batch.ranking.ensemble import Ensemble, RankedBlock
+from batch.ranking.ensemble import Ensemble
+from batch.ranking.ranked_block import RankedBlock
 from batch.ratings import Ints
 from batch.telemetry import capture_warnings, log_info, log_warning
 
 CONNECT_SECONDS = 30
 """For a scheduler to answer."""
 WORKERLESS_SECONDS = 60
-"""That a cluster may be without any worker: long enough for killed ones to be started anew."""
+"""Longest time without any worker: enough to restart killed ones."""
 POLL_SECONDS = 5
-"""Between looks at whether there still are workers, while a block is waited for."""
+"""Between checks that there still are workers, while a block is waited for."""
 IN_FLIGHT = 4
-"""Blocks handed out and not yet taken back, for each thread of the cluster: no worker runs dry while one block takes
-long, and lists do not pile up here."""
-ATTEMPTS = 5
-"""To hand out the models again, without a block coming back in between, before the cluster is given up."""
-SAME_ROWS = ("recbatch", "numpy", "numba", "scipy")
-"""Packages that rows depend on while users are scored: workers must have the versions of this machine."""
+"""Blocks submitted and not yet collected, for each thread of the cluster.
 
-Answered: TypeAlias = tuple[Ints, dict[str, RankedBlock]]
-"""A block of users, (b,), and what the model of each name says to them."""
-Executor: TypeAlias = Callable[[Ensemble, Sequence[str], int, Iterable[Ints]], Iterator[Answered]]
-"""ensemble, names, n, blocks -> the answers to each block, in the order of the blocks."""
+No worker runs out of work while one block takes long, and finished lists do not
+pile up here.
+"""
+ATTEMPTS = 5
+"""Times the models are sent without a block coming back, before the run fails."""
+SAME_ROWS = ("recbatch", "numpy", "numba", "scipy")
+"""Packages that rows depend on: all machines must have the same versions."""
+
+ScoredBlock: TypeAlias = tuple[Ints, dict[str, RankedBlock]]
+"""A block of users, (b,), and the lists of each model by its name."""
+Executor: TypeAlias = Callable[
+    [Ensemble, Sequence[str], int, Iterable[Ints]], Iterator[ScoredBlock]
+]
+"""ensemble, names, n, blocks -> scored blocks, in the order of the blocks."""
 Client: TypeAlias = Any  # distributed.Client, imported only where `engine: dask` is chosen
 
 
 class ClusterError(RecbatchError):
-    """The Dask cluster cannot be reached or used; the message says which, and what would do."""
+    """The Dask cluster cannot be used; the message says why and what to do."""
 
 
-def here(
+def run_locally(
     ensemble: Ensemble, names: Sequence[str], n: int, blocks: Iterable[Ints]
-) -> Iterator[Answered]:
-    """`engine: local`: in this process, a block on each core."""
-    from batch.models.compiled import (
-        side_by_side,  # the compiler loads only where something is scored
-    )
+) -> Iterator[ScoredBlock]:
+    """`engine: local`: score in this process, one block on each core."""
+    # The compiler is imported only where something is scored.
+    from batch.models.compiled import side_by_side
 
-    yield from side_by_side(lambda users: (users, ensemble.explained(names, users, n)), blocks)
+    def score(users: Ints) -> ScoredBlock:
+        return users, ensemble.rank_with_evidence(names, users, n)
+
+    yield from side_by_side(score, blocks)
 
 
-def check(config: Config) -> None:
-    """Meet at the start of a night what would fail hours later. Raises ConfigError, ClusterError."""
+def check_executor(config: Config) -> None:
+    """Find at the start of a run what would fail hours later.
+
+    Raises ConfigError, ClusterError.
+    """
     if config.engine == "dask":
-        _package()
+        _import_distributed()
         if config.dask.scheduler is not None:
-            with _client(config.dask.scheduler):
+            with _connect(config.dask.scheduler):
                 pass
 
 
 @contextmanager
-def opened(config: Config) -> Iterator[Executor]:
-    """The engine of the settings, for as long as the context lasts. Raises ConfigError, ClusterError."""
+def open_executor(config: Config) -> Iterator[Executor]:
+    """The executor of the settings, until the context ends.
+
+    Raises ConfigError, ClusterError.
+    """
     if config.engine == "local":
-        yield here
+        yield run_locally
     elif config.dask.scheduler is not None:
-        with _client(config.dask.scheduler) as client:
-            yield partial(_on_cluster, client, None)
+        with _connect(config.dask.scheduler) as client:
+            yield partial(_run_on_cluster, client, None)
     else:
-        with _cluster(config.dask.workers) as address, _client(address) as client:
-            yield partial(_on_cluster, client, True)
+        with (
+            _start_cluster(config.dask.workers) as address,
+            _connect(address) as client,
+        ):
+            yield partial(_run_on_cluster, client, True)
 
 
-def _package() -> Any:
+def _import_distributed() -> Any:
     try:
         import distributed
     except ImportError:
@@ -85,71 +102,71 @@ def _package() -> Any:
 
 
 @contextmanager
-def _cluster(workers: int) -> Iterator[str]:
-    """The address of a scheduler on this machine, with so many processes to work for it; both end with the context.
+def _start_cluster(n_workers: int) -> Iterator[str]:
+    """Start a scheduler and workers on this machine; yields the scheduler's address.
 
-    A worker is one thread, so that all of them together take no more cores than there are workers. Nothing listens
-    beyond this machine.
+    Each worker has one thread, so that all of them together use as many cores
+    as there are workers. Nothing can be reached from other machines. Everything
+    ends with the context.
     """
     with TemporaryDirectory(prefix="recbatch-dask-", ignore_cleanup_errors=True) as folder:
-        distributed = _package()
+        distributed = _import_distributed()
         import dask
 
         settings = {
             "temporary-directory": folder,  # the scheduler's too
-            "distributed.deploy.lost-worker-timeout": "1 day",  # else a worker that is killed twice may stay away
+            # By default a worker that was killed twice may not come back.
+            "distributed.deploy.lost-worker-timeout": "1 day",
         }
+        # Its status pages cannot be switched off altogether; port 0 is any free one.
+        scheduler_options = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
         options = {
             "threads_per_worker": 1,
             "host": "127.0.0.1",
-            "scheduler_kwargs": {
-                "dashboard": False,
-                "dashboard_address": "127.0.0.1:0",
-            },  # its pages of facts: any port
-            "memory_limit": 0,  # resources.memory_mb decides; models that are spilled to disk would serve nobody
-            "env": {"NUMBA_NUM_THREADS": "1"},  # Dask itself sets the like for linear algebra
+            "scheduler_kwargs": scheduler_options,
+            # resources.memory_mb limits memory; models that Dask moves to disk
+            # would be useless.
+            "memory_limit": 0,
+            # Dask itself limits linear algebra to one thread.
+            "env": {"NUMBA_NUM_THREADS": "1"},
             "silence_logs": logging.WARNING,
         }
         with dask.config.set(settings):
             try:
-                cluster = distributed.LocalCluster(n_workers=workers, **options)
+                cluster = distributed.LocalCluster(n_workers=n_workers, **options)
             except (OSError, RuntimeError) as error:
-                raise ClusterError(
-                    f"engine: dask: no cluster could be started here: {_line(error)}"
-                ) from error
+                message = f"engine: dask: no cluster could be started here: {_first_line(error)}"
+                raise ClusterError(message) from error
             with cluster:
                 yield cluster.scheduler_address
 
 
 @contextmanager
-def _client(address: str) -> Iterator[Client]:
-    """A connection to a scheduler whose workers run what runs here."""
-    distributed = _package()
+def _connect(address: str) -> Iterator[Client]:
+    """A client of a scheduler whose workers have the same package versions."""
+    distributed = _import_distributed()
+    options = {"timeout": CONNECT_SECONDS, "set_as_default": False, "name": "recbatch"}
     try:
-        client = distributed.Client(
-            address, timeout=CONNECT_SECONDS, set_as_default=False, name="recbatch"
-        )
+        client = distributed.Client(address, **options)
     except (OSError, ValueError) as error:
-        raise ClusterError(
-            f"dask.scheduler: no scheduler answers at {address}: {_line(error)}"
-        ) from error
+        message = f"dask.scheduler: no scheduler answers at {address}: {_first_line(error)}"
+        raise ClusterError(message) from error
     with client:
         _require_same_versions(client)
         yield client
 
 
 def _require_same_versions(client: Client) -> None:
-    mine = _versions()
-    for worker, theirs in client.run(_versions, on_error="return").items():
-        if isinstance(theirs, Exception):
-            raise ClusterError(
-                f"dask.scheduler: worker {worker} cannot run recbatch: {_line(theirs)}"
-            )
-        for name, wanted in mine.items():
-            if theirs[name] != wanted:
-                found = f"worker {worker} has {name} {theirs[name]}, this machine {wanted}"
+    own_versions = _versions()
+    for worker, versions in client.run(_versions, on_error="return").items():
+        if isinstance(versions, Exception):
+            reason = _first_line(versions)
+            raise ClusterError(f"dask.scheduler: worker {worker} cannot run recbatch: {reason}")
+        for name, own_version in own_versions.items():
+            if versions[name] != own_version:
                 raise ClusterError(
-                    f"dask.scheduler: {found}; rows are the same only with the same versions"
+                    f"dask.scheduler: worker {worker} has {name} {versions[name]}, "
+                    f"this machine {own_version}; rows are the same only with the same versions"
                 )
 
 
@@ -157,93 +174,111 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in SAME_ROWS}
 
 
-def _on_cluster(
+def _run_on_cluster(
     client: Client,
     direct: bool | None,
     ensemble: Ensemble,
     names: Sequence[str],
     n: int,
     blocks: Iterable[Ints],
-) -> Iterator[Answered]:
-    """`engine: dask`: the models go to every worker once, then blocks do, and only their lists come back.
+) -> Iterator[ScoredBlock]:
+    """`engine: dask`: send the models to every worker once, then blocks; collect only lists.
 
-    A block whose worker died is done by another, by Dask itself. Where no worker holds the models any more they are
-    handed out again, and the blocks that were out with them.
+    Dask itself gives a block whose worker died to another worker. Where no
+    worker has the models any more, the models are sent out again and the
+    outstanding blocks are submitted again.
     """
-    coming, waiting = iter(blocks), deque[tuple[Ints, Any]]()
-    held, attempts = _share(client, direct, ensemble), 1
-    submit = partial(
-        client.submit, _answers, pure=False
-    )  # what it gives is not to be found again by its arguments
+    remaining = iter(blocks)
+    submitted = deque[tuple[Ints, Any]]()  # block, future; in the order of the blocks
+    models = _send_models(client, direct, ensemble)
+    attempts = 1
+
+    def submit(users: Ints) -> tuple[Ints, Any]:
+        # pure=False: otherwise Dask would look for an earlier result with the
+        # same arguments.
+        return users, client.submit(_score_block, models, names, users, n, pure=False)
+
     while True:
-        room = IN_FLIGHT * max(sum(client.nthreads().values()), 1) - len(waiting)
-        waiting.extend(
-            (users, submit(held, names, users, n)) for users in islice(coming, max(room, 0))
-        )
-        if not waiting:
+        n_threads = max(sum(client.nthreads().values()), 1)
+        free_slots = max(IN_FLIGHT * n_threads - len(submitted), 0)
+        submitted.extend(submit(users) for users in islice(remaining, free_slots))
+        if not submitted:
             return
-        users, future = waiting[0]
+        users, future = submitted[0]
         try:
-            said = _result(client, future)
+            lists = _wait_for(client, future)
         except CancelledError as error:
             if attempts == ATTEMPTS:
-                raise ClusterError(
-                    f"dask: the models were lost {ATTEMPTS} times: {_line(error)}"
-                ) from error
-            log_warning("models handed out again", reason=_line(error))
-            held, attempts = _share(client, direct, ensemble), attempts + 1
-            waiting = deque((users, submit(held, names, users, n)) for users, _ in waiting)
+                message = f"dask: the models were lost {ATTEMPTS} times: {_first_line(error)}"
+                raise ClusterError(message) from error
+            log_warning("models sent again", reason=_first_line(error))
+            models = _send_models(client, direct, ensemble)
+            attempts += 1
+            submitted = deque(submit(users) for users, _ in submitted)
             continue
-        waiting.popleft()
+        submitted.popleft()
         attempts = 0
-        yield users, said
+        yield users, lists
 
 
-def _answers(
+def _score_block(
     ensemble: Ensemble, names: Sequence[str], users: Ints, n: int
 ) -> dict[str, RankedBlock]:
-    return ensemble.explained(names, users, n)
+    return ensemble.rank_with_evidence(names, users, n)
 
 
-def _share(client: Client, direct: bool | None, ensemble: Ensemble) -> Any:
-    """The models on every worker; `direct`: without a copy on the way, for which workers must be in reach of here."""
+def _send_models(client: Client, direct: bool | None, ensemble: Ensemble) -> Any:
+    """Put the models on every worker; returns Dask's future for them.
+
+    `direct` sends without a copy in the scheduler; workers must be reachable
+    from this machine.
+    """
     try:
         client.wait_for_workers(1, timeout=WORKERLESS_SECONDS)
-        held = client.scatter(
+        models = client.scatter(
             ensemble, broadcast=True, direct=direct, hash=False, timeout=WORKERLESS_SECONDS
         )
         threads = client.nthreads()
-    except OSError as error:  # of which a time that ran out is one
-        raise ClusterError(
-            f"dask: no workers at {client.scheduler.address}: {_line(error)}"
-        ) from error
+    except OSError as error:  # TimeoutError is one
+        address = client.scheduler.address
+        raise ClusterError(f"dask: no workers at {address}: {_first_line(error)}") from error
     log_info(
         "cluster",
         scheduler=client.scheduler.address,
         workers=len(threads),
         threads=sum(threads.values()),
     )
-    return held
+    return models
 
 
-def _result(client: Client, future: Any) -> Any:
-    """What a block comes to. Raises CancelledError where the models were lost, ClusterError where nothing helps."""
-    alone = 0
+def _wait_for(client: Client, future: Any) -> Any:
+    """The result of a block.
+
+    Raises CancelledError where the models were lost, ClusterError where trying
+    again is useless.
+    """
+    polls_without_workers = 0
     while True:
         try:
             error = future.exception(timeout=POLL_SECONDS)
         except TimeoutError:
-            alone = 0 if client.nthreads() else alone + 1
-            if alone * POLL_SECONDS >= WORKERLESS_SECONDS:
-                told = f"dask: {client.scheduler.address} has been without workers for {WORKERLESS_SECONDS} s"
-                raise ClusterError(told) from None
+            polls_without_workers += 1
+            if client.nthreads():
+                polls_without_workers = 0
+            if polls_without_workers * POLL_SECONDS >= WORKERLESS_SECONDS:
+                address = client.scheduler.address
+                message = f"dask: {address} has been without workers for {WORKERLESS_SECONDS} s"
+                raise ClusterError(message) from None
             continue
-        if isinstance(error, _package().KilledWorker):
-            why = "are workers short of memory? resources.memory_mb decides how many users are scored together"
-            raise ClusterError(f"dask: one block of users ended several workers; {why}") from error
+        if isinstance(error, _import_distributed().KilledWorker):
+            raise ClusterError(
+                "dask: one block of users ended several workers; are workers short of memory? "
+                "resources.memory_mb decides how many users are scored together"
+            ) from error
         return future.result()
 
 
-def _line(error: BaseException) -> str:
-    """Its first line."""
-    return next(iter(str(error).splitlines()), "") or type(error).__name__
+def _first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its class where it has none."""
+    lines = str(error).splitlines()
+    return lines[0] if lines and lines[0] else type(error).__name__

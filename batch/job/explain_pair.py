@@ -1,19 +1,20 @@
-"""A user's key and a film's -> what every model says of the pair and why, fitted on the database as it stands."""
+"""A user and a film -> every model's prediction and the reason for it."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, select
 
-from batch import query, reasons
+from batch import query
 from batch.config import Config, FilterSettings
 from batch.job import nightly
 from batch.job.inputs import EvaluationInputs, evaluation_inputs
 from batch.ranking.blend import Weights
 from batch.ranking.ensemble import assemble
 from batch.ranking.evaluate import fit_all, learn_nightly
-from batch.ranking.explain import explain
+from batch.ranking.explain import ModelExplanation, explain
 from batch.ranking.mask import Mask
 from batch.ratings import Ratings
 from batch.store import filters, schema
@@ -22,134 +23,142 @@ from batch.store.load import Loaded, load
 
 
 @dataclass(frozen=True)
-class ModelExplanation:
-    """One model on one pair; None where it cannot say."""
-
-    model: str
-    predicted_rating: float | None  # stars, unclipped
-    baseline: float  # stars, what the weights of the reason are added to
-    score: float | None  # what its list is ordered by
-    place: int | None  # among the user's unseen films, 1 = first
-    of: int  # how many of those it places
-    reason: dict[str, Any] | None  # None for a model that tells none
-    why: str
-
-
-@dataclass(frozen=True)
 class PairExplanation:
-    """What all models say of one film to one user."""
+    """How all models rate and rank one film for one user.
+
+    Places are as if the user had not rated the film, and as if nothing hid it.
+    """
 
     user_key: str
     movie_key: str
     title: str
-    rated: float | None  # stars the user gave it already: then places are as if they had not
-    few: (
-        bool  # the user has rated too little: what lists hold is popular films, whatever models say
-    )
+    rated: float | None  # stars, if the user has rated it
+    few: bool  # the user has so few ratings that their lists hold popular films only
     scale: tuple[float, float]
-    hidden_by: tuple[
-        str, ...
-    ]  # filters and settings that keep the film from the user now: likewise
+    hidden_by: tuple[str, ...]  # filters and settings
     opinions: tuple[ModelExplanation, ...]
 
 
 def explain_pair(database: Database, config: Config, user: str, film: str) -> PairExplanation:
-    """Fit everything and ask. Raises what `query.find_user` and `query.find_film` do.
+    """Fit all models on the database and explain one pair; writes nothing.
 
-    The blend's weights are those of the published run if it came from the same data, settings and packages; else they
-    are learnt as a night would.
+    The blend has the weights of the published run if that run had the same
+    data, settings and packages. Otherwise they are learnt as a run would learn
+    them. Raises what `query.find_user` and `query.find_film` raise.
     """
     with database.reader.connect() as connection:
         user_key = query.find_user(connection, user)
         movie_key, title = query.find_film(connection, film)
         loaded = load(connection, scale=config.ingest.scale)
-        recorded = _recorded(connection, loaded, config)
+        recorded = _recorded_weights(connection, loaded, config)
         filtered, _ = filters.in_force(connection, config.filters)
         hidden_by = filters_on_pair(connection, config.filters, user_key, movie_key)
-    ratings, by = loaded.ratings, evaluation_inputs(loaded.ratings, config)
+    ratings = loaded.ratings
+    row = loaded.user_keys.index(user_key)
+    column = loaded.movie_keys.index(movie_key)
+    inputs = evaluation_inputs(ratings, config)
+    weights = _learn(ratings, config, inputs) if recorded is None else recorded.weights
+    models = fit_all(ratings, config.models, inputs["seed"])
     mask = Mask.of(ratings, filtered)
-    weights = _learnt(ratings, config, by) if recorded is None else recorded.weights
-    models = fit_all(ratings, config.models, by["seed"])
-    row, column = loaded.user_keys.index(user_key), loaded.movie_keys.index(movie_key)
-    verdicts = explain(
-        assemble(ratings, models, weights, by["seed"], by["block"], mask), row, column
-    )
-    told = [reasons.read(verdict.reason) for verdict in verdicts.values()]
-    with database.reader.connect() as connection:
-        sentences = query.Names(connection).sentences(told)
-    opinions = tuple(
-        ModelExplanation(
-            name, each.rating, each.baseline, each.score, each.place, each.of, reason, why
-        )
-        for (name, each), reason, why in zip(verdicts.items(), told, sentences, strict=True)
-    )
-    mine = ratings.matrix[[row]]
-    rated = mine.data[mine.indices == column]
+    ensemble = assemble(ratings, models, weights, inputs["seed"], inputs["block"], mask)
+    explanations = explain(ensemble, row, column)
+    user_ratings = ratings.matrix[[row]]
+    stars = user_ratings.data[user_ratings.indices == column]
+    is_few = 0 < user_ratings.nnz < config.publish.least_ratings
     return PairExplanation(
         user_key=user_key,
         movie_key=movie_key,
         title=title,
-        rated=float(rated[0]) if len(rated) else None,
-        hidden_by=hidden_by,
-        few=config.preset != "plain" and 0 < mine.nnz < config.publish.least_ratings,
+        rated=float(stars[0]) if len(stars) else None,
+        few=is_few and config.preset != "plain",
         scale=ratings.scale,
-        opinions=opinions,
+        hidden_by=hidden_by,
+        opinions=_with_sentences(database, explanations),
     )
 
 
 def filters_on_pair(
     connection: Connection, rules: FilterSettings, user_key: str, movie_key: str
 ) -> tuple[str, ...]:
-    """What keeps a film from a user now, by the names under which it can be ended."""
-    m, g, link = schema.movies, schema.genres, schema.movie_genres
-    found = [
-        f"filter {each.filter_id}" + (f" ({each.reason})" if each.reason else "")
-        for each in filters.filters_of_pair(connection, movie_key, user_key)
-    ]
+    """Filters and settings that hide a film from a user now, by name."""
+    names = []
+    for rule in filters.filters_of_pair(connection, movie_key, user_key):
+        note = f" ({rule.reason})" if rule.reason else ""
+        names.append(f"filter {rule.filter_id}{note}")
     if movie_key in rules.films:
-        found.append("the setting filters.films")
-    of_film = select(g.c.name).join_from(g, link, link.c.genre_id == g.c.genre_id)
-    of_film = of_film.join(m, m.c.movie_id == link.c.movie_id).where(m.c.movie_key == movie_key)
-    mask = connection.execute(
-        of_film.where(g.c.name.in_(rules.genres)).order_by(g.c.name)
-    ).scalars()
-    return (*found, *(f"the setting filters.genres, {name}" for name in mask))
+        names.append("the setting filters.films")
+    movies = schema.movies
+    genres = schema.genres
+    links = schema.movie_genres
+    filtered_genres = (
+        select(genres.c.name)
+        .join_from(genres, links, links.c.genre_id == genres.c.genre_id)
+        .join(movies, movies.c.movie_id == links.c.movie_id)
+        .where(movies.c.movie_key == movie_key, genres.c.name.in_(rules.genres))
+        .order_by(genres.c.name)
+    )
+    genre_names = connection.execute(filtered_genres).scalars()
+    return (*names, *(f"the setting filters.genres, {name}" for name in genre_names))
 
 
-def _learnt(ratings: Ratings, config: Config, by: EvaluationInputs) -> Weights | None:
+def _with_sentences(
+    database: Database, explanations: Sequence[ModelExplanation]
+) -> tuple[ModelExplanation, ...]:
+    """The same explanations with their reasons in words."""
+    with database.reader.connect() as connection:
+        names = query.Names(connection)
+        sentences = names.sentences([explanation.reason for explanation in explanations])
+    return tuple(
+        replace(explanation, why=sentence)
+        for explanation, sentence in zip(explanations, sentences, strict=True)
+    )
+
+
+def _learn(ratings: Ratings, config: Config, inputs: EvaluationInputs) -> Weights | None:
     return learn_nightly(
         ratings,
         config.models,
-        seed=by["seed"],
-        relevant_from=by["relevant_from"],
-        block=by["block"],
-        users=by["users"],
+        seed=inputs["seed"],
+        relevant_from=inputs["relevant_from"],
+        block=inputs["block"],
+        users=inputs["users"],
     )
 
 
 @dataclass(frozen=True)
 class _Recorded:
-    """What a run knew of its blend; it may have had no weights."""
+    """The weights of a run's blend; None where it had too little to learn from."""
 
     weights: Weights | None
 
 
-def _recorded(connection: Connection, loaded: Loaded, config: Config) -> _Recorded | None:
-    """The weights of the published run, if a night that began now would learn the same."""
-    r, p, m = schema.runs.c, schema.publication.c, schema.run_metrics.c
-    facts = select(r.run_id, r.data_sha256, r.config_sha256, r.versions)
-    run = connection.execute(
-        facts.join_from(schema.publication, schema.runs, p.run_id == r.run_id)
-    ).first()
-    if run is None or (run.data_sha256, run.config_sha256) != (loaded.sha256, config.sha256()):
+def _recorded_weights(connection: Connection, loaded: Loaded, config: Config) -> _Recorded | None:
+    """The weights of the published run, if a run would learn the same ones now."""
+    runs = schema.runs
+    publication = schema.publication
+    published = select(
+        runs.c.run_id, runs.c.data_sha256, runs.c.config_sha256, runs.c.versions
+    ).join_from(publication, runs, publication.c.run_id == runs.c.run_id)
+    run = connection.execute(published).first()
+    if run is None or not _has_same_inputs(run, loaded, config):
         return None
-    versions = json.loads(run.versions) if isinstance(run.versions, str) else run.versions
-    if versions != nightly.versions():
-        return None
-    of_blend = select(m.metric, m.value).where(m.run_id == run.run_id, m.model == "blend")
-    figures = {row.metric: row.value for row in connection.execute(of_blend)}
+    metrics = schema.run_metrics.c
+    of_blend = select(metrics.metric, metrics.value).where(
+        metrics.run_id == run.run_id, metrics.model == "blend"
+    )
+    figures = dict(connection.execute(of_blend).all())
     if "learnt_from_ratings" not in figures:
         return _Recorded(None)
+    if "list_odds" not in figures:  # a run of an earlier version, which recorded less
+        return None
+    return _Recorded(Weights.from_figures(figures))
+
+
+def _has_same_inputs(run: Any, loaded: Loaded, config: Config) -> bool:
+    """Whether a run had the same data, settings and packages as one that starts now."""
+    versions = json.loads(run.versions) if isinstance(run.versions, str) else run.versions
     return (
-        _Recorded(Weights.recorded(figures)) if "list_odds" in figures else None
-    )  # None: from an earlier version
+        run.data_sha256 == loaded.sha256
+        and run.config_sha256 == config.sha256()
+        and versions == nightly.versions()
+    )

@@ -1,4 +1,4 @@
-"""A user's key -> nothing: no ratings, no lists of any run, no rejected rows, no weights that were learnt from them."""
+"""A user's key -> no trace of them in any table or file of weights."""
 
 import re
 from dataclasses import dataclass
@@ -16,156 +16,163 @@ from batch.store.checks import ROWS
 from batch.store.database import Database
 from batch.telemetry import log_warning
 
-_users, _runs, _lists, _filters = (
-    schema.users,
-    schema.runs,
-    schema.recommendations,
-    schema.item_filters,
-)
-_metrics, _batches, _rejects = schema.run_metrics, schema.ingest_batches, schema.ingest_rejects
+_users = schema.users
+_ratings = schema.ratings
+_runs = schema.runs
+_lists = schema.recommendations
+_metrics = schema.run_metrics
+_filters = schema.item_filters
+_batches = schema.ingest_batches
+_rejects = schema.ingest_rejects
 
 USER_FIRST = {
     format_.name: format_.plain.separator.decode()
     for format_ in (MOVIELENS, DAT, U_DATA)
     if format_.plain
 }
-"""What stands behind the user in a row of these formats, where every number may be a film's or a rating as well."""
+"""Formats whose rows begin with the user, and the separator after it.
+
+In their rows any number further on may be a film's or a rating.
+"""
 
 
 class StillThereError(RecbatchError):
-    """The rows are gone, but a file that was learnt from them is not; the message names it."""
+    """Rows are deleted, but a file of weights is not; the message names it."""
 
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What there was."""
+    """Counts of what was deleted."""
 
     ratings: int
     rows: int  # of lists, in all kept runs
     rejects: int
     files: int  # of weights: each has a row for every user
-    filters: int  # films kept from them
+    filters: int  # films that were hidden from the user
 
 
 def forget(database: Database, user_key: str) -> Forgotten:
-    """Remove a user everywhere, rows in one transaction, and overwrite where they stood; the caller holds the run lock.
+    """Delete a user everywhere, and overwrite the space they took.
 
-    Counts of runs follow, so that a kept run can still be published. Files go first: nobody would look for them once
-    the rows that name them are gone. Raises StillThereError.
+    The caller holds the run lock. Rows are deleted in one transaction. Row counts
+    of runs are lowered with them, so that a kept run can still be published. Files
+    of weights are deleted first: nobody would look for them once the rows that name
+    them are gone. Raises StillThereError.
     """
     with database.reader.connect() as connection:
-        files, left = _remove(connection)
+        n_files, remaining_files = _delete_weights(connection)
     with database.writer.begin() as connection:
         if database.file:
-            connection.exec_driver_sql(
-                "PRAGMA secure_delete = ON"
-            )  # what is deleted is overwritten
+            # SQLite then overwrites what is deleted.
+            connection.exec_driver_sql("PRAGMA secure_delete = ON")
         user = connection.execute(select(_users).where(_users.c.user_key == user_key)).one()
-        mine = schema.ratings.c.user_id == user.user_id
-        ratings = connection.execute(delete(schema.ratings).where(mine)).rowcount
-        rows = _forget_lists(connection, user.user_id)
-        rejects = _forget_rejects(connection, {text for text in (user.user_key, user.name) if text})
-        filters = connection.execute(
-            delete(_filters).where(_filters.c.user_id == user.user_id)
-        ).rowcount
+        texts = {text for text in (user.user_key, user.name) if text}
+        of_user = _ratings.c.user_id == user.user_id
+        n_ratings = connection.execute(delete(_ratings).where(of_user)).rowcount
+        n_rows = _delete_lists(connection, user.user_id)
+        n_rejects = _delete_rejects(connection, texts)
+        of_user = _filters.c.user_id == user.user_id
+        n_filters = connection.execute(delete(_filters).where(of_user)).rowcount
         connection.execute(delete(_users).where(_users.c.user_id == user.user_id))
         connection.execute(update(_runs).values(artifact=None, artifact_sha256=None))
     _overwrite(database)
-    if left:
-        raise StillThereError(
-            f"forgotten, but remove these files by hand: {', '.join(map(str, left))}"
+    if remaining_files:
+        names = ", ".join(str(file) for file in remaining_files)
+        raise StillThereError(f"forgotten, but remove these files by hand: {names}")
+    return Forgotten(n_ratings, n_rows, n_rejects, n_files, n_filters)
+
+
+def _delete_lists(connection: Connection, user_id: int) -> int:
+    """Delete a user's rows, run by run as the table is ordered; returns how many."""
+    kept_runs = select(_runs.c.run_id).where(_runs.c.purged_at.is_(None))
+    n_deleted = 0
+    for run_id in connection.execute(kept_runs).scalars().all():
+        of_user = and_(_lists.c.run_id == run_id, _lists.c.user_id == user_id)
+        by_model = select(_lists.c.model, func.count()).where(of_user).group_by(_lists.c.model)
+        for model, count in connection.execute(by_model).all():
+            lower_count = update(_metrics).where(
+                _metrics.c.run_id == run_id,
+                _metrics.c.model == model,
+                _metrics.c.metric == ROWS,
+            )
+            connection.execute(lower_count.values(value=_metrics.c.value - count))
+        n_of_run = connection.execute(delete(_lists).where(of_user)).rowcount
+        lower_total = update(_runs).where(
+            _runs.c.run_id == run_id, _runs.c.rows_written.is_not(None)
         )
-    return Forgotten(ratings, rows, rejects, files, filters)
+        connection.execute(lower_total.values(rows_written=_runs.c.rows_written - n_of_run))
+        n_deleted += n_of_run
+    return n_deleted
 
 
-def _forget_lists(connection: Connection, user_id: int) -> int:
-    """A user's rows in every run that has any, run by run, as the table is ordered."""
-    total = 0
-    for run_id in (
-        connection.execute(select(_runs.c.run_id).where(_runs.c.purged_at.is_(None)))
-        .scalars()
-        .all()
-    ):
-        mine = and_(_lists.c.run_id == run_id, _lists.c.user_id == user_id)
-        counted = select(_lists.c.model, func.count()).where(mine).group_by(_lists.c.model)
-        for model, count in connection.execute(counted).all():
-            written = and_(
-                _metrics.c.run_id == run_id, _metrics.c.model == model, _metrics.c.metric == ROWS
-            )
-            connection.execute(
-                update(_metrics).where(written).values(value=_metrics.c.value - count)
-            )
-        gone = connection.execute(delete(_lists).where(mine)).rowcount
-        fewer = update(_runs).where(_runs.c.run_id == run_id, _runs.c.rows_written.is_not(None))
-        connection.execute(fewer.values(rows_written=_runs.c.rows_written - gone))
-        total += gone
-    return total
-
-
-def _forget_rejects(connection: Connection, texts: set[str]) -> int:
-    """Rejected rows that are of whoever has this key or name."""
-    c, b = _rejects.c, _batches.c
-    kept = select(c.batch_id, c.reject_no, c.text, b.format).join(
-        _batches, b.batch_id == c.batch_id
+def _delete_rejects(connection: Connection, texts: set[str]) -> int:
+    """Delete the rejected rows of the user with this key or name; returns how many."""
+    rejects = _rejects.c
+    rows = select(rejects.batch_id, rejects.reject_no, rejects.text, _batches.c.format).join(
+        _batches, _batches.c.batch_id == rejects.batch_id
     )
-    mine = [row for row in connection.execute(kept) if _names(row.format, row.text, texts)]
-    for row in mine:
-        connection.execute(
-            delete(_rejects).where(c.batch_id == row.batch_id, c.reject_no == row.reject_no)
-        )
-    return len(mine)
+    n_deleted = 0
+    for row in connection.execute(rows).all():
+        if _is_of_user(row.format, row.text, texts):
+            this_row = and_(rejects.batch_id == row.batch_id, rejects.reject_no == row.reject_no)
+            connection.execute(delete(_rejects).where(this_row))
+            n_deleted += 1
+    return n_deleted
 
 
-def _names(format_: str, row: str, texts: set[str]) -> bool:
-    """Whether a rejected row names one of these; rows of catalogues and cells of a wide matrix name no user."""
+def _is_of_user(format_: str, row: str, texts: set[str]) -> bool:
+    """Whether a rejected row is of the user with one of these texts as key or name.
+
+    Rows of catalogues and cells of a wide matrix name no user.
+    """
     if format_ in USER_FIRST:
         return row.split(USER_FIRST[format_], 1)[0].strip() in texts
     if format_ not in (LONG.name, QUERY.name):
         return False
-    fields = f",{normalize('NFC', row)},"  # a key may hold commas itself; in doubt a row goes
+    # Looked for as whole fields, and not split: a key may contain commas. In
+    # doubt a row goes.
+    fields = f",{normalize('NFC', row)},"
     return any(re.search(rf",\s*{re.escape(text)}\s*,", fields) for text in texts)
 
 
 def _overwrite(database: Database) -> None:
-    """Take the old state out of SQLite's log, or out of Postgres' tables, as far as nobody reads it any more.
+    """Remove old row versions, unless somebody still reads them.
 
-    Past the point where a failure would change what is true: it costs a warning.
+    The rows are deleted by now: a failure here is only a warning.
     """
-    tables = (_users, schema.ratings, _lists, _rejects, _filters)
-    statements = (
-        ["PRAGMA wal_checkpoint(TRUNCATE)"]
-        if database.file
-        else [f"VACUUM {table.name}" for table in tables]
-    )
+    if database.file:
+        statements = ["PRAGMA wal_checkpoint(TRUNCATE)"]
+    else:
+        tables = (_users, _ratings, _lists, _rejects, _filters)
+        statements = [f"VACUUM {table.name}" for table in tables]
     try:
-        with database.writer.connect().execution_options(
-            isolation_level="AUTOCOMMIT"
-        ) as connection:
+        with database.writer.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
             driver: Any = connection.connection.dbapi_connection
             for statement in statements:
-                driver.execute(
-                    statement
-                )  # no transaction; a role that may not is warned by Postgres, not refused
+                # Not in a transaction. A role without the right gets a warning
+                # from Postgres.
+                driver.execute(statement)
     except (DBAPIError, database.writer.dialect.loaded_dbapi.Error) as error:
-        told = str(getattr(error, "orig", error))
         log_warning(
-            "forgotten; what stood there is overwritten when the database tidies up", error=told
+            "forgotten; old row versions stay until the database cleans up",
+            error=str(getattr(error, "orig", error)),
         )
 
 
-def _remove(connection: Connection) -> tuple[int, list[Path]]:
-    """Delete the weights of all runs: how many files there were, and those that are there still."""
-    gone, left = 0, []
-    for kept in connection.execute(
-        select(_runs.c.artifact).where(_runs.c.artifact.is_not(None))
-    ).scalars():
-        file = Path(kept)
+def _delete_weights(connection: Connection) -> tuple[int, list[Path]]:
+    """Delete all files of weights: how many, and those that could not be deleted."""
+    n_deleted = 0
+    remaining = []
+    names = select(_runs.c.artifact).where(_runs.c.artifact.is_not(None))
+    for name in connection.execute(names).scalars():
+        file = Path(name)
         try:
             file.unlink()
-            gone += 1
+            n_deleted += 1
         except FileNotFoundError:  # of a purged run
             continue
         except OSError as error:
-            left.append(file)
+            remaining.append(file)
             log_warning("weights not removed", file=str(file), error=error.strerror)
-    return gone, left
+    return n_deleted, remaining

@@ -1,47 +1,88 @@
-"""Settings -> what the steps of a night are given: how to judge files, what to measure by, how many users at once."""
+"""Settings -> the inputs of the steps of a run."""
 
+from collections.abc import Iterable
+from datetime import date, datetime, time, timedelta
+from pathlib import Path
 from typing import TypedDict
+from zoneinfo import ZoneInfo
 
 from batch.config import Config
-from batch.ingest import Queries, Settings
+from batch.ingest import Queries, Report, Settings
 from batch.ingest.merge import Limits
 from batch.params import LIKED_SHARE
 from batch.ratings import Ratings
 
 BLOCK_SHARE = 0.055
-"""Of the memory, for the users that are scored together, and each core has such a block: larger ones are no faster."""
+"""Of the memory, for one block of users. Larger blocks are no faster."""
 BLOCK_ARRAYS = 12
-"""Arrays (b, n_items) of doubles that there are at once while a block is scored."""
-TOGETHER = 16
-"""Users at most that a model listens for in one pass over all ratings: one more would be a pass of its own."""
-MOST_A_BLOCK = 128
-"""Users: enough blocks for every core also where users are few. Rows must not depend on how many cores there are."""
+"""Arrays (b, n_items) of doubles in memory at once while a block is scored."""
+PASS_USERS = 16
+"""Most users that a model scores in one pass over all ratings."""
+MAX_BLOCK = 128
+"""Users: enough blocks for every core even where users are few.
+
+It does not depend on the number of cores, because rows must not.
+"""
+LAST_DAY = date(9000, 1, 1)
+"""Later days cannot be represented in every time zone, and no rating is as new."""
 
 
 def queries(config: Config) -> Queries:
-    """What ingest asks of tables that are there already."""
+    """The queries that ingest runs on tables of other applications."""
     return Queries(config.ingest.query, config.ingest.films_query, config.ingest.query_url)
 
 
 def ingest_settings(config: Config) -> Settings:
-    """What ingest needs of the settings."""
+    """The settings of ingest."""
     chosen = config.ingest
-    return Settings(
-        chosen.scale,
-        chosen.columns.model_dump(),
-        Limits(chosen.max_rejects, chosen.max_reject_share),
-    )
+    limits = Limits(chosen.max_rejects, chosen.max_reject_share)
+    return Settings(chosen.scale, chosen.columns.model_dump(), limits)
+
+
+def readable_paths(paths: Iterable[Path]) -> tuple[list[Path], list[Report]]:
+    """The paths that ingest can look into, and a report of each that it cannot."""
+    readable = []
+    refused = []
+    for path in paths:
+        try:
+            _look_into(path)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            why = f"{path}: {reason}; let the job read it, or take it out of ingest.paths"
+            refused.append(Report(str(path), None, why, "refused"))
+        else:
+            readable.append(path)
+    return readable, refused
+
+
+def _look_into(path: Path) -> None:
+    """List a folder and look up each of its entries, as ingest does. Raises OSError."""
+    if path.is_dir():
+        for entry in path.iterdir():
+            entry.is_file()
+
+
+def end_of_day(day: date | None, config: Config) -> int | None:
+    """The midnight that ends a day in schedule.timezone, in seconds since 1970 UTC."""
+    if day is None:
+        return None
+    next_day = min(day, LAST_DAY) + timedelta(days=1)
+    midnight = datetime.combine(next_day, time(), ZoneInfo(config.schedule.timezone))
+    return int(midnight.timestamp())
 
 
 def block_size(ratings: Ratings, memory_mb: int) -> int:
-    """Users scored at a time: what a share of the memory holds."""
-    bytes_a_user = BLOCK_ARRAYS * 8 * max(ratings.n_items, 1)
-    held = min(MOST_A_BLOCK, max(1, int(BLOCK_SHARE * memory_mb * 1e6 / bytes_a_user)))
-    return held - held % TOGETHER if held > TOGETHER else held
+    """Users scored at a time: as many as a share of the memory holds."""
+    bytes_per_user = BLOCK_ARRAYS * 8 * max(ratings.n_items, 1)
+    n_users = int(BLOCK_SHARE * memory_mb * 1e6 / bytes_per_user)
+    n_users = min(MAX_BLOCK, max(1, n_users))
+    if n_users > PASS_USERS:
+        return n_users - n_users % PASS_USERS  # whole passes
+    return n_users
 
 
 class EvaluationInputs(TypedDict):
-    """How models are held against ratings."""
+    """How models are measured against ratings."""
 
     seed: int
     n: int
@@ -52,12 +93,14 @@ class EvaluationInputs(TypedDict):
 
 
 def evaluation_inputs(ratings: Ratings, config: Config) -> EvaluationInputs:
-    """What the settings say of measuring."""
-    liked = config.evaluation.relevant_from
+    """The settings of an evaluation, defaults filled in."""
+    relevant_from = config.evaluation.relevant_from
+    if relevant_from is None:
+        relevant_from = LIKED_SHARE * ratings.scale[1]
     return {
         "seed": config.evaluation.seed,
         "n": config.publish.top_n,
-        "relevant_from": LIKED_SHARE * ratings.scale[1] if liked is None else liked,
+        "relevant_from": relevant_from,
         "block": block_size(ratings, config.resources.memory_mb),
         "users": config.evaluation.users,
         "diversity": config.publish.diversity,

@@ -1,4 +1,4 @@
-"""A run that was made before -> the current one, audited once more."""
+"""An earlier run -> the current one, after another audit of its lists."""
 
 from collections.abc import Callable
 
@@ -12,24 +12,25 @@ from batch.store.publish import CannotPublishError
 from batch.telemetry import log_warning
 
 
-def republish(database: Database, wanted: Callable[[Connection], int]) -> int:
-    """Make another run current, audited once more; `wanted` picks it under the lock. Returns the run."""
-    with run_lock(database) as holder:
-        with holder.begin():
-            chosen = wanted(holder)
-            publish.require_lists(holder, chosen)
-            checks = audit_integrity(holder, chosen)
-            record(
-                holder, chosen, checks
-            )  # the evidence stays, also where it speaks against the run
-        broken = [check.name for check in checks if not check.passed]
-        if broken:
-            raise CannotPublishError(
-                f"run {chosen} fails its integrity checks: {', '.join(broken)}"
-            )
-        with publish.commit_or_verify(database, holder, publish.is_current(chosen)):
-            overridden = failed(holder, chosen, "gate")
-            publish.republish(holder, chosen)
-        if overridden:
-            log_warning("published over its gates", run=chosen, gates=", ".join(overridden))
-        return chosen
+def republish(database: Database, choose: Callable[[Connection], int]) -> int:
+    """Make another run current; `choose` picks it under the run lock. Returns its number.
+
+    Raises CannotPublishError for a run without complete lists, or whose lists
+    are damaged.
+    """
+    with run_lock(database) as lock:
+        with lock.begin():
+            run_id = choose(lock)
+            publish.require_lists(lock, run_id)
+            checks = audit_integrity(lock, run_id)
+            record(lock, run_id, checks)  # kept even if the run is refused
+        failed_checks = [check.name for check in checks if not check.passed]
+        if failed_checks:
+            names = ", ".join(failed_checks)
+            raise CannotPublishError(f"run {run_id} fails its integrity checks: {names}")
+        with publish.commit_or_verify(database, lock, publish.is_current(run_id)):
+            failed_gates = failed(lock, run_id, "gate")
+            publish.republish(lock, run_id)
+        if failed_gates:
+            log_warning("published over its gates", run=run_id, gates=", ".join(failed_gates))
+        return run_id

@@ -1,4 +1,4 @@
-"""A signal -> an exception that unwinds the program, and then its end, at once."""
+"""A signal -> an exception that unwinds the program, and its immediate end."""
 
 import os
 import signal
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-LOOK_AGAIN = 1.0
-"""Seconds between looks at whether a signal that came is still on its way to end the program."""
+RECHECK_SECONDS = 1.0
+"""Between checks that the exception of a signal is still being handled."""
 
 
 class Interrupted(SystemExit):
-    """Raised where the program was when a signal came: transactions roll back and the run is marked abandoned."""
+    """Raised where the program was when a signal came: transactions roll back."""
 
 
 def listen() -> None:
@@ -24,31 +24,39 @@ def listen() -> None:
 
 @contextmanager
 def ending_at_once() -> Iterator[None]:
-    """End the process where Interrupted arrives: Python would wait for threads at work, such as one that trains."""
+    """End the process where Interrupted arrives.
+
+    A normal exit of Python would wait for working threads, such as one that
+    trains a network.
+    """
     try:
         yield
-    except Interrupted as end:  # by now transactions are rolled back, locks gone and children ended
+    except Interrupted as end:
+        # By now transactions are rolled back, locks released and child
+        # processes ended.
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         os._exit(int(str(end.code)))
 
 
 def _raise(number: int, _frame: FrameType | None) -> None:
-    """Raise Interrupted, and again if it is lost: where foreign code calls Python exceptions are dropped.
+    """Raise Interrupted, and raise it again if it was dropped.
 
-    Such as where a compiler looks for what it compiled before.
+    Exceptions are dropped where foreign code calls Python, for example where
+    numba looks up code that it compiled before.
     """
     raise _watched(number)
 
 
 def _watched(number: int) -> Interrupted:
+    """An exception, and a timer that raises a new one if this one was dropped."""
     end = Interrupted(128 + number)
-    alive = weakref.ref(end)
+    reference = weakref.ref(end)
 
-    def look(_number: int, _frame: FrameType | None) -> None:
-        if alive() is None:
+    def check(_number: int, _frame: FrameType | None) -> None:
+        if reference() is None:
             raise _watched(number)
 
-    signal.signal(signal.SIGALRM, look)
-    signal.setitimer(signal.ITIMER_REAL, LOOK_AGAIN, LOOK_AGAIN)
+    signal.signal(signal.SIGALRM, check)
+    signal.setitimer(signal.ITIMER_REAL, RECHECK_SECONDS, RECHECK_SECONDS)
     return end

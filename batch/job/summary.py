@@ -1,4 +1,4 @@
-"""A night's facts as they become known -> what is told when it has ended, well or not."""
+"""The figures of a run, from which notifications are made."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,22 +7,25 @@ from typing import Literal
 
 from batch.store.checks import Check
 
-Status = Literal["published", "ready", "rejected", "failed", "abandoned"]
-STATUSES: tuple[Status, ...] = ("published", "ready", "rejected", "failed", "abandoned")
+Ended = Literal["published", "ready", "rejected"]
+"""A run that came to its end, with complete lists."""
+Status = Ended | Literal["failed", "abandoned"]
+ENDED: tuple[Ended, ...] = ("published", "ready", "rejected")
+STATUSES: tuple[Status, ...] = (*ENDED, "failed", "abandoned")
 SUCCEEDED = ("published", "ready")
 STEPS = ("load", "evaluate", "fit", "score", "audit")
 
 
 @dataclass
 class RunSummary:
-    """Lives from the start of a run to its end, and is filled in meanwhile: what stays empty was never reached."""
+    """Lives from the start of a run to its end; what it does not reach stays empty."""
 
     night: date
     triggered_by: str
     started_at: datetime
     finished_at: datetime | None = None
     run_id: int | None = None
-    status: Status = "failed"
+    status: Status | None = None  # None: it has not ended
     error: str | None = None  # one line
     users: int | None = None
     films: int | None = None
@@ -33,16 +36,40 @@ class RunSummary:
     files_refused: int = 0
     seconds: dict[str, float] = field(default_factory=dict)  # by step
     newest_rating: float | None = None  # seconds since 1970 UTC
-    peak_mb: float = 0.0  # the most memory held
+    peak_mb: float = 0.0  # the most memory used
     checks: Sequence[Check] = ()
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by model
     rows: Mapping[str, int] = field(default_factory=dict)  # written, by model
 
+    def end_with(self, error: BaseException) -> None:
+        """Record the exception that ended the run, unless it had ended before."""
+        if self.status is None:
+            self.status = status_after(error)
+            self.error = message_of(error).splitlines()[0]
+
     @property
     def took(self) -> float:
-        """Seconds from start to end, or to now."""
-        return ((self.finished_at or datetime.now(UTC)) - self.started_at).total_seconds()
+        """Seconds from start to end, or until now."""
+        end = self.finished_at or datetime.now(UTC)
+        return (end - self.started_at).total_seconds()
 
     @property
     def failed_checks(self) -> list[Check]:
+        """The checks that the run did not pass."""
         return [check for check in self.checks if not check.passed]
+
+
+def status_after(error: BaseException) -> Literal["failed", "abandoned"]:
+    """The status of a run that an exception ended.
+
+    A run ended by a signal did not fail by itself: it is abandoned, and the
+    scheduler tries again.
+    """
+    return "abandoned" if isinstance(error, SystemExit) else "failed"
+
+
+def message_of(error: BaseException) -> str:
+    """Why an exception ended a run; never empty."""
+    if isinstance(error, SystemExit):
+        return "ended by a signal"
+    return str(error) or type(error).__name__

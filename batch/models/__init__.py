@@ -12,57 +12,79 @@ from batch.models.evidence import Evidence, NoEvidence
 from batch.ratings import Floats, Ints, Pairs, Ratings
 
 PERSONAL = ("user_user", "item_item", "neural")
-"""The models whose lists are published. A module of the same name has `fit(ratings, params, seed)`; params is None for
-one without knobs in `batch.params`. docs/your-own-model.md adds one."""
+"""The models whose lists are published.
+
+The module of the same name has `fit(ratings, params, seed)`; `params` is None
+for a model without parameters in `batch.params`. docs/your-own-model.md shows
+how to add one.
+"""
 
 REFERENCE = ("popular", "bias")
-"""The baselines, fitted and measured beside them; a model that does not beat these is not worth its night."""
+"""The baselines, fitted and measured beside the models.
+
+A model that is not better than these is not worth its time.
+"""
 
 PUBLISHED = (*PERSONAL, "blend")
-"""The names that lists are published under; `batch.ranking` makes the blend."""
+"""The names under which lists are published; the blend is made in `batch.ranking`."""
 
 
 def no_evidence(cells: Pairs) -> Evidence:
-    """For a model that is only measured, and has no lists to explain."""
+    """Empty reasons, for models whose lists are not published."""
     return NoEvidence(len(cells.rows))
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model says of a block of b users and every item; `nan`, with support 0, where it cannot say."""
+    """Predictions for a block of b users and every item.
 
-    rating: (
-        Floats  # (b, n_items) predicted stars, unclipped; all nan for a model that predicts none
-    )
-    support: Floats  # (b, n_items) the evidence behind each
-    relevance: Floats  # (b, n_items) what a list is ordered by: the rating, unless the model documents otherwise
-    explain: Callable[[Pairs], Evidence] = (
-        no_evidence  # why, of some cells of the block; it may use what scoring found
-    )
+    Where a model has no prediction, `relevance` is nan and `support` 0.
+    """
+
+    rating: Floats  # (b, n_items) stars, not clipped; nan where none is predicted
+    support: Floats  # (b, n_items) how much evidence there is
+    relevance: Floats  # (b, n_items) the order of lists
+    """The rating, unless the model documents otherwise."""
+    explain: Callable[[Pairs], Evidence] = no_evidence
+    """Some cells of the block -> reasons for them.
+
+    It may keep intermediate results of scoring.
+    """
 
 
 class Model(Protocol):
-    """A fitted model: frozen, complete, and free of side effects."""
+    """A fitted model: frozen, complete, and without side effects."""
 
     @property
     def baseline(self) -> Baseline:
-        """What stands in for a rating where the model cannot say."""
+        """The rating to use where the model has no prediction."""
 
     def score(self, users: Ints) -> Scores:
         """Score every item for the users of these rows, (b,)."""
 
     def weights(self) -> Mapping[str, Any]:
-        """Named float arrays worth keeping after the run; empty for models that are the ratings themselves."""
+        """Float arrays by name, to save with the run.
+
+        Empty for a model that consists of the ratings.
+        """
 
 
 def fit(name: str, ratings: Ratings, params: Any, seed: int) -> Model:
-    """Fit the model of that name. Its module is imported only now: torch alone takes seconds to load."""
-    model: Model = import_module(f"{__name__}.{name}").fit(ratings, params, seed)
-    _give_back()
+    """Fit the model of this name.
+
+    Its module is imported here, not at the top: torch alone takes seconds to
+    load.
+    """
+    module = import_module(f"{__name__}.{name}")
+    model: Model = module.fit(ratings, params, seed)
+    _release_memory()
     return model
 
 
-def _give_back() -> None:
-    """Return freed memory to the system: glibc keeps what each thread freed, half a GB after 25 million ratings."""
+def _release_memory() -> None:
+    """Return freed memory to the system.
+
+    glibc keeps 0.5 GB of it after fitting 25 million ratings.
+    """
     with suppress(AttributeError, OSError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)

@@ -5,8 +5,9 @@ from numba import types
 
 from batch.models.baseline import NOISE, Baseline
 from batch.models.compiled import compiled, in_parts, read_only
+from batch.models.csr import Cells
 from batch.models.evidence import NAMED
-from batch.models.kernels import TIE, Cells
+from batch.models.kernels import TIE
 from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Pairs
 
 CELLS_A_PART = 32

@@ -1,4 +1,4 @@
-"""Ratings -> the `bias` baseline as a model: mu + b_u + b_i, the same order of films for everyone."""
+"""Ratings -> the `bias` baseline as a model: mu + b_u + b_i."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,11 @@ from batch.ratings import Floats, Ints, Ratings
 
 @dataclass(frozen=True)
 class Bias:
-    """Speaks of every film, for anyone: support is the film's rating count plus one."""
+    """Predicts a rating for every user and film.
+
+    Films have the same order for all users. Support is the film's rating count
+    plus one.
+    """
 
     baseline: Baseline
     support: Floats  # (n_items,)
@@ -21,13 +25,15 @@ class Bias:
     def score(self, users: Ints) -> Scores:
         """Score every item for these users, (b,)."""
         rating = self.baseline.rows(users)  # (b, n_items)
-        return Scores(rating, np.broadcast_to(self.support, rating.shape), rating)
+        support = np.broadcast_to(self.support, rating.shape)
+        return Scores(rating, support, relevance=rating)
 
     def weights(self) -> Mapping[str, Any]:
-        """Nothing to keep: it is refitted in milliseconds."""
+        """Nothing is saved: it is refitted in milliseconds."""
         return {}
 
 
-def fit(ratings: Ratings, params: None, seed: int) -> Bias:  # noqa: ARG001  every model is fitted by the same call
-    """Fit the regularised baseline; see `fit_baseline`."""
-    return Bias(fit_baseline("bias", ratings), (ratings.item_counts() + 1.0).astype(np.float64))
+def fit(ratings: Ratings, params: None, seed: int) -> Bias:  # noqa: ARG001
+    """Fit the regularised baseline; `params` and `seed` are unused."""
+    support = ratings.item_counts() + 1.0
+    return Bias(fit_baseline("bias", ratings), support.astype(np.float64))

@@ -1,4 +1,4 @@
-"""Python loops -> machine code: compiled once, kept on disk where that can be, run on every core."""
+"""Python loops -> machine code, cached on disk where possible and run on every core."""
 
 import os
 import threading
@@ -8,90 +8,117 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
-from numba import config, njit
+from numba import config, njit, types
 from threadpoolctl import threadpool_limits
 
 Loop: TypeAlias = Callable[..., Any]
-Given = TypeVar("Given")
-Found = TypeVar("Found")
+Input = TypeVar("Input")
+Result = TypeVar("Result")
+
+INT = types.int64
+FLOAT = types.float64
+INTS = types.Array(types.int64, 1, "C", readonly=True)
+COLUMNS = types.Array(types.int32, 1, "C", readonly=True)
+FLOATS = types.Array(types.float64, 1, "C", readonly=True)
+SINGLES = types.Array(types.float32, 1, "C", readonly=True)
+TABLE = types.Array(types.float64, 2, "C", readonly=True)
+"""Types of the arguments that a loop reads; see `read_only`."""
+INTS_OUT = types.int64[::1]
+COLUMNS_OUT = types.int32[::1]
+FLOATS_OUT = types.float64[::1]
+TABLE_OUT = types.float64[:, ::1]
+SINGLE_TABLE_OUT = types.float32[:, ::1]
+"""Types of the arguments that a loop writes to."""
 
 inner = njit(error_model="numpy")
-"""Compiled into whichever loop calls it. It must stand in the same file: the cache knows changes of that file only."""
+"""Decorator of a function that is compiled into each loop that calls it.
+
+It must be in the same file as the loop: the cache of a loop notices changes of
+that file only.
+"""
 
 
 def compiled(*signatures: tuple[Any, ...]) -> Callable[[Loop], Loop]:
-    """Compile for these types of arguments, when the module is imported; the loop runs without the interpreter's lock.
+    """Compile a loop for these argument types, when its module is imported.
 
-    The code is kept in NUMBA_CACHE_DIR, else beside the module, else under the home folder; where none of them can be
-    written, it is compiled anew in each process.
+    The loop runs without the interpreter's lock.
+
+    The machine code is cached in NUMBA_CACHE_DIR, else beside the module, else
+    under the home directory. Where none of them is writeable, each process
+    compiles it in memory.
     """
 
     def compile_now(loop: Loop) -> Loop:
+        options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
         try:
-            return njit(list(signatures), nogil=True, error_model="numpy", cache=_may_be_kept())(
-                loop
-            )
-        except (RuntimeError, OSError):  # numba found no folder to write in; or the disk is full
-            return njit(list(signatures), nogil=True, error_model="numpy")(loop)
+            return njit(list(signatures), cache=_can_cache(), **options)(loop)
+        except (RuntimeError, OSError):  # no writeable directory, or the disk is full
+            return njit(list(signatures), **options)(loop)
 
     return compile_now
 
 
 def in_parts(work: Callable[[int, int], None], n: int, size: int) -> None:
-    """work(start, stop) for consecutive parts of range(n), `size` long.
+    """Call work(start, stop) for parts of range(n), `size` long, on several threads.
 
-    A part is whole on one thread and knows of no other, so that the number of threads, NUMBA_NUM_THREADS or one a
-    core, changes no digit.
+    Each part runs on one thread and shares nothing with the others, so the
+    number of threads changes no digit of a result. It is NUMBA_NUM_THREADS, by
+    default one per core. An exception in a part is raised here.
     """
     starts = range(0, n, size)
     stops = [min(start + size, n) for start in starts]
-    threads = (
-        1
-        if getattr(_thread, "is_one_of_many", False)
-        else min(config.NUMBA_NUM_THREADS, len(starts))
-    )
-    if threads <= 1:
-        list(map(work, starts, stops))
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(work, starts, stops))  # what a part raises is raised here
+    threads = min(config.NUMBA_NUM_THREADS, len(starts))
+    if threads <= 1 or getattr(_thread, "is_worker", False):
+        for start, stop in zip(starts, stops, strict=True):
+            work(start, stop)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, starts, stops))  # raises what a part raised
 
 
-def side_by_side(work: Callable[[Given], Found], given: Iterable[Given]) -> Iterator[Found]:
-    """work(each), in order, as many of them at once as there are threads; each does its own parts one by one.
+def side_by_side(work: Callable[[Input], Result], inputs: Iterable[Input]) -> Iterator[Result]:
+    """Yield work(value) for each input, in order, working on several at once.
 
-    So that what is not compiled, too, keeps every core busy. Little more than is being worked on is held. Products of
-    matrices stay on their own thread: OpenBLAS would have others wait for work in a loop, on cores that are needed.
+    There are as many at once as there are threads. This keeps every core busy
+    with the parts of the work that are not compiled, too. Each call runs its
+    own `in_parts` on its one thread, and matrix products stay on that thread:
+    OpenBLAS's threads would wait in a busy loop on cores that are needed. At
+    most one result more than there are threads is computed ahead. An exception
+    in a call is raised where its result is due.
     """
     threads = config.NUMBA_NUM_THREADS
     if threads <= 1:
-        yield from map(work, given)
+        yield from map(work, inputs)
         return
 
-    def alone(each: Given) -> Found:
-        _thread.is_one_of_many = True
-        return work(each)
+    def on_worker(value: Input) -> Result:
+        _thread.is_worker = True
+        return work(value)
 
-    waiting: deque[Future[Found]] = deque()
+    pending: deque[Future[Result]] = deque()
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        for each in given:
-            waiting.append(pool.submit(alone, each))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()  # what it raises is raised here
-        while waiting:
-            yield waiting.popleft().result()
+        for value in inputs:
+            pending.append(pool.submit(on_worker, value))
+            if len(pending) > threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 _thread = threading.local()
 
 
 def read_only(array: Any) -> Any:
-    """The same array under the one type that loops are compiled for: in rows, and not to be written to."""
+    """The array as a contiguous, read-only view, as loops expect their input."""
     view = np.ascontiguousarray(array).view()
     view.flags.writeable = False
     return view
 
 
-def _may_be_kept() -> bool:
-    """Nobody's home: numba would make a folder named ~ where the job happens to run."""
-    return bool(os.environ.get("NUMBA_CACHE_DIR")) or os.path.expanduser("~") != "~"
+def _can_cache() -> bool:
+    """Whether there is a directory to cache in.
+
+    Without a home directory numba would create a folder named ~.
+    """
+    home_exists = os.path.expanduser("~") != "~"
+    return home_exists or bool(os.environ.get("NUMBA_CACHE_DIR"))

@@ -1,42 +1,63 @@
-"""Profiles of users -> learnt weights between items, all neighbours weighed at once instead of one by one."""
+"""Ratings -> weights between films that are learnt all at once (EASE)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
-from numba import types
 from scipy import sparse
 from scipy.linalg import lapack
 
 from batch.models.attribution import strongest, strongest_through
-from batch.models.compiled import compiled, in_parts, read_only
-from batch.models.kernels import cells
+from batch.models.compiled import (
+    COLUMNS,
+    FLOATS,
+    FLOATS_OUT,
+    INT,
+    INTS,
+    TABLE,
+    TABLE_OUT,
+    compiled,
+    in_parts,
+    read_only,
+)
+from batch.models.csr import cells
 from batch.params import LIKED_SHARE
 from batch.ratings import Floats, Ints, Pairs, Ratings, Sparse, blocks, select_stored, with_data
 
 INDIFFERENT = 0.3
-"""Share of the scale's maximum up to which a rating says nothing for a film: 1.5 of 5 stars."""
+"""Share of the scale's maximum that a rating must exceed to count: 1.5 of 5 stars."""
 COMMON_SCALE = 5.0
-"""Profiles are put on this scale, so that one ridge serves ratings to 5, 10 or 100."""
+"""Maximum that profiles are scaled to: one ridge fits ratings to 5, 10 or 100."""
 MAX_CELLS = 25_000_000
-"""Cells of the largest dense array, 200 MB: above, only the most rated films are weighed."""
-ROWS_A_PART, PAIRS_A_PART = 16, 4096
-"""How much a thread does before it asks for more."""
-CELLS_AT_ONCE = 512
-"""Cells whose films are looked through together: so many times n_users doubles."""
+"""Cells of the largest dense array, 200 MB.
 
-_INTS, _COLUMNS, _FLOATS, _PLACES = (
-    types.Array(of, 1, "C", readonly=True)
-    for of in (types.int64, types.int32, types.float64, types.int32)
-)
-_READ = types.Array(types.float64, 2, "C", readonly=True)
-_BLOCK = types.float64[:, ::1]
+Where more are needed, only the most rated films get weights.
+"""
+ROWS_A_PART = 16
+"""Rows that a thread takes at a time."""
+PAIRS_A_PART = 4096
+"""Cells that a thread takes at a time."""
+CELLS_AT_ONCE = 512
+"""Cells whose strongest films are searched for together.
+
+It takes this many times n_users float64 numbers of memory.
+"""
+
+ProfileValues: TypeAlias = Callable[[Floats], Floats]
+"""Stars -> the values of these ratings in a profile."""
+
+_CSR = (INTS, COLUMNS, FLOATS)  # starts, columns and values
 
 
 @dataclass(frozen=True)
 class ThroughUsers:
-    """x -> x B, with P = (X'X + ridge I)^-1 never made: the system is as large as there are users (Woodbury)."""
+    """x -> x B for at most as many users as films.
+
+    P = (X'X + ridge I)^-1 is never computed: by Woodbury's identity a system
+    of n_users suffices.
+    """
 
     raters: Sparse  # X', CSR (n_items, n_users)
     inverse: Floats  # (XX' + ridge I)^-1, (n_users, n_users)
@@ -44,119 +65,146 @@ class ThroughUsers:
     ridge: float
 
     def score(self, rows: Sparse) -> Floats:
-        """Score every item for these profiles, CSR (b, n_items)."""
+        """Scores of every item, (b, n_items), for profiles x, CSR (b, n_items)."""
         own = rows.toarray()  # (b, n_items)
-        return own - (own - (self.raters @ self._through(rows).T).T) / self.ridge / self.diagonal
+        products = (self.raters @ self._shared(rows).T).T  # (b, n_items)
+        return own - (own - products) / self.ridge / self.diagonal
 
     def at(self, rows: Sparse, pairs: Pairs) -> Floats:
-        """The same of some cells only, (p,)."""
-        own = rows.toarray()[pairs]
-        products = np.empty(len(own))  # (p,)
-        given = (
-            read_only(self._through(rows)),
-            *_arrays(self.raters),
-            *map(read_only, pairs),
-            products,
-        )
-        in_parts(lambda start, stop: _products(start, stop, *given), len(own), PAIRS_A_PART)
+        """The scores of these cells only, (p,)."""
+        own = rows.toarray()[pairs]  # (p,)
+        products = np.empty(len(own))
+        shared = read_only(self._shared(rows))
+        raters = _arrays(self.raters)
+        pair_rows = read_only(pairs.rows)
+        pair_columns = read_only(pairs.columns)
+
+        def part(start: int, stop: int) -> None:
+            _products(start, stop, shared, *raters, pair_rows, pair_columns, products)
+
+        in_parts(part, len(own), PAIRS_A_PART)
         return own - (own - products) / self.ridge / self.diagonal[pairs.columns]
 
     def strongest(self, rows: Sparse, pairs: Pairs) -> Ints:
-        """The column of each profile that adds most to a cell, (p,), NOBODY where none adds anything."""
-        profiles, raters, found = (
-            cells(rows),
-            cells(self.raters),
-            np.empty(len(pairs.rows), dtype=np.int64),
-        )
-        for some in blocks(len(found), CELLS_AT_ONCE):
-            part = Pairs(pairs.rows[some], pairs.columns[some])
+        """The film of a cell's profile that adds most to it, (p,), or NOBODY."""
+        profiles = cells(rows)
+        raters = cells(self.raters)
+        columns = np.empty(len(pairs.rows), dtype=np.int64)
+        for block in blocks(len(columns), CELLS_AT_ONCE):
+            part = Pairs(pairs.rows[block], pairs.columns[block])
             targets, lines = np.unique(part.columns, return_inverse=True)
             through = self.raters[targets] @ self.inverse  # (n_targets, n_users)
             scale = 1.0 / self.ridge / self.diagonal[part.columns]
-            found[some] = strongest_through(profiles, part, raters, through, lines, scale)
-        return found
+            columns[block] = strongest_through(profiles, part, raters, through, lines, scale)
+        return columns
 
-    def _through(self, rows: Sparse) -> Floats:
-        """x X' (XX' + ridge I)^-1, (b, n_users): x P = (x - this X) / ridge."""
-        shared: Floats = (
-            rows @ self.raters
-        ).toarray() @ self.inverse  # hardly a zero: a dense product is faster
-        return shared
+    def _shared(self, rows: Sparse) -> Floats:
+        """x X' (XX' + ridge I)^-1, (b, n_users); x P = (x - this X) / ridge."""
+        overlaps = (rows @ self.raters).toarray()  # has hardly any 0
+        return overlaps @ self.inverse
 
 
 @dataclass(frozen=True)
 class ThroughItems:
-    """x -> x B over the films that are weighed; of the others nothing is said, which is 0."""
+    """x -> x B over the films that have weights, the most rated; the others score 0."""
 
-    kept: Ints  # (m,) columns
-    places: Ints  # (n_items,) int32: where each column is among them, -1 if it is not
+    kept: Ints  # (m,) columns of those films
+    positions: Ints  # (n_items,) int32, the position of each column in `kept`, or -1
     weights: Floats  # B, (m, m), 0 on the diagonal
 
     def score(self, rows: Sparse) -> Floats:
-        """Score every item for these profiles, CSR (b, n_items)."""
+        """Scores of every item, (b, n_items), for profiles x, CSR (b, n_items)."""
         scores = np.zeros(rows.shape)  # (b, n_items)
-        given = *_arrays(rows), *map(read_only, (self.places, self.kept, self.weights)), scores
-        in_parts(lambda start, stop: _project(start, stop, *given), rows.shape[0], ROWS_A_PART)
+        profiles = _arrays(rows)
+        positions = read_only(self.positions)
+        kept = read_only(self.kept)
+        weights = read_only(self.weights)
+
+        def part(start: int, stop: int) -> None:
+            _project(start, stop, *profiles, positions, kept, weights, scores)
+
+        in_parts(part, rows.shape[0], ROWS_A_PART)
         return scores
 
     def at(self, rows: Sparse, pairs: Pairs) -> Floats:
-        """The same of some cells only, (p,)."""
+        """The scores of these cells only, (p,)."""
         by_row = np.argsort(pairs.rows, kind="stable")
-        ends = np.concatenate(
-            [[0], np.cumsum(np.bincount(pairs.rows, minlength=rows.shape[0]))]
-        )  # (b + 1,)
-        columns = self.places[pairs.columns[by_row]]
-        found = np.zeros(len(columns))
-        given = *_arrays(rows), *map(read_only, (self.places, ends, columns, self.weights)), found
-        in_parts(lambda start, stop: _project_some(start, stop, *given), rows.shape[0], ROWS_A_PART)
-        scores = np.empty(len(found))
-        scores[by_row] = found
+        counts = np.bincount(pairs.rows, minlength=rows.shape[0])  # (b,)
+        starts = np.concatenate([[0], np.cumsum(counts)])  # (b + 1,) of each row's cells
+        targets = self.positions[pairs.columns[by_row]]
+        sums = np.zeros(len(targets))  # (p,) by row
+        profiles = _arrays(rows)
+        positions = read_only(self.positions)
+        weights = read_only(self.weights)
+
+        def part(start: int, stop: int) -> None:
+            _project_cells(start, stop, *profiles, positions, starts, targets, weights, sums)
+
+        in_parts(part, rows.shape[0], ROWS_A_PART)
+        scores = np.empty(len(sums))
+        scores[by_row] = sums
         return scores
 
     def strongest(self, rows: Sparse, pairs: Pairs) -> Ints:
-        """The column of each profile that adds most to a cell, (p,), NOBODY where none adds anything."""
-        return strongest(cells(rows), pairs, self.places, self.weights)
+        """The film of a cell's profile that adds most to it, (p,), or NOBODY."""
+        return strongest(cells(rows), pairs, self.positions, self.weights)
 
 
 def interpolate(profiles: Sparse, ridge: float) -> ThroughUsers | ThroughItems:
-    """min |X - X B|^2 + ridge |B|^2 with diag(B) = 0: B = I - P / diag(P), P = (X'X + ridge I)^-1 (Steck 2019, EASE).
+    """Profiles X, CSR (n_users, n_items) -> the weights B of EASE (Steck 2019).
 
-    `profiles` is X, CSR (n_users, n_items). Solved on its smaller side.
+    B minimises |X - X B|^2 + ridge |B|^2 with diag(B) = 0. The solution is B =
+    I - P / diag(P) with P = (X'X + ridge I)^-1. It is solved on the smaller
+    side of X. Raises LinAlgError if it cannot be solved in floating point.
     """
     n_users, n_items = profiles.shape
     if n_users <= n_items and n_users * n_items <= MAX_CELLS:
-        raters = profiles.T.tocsr()
-        inverse = np.linalg.inv(
-            (profiles @ raters).toarray() + ridge * np.eye(n_users)
-        )  # (n_users, n_users)
-        shares = raters.multiply(raters @ inverse).sum(axis=1)  # (n_items,)
-        return ThroughUsers(raters, inverse, (1.0 - shares) / ridge, ridge)
-    most = int(np.sqrt(MAX_CELLS))
-    rated = np.bincount(profiles.indices, minlength=n_items)
-    kept = np.sort(np.lexsort((np.arange(n_items), -rated))[:most])  # ties by key
-    places = np.full(n_items, -1, dtype=np.int32)
-    places[kept] = np.arange(len(kept))
-    said = select_stored(profiles, (places[profiles.indices] >= 0) & (profiles.data != 0))
-    del profiles  # as large as the ratings, and there are two more copies to come
+        return _solved_by_users(profiles, ridge)
+    n_kept = int(np.sqrt(MAX_CELLS))
+    counts = np.bincount(profiles.indices, minlength=n_items)  # (n_items,)
+    most_rated = np.lexsort((np.arange(n_items), -counts))  # ties by key
+    kept = np.sort(most_rated[:n_kept])
+    positions = np.full(n_items, -1, dtype=np.int32)
+    positions[kept] = np.arange(len(kept))
+    is_kept = positions[profiles.indices] >= 0
+    used = select_stored(profiles, is_kept & (profiles.data != 0))
+    del profiles  # as large as the ratings, and two more copies follow
     columns = sparse.csr_array(
-        (said.data, places[said.indices], said.indptr), shape=(n_users, len(kept))
+        (used.data, positions[used.indices], used.indptr), shape=(n_users, len(kept))
     )
-    return ThroughItems(kept, places, _weights(columns, ridge))
+    return ThroughItems(kept, positions, _weights(columns, ridge))
+
+
+def _solved_by_users(profiles: Sparse, ridge: float) -> ThroughUsers:
+    raters = profiles.T.tocsr()  # (n_items, n_users)
+    system = (profiles @ raters).toarray() + ridge * np.eye(profiles.shape[0])
+    inverse = np.linalg.inv(system)  # (n_users, n_users)
+    shares = raters.multiply(raters @ inverse).sum(axis=1)  # (n_items,)
+    diagonal = (1.0 - shares) / ridge
+    return ThroughUsers(raters, inverse, diagonal, ridge)
 
 
 def _weights(profiles: Sparse, ridge: float) -> Floats:
-    """B, (m, m), for profiles CSR (n_users, m): made where the one matrix lies that this takes."""
+    """B, (m, m), for profiles, CSR (n_users, m).
+
+    All steps are computed in position, in one array.
+    """
     m = profiles.shape[1]
     matrix = np.zeros((m, m))
     if not m:
         return matrix
-    given = *_arrays(profiles), *_arrays(profiles.T.tocsr()), matrix
-    in_parts(lambda start, stop: _gram(start, stop, *given), m, ROWS_A_PART)
+    by_user = _arrays(profiles)
+    by_item = _arrays(profiles.T.tocsr())
+
+    def part(start: int, stop: int) -> None:
+        _gram(start, stop, *by_user, *by_item, matrix)
+
+    in_parts(part, m, ROWS_A_PART)
     matrix[np.diag_indices(m)] += ridge
-    # Lapack counts columns first: the lower triangle of its matrix is the upper one of ours.
-    factor, failed = lapack.dpotrf(matrix.T, lower=True, overwrite_a=True)
-    inverse, failed_too = lapack.dpotri(factor, lower=True, overwrite_c=True)
-    if failed or failed_too:
+    # LAPACK stores matrices by column: its lower triangle is our upper one.
+    factor, factor_error = lapack.dpotrf(matrix.T, lower=True, overwrite_a=True)
+    inverse, inverse_error = lapack.dpotri(factor, lower=True, overwrite_c=True)
+    if factor_error or inverse_error:
         raise np.linalg.LinAlgError(
             "the learnt weights cannot be solved; a larger learnt_ridge helps"
         )
@@ -166,136 +214,154 @@ def _weights(profiles: Sparse, ridge: float) -> Floats:
 
 @dataclass(frozen=True)
 class Preference:
-    """What the films that a user rated say of every other film."""
+    """Scores films for a user from those that the user rated, by learnt weights."""
 
     ratings: Sparse  # stars, CSR (n_users, n_items)
-    worth: Callable[[Floats], Floats]  # of so many stars
+    profile_values: ProfileValues
     learnt: ThroughUsers | ThroughItems
 
     def profiles(self, users: Ints) -> Sparse:
-        """What each rating of these users says for its film, CSR (b, n_items)."""
+        """The profiles of these users, CSR (b, n_items)."""
         rows = self.ratings[users]
-        return with_data(rows, self.worth(rows.data))
+        return with_data(rows, self.profile_values(rows.data))
 
     def score(self, users: Ints) -> Floats:
-        """(b, n_items); about 0 to 1 times what the user would give."""
+        """Scores of every film, (b, n_items).
+
+        They are estimates of profile values, shrunk towards 0.
+        """
         return self.learnt.score(self.profiles(users))
 
     def at(self, users: Ints, pairs: Pairs, fadings: Sequence[Floats]) -> list[Floats]:
-        """The same of some cells, (p,), for each way to weigh the ratings of these users, (their ratings,)."""
+        """Scores of these cells, (p,), once for each way to weight the users' ratings.
+
+        Each of `fadings` has one factor for every stored rating of the users,
+        row after row.
+        """
         rows = self.profiles(users)
-        return [self.learnt.at(with_data(rows, rows.data * fading), pairs) for fading in fadings]
+        scores = []
+        for fading in fadings:
+            faded = with_data(rows, rows.data * fading)
+            scores.append(self.learnt.at(faded, pairs))
+        return scores
 
     def strongest(self, users: Ints, pairs: Pairs) -> Ints:
-        """The film of the user's that adds most to each cell, (p,), NOBODY where none adds anything."""
+        """The user's film that adds most to each cell, (p,), or NOBODY."""
         return self.learnt.strongest(self.profiles(users), pairs)
 
 
 def fit_preference(ratings: Ratings, ridge: float) -> Preference:
-    """Profiles of how much each rating says for its film: the stars above indifference, none below."""
-    return _taste(ratings, partial(_above, max(ratings.scale[1], 1e-9)), ridge)
+    """Learn from profiles of how far ratings are above indifference."""
+    maximum = max(ratings.scale[1], 1e-9)
+    return _fit(ratings, ridge, partial(_above_indifference, maximum))
 
 
 def fit_liking(ratings: Ratings, ridge: float) -> Preference:
-    """Profiles of which films each user liked: 1 or 0."""
-    return _taste(ratings, partial(_liked, LIKED_SHARE * ratings.scale[1]), ridge)
+    """Learn from profiles of which films each user liked: 1 or 0."""
+    threshold = LIKED_SHARE * ratings.scale[1]
+    return _fit(ratings, ridge, partial(_liked, threshold))
 
 
-def _above(top: float, stars: Floats) -> Floats:
-    return np.maximum(stars - INDIFFERENT * top, 0.0) * (COMMON_SCALE / top)
+def _above_indifference(maximum: float, stars: Floats) -> Floats:
+    return np.maximum(stars - INDIFFERENT * maximum, 0.0) * (COMMON_SCALE / maximum)
 
 
-def _liked(enough: float, stars: Floats) -> Floats:
-    return (stars >= enough).astype(np.float64)
+def _liked(threshold: float, stars: Floats) -> Floats:
+    return (stars >= threshold).astype(np.float64)
 
 
-def _taste(ratings: Ratings, worth: Callable[[Floats], Floats], ridge: float) -> Preference:
-    return Preference(
-        ratings.matrix,
-        worth,
-        interpolate(with_data(ratings.matrix, worth(ratings.matrix.data)), ridge),
-    )
+def _fit(ratings: Ratings, ridge: float, profile_values: ProfileValues) -> Preference:
+    stars = ratings.matrix.data
+    # No variable holds the profiles, so that `interpolate` can free them.
+    learnt = interpolate(with_data(ratings.matrix, profile_values(stars)), ridge)
+    return Preference(ratings.matrix, profile_values, learnt)
 
 
 def _arrays(matrix: Sparse) -> tuple[Ints, Ints, Floats]:
-    """starts, columns and values of a CSR matrix, of fixed types."""
-    found = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32, copy=False), matrix.data
-    return read_only(found[0]), read_only(found[1]), read_only(found[2])
+    """Starts, columns and values of a CSR matrix, as loops expect them."""
+    starts = matrix.indptr.astype(np.int64)
+    columns = matrix.indices.astype(np.int32, copy=False)
+    return read_only(starts), read_only(columns), read_only(matrix.data)
 
 
-@compiled(
-    (types.int64, types.int64, _READ, _INTS, _COLUMNS, _FLOATS, _INTS, _INTS, types.float64[::1])
-)
-def _products(start, stop, through, starts, raters, values, rows, columns, products):  # type: ignore[no-untyped-def]
-    """The row of one matrix times the column of the other, pair by pair."""
+@compiled((INT, INT, TABLE, *_CSR, INTS, INTS, FLOATS_OUT))
+def _products(  # type: ignore[no-untyped-def]
+    start, stop, shared, starts, raters, values, rows, columns, products
+):
+    """For each cell: its row of `shared`, (b, n_users), times its film's column of X."""
     for pair in range(start, stop):
-        total, one, item = 0.0, through[rows[pair]], columns[pair]
-        for rater in range(starts[item], starts[item + 1]):
-            total += one[raters[rater]] * values[rater]
+        total = 0.0
+        line = shared[rows[pair]]
+        item = columns[pair]
+        for cell in range(starts[item], starts[item + 1]):
+            total += line[raters[cell]] * values[cell]
         products[pair] = total
 
 
-@compiled((types.int64, types.int64, _INTS, _COLUMNS, _FLOATS, _PLACES, _INTS, _READ, _BLOCK))
-def _project(start, stop, starts, columns, values, places, kept, weights, scores):  # type: ignore[no-untyped-def]
+@compiled((INT, INT, *_CSR, COLUMNS, INTS, TABLE, TABLE_OUT))
+def _project(  # type: ignore[no-untyped-def]
+    start, stop, starts, columns, values, positions, kept, weights, scores
+):
+    """x B for these rows of x."""
     total = np.empty(len(kept))
     for row in range(start, stop):
         total[:] = 0.0
         for rated in range(starts[row], starts[row + 1]):
-            place = places[columns[rated]]
-            if place >= 0 and values[rated] != 0:
-                weight, line = values[rated], weights[place]
+            position = positions[columns[rated]]
+            if position >= 0 and values[rated] != 0:
+                value = values[rated]
+                line = weights[position]
                 for target in range(len(total)):
-                    total[target] += weight * line[target]
+                    total[target] += value * line[target]
         for target in range(len(kept)):
             scores[row, kept[target]] = total[target]
 
 
-@compiled(
-    (
-        types.int64,
-        types.int64,
-        _INTS,
-        _COLUMNS,
-        _FLOATS,
-        _PLACES,
-        _INTS,
-        _PLACES,
-        _READ,
-        types.float64[::1],
-    )
-)
-def _project_some(start, stop, starts, columns, values, places, ends, targets, weights, found):  # type: ignore[no-untyped-def]
+@compiled((INT, INT, *_CSR, COLUMNS, INTS, COLUMNS, TABLE, FLOATS_OUT))
+def _project_cells(  # type: ignore[no-untyped-def]
+    start, stop, starts, columns, values, positions, cell_starts, targets, weights, sums
+):
+    """Some cells of x B; those of row r are from cell_starts[r] to cell_starts[r + 1]."""
     for row in range(start, stop):
         for rated in range(starts[row], starts[row + 1]):
-            place = places[columns[rated]]
-            if place >= 0 and values[rated] != 0:
-                weight, line = values[rated], weights[place]
-                for pair in range(ends[row], ends[row + 1]):
-                    if targets[pair] >= 0:
-                        found[pair] += weight * line[targets[pair]]
+            position = positions[columns[rated]]
+            if position >= 0 and values[rated] != 0:
+                value = values[rated]
+                line = weights[position]
+                for cell in range(cell_starts[row], cell_starts[row + 1]):
+                    if targets[cell] >= 0:
+                        sums[cell] += value * line[targets[cell]]
 
 
-@compiled((types.int64, types.int64, _INTS, _COLUMNS, _FLOATS, _INTS, _COLUMNS, _FLOATS, _BLOCK))
-def _gram(start, stop, starts, columns, values, item_starts, users, item_values, gram):  # type: ignore[no-untyped-def]
-    """The upper triangle of X'X, a row at a time: of each user only the films from this one on."""
+@compiled((INT, INT, *_CSR, *_CSR, TABLE_OUT))
+def _gram(  # type: ignore[no-untyped-def]
+    start, stop, starts, columns, values, item_starts, users, item_values, gram
+):
+    """The upper triangle of X'X, row by row.
+
+    Of each user who rated film i, only the films from the last down to i are
+    needed.
+    """
     for item in range(start, stop):
         line = gram[item]
-        for rater in range(item_starts[item], item_starts[item + 1]):
-            weight, rated = item_values[rater], starts[users[rater] + 1] - 1
+        for cell in range(item_starts[item], item_starts[item + 1]):
+            value = item_values[cell]
+            rated = starts[users[cell] + 1] - 1
             while columns[rated] > item:
-                line[columns[rated]] += weight * values[rated]
+                line[columns[rated]] += value * values[rated]
                 rated -= 1
-            line[item] += weight * weight
+            line[item] += value * value
 
 
-@compiled((types.float64[:, ::1], types.float64[::1]))
+@compiled((TABLE_OUT, FLOATS_OUT))
 def _to_weights(inverse, diagonal):  # type: ignore[no-untyped-def]
-    """-P / diag(P) of a symmetric P whose upper triangle is filled, 0 on the diagonal, in its place."""
+    """Replace P by -P / diag(P), with 0 on the diagonal.
+
+    P is symmetric, and only its upper triangle is filled.
+    """
     for row in range(len(diagonal)):
         inverse[row, row] = 0.0
         for column in range(row + 1, len(diagonal)):
-            both = -inverse[row, column]
-            inverse[row, column], inverse[column, row] = (
-                both / diagonal[column],
-                both / diagonal[row],
-            )
+            negative = -inverse[row, column]
+            inverse[row, column] = negative / diagonal[column]
+            inverse[column, row] = negative / diagonal[row]

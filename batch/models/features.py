@@ -1,4 +1,4 @@
-"""Ratings -> what the blend hears beside the models: fame, effects, genres, learnt weights, what came last."""
+"""Ratings -> features of the blend: counts, effects, genres, learnt weights, sessions."""
 
 import math
 from dataclasses import dataclass
@@ -8,142 +8,189 @@ import numpy as np
 from numba import types
 
 from batch.models.baseline import Baseline, fit_baseline
-from batch.models.compiled import compiled, in_parts, read_only
+from batch.models.compiled import INT, TABLE, TABLE_OUT, compiled, in_parts, read_only
 from batch.models.ease import Preference, fit_liking, fit_preference
 from batch.ratings import Bools, Floats, Ints, Pairs, Ratings, Sparse, with_data
 
-PREFERENCE_RIDGE, LIKING_RIDGE = 1000.0, 300.0
-"""Of the learnt weights; chosen on the inner split of MovieLens latest-small, see docs/decisions.md."""
+PREFERENCE_RIDGE = 1000.0
+LIKING_RIDGE = 300.0
+"""Ridges of the learnt weights, chosen on the inner split of MovieLens latest-small.
+
+See docs/decisions.md.
+"""
 SESSIONS = (5, 15, 50)
-"""Ratings over which what a user rated last fades, to 1/e: what comes next resembles what came just before."""
-USUAL = 5.0
-"""Ratings' worth of the average user in everyone's genre profile."""
+"""Numbers of later ratings after which a rating counts 1/e.
+
+What a user watches next resembles what they watched last.
+"""
+AVERAGE_RATINGS = 5.0
+"""Ratings of an average user that are added to each user's genre counts."""
 FLOOR = 0.02
-"""Added to learnt scores before the logarithm, so that those around 0 are alike."""
-FAINT = -50.0
-"""Exponent below which a faded rating counts the same: exp(-50) is nothing, and no underflow."""
+"""Added to scores before the logarithm, so that those around 0 differ little."""
+MIN_EXPONENT = -50.0
+"""Limit of the fading exponent: exp(-50) is practically 0, and does not underflow."""
 ROWS_A_PART = 8
-"""Users that a thread promises films before it asks for more."""
+"""Users that a thread takes at a time."""
 
 
 class PreferenceScores(NamedTuple):
-    """What the two learnt tastes of a block of users promise, (b, n_items) each."""
+    """Scores by both sets of learnt weights, (b, n_items) each."""
 
-    preference: Floats
-    liking: Floats
+    preference: Floats  # learnt from how far ratings are above indifference
+    liking: Floats  # learnt from which films were liked
 
     def of(self, rows: Ints) -> "PreferenceScores":
-        """The same of some users of the block."""
+        """The scores of some users of the block."""
         return PreferenceScores(self.preference[rows], self.liking[rows])
 
-    def promise(self, able: Bools) -> Floats:
-        """What candidates are chosen by, (b, n_items); nan for films that are not `able`, (n_items,)."""
-        found = np.empty_like(self.preference)
-        given = *map(read_only, (self.preference, self.liking)), able, found
-        in_parts(lambda start, stop: _promise(start, stop, *given), len(found), ROWS_A_PART)
-        return found
+    def promise(self, eligible: Bools) -> Floats:
+        """The scores that candidates are chosen by, (b, n_items).
+
+        They are the sum of the logarithms of both scores, nan for films that
+        are not `eligible`, (n_items,).
+        """
+        preference = read_only(self.preference)
+        liking = read_only(self.liking)
+        scores = np.empty_like(self.preference)
+
+        def part(start: int, stop: int) -> None:
+            _sum_of_logarithms(start, stop, preference, liking, eligible, scores)
+
+        in_parts(part, len(scores), ROWS_A_PART)
+        return scores
 
     def promised(self, pairs: Pairs) -> Floats:
-        """The same of some cells, (p,)."""
+        """The same sum for these cells, (p,)."""
         return _logarithm(self.preference[pairs]) + _logarithm(self.liking[pairs])
 
 
 @dataclass(frozen=True)
 class FeatureModel:
-    """Everything by name for a block of users."""
+    """What the features of any user and film are computed from."""
 
     bias: Baseline
-    fame: Floats  # ln(1 + ratings of the film), (n_items,)
+    log_counts: Floats  # ln(1 + ratings of the film), (n_items,)
     rated: Sparse  # 1 on every rated cell, CSR (n_users, n_items)
-    genres: Floats  # of length 1 or 0, (n_items, n_genres)
-    usual: Floats  # share of each genre in all ratings, (n_genres,)
+    genres: Floats  # of length 1, or 0 for a film without genres, (n_items, n_genres)
+    genre_shares: Floats  # mean of `genres` over all ratings, (n_genres,)
     preference: Preference
     liking: Preference
-    place: (
-        Sparse | None
-    )  # on every rated cell how many of the same user's came later; None: no times are known
+    later_ratings: Sparse | None
+    """For each rating how many of the same user came later; None without times."""
 
     def tastes(self, users: Ints) -> PreferenceScores:
-        """What every film promises these users."""
+        """Scores of every film for these users by both sets of learnt weights."""
         return PreferenceScores(self.preference.score(users), self.liking.score(users))
 
     def at(self, users: Ints, pairs: Pairs, tastes: PreferenceScores) -> dict[str, Floats]:
-        """name -> (p,), of some cells of these users."""
+        """Features by name, (p,) each, for these cells of a block of users.
+
+        The names are stored: `run_metrics` has each one's weights, such as
+        `list_weight_fame`.
+
+        - `user_effect`, `item_effect`: b_u and b_i of the bias baseline, stars
+        - `fame`: ln(1 + ratings of the film)
+        - `affinity`: how much more often than average the user rates the
+          film's genres
+        - `preference`: ln of the score by weights learnt from how high ratings
+          are
+        - `liking`: ln of the score by weights learnt from which films were
+          liked
+        - `session_5` and so on: as `preference`, with ratings fading over so
+          many later ones
+        """
         rows, columns = pairs
-        found = {
+        features = {
             "user_effect": self.bias.user[users[rows]],
             "item_effect": self.bias.item[columns],
-            "fame": self.fame[columns],
-            "affinity": np.einsum("pg,pg->p", self._lift(users)[rows], self.genres[columns]),
+            "fame": self.log_counts[columns],
+            "affinity": self._affinity(users, pairs),
             "preference": _logarithm(tastes.preference[pairs]),
             "liking": _logarithm(tastes.liking[pairs]),
         }
-        if self.place is not None:
-            later = self.place[users].data  # (ratings of these users,)
-            fadings = [np.exp(np.maximum(-later / length, FAINT)) for length in SESSIONS]
-            for length, scores in zip(
-                SESSIONS, self.preference.at(users, pairs, fadings), strict=True
-            ):
-                found[f"session_{length}"] = _logarithm(scores)
-        return found
+        if self.later_ratings is not None:
+            later = self.later_ratings[users].data  # (ratings of these users,)
+            fadings = [_fading(later, length) for length in SESSIONS]
+            sessions = self.preference.at(users, pairs, fadings)
+            for length, scores in zip(SESSIONS, sessions, strict=True):
+                features[f"session_{length}"] = _logarithm(scores)
+        return features
 
-    def _lift(self, users: Ints) -> Floats:
-        """ln of how much more than usual each user rates each genre, (b, n_genres)."""
+    def _affinity(self, users: Ints, pairs: Pairs) -> Floats:
+        """Sum over a film's genres of ln(the user's share / the average share)."""
         profile = self.rated[users] @ self.genres  # (b, n_genres)
         counts = np.diff(self.rated.indptr)[users][:, None]  # (b, 1)
-        known = self.usual > 0
-        usual = np.where(known, self.usual, 1.0)
-        return np.where(known, np.log((profile + USUAL * usual) / ((counts + USUAL) * usual)), 0.0)
+        occurs = self.genre_shares > 0  # (n_genres,)
+        average = np.where(occurs, self.genre_shares, 1.0)
+        shrunk = profile + AVERAGE_RATINGS * average
+        expected = (counts + AVERAGE_RATINGS) * average
+        ratios = np.where(occurs, np.log(shrunk / expected), 0.0)
+        return np.einsum("pg,pg->p", ratios[pairs.rows], self.genres[pairs.columns])
 
 
 def fit_feature_model(ratings: Ratings, preference: Preference | None) -> FeatureModel:
-    """`preference` is what `item_item` has learnt already, None where it orders its lists by the formula."""
-    norms = np.sqrt((ratings.genres**2).sum(axis=1, keepdims=True))
-    genres = np.divide(ratings.genres, norms, out=np.zeros_like(ratings.genres), where=norms > 0)
+    """Fit what the features need.
+
+    `preference` are the weights that `item_item` has learnt; None if it has
+    not, so that they are learnt here.
+    """
+    norms = np.sqrt((ratings.genres**2).sum(axis=1, keepdims=True))  # (n_items, 1)
+    zeros = np.zeros_like(ratings.genres)
+    genres = np.divide(ratings.genres, norms, out=zeros, where=norms > 0)
     counts = ratings.item_counts()
     return FeatureModel(
         bias=fit_baseline("bias", ratings),
-        fame=np.log1p(counts.astype(np.float64)),
+        log_counts=np.log1p(counts.astype(np.float64)),
         rated=with_data(ratings.matrix, np.ones(ratings.n_ratings, dtype=np.int8)),
         genres=genres,
-        usual=counts @ genres / max(ratings.n_ratings, 1),
+        genre_shares=counts @ genres / max(ratings.n_ratings, 1),
         preference=preference or fit_preference(ratings, PREFERENCE_RIDGE),
         liking=fit_liking(ratings, LIKING_RIDGE),
-        place=_place_from_last(ratings),
+        later_ratings=_later_ratings(ratings),
     )
 
 
-def _place_from_last(ratings: Ratings) -> Sparse | None:
-    """0 for a user's last rating, 1 for the one before; 0 for all of a user with a rating whose time is not known."""
+def _later_ratings(ratings: Ratings) -> Sparse | None:
+    """How many ratings of the same user came after each: 0 for the last, and so on.
+
+    It is 0 for all ratings of a user who has a rating without a time; None if
+    no rating has one.
+    """
     if ratings.rated_at is None:
         return None
-    timeless, starts = set(ratings.timeless_users().tolist()), ratings.matrix.indptr
-    place = np.zeros(ratings.n_ratings, dtype=np.int32)
+    timeless = set(ratings.timeless_users().tolist())
+    starts = ratings.matrix.indptr
+    later = np.zeros(ratings.n_ratings, dtype=np.int32)
     for user in range(ratings.n_users):
         if user not in timeless:
-            mine = slice(starts[user], starts[user + 1])
-            by_time = np.argsort(ratings.rated_at[mine], kind="stable")
-            place[mine][by_time] = np.arange(len(by_time) - 1, -1, -1)
-    return with_data(ratings.matrix, place)
+            own = slice(starts[user], starts[user + 1])
+            by_time = np.argsort(ratings.rated_at[own], kind="stable")
+            later[own][by_time] = np.arange(len(by_time) - 1, -1, -1)
+    return with_data(ratings.matrix, later)
+
+
+def _fading(later: Ints, length: int) -> Floats:
+    """exp(-later / length) without underflow."""
+    return np.exp(np.maximum(-later / length, MIN_EXPONENT))
 
 
 def _logarithm(scores: Floats) -> Floats:
     return np.log(np.maximum(scores, 0.0) + FLOOR)
 
 
-_READ = types.Array(types.float64, 2, "C", readonly=True)
-
-
-@compiled((types.int64, types.int64, _READ, _READ, types.boolean[::1], types.float64[:, ::1]))
-def _promise(start, stop, preference, liking, able, found):  # type: ignore[no-untyped-def]
-    """The sum of both logarithms, as `_logarithm` takes them; the many films of which nothing is said cost none."""
-    silence = 2 * math.log(FLOOR)
+@compiled((INT, INT, TABLE, TABLE, types.boolean[::1], TABLE_OUT))
+def _sum_of_logarithms(  # type: ignore[no-untyped-def]
+    start, stop, preference, liking, eligible, scores
+):
+    """The sum of `_logarithm` of both scores, faster where both are 0, as most are."""
+    both_zero = 2 * math.log(FLOOR)
     for user in range(start, stop):
-        for item in range(len(able)):
-            one, other = max(preference[user, item], 0.0), max(liking[user, item], 0.0)
-            if not able[item]:
-                found[user, item] = math.nan
-            elif one + other == 0:
-                found[user, item] = silence
+        for item in range(len(eligible)):
+            preferred = max(preference[user, item], 0.0)
+            liked = max(liking[user, item], 0.0)
+            if not eligible[item]:
+                scores[user, item] = math.nan
+            elif preferred + liked == 0:
+                scores[user, item] = both_zero
             else:
-                found[user, item] = math.log(one + FLOOR) + math.log(other + FLOOR)
+                scores[user, item] = math.log(preferred + FLOOR) + math.log(liked + FLOOR)

@@ -1,7 +1,30 @@
-"""Ratings by row and by column -> similarities, and what neighbours say: the loops behind both neighbourhood models.
+"""Ratings by row and by column -> similarities, and sums weighted by them.
 
-The sums are taken over stored cells only, one row after another, always in the same order: no digit depends on the
-block or the thread. Formulas and their sources: `similarity.py`, `neighbourhood.py`.
+These are the compiled loops of both neighbourhood models. The formulas and
+their sources are in `similarity.py` and `prediction.py`. The data is laid out
+as follows.
+
+Only rated cells are stored, row after row (`Cells`), and once more column
+after column. To compare row u with all others, a loop takes each cell (u, i)
+of the row, and for it each cell (v, i) of column i. It thus visits exactly the
+cells that u and each other row v have in common. The sums over them are kept
+in `sums`, (m, n_sums), one line for each v; the columns are named by PRODUCT
+to OTHER_TOTAL. The array is reused from row to row, so a loop sets to 0 what
+it has read.
+
+User-user sums are computed for groups of users that fill one SIMD register of
+64 bytes: 8 users in float64, 16 in float32. A user's position in the group is
+called a lane. The similarities of all lanes to one neighbour v are one
+register, so each deviation of v is read once and added for the whole group:
+alone, each user would read all ratings again. The sums of a group are an array
+(n_items, 2 * lanes). The row of a film holds the weighted sums of all lanes,
+then their supports. Each half is exactly one line of the processor's cache,
+and films are sorted by rating count (`Deviations`), so that the rows that are
+used most stay in the cache.
+
+Neighbours are always added in the order of their rows, and each sum on one
+thread: results are the same to the last bit for any block size and any number
+of threads.
 """
 
 import math
@@ -12,446 +35,471 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from scipy import sparse
 
 from batch.models.baseline import NOISE as NO_DEVIATION
 from batch.models.baseline import Baseline
-from batch.models.compiled import compiled, in_parts, inner, read_only
-from batch.ratings import Floats, Ints, Sparse
+from batch.models.compiled import (
+    COLUMNS_OUT,
+    FLOAT,
+    FLOATS,
+    FLOATS_OUT,
+    INT,
+    INTS,
+    INTS_OUT,
+    SINGLE_TABLE_OUT,
+    TABLE_OUT,
+    compiled,
+    in_parts,
+    inner,
+    read_only,
+)
+from batch.models.csr import CELLS, SINGLE_CELLS, Cells, Deviations, frozen
+from batch.ratings import Floats, Ints
 
 TIE = 9
-"""Decimals at which two similarities count as equal when the k highest are chosen, far above rounding noise."""
+"""Decimals to which similarities are compared when the k highest are chosen.
+
+Those that agree count as equal. The last digits are far above rounding noise.
+"""
 NOISE = 1e-10
-"""A similarity below this is rounding noise about 0: left in, it alone would carry a prediction."""
+"""A similarity below this is rounding noise and counts as 0.
+
+Left in, it alone could decide a prediction.
+"""
 NO_VARIANCE = 1e-12
-"""Share of the sum of squares below which a variance is rounding noise, so that constant rows correlate with none."""
-FULL_COSINE, COSINE, PEARSON = 2, 4, 6
-"""What is done with the sums over co-rated cells, named by how many of them it needs; `adjusted_cosine` is the cosine
-of other values."""
-PRODUCT, COUNT, OWN_SQUARE, OTHER_SQUARE, OWN, OTHER = range(6)
-"""The sums over the co-rated cells of two rows: r_u r_v, 1, r_u^2, r_v^2, r_u, r_v."""
+"""A variance below this share of the sum of squares is rounding noise and counts as 0.
+
+Without it, rows of constant ratings would correlate with others.
+"""
+FULL_COSINE = 2
+COSINE = 4
+PEARSON = 6
+"""Kinds of similarity, each named by how many sums over co-rated cells it needs.
+
+`adjusted_cosine` is COSINE of other values.
+"""
+PRODUCT, COUNT, OWN_SQUARE, OTHER_SQUARE, OWN_TOTAL, OTHER_TOTAL = range(6)
+"""Columns of `sums`: of r_u r_v, 1, r_u^2, r_v^2, r_u and r_v over co-rated cells."""
 ALL = 0
-"""In place of k: every neighbour, those of negative similarity too."""
+"""In place of k: all neighbours are kept, also those of negative similarity."""
 ROWS_A_PART = 32
-"""How much a thread does before it asks for more: heavy raters take a hundred times as long as light ones."""
+"""Rows that a thread takes at a time.
+
+Heavy raters take a hundred times as long as light ones.
+"""
 LANE_BYTES = 64
-"""Users are listened for together, as many as fill one of the widest registers: 8 in doubles, 16 in singles."""
-
-
-class Cells(NamedTuple):
-    """A sparse matrix by row, columns in order: the arrays of a CSR matrix, of fixed types."""
-
-    starts: Ints  # (n_rows + 1,) int64
-    columns: Ints  # (n_cells,) int32
-    values: Floats  # (n_cells,)
-
-
-def cells(matrix: Sparse) -> Cells:
-    """The cells of a CSR matrix, in singles if it has those. They cannot be written to: models are frozen."""
-    return _frozen(
-        Cells(
-            matrix.indptr.astype(np.int64, copy=False),
-            matrix.indices.astype(np.int32, copy=False),
-            matrix.data
-            if matrix.dtype == np.float32
-            else matrix.data.astype(np.float64, copy=False),
-        )
-    )
-
-
-def _frozen(given: Cells) -> Cells:
-    """The same cells under the one type that loops are compiled for, also where they come from another process."""
-    return Cells(*(read_only(array) for array in given))
-
-
-class Deviations(NamedTuple):
-    """What every user has to say, films by fame: the sums that most is added to lie together, and stay in the cache."""
-
-    deviations: Cells  # d = r - b, in doubles or singles, (n_users, n_items)
-    places: Ints  # (n_items,) the column of each film in it
-
-
-def deviations_of(deviations: Sparse, *, single: bool) -> Deviations:
-    """Of deviations, CSR (n_users, n_items), films in order of key."""
-    by_fame = np.argsort(
-        -np.bincount(deviations.indices, minlength=deviations.shape[1]), kind="stable"
-    )
-    places = np.empty_like(by_fame)
-    places[by_fame] = np.arange(len(by_fame))
-    columns = places.astype(deviations.indices.dtype)[deviations.indices]
-    values = deviations.data.astype(np.float32 if single else np.float64)
-    moved = sparse.csr_array((values, columns, deviations.indptr), shape=deviations.shape)
-    moved.sort_indices()
-    return Deviations(cells(moved), places)
+"""Bytes of the widest SIMD registers (AVX-512), and of a line of the cache."""
 
 
 class SimilaritySpec(NamedTuple):
     """How rows are compared."""
 
     kind: int  # COSINE, PEARSON or FULL_COSINE
-    beta: float  # ratings' worth of doubt
-    k: int  # how many neighbours are kept, or ALL
+    beta: float  # shrinkage by overlap, in co-rated cells
+    k: int  # neighbours kept, or ALL
 
 
-_INTS, _COLUMNS, _FLOATS, _SINGLES = (
-    types.Array(of, 1, "C", readonly=True)
-    for of in (types.int64, types.int32, types.float64, types.float32)
-)
-_CELLS = types.NamedTuple([_INTS, _COLUMNS, _FLOATS], Cells)
-_SINGLE_CELLS = types.NamedTuple([_INTS, _COLUMNS, _SINGLES], Cells)
-_LIKENESS = types.NamedTuple([types.int64, types.float64, types.int64], SimilaritySpec)
-_BLOCK = types.float64[:, ::1]
-_ALIKE = _INTS, _CELLS, _CELLS, _FLOATS, _LIKENESS
+_SPEC = types.NamedTuple([INT, FLOAT, INT], SimilaritySpec)
+_PROFILES = (CELLS, CELLS, FLOATS, _SPEC)  # rows, columns, squares, spec
 
 
-def neighbours(rows: Cells, columns: Cells, squares: Floats, like: SimilaritySpec) -> Cells:
-    """s between all rows, (m, m). There may be cells of 0: places kept for neighbours who turned out to be none.
+def neighbours(rows: Cells, columns: Cells, squares: Floats, spec: SimilaritySpec) -> Cells:
+    """Similarities between all rows, by row, (m, m).
 
-    `columns` are the cells of `rows`, (m, n), by column; `squares`, (m,), the sums of squares of the rows. Of equal
-    similarities the first columns are kept.
+    `rows` are cells (m, n), `columns` the same cells by column, (n, m), and
+    `squares` the sum of squares of each row, (m,). With `spec.k` a row keeps
+    its k highest similarities above 0; of equal ones those of the first
+    columns. Some cells may be 0: space for neighbours that a row does not
+    have.
     """
     m = len(squares)
-    given = _frozen(rows), _frozen(columns)
-    counts = np.zeros(m, dtype=np.int64) if like.k == ALL else np.full(m, min(like.k, m))
-    if like.k == ALL:
-        in_parts(lambda start, stop: _count(start, stop, *given, counts), m, ROWS_A_PART)
+    rows = frozen(rows)
+    columns = frozen(columns)
+    if spec.k == ALL:
+        counts = np.zeros(m, dtype=np.int64)
+
+        def count(start: int, stop: int) -> None:
+            _count_overlaps(start, stop, rows, columns, counts)
+
+        in_parts(count, m, ROWS_A_PART)
+    else:
+        counts = np.full(m, min(spec.k, m))
     starts = np.concatenate([[0], np.cumsum(counts)])  # (m + 1,)
-    found = Cells(starts, np.empty(starts[-1], dtype=np.int32), np.empty(starts[-1]))
-    in_parts(
-        lambda start, stop: _neighbours(start, stop, *given, squares, like, *found), m, ROWS_A_PART
-    )
-    return found
+    neighbour = np.empty(starts[-1], dtype=np.int32)
+    similarity = np.empty(starts[-1])
+
+    def fill(start: int, stop: int) -> None:
+        _neighbours(start, stop, rows, columns, squares, spec, starts, neighbour, similarity)
+
+    in_parts(fill, m, ROWS_A_PART)
+    return Cells(starts, neighbour, similarity)
 
 
 def user_weighted_sums(
     rows: Cells,
     columns: Cells,
     squares: Floats,
-    like: SimilaritySpec,
-    talk: Deviations,
+    spec: SimilaritySpec,
+    deviations: Deviations,
     users: Ints,
 ) -> tuple[Floats, Floats, Floats]:
-    """sum over v of s_uv d_vi, and of |s_uv|, for these users, (b,): both (b, n_items); and s_uv, (b, n_users).
+    """Sums over neighbours v of s_uv d_vi and of |s_uv|, and the s_uv themselves.
 
-    The first four are as for `neighbours`, of users. With `like.k` the k highest s > 0 of each user speak; of equals
-    the first users. Similarities are of these users only: all would be n_users^2 numbers.
+    The sums are (b, n_items) each, and s is (b, n_users). u are these users,
+    (b,), and d the deviations. The first four arguments are as for
+    `neighbours`, with users as rows; with `spec.k` a user's k neighbours are
+    chosen in the same way. Similarities are computed for these users only: all
+    would be n_users^2 numbers.
     """
-    n_users, n_items = len(squares), len(talk.places)
-    weighted, support = np.empty((len(users), n_items)), np.empty((len(users), n_items))
-    said = _frozen(talk.deviations)
-    given = users.astype(np.int64), *map(_frozen, (rows, columns)), read_only(squares), like
-    precision = said.values.dtype
+    b = len(users)
+    n_users = len(squares)
+    n_items = len(deviations.column_of_item)
+    weighted = np.empty((b, n_items))
+    support = np.empty((b, n_items))
+    precision = deviations.cells.values.dtype
     lanes = LANE_BYTES // precision.itemsize
-    alike = np.zeros(
-        (len(users) + -len(users) % lanes, n_users), precision
-    )  # whole groups of users
+    in_whole_groups = b + -b % lanes
+    similarities = np.zeros((in_whole_groups, n_users), precision)
 
-    def listen(start: int, stop: int) -> None:
-        scratch = alike[start : start + lanes], _lined_up(n_items, 2 * lanes, precision)
-        _user_weighted_sums(
-            start, stop, *given, said, read_only(talk.places), *scratch, weighted, support
-        )
+    users = users.astype(np.int64)
+    profiles = frozen(rows), frozen(columns), read_only(squares), spec
+    items = frozen(deviations.cells), read_only(deviations.column_of_item)
 
-    in_parts(listen, len(users), lanes)
-    return weighted, support, alike[: len(users)]
+    def add_up(start: int, stop: int) -> None:
+        group = similarities[start : start + lanes]
+        sums = _aligned_zeros(n_items, 2 * lanes, precision)
+        _user_weighted_sums(start, stop, users, *profiles, *items, group, sums, weighted, support)
+
+    in_parts(add_up, b, lanes)
+    return weighted, support, similarities[:b]
 
 
 def item_weighted_sums(
-    users: Ints, ratings: Cells, baseline: Baseline, voices: Cells
+    users: Ints, ratings: Cells, baseline: Baseline, similarities: Cells
 ) -> tuple[Floats, Floats]:
-    """sum over j that u rated of (r_uj - b_uj) s_ji, and of |s_ji|, for these users: both (b, n_items)."""
-    shape = len(users), len(baseline.item)
-    weighted, support = np.zeros(shape), np.zeros(shape)
-    expected = read_only(baseline.mu + baseline.user), read_only(baseline.item), NO_DEVIATION
-    given = users.astype(np.int64), _frozen(ratings), *expected, _frozen(voices)
-    in_parts(
-        lambda start, stop: _item_weighted_sums(start, stop, *given, weighted, support),
-        len(users),
-        ROWS_A_PART,
-    )
+    """Sums over films j that u rated of (r_uj - b_uj) s_ji and of |s_ji|.
+
+    They are (b, n_items) each. u are these users, (b,). `ratings` are stars,
+    (n_users, n_items); `similarities` are s_ji by rated film j, (n_items,
+    n_items).
+    """
+    b = len(users)
+    n_items = len(baseline.item)
+    weighted = np.zeros((b, n_items))
+    support = np.zeros((b, n_items))
+    users = users.astype(np.int64)
+    ratings = frozen(ratings)
+    similarities = frozen(similarities)
+    user_levels = read_only(baseline.mu + baseline.user)
+    item_effects = read_only(baseline.item)
+    expected = user_levels, item_effects, NO_DEVIATION
+
+    def add_up(start: int, stop: int) -> None:
+        _item_weighted_sums(start, stop, users, ratings, *expected, similarities, weighted, support)
+
+    in_parts(add_up, b, ROWS_A_PART)
     return weighted, support
 
 
-def _lined_up(n_rows: int, n_columns: int, precision: Any) -> Any:
-    """Zeros whose first byte is the first of a line of the cache: no row of a register lies in two lines."""
+def _aligned_zeros(n_rows: int, n_columns: int, precision: Any) -> Any:
+    """Zeros that begin at a line of the cache, so that no register spans two."""
     row_bytes = n_columns * precision.itemsize
     raw = np.zeros(n_rows * row_bytes + LANE_BYTES, dtype=np.uint8)
     first = -raw.ctypes.data % LANE_BYTES
-    return raw[first : first + n_rows * row_bytes].view(precision).reshape(n_rows, n_columns)
+    aligned = raw[first : first + n_rows * row_bytes]
+    return aligned.view(precision).reshape(n_rows, n_columns)
 
 
 @inner
-def _centred(square, total, n):  # type: ignore[no-untyped-def]
-    """Sum of squares about the mean."""
-    centred = square - total * total / n
-    return centred if centred > NO_VARIANCE * square else 0.0
-
-
-@inner
-def _meet(row, rows, columns, kind, sums):  # type: ignore[no-untyped-def]
-    """Add up what this row and each other have in common, (m, kind)."""
-    for here in range(rows.starts[row], rows.starts[row + 1]):
-        own = rows.values[here]
-        first, end = columns.starts[rows.columns[here]], columns.starts[rows.columns[here] + 1]
+def _add_overlaps(row, rows, columns, kind, sums):  # type: ignore[no-untyped-def]
+    """Add up what this row has in common with every other, into `sums`, (m, kind)."""
+    for cell in range(rows.starts[row], rows.starts[row + 1]):
+        own = rows.values[cell]
+        column = rows.columns[cell]
+        first = columns.starts[column]
+        end = columns.starts[column + 1]
         if kind == FULL_COSINE:
-            for there in range(first, end):
-                other = columns.columns[there]
-                sums[other, PRODUCT] += own * columns.values[there]
+            for overlap in range(first, end):
+                other = columns.columns[overlap]
+                sums[other, PRODUCT] += own * columns.values[overlap]
                 sums[other, COUNT] += 1.0
         else:
-            for there in range(first, end):
-                other, value = columns.columns[there], columns.values[there]
+            for overlap in range(first, end):
+                other = columns.columns[overlap]
+                value = columns.values[overlap]
                 sums[other, PRODUCT] += own * value
                 sums[other, COUNT] += 1.0
                 sums[other, OWN_SQUARE] += own * own
                 sums[other, OTHER_SQUARE] += value * value
                 if kind == PEARSON:
-                    sums[other, OWN] += own
-                    sums[other, OTHER] += value
+                    sums[other, OWN_TOTAL] += own
+                    sums[other, OTHER_TOTAL] += value
 
 
 @inner
-def _compare(row, rows, columns, squares, like, sums, others, s):  # type: ignore[no-untyped-def]
-    """Whom this row shares a cell with, in order, and s between them, before the strongest are chosen: how many.
+def _compare(  # type: ignore[no-untyped-def]
+    row, rows, columns, squares, spec, sums, others, s
+):
+    """Find the rows that have a cell in common with this one, and the similarities s.
 
-    Both, (m + 1,), are filled from the front. `sums` is 0 before and after.
+    Returns how many there are. They are written to the front of `others` and
+    `s`, (m + 1,) each, in order of row, before the k highest are chosen.
+    `sums` must be 0, and is 0 again afterwards.
     """
-    _meet(row, rows, columns, like.kind, sums)
-    sums[row] = 0.0  # nobody is their own neighbour
-    met = 0
+    _add_overlaps(row, rows, columns, spec.kind, sums)
+    sums[row] = 0.0  # a row is not its own neighbour
+    n_others = 0
     for other in range(len(sums)):
-        others[met] = other
-        met += (
-            sums[other, COUNT] > 0
-        )  # written first, then kept or not: a branch would be guessed wrong too often
-    if like.kind == PEARSON:
-        _centre(others[:met], sums)
-    for place in range(met):
+        # Always written, then kept or not: a branch would be mispredicted too often.
+        others[n_others] = other
+        n_others += sums[other, COUNT] > 0
+    if spec.kind == PEARSON:
+        _centre(others[:n_others], sums)
+    for place in range(n_others):
         other = others[place]
-        norm = squares[row] * squares[other]
-        if like.kind != FULL_COSINE:
+        if spec.kind == FULL_COSINE:
+            norm = squares[row] * squares[other]
+        else:
             norm = sums[other, OWN_SQUARE] * sums[other, OTHER_SQUARE]
-        s[place] = _similarity(sums[other, PRODUCT], norm, sums[other, COUNT], like.beta)
-    for place in range(met):
+        product = sums[other, PRODUCT]
+        s[place] = _similarity(product, norm, sums[other, COUNT], spec.beta)
+    for place in range(n_others):
         sums[others[place]] = 0.0
-    return met
+    return n_others
 
 
 @inner
 def _similarity(product, norm, n, beta):  # type: ignore[no-untyped-def]
-    """sim * n / (n + beta), 0 where either row is 0 or all is noise."""
+    """sim * n / (n + beta); 0 where a row is 0, or where sim is noise."""
     sim = product / math.sqrt(norm if norm > 0 else 1.0)
-    kept = (norm > 0) & (abs(sim) >= NOISE)
-    return sim * (n / (n + beta)) if kept else 0.0
+    valid = (norm > 0) & (abs(sim) >= NOISE)
+    return sim * (n / (n + beta)) if valid else 0.0
 
 
 @inner
 def _centre(others, sums):  # type: ignore[no-untyped-def]
-    """Turn the sums of each pair that met, in (m, 6), into those of values less their means."""
+    """Replace sums by those of values less their means over co-rated cells."""
     for other in others:
-        n, own, total = sums[other, COUNT], sums[other, OWN], sums[other, OTHER]
-        sums[other, PRODUCT] -= own * total / n
-        sums[other, OWN_SQUARE] = _centred(sums[other, OWN_SQUARE], own, n)
-        sums[other, OTHER_SQUARE] = _centred(sums[other, OTHER_SQUARE], total, n)
+        n = sums[other, COUNT]
+        own_total = sums[other, OWN_TOTAL]
+        other_total = sums[other, OTHER_TOTAL]
+        sums[other, PRODUCT] -= own_total * other_total / n
+        sums[other, OWN_SQUARE] = _centred(sums[other, OWN_SQUARE], own_total, n)
+        sums[other, OTHER_SQUARE] = _centred(sums[other, OTHER_SQUARE], other_total, n)
 
 
 @inner
-def _keep_strongest(s, k, rounded):  # type: ignore[no-untyped-def]
-    """Leave the k highest s > 0, the others 0; of equals the first. `rounded`, longer by one, is scratch."""
-    able = 0
+def _centred(square, total, n):  # type: ignore[no-untyped-def]
+    """Sum of squares about the mean; 0 where it is noise."""
+    centred = square - total * total / n
+    return centred if centred > NO_VARIANCE * square else 0.0
+
+
+@inner
+def _keep_highest(s, k, rounded):  # type: ignore[no-untyped-def]
+    """Set all but the k highest s > 0 to 0; of equal ones the first stay.
+
+    `rounded` is scratch, longer by one than `s`.
+    """
+    n_positive = 0
     for place in range(len(s)):
-        rounded[able] = np.rint(s[place] * 10.0**TIE)
-        able += rounded[able] > 0
-    bar, room = 0.0, 0  # what is passed, and how many more there is room for that only reach it
-    if able > k:
-        bar = np.partition(rounded[:able], able - k)[able - k]
-        room = k
-        for place in range(able):
-            room -= rounded[place] > bar
+        rounded[n_positive] = np.rint(s[place] * 10.0**TIE)
+        n_positive += rounded[n_positive] > 0
+    threshold = 0.0
+    n_equal = 0  # how many of those equal to the threshold stay
+    if n_positive > k:
+        threshold = np.partition(rounded[:n_positive], n_positive - k)[n_positive - k]
+        n_equal = k
+        for place in range(n_positive):
+            n_equal -= rounded[place] > threshold
     for place in range(len(s)):
         mark = np.rint(s[place] * 10.0**TIE)
-        if mark == bar and room > 0:
-            room -= 1
-        elif mark <= bar:
+        if mark == threshold and n_equal > 0:
+            n_equal -= 1
+        elif mark <= threshold:
             s[place] = 0.0
 
 
-@compiled((types.int64, types.int64, _CELLS, _CELLS, types.int64[::1]))
-def _count(start, stop, rows, columns, counts):  # type: ignore[no-untyped-def]
-    """How many others each row shares a cell with."""
-    met_by = np.full(len(counts), -1, dtype=np.int32)  # (m,) the last row that met each
+@compiled((INT, INT, CELLS, CELLS, INTS_OUT))
+def _count_overlaps(start, stop, rows, columns, counts):  # type: ignore[no-untyped-def]
+    """Count the other rows that each row has a cell in common with."""
+    # The last row that each row was counted for, (m,).
+    counted_for = np.full(len(counts), -1, dtype=np.int32)
     for row in range(start, stop):
-        met_by[row] = row
-        for here in range(rows.starts[row], rows.starts[row + 1]):
-            column = rows.columns[here]
-            for there in range(columns.starts[column], columns.starts[column + 1]):
-                other = columns.columns[there]
-                counts[row] += met_by[other] != row
-                met_by[other] = row
+        counted_for[row] = row
+        for cell in range(rows.starts[row], rows.starts[row + 1]):
+            column = rows.columns[cell]
+            for overlap in range(columns.starts[column], columns.starts[column + 1]):
+                other = columns.columns[overlap]
+                counts[row] += counted_for[other] != row
+                counted_for[other] = row
 
 
-@compiled(
-    (
-        types.int64,
-        types.int64,
-        _CELLS,
-        _CELLS,
-        _FLOATS,
-        _LIKENESS,
-        _INTS,
-        types.int32[::1],
-        types.float64[::1],
-    )
-)
-def _neighbours(start, stop, rows, columns, squares, like, starts, found, values):  # type: ignore[no-untyped-def]
+@compiled((INT, INT, *_PROFILES, INTS, COLUMNS_OUT, FLOATS_OUT))
+def _neighbours(  # type: ignore[no-untyped-def]
+    start, stop, rows, columns, squares, spec, starts, neighbour, similarity
+):
+    """Write the neighbours of these rows; cells of 0 fill up the space of each."""
     m = len(squares)
-    sums, others, s, rounded = (
-        np.zeros((m, like.kind)),
-        np.empty(m + 1, np.int32),
-        np.empty(m + 1),
-        np.empty(m + 1),
-    )
+    sums = np.zeros((m, spec.kind))
+    others = np.empty(m + 1, np.int32)
+    s = np.empty(m + 1)
+    rounded = np.empty(m + 1)
     for row in range(start, stop):
-        met = _compare(row, rows, columns, squares, like, sums, others, s)
-        if like.k != ALL:
-            _keep_strongest(s[:met], like.k, rounded)
-        place = starts[row]
-        for here in range(met):
-            if s[here] != 0:
-                found[place], values[place] = others[here], s[here]
-                place += 1
-        found[place : starts[row + 1]], values[place : starts[row + 1]] = row, 0.0
+        n_others = _compare(row, rows, columns, squares, spec, sums, others, s)
+        if spec.k != ALL:
+            _keep_highest(s[:n_others], spec.k, rounded)
+        cell = starts[row]
+        for place in range(n_others):
+            if s[place] != 0:
+                neighbour[cell] = others[place]
+                similarity[cell] = s[place]
+                cell += 1
+        neighbour[cell : starts[row + 1]] = row
+        similarity[cell : starts[row + 1]] = 0.0
 
 
 @intrinsic
-def _speak(_context, voice, columns, values, _start, _stop, said):  # type: ignore[no-untyped-def]
-    """For each of one speaker's cells: said[column] += [value * voice, |voice|].
+def _add_neighbour(  # type: ignore[no-untyped-def]
+    _context, s, columns, values, _start, _stop, sums
+):
+    """sums[column] += [value * s, |s|] for the cells of one neighbour.
 
-    `voice` is (lanes,), `said` (n, 2 lanes). Written in the compiler's own terms because its loops do not see that
-    the arrays are apart, and take three times as long.
+    The cells are those from start to stop. `s` are the similarities of a group
+    of users to the neighbour, (lanes,); `sums` is (n_items, 2 * lanes).
+    Written in LLVM instructions because LLVM does not see that the arrays of a
+    Python loop do not overlap, and then takes three times as long.
     """
-    number = ir.DoubleType() if voice.dtype == types.float64 else ir.FloatType()
-    bits = voice.dtype.bitwidth
+    bits = s.dtype.bitwidth
     lanes = 8 * LANE_BYTES // bits
-    vector, index, short = ir.VectorType(number, lanes), ir.IntType(64), ir.IntType(32)
-    kind = f"v{lanes}f{bits}"
+    number = ir.DoubleType() if s.dtype == types.float64 else ir.FloatType()
+    vector = ir.VectorType(number, lanes)
+    index = ir.IntType(64)
+    align = bits // 8
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         def data(which: int) -> Any:
-            return context.make_array(signature.args[which])(
-                context, builder, arguments[which]
-            ).data
+            array_type = context.make_array(signature.args[which])
+            return array_type(context, builder, arguments[which]).data
 
-        def at(base: Any, place: Any) -> Any:
-            return builder.bitcast(builder.gep(base, [place]), vector.as_pointer())
+        def register_at(base: Any, offset: Any) -> Any:
+            return builder.bitcast(builder.gep(base, [offset]), vector.as_pointer())
 
-        def known(name: str, count: int) -> Any:
-            return cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(vector, [vector] * count), f"llvm.{name}.{kind}"
-            )
+        def vector_function(name: str, n_arguments: int) -> Any:
+            declared = ir.FunctionType(vector, [vector] * n_arguments)
+            full_name = f"llvm.{name}.v{lanes}f{bits}"
+            return cgutils.get_or_insert_function(builder.module, declared, full_name)
 
-        align, blank = bits // 8, ir.Constant(vector, ir.Undefined)
-        voice = builder.load(at(data(0), index(0)), align=align)
-        loudness = builder.call(known("fabs", 1), [voice])
-        with cgutils.for_range_slice(builder, arguments[3], arguments[4], index(1), intp=index) as (
-            here,
-            _,
-        ):
-            column = builder.zext(builder.load(builder.gep(data(1), [here])), index)
-            value = builder.insert_element(
-                blank, builder.load(builder.gep(data(2), [here])), short(0)
-            )
-            spread = builder.shuffle_vector(
-                value, blank, ir.Constant(ir.VectorType(short, lanes), [0] * lanes)
-            )
-            weighted = at(data(5), builder.mul(column, index(2 * lanes)))
-            support = at(data(5), builder.add(builder.mul(column, index(2 * lanes)), index(lanes)))
+        def in_every_lane(value: Any) -> Any:
+            undefined = ir.Constant(vector, ir.Undefined)
+            first_lane = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
+            one_lane = builder.insert_element(undefined, value, ir.IntType(32)(0))
+            return builder.shuffle_vector(one_lane, undefined, first_lane)
+
+        absolute = vector_function("fabs", 1)
+        multiply_add = vector_function("fmuladd", 3)
+        similarities = builder.load(register_at(data(0), index(0)), align=align)
+        sizes = builder.call(absolute, [similarities])
+        start, stop = arguments[3:5]
+        loop = cgutils.for_range_slice(builder, start, stop, index(1), intp=index)
+        with loop as (cell, _):
+            column = builder.zext(builder.load(builder.gep(data(1), [cell])), index)
+            value = in_every_lane(builder.load(builder.gep(data(2), [cell])))
+            offset = builder.mul(column, index(2 * lanes))
+
+            weighted = register_at(data(5), offset)
             before = builder.load(weighted, align=align)
-            builder.store(
-                builder.call(known("fmuladd", 3), [spread, voice, before]), weighted, align=align
-            )
-            builder.store(
-                builder.fadd(builder.load(support, align=align), loudness), support, align=align
-            )
+            after = builder.call(multiply_add, [value, similarities, before])
+            builder.store(after, weighted, align=align)
+
+            support = register_at(data(5), builder.add(offset, index(lanes)))
+            before = builder.load(support, align=align)
+            after = builder.fadd(before, sizes)
+            builder.store(after, support, align=align)
         return context.get_dummy_value()
 
-    return types.void(voice, columns, values, types.int64, types.int64, said), generate
+    return types.void(s, columns, values, types.int64, types.int64, sums), generate
+
+
+_GROUP = (INT, INT, INTS, *_PROFILES)
 
 
 @compiled(
-    *(
-        (
-            types.int64,
-            types.int64,
-            *_ALIKE,
-            talk,
-            _INTS,
-            number[:, ::1],
-            number[:, ::1],
-            _BLOCK,
-            _BLOCK,
-        )
-        for talk, number in ((_CELLS, types.float64), (_SINGLE_CELLS, types.float32))
-    )
+    (*_GROUP, CELLS, INTS, TABLE_OUT, TABLE_OUT, TABLE_OUT, TABLE_OUT),
+    (*_GROUP, SINGLE_CELLS, INTS, SINGLE_TABLE_OUT, SINGLE_TABLE_OUT, TABLE_OUT, TABLE_OUT),
 )
 def _user_weighted_sums(  # type: ignore[no-untyped-def]
-    start, stop, users, rows, columns, squares, like, talk, places, alike, said, weighted, support
+    start,
+    stop,
+    users,
+    rows,
+    columns,
+    squares,
+    spec,
+    deviations,
+    column_of_item,
+    similarities,
+    sums,
+    weighted,
+    support,
 ):
-    """For one group of users, as many as there are lanes or fewer. `alike`, (lanes, m), and `said` are 0 before."""
-    lanes, m = alike.shape
-    sums, others, s, rounded = (
-        np.zeros((m, like.kind)),
-        np.empty(m + 1, np.int32),
-        np.empty(m + 1),
-        np.empty(m + 1),
-    )
+    """Similarities and sums of the users from start to stop, at most one per lane.
+
+    `similarities`, (lanes, m), and `sums`, (n_items, 2 * lanes), must be 0.
+    """
+    lanes, m = similarities.shape
+    overlaps = np.zeros((m, spec.kind))
+    others = np.empty(m + 1, np.int32)
+    s = np.empty(m + 1)
+    rounded = np.empty(m + 1)
     for lane in range(stop - start):
-        met = _compare(users[start + lane], rows, columns, squares, like, sums, others, s)
-        if like.k != ALL:
-            _keep_strongest(s[:met], like.k, rounded)
-        for place in range(met):
-            alike[lane, others[place]] = s[place]
-    voice = np.zeros(lanes, talk.values.dtype)
+        user = users[start + lane]
+        n_others = _compare(user, rows, columns, squares, spec, overlaps, others, s)
+        if spec.k != ALL:
+            _keep_highest(s[:n_others], spec.k, rounded)
+        for place in range(n_others):
+            similarities[lane, others[place]] = s[place]
+    of_neighbour = np.zeros(lanes, deviations.values.dtype)
     for other in range(m):
-        loudest = 0.0
+        largest = 0.0
         for lane in range(stop - start):
-            voice[lane] = alike[lane, other]
-            loudest = max(loudest, abs(alike[lane, other]))
-        if loudest > 0:
-            _speak(
-                voice, talk.columns, talk.values, talk.starts[other], talk.starts[other + 1], said
-            )
-    for item in range(len(places)):
+            of_neighbour[lane] = similarities[lane, other]
+            largest = max(largest, abs(similarities[lane, other]))
+        if largest > 0:
+            first = deviations.starts[other]
+            end = deviations.starts[other + 1]
+            columns_rated = deviations.columns
+            values = deviations.values
+            _add_neighbour(of_neighbour, columns_rated, values, first, end, sums)
+    for item in range(len(column_of_item)):
+        column = column_of_item[item]
         for lane in range(stop - start):
-            weighted[start + lane, item] = said[places[item], lane]
-            support[start + lane, item] = said[places[item], lanes + lane]
+            weighted[start + lane, item] = sums[column, lane]
+            support[start + lane, item] = sums[column, lanes + lane]
 
 
-@compiled(
-    (
-        types.int64,
-        types.int64,
-        _INTS,
-        _CELLS,
-        _FLOATS,
-        _FLOATS,
-        types.float64,
-        _CELLS,
-        _BLOCK,
-        _BLOCK,
-    )
-)
+@compiled((INT, INT, INTS, CELLS, FLOATS, FLOATS, FLOAT, CELLS, TABLE_OUT, TABLE_OUT))
 def _item_weighted_sums(  # type: ignore[no-untyped-def]
-    start, stop, users, ratings, levels, items, noise, voices, weighted, support
+    start,
+    stop,
+    users,
+    ratings,
+    user_levels,
+    item_effects,
+    noise,
+    similarities,
+    weighted,
+    support,
 ):
     for place in range(start, stop):
         user = users[place]
         for rated in range(ratings.starts[user], ratings.starts[user + 1]):
             item = ratings.columns[rated]
-            deviation = ratings.values[rated] - (levels[user] + items[item])
+            deviation = ratings.values[rated] - (user_levels[user] + item_effects[item])
             if abs(deviation) < noise:
                 deviation = 0.0
-            for here in range(voices.starts[item], voices.starts[item + 1]):
-                target, alike = voices.columns[here], voices.values[here]
-                weighted[place, target] += deviation * alike
-                support[place, target] += abs(alike)
+            for cell in range(similarities.starts[item], similarities.starts[item + 1]):
+                target = similarities.columns[cell]
+                s = similarities.values[cell]
+                weighted[place, target] += deviation * s
+                support[place, target] += abs(s)

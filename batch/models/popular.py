@@ -1,4 +1,4 @@
-"""Ratings -> the `popular` baseline: the films with the most ratings, for everyone."""
+"""Ratings -> the `popular` baseline: films ordered by rating count."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,10 @@ from batch.ratings import Floats, Ints, Ratings
 
 @dataclass(frozen=True)
 class Popular:
-    """Orders films by rating count and predicts no rating; a film nobody rated is not popular, and absent."""
+    """Orders films by rating count and predicts no rating.
+
+    Films without ratings are left out.
+    """
 
     baseline: Baseline
     counts: Floats  # (n_items,)
@@ -21,18 +24,19 @@ class Popular:
     def score(self, users: Ints) -> Scores:
         """Score every item for these users, (b,)."""
         shape = (len(users), len(self.counts))
-        relevance = np.where(self.counts > 0, self.counts, np.nan)
+        relevance = np.where(self.counts > 0, self.counts, np.nan)  # (n_items,)
         return Scores(
-            np.full(shape, np.nan),
-            np.broadcast_to(self.counts, shape),
-            np.broadcast_to(relevance, shape),
+            rating=np.full(shape, np.nan),
+            support=np.broadcast_to(self.counts, shape),
+            relevance=np.broadcast_to(relevance, shape),
         )
 
     def weights(self) -> Mapping[str, Any]:
-        """Nothing to keep: it is a count."""
+        """Nothing is saved: it is a count."""
         return {}
 
 
-def fit(ratings: Ratings, params: None, seed: int) -> Popular:  # noqa: ARG001  every model is fitted by the same call
-    """Count the ratings of each item."""
-    return Popular(fit_baseline("user_mean", ratings), ratings.item_counts().astype(np.float64))
+def fit(ratings: Ratings, params: None, seed: int) -> Popular:  # noqa: ARG001
+    """Count the ratings of each item; `params` and `seed` are unused."""
+    counts = ratings.item_counts().astype(np.float64)
+    return Popular(fit_baseline("user_mean", ratings), counts)

@@ -1,65 +1,70 @@
-"""Similarity-weighted deviations -> predicted ratings: the formula both neighbourhood models share."""
+"""Similarity-weighted sums -> predicted ratings, for both neighbourhood models."""
 
 import math
 
 import numpy as np
-from numba import types
 
 from batch.models import Scores
 from batch.models.baseline import Baseline
-from batch.models.compiled import compiled, in_parts, read_only
+from batch.models.compiled import FLOAT, FLOATS, INT, TABLE_OUT, compiled, in_parts, read_only
 from batch.params import Neighbourhood
 from batch.ratings import Floats, Ints
 
 ROWS_A_PART = 8
-"""Users that a thread predicts for before it asks for more."""
-_FLOATS, _BLOCK = types.Array(types.float64, 1, "C", readonly=True), types.float64[:, ::1]
+"""Users that a thread takes at a time."""
 
 
 def predict(
     baseline: Baseline, users: Ints, weighted: Floats, support: Floats, params: Neighbourhood
 ) -> Scores:
-    """r^ = b + sum s (r - b) / (sum |s| + lambda); nan where no neighbour speaks. The sums are (b, n_items) each.
+    """r^ = b + sum s (r - b) / (sum |s| + lambda); nan where no neighbour rated the film.
 
-    Resnick et al. 1994 with the shrinkage of Bell and Koren 2007. Relevance adds w * ln(1 + support), so that a film
-    many neighbours liked can outrank one that a single neighbour loved.
+    `weighted` and `support` are the two sums for these users, (b, n_items)
+    each. The formula is that of Resnick et al. 1994 with the shrinkage of Bell
+    and Koren 2007. Relevance adds w * ln(1 + support), so that a film that
+    many neighbours liked can come before one that a single neighbour rated
+    highest.
     """
     weight = float(params.support_weight)
+    shrinkage = float(params.support_shrinkage)
     rating = np.empty_like(weighted)
     relevance = np.empty_like(weighted) if weight else rating
-    effects = baseline.mu + baseline.user[users], baseline.item  # (b,), (n_items,)
-    given = *map(read_only, effects), weighted, support, float(params.support_shrinkage), weight
-    in_parts(
-        lambda start, stop: _predict(start, stop, *given, rating, relevance),
-        len(users),
-        ROWS_A_PART,
-    )
+    user_levels = read_only(baseline.mu + baseline.user[users])  # (b,)
+    item_effects = read_only(baseline.item)  # (n_items,)
+    sums = weighted, support, shrinkage, weight
+
+    def part(start: int, stop: int) -> None:
+        _predict(start, stop, user_levels, item_effects, *sums, rating, relevance)
+
+    in_parts(part, len(users), ROWS_A_PART)
     return Scores(rating, support, relevance)
 
 
-@compiled(
-    (
-        types.int64,
-        types.int64,
-        _FLOATS,
-        _FLOATS,
-        _BLOCK,
-        _BLOCK,
-        types.float64,
-        types.float64,
-        _BLOCK,
-        _BLOCK,
-    ),
-)
-def _predict(start, stop, levels, items, weighted, support, damping, weight, rating, relevance):  # type: ignore[no-untyped-def]
+_SUMS = (TABLE_OUT, TABLE_OUT, FLOAT, FLOAT)
+
+
+@compiled((INT, INT, FLOATS, FLOATS, *_SUMS, TABLE_OUT, TABLE_OUT))
+def _predict(  # type: ignore[no-untyped-def]
+    start,
+    stop,
+    user_levels,
+    item_effects,
+    weighted,
+    support,
+    shrinkage,
+    weight,
+    rating,
+    relevance,
+):
     for user in range(start, stop):
-        for item in range(len(items)):
+        for item in range(len(item_effects)):
             evidence = support[user, item]
             if evidence > 0:
-                said = levels[user] + items[item] + weighted[user, item] / (evidence + damping)
-                rating[user, item] = said
+                expected = user_levels[user] + item_effects[item]
+                stars = expected + weighted[user, item] / (evidence + shrinkage)
+                rating[user, item] = stars
                 if weight != 0:
-                    relevance[user, item] = said + weight * math.log1p(evidence)
+                    relevance[user, item] = stars + weight * math.log1p(evidence)
             else:
                 rating[user, item] = math.nan
                 relevance[user, item] = math.nan

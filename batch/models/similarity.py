@@ -1,4 +1,4 @@
-"""Rows of a sparse matrix -> how alike they are, with the neighbours worth listening to."""
+"""Rows of a sparse matrix -> their similarities, and the neighbours that are kept."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,8 @@ import numpy as np
 from scipy import sparse
 
 from batch.models import kernels
-from batch.models.kernels import ALL, COSINE, FULL_COSINE, PEARSON, Cells, SimilaritySpec, cells
+from batch.models.csr import Cells, cells
+from batch.models.kernels import ALL, COSINE, FULL_COSINE, PEARSON, SimilaritySpec
 from batch.params import Neighbourhood
 from batch.ratings import Floats, Sparse
 
@@ -23,34 +24,48 @@ class Profiles:
     """What similarities between m rows (users, or items) are computed from."""
 
     rows: Cells  # (m, n)
-    columns: Cells  # (n, m) the same cells
+    columns: Cells  # (n, m) the same cells by column
     squares: Floats  # (m,) sum of squares of each row
-    like: SimilaritySpec
+    spec: SimilaritySpec
 
 
 def profiles(values: Sparse, by_column: Sparse, params: Neighbourhood) -> Profiles:
-    """Rows to compare, CSR (m, n), and the same cells by column, CSR (n, m).
+    """Rows to compare -> what their similarities are computed from.
 
-    They are deviations r - b for adjusted_cosine and ratings for the others.
+    `values` are the rows, CSR (m, n), and `by_column` the same cells, CSR (n,
+    m). They are deviations r - b for `adjusted_cosine`, and ratings for the
+    other kinds.
 
-    s between two rows is their similarity, shrunk by overlap; it is 0 to itself and without overlap. `cosine`:
-    sim = (R R') / sqrt((R^2 M') * (M R^2')) with M = 1 where rated: sums over co-rated cells only. `adjusted_cosine`:
-    the same of r - b. `pearson`: the same of r minus the mean over co-rated cells (Herlocker et al. 1999).
-    `full_cosine`: absent counts as 0. Then s = sim * n / (n + beta), significance weighting as in Koren 2010, eq. 3.
-    With `neighbours: k` only the k highest s > 0 of each row stay; ties go to the lower column, the smaller key.
+    The similarity of two rows is 0 without overlap, and of a row to itself.
+
+    - `cosine`: sim = (R R') / sqrt((R^2 M') * (M R^2')) with M = 1 where
+      rated: sums over co-rated cells only.
+    - `adjusted_cosine`: the same of r - b.
+    - `pearson`: the same of r minus the row's mean over the co-rated cells
+      (Herlocker et al. 1999).
+    - `full_cosine`: cells without a rating count as 0.
+
+    It is shrunk by overlap, s = sim * n / (n + beta): significance weighting
+    as in Koren 2010, eq. 3. With `neighbours: k` only the k highest s > 0 of
+    each row are kept; of equal ones those of the lower columns, which have the
+    smaller keys.
     """
     m = values.shape[0]
     row_of_cell = np.repeat(np.arange(m, dtype=np.int32), np.diff(values.indptr))
-    squares = np.bincount(row_of_cell, weights=values.data**2, minlength=m).astype(np.float64)
+    squares = np.bincount(row_of_cell, weights=values.data**2, minlength=m)
     k = ALL if params.neighbours == "all" else params.neighbours
-    like = SimilaritySpec(KINDS[params.similarity], float(params.overlap_shrinkage), k)
-    return Profiles(cells(values), cells(by_column), squares, like)
+    beta = float(params.overlap_shrinkage)
+    spec = SimilaritySpec(KINDS[params.similarity], beta, k)
+    return Profiles(cells(values), cells(by_column), squares.astype(np.float64), spec)
 
 
 def sparse_similarities(profiles: Profiles) -> Sparse:
-    """All similarities as CSR (m, m), without the zeros."""
-    found = kernels.neighbours(profiles.rows, profiles.columns, profiles.squares, profiles.like)
+    """All similarities as CSR (m, m), without zeros."""
+    similarities = kernels.neighbours(
+        profiles.rows, profiles.columns, profiles.squares, profiles.spec
+    )
     m = len(profiles.squares)
-    matrix = sparse.csr_array((found.values, found.columns, found.starts), shape=(m, m))
+    arrays = similarities.values, similarities.columns, similarities.starts
+    matrix = sparse.csr_array(arrays, shape=(m, m))
     matrix.eliminate_zeros()
     return matrix

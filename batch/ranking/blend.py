@@ -1,4 +1,4 @@
-"""The models' scores and the signals -> one score: stars by ridge regression, relevance by logistic regression."""
+"""Model predictions and signals -> one blended rating (ridge regression) and one ranking score."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,17 @@ from scipy.special import expit
 
 from batch.ratings import Bools, Floats, Ints
 
-SHRINKAGE, INVERSE_PENALTY = 100.0, 1.0
-"""L2 of the ridge regression, in held-out ratings, and scikit-learn's C of the logistic one."""
+SHRINKAGE = 100.0
+"""L2 penalty of the ridge regression, in held-out ratings."""
+INVERSE_PENALTY = 1.0
+"""scikit-learn's C of the logistic regression."""
 LEAST_LIKED = 30
-"""Held-out liked films among the candidates below which nothing is learnt: as many as there are features."""
+"""Fewest liked films among the candidates to learn from: about one for each feature."""
 
-STARS_WEIGHT, LIST_WEIGHT = "stars_weight_", "list_weight_"
-"""What the weights of either regression are recorded as, before the name of the feature."""
+STARS_WEIGHT = "stars_weight_"
+"""Prefix of the metric that stores the ridge weight of a feature."""
+LIST_WEIGHT = "list_weight_"
+"""Prefix of the metric that stores the logistic weight of a feature."""
 SIGNALS = {
     "user_effect": "average",
     "item_effect": "average",
@@ -24,129 +28,143 @@ SIGNALS = {
     "preference": "taste",
     "liking": "taste",
 }
-"""The share that each signal belongs to; a model's features are its own share, those of sessions are `recent`."""
+"""Signal -> the share of a reason it counts towards. Features of a model count towards a share
+named after the model, `session_*` features towards `recent`."""
 
 Features = Mapping[str, Floats]
-"""name -> (p,) of so many cells."""
+"""Name -> values of p cells, (p,)."""
 
 
 class CellScores(NamedTuple):
-    """What one model says of some cells, and what it would say of anyone, (p,) each."""
+    """Predictions of one model for p cells, (p,) each."""
 
     rating: Floats  # stars
     support: Floats
-    expected: Floats  # stars, by the model's own baseline
+    baseline: Floats  # stars, of the model's own baseline
 
 
-def features(signals: Features, models: Mapping[str, CellScores]) -> dict[str, Floats]:
-    """name -> (p,): the signals, and of each model how far it departs from its baseline, and on what evidence.
+def blend_features(signals: Features, models: Mapping[str, CellScores]) -> dict[str, Floats]:
+    """Signals and model predictions -> all features by name, (p,) each.
 
-    A model that cannot say departs by 0 on evidence 0.
+    Each model has three features: the departure of its prediction from its
+    baseline, the logarithm of its support, and the product of both. All three are
+    0 without a prediction.
     """
-    found = dict(signals)
-    for name, said in models.items():
-        departure = np.where(said.support > 0, said.rating - said.expected, 0.0)
-        evidence = np.log1p(said.support)
-        found |= {
-            name: departure,
-            f"{name}_evidence": evidence,
-            f"{name}_sure": departure * evidence,
-        }
-    return found
+    features = dict(signals)
+    for name, scores in models.items():
+        departure = np.where(scores.support > 0, scores.rating - scores.baseline, 0.0)
+        evidence = np.log1p(scores.support)
+        features[name] = departure
+        features[f"{name}_evidence"] = evidence
+        features[f"{name}_sure"] = departure * evidence
+    return features
 
 
 @dataclass(frozen=True)
 class TrainingBlock:
-    """Features of a block of users where something is known of the truth."""
+    """Features and held-out ratings of a block of users, to learn from."""
 
-    candidates: Floats  # (n_listed, n_features) less the mean of the user's candidates
+    candidates: Floats  # (n_listed, n_features) less the mean over the user's candidates
     liked: Bools  # (n_listed,)
-    levels: Floats  # (n_listed, n_features) the same, as they are
+    levels: Floats  # (n_listed, n_features) of the same candidates, not centred
     pairs: Floats  # (n_pairs, n_features) of held-out ratings
     stars: Floats  # (n_pairs,)
 
 
 @dataclass(frozen=True)
 class FeatureScale:
-    """What features are measured by within one fit: their scale grows with the ratings that a model has seen."""
+    """Mean and spread of each feature within one fit.
+
+    The scale belongs to a fit because it grows with the number of ratings a model
+    was fitted on.
+    """
 
     mean: Floats  # (n_features,) over candidates
     spread: Floats  # (n_features,) standard deviation over candidates
-    spread_in_list: Floats  # (n_features,) likewise, less each user's mean
+    spread_in_list: Floats  # (n_features,) likewise, of values less each user's mean
 
     @staticmethod
     def of(levels: Floats, centred: Floats) -> "FeatureScale":
-        """Of candidates' features, (n_listed, n_features) each; a spread of 1 where a feature does not vary."""
+        """The scale of candidates' features, (n_listed, n_features) each.
+
+        The spread is 1 where a feature does not vary.
+        """
+        n_features = levels.shape[1]
         if not len(levels):
-            ones = np.ones(levels.shape[1])
-            return FeatureScale(np.zeros(levels.shape[1]), ones, ones)
+            ones = np.ones(n_features)
+            return FeatureScale(np.zeros(n_features), ones, ones)
         return FeatureScale(levels.mean(axis=0), _spread(levels), _spread(centred))
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What was learnt, a weight per feature in standard deviations of that feature: the same for every fit."""
+    """Learnt weights, per standard deviation of each feature, so that they apply to every fit."""
 
     names: tuple[str, ...]
     stars: Floats  # (n_features,)
     average: float  # stars of the average candidate
     relevance: Floats  # (n_features,)
-    odds: float  # log-odds of the average candidate being liked
+    odds: float  # log-odds that the average candidate is liked
     n_pairs: int  # held-out ratings learnt from
-    n_liked: int  # liked ones among the candidates
+    n_liked: int  # liked films among the candidates learnt from
 
     def figures(self) -> dict[str, float]:
-        """Everything by a name fit for `run_metrics`."""
-        found = {
+        """All weights by name, as they are stored in `run_metrics`."""
+        figures = {
             "learnt_from_ratings": float(self.n_pairs),
             "learnt_from_liked": float(self.n_liked),
+            "stars_average": self.average,
+            "list_odds": self.odds,
         }
-        found |= {"stars_average": self.average, "list_odds": self.odds}
-        for kind, weights in ((STARS_WEIGHT, self.stars), (LIST_WEIGHT, self.relevance)):
-            found |= {
-                kind + name: weight
-                for name, weight in zip(self.names, weights.tolist(), strict=True)
-            }
-        return found
+        for name, weight in zip(self.names, self.stars.tolist(), strict=True):
+            figures[STARS_WEIGHT + name] = weight
+        for name, weight in zip(self.names, self.relevance.tolist(), strict=True):
+            figures[LIST_WEIGHT + name] = weight
+        return figures
 
     @staticmethod
-    def recorded(figures: Mapping[str, float]) -> "Weights":
-        """Of these figures, in order of name. Raises KeyError where one is missing."""
-        names = tuple(
-            sorted(
-                name.removeprefix(LIST_WEIGHT) for name in figures if name.startswith(LIST_WEIGHT)
-            )
-        )
-        stars, relevance = (
-            np.array([figures[kind + name] for name in names])
-            for kind in (STARS_WEIGHT, LIST_WEIGHT)
-        )
-        counts = int(figures["learnt_from_ratings"]), int(figures["learnt_from_liked"])
+    def from_figures(figures: Mapping[str, float]) -> "Weights":
+        """The weights behind these figures, in order of name.
+
+        Raises KeyError if one is missing.
+        """
+        stored = sorted(name for name in figures if name.startswith(LIST_WEIGHT))
+        names = tuple(name.removeprefix(LIST_WEIGHT) for name in stored)
         return Weights(
-            names, stars, figures["stars_average"], relevance, figures["list_odds"], *counts
+            names=names,
+            stars=np.array([figures[STARS_WEIGHT + name] for name in names]),
+            average=figures["stars_average"],
+            relevance=np.array([figures[LIST_WEIGHT + name] for name in names]),
+            odds=figures["list_odds"],
+            n_pairs=int(figures["learnt_from_ratings"]),
+            n_liked=int(figures["learnt_from_liked"]),
         )
 
 
-def learn(names: Sequence[str], evidence: Sequence[TrainingBlock], seed: int) -> Weights | None:
-    """Fit both regressions on held-out evidence; None where there is too little of it.
+def learn(names: Sequence[str], blocks: Sequence[TrainingBlock], seed: int) -> Weights | None:
+    """Fit both regressions on held-out ratings; None where there are too few to learn from.
 
-    Stars: ridge regression over held-out ratings. Relevance: logistic regression of liked or not over each user's
-    candidates, which are the films that a good ranker would put first anyway: against negatives drawn from all films,
-    it would learn to tell the famous from the unknown, and nothing of the order at the top.
+    Rating: ridge regression over held-out ratings. Ranking: logistic regression
+    of liked or not liked over each user's candidates, which are the films that a
+    good ranker would put first anyway. With negatives drawn from all films it
+    would learn to separate popular films from unpopular ones, and nothing about
+    the order at the top.
     """
     from sklearn.linear_model import LogisticRegression, Ridge
 
-    if not evidence:
+    if not blocks:
         return None
-    centred, liked, levels, pairs, stars = (
-        np.concatenate([getattr(held, part) for held in evidence])
-        for part in ("candidates", "liked", "levels", "pairs", "stars")
-    )
+    centred = np.concatenate([block.candidates for block in blocks])
+    liked = np.concatenate([block.liked for block in blocks])
     n_liked = int(liked.sum())
     if n_liked < LEAST_LIKED or n_liked == len(liked):
         return None
+    levels = np.concatenate([block.levels for block in blocks])
+    pairs = np.concatenate([block.pairs for block in blocks])
+    stars = np.concatenate([block.stars for block in blocks])
     scale = FeatureScale.of(levels, centred)
-    rating = Ridge(alpha=SHRINKAGE).fit((pairs - scale.mean) / scale.spread, stars)
+    rating = Ridge(alpha=SHRINKAGE)
+    rating.fit((pairs - scale.mean) / scale.spread, stars)
     ranking = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000, random_state=seed)
     ranking.fit(centred / scale.spread_in_list, liked)
     return Weights(
@@ -162,46 +180,54 @@ def learn(names: Sequence[str], evidence: Sequence[TrainingBlock], seed: int) ->
 
 @dataclass(frozen=True)
 class Blend:
-    """Weights applied to the models of one fit; without weights, the models' mean and the candidates' own order."""
+    """Weights with the feature scale of one fit.
+
+    Without weights the rating is the models' mean, and candidates keep the order
+    in which they were chosen.
+    """
 
     weights: Weights | None
     scale: FeatureScale
 
-    def stars(self, found: Features, expected: Floats, models: Sequence[str]) -> Floats:
-        """The rating of some cells, (p,), `expected` being mu + b_u + b_i."""
+    def stars(self, features: Features, baseline: Floats, models: Sequence[str]) -> Floats:
+        """Predicted ratings of p cells, stars, (p,); `baseline` is mu + b_u + b_i."""
         if self.weights is None:
-            return expected + sum((found[name] for name in models), np.zeros_like(expected)) / max(
-                len(models), 1
-            )
-        rating = np.full(len(expected), self.weights.average)
+            departures = sum((features[name] for name in models), np.zeros_like(baseline))
+            return baseline + departures / max(len(models), 1)
+        rating = np.full(len(baseline), self.weights.average)
         for feature, name in enumerate(self.weights.names):
             step = self.weights.stars[feature] / self.scale.spread[feature]  # stars per unit
-            rating += step * (found[name] - self.scale.mean[feature])
+            rating += step * (features[name] - self.scale.mean[feature])
         return rating
 
-    def chances(self, found: Features, rows: Ints, promised: Floats) -> Floats:
-        """How likely each candidate is to be liked, 0 to 1, (p,); `rows` tells whose it is, users in order.
+    def chances(self, features: Features, rows: Ints, candidate_score: Floats) -> Floats:
+        """Probability that each candidate is liked, 0 to 1, (p,).
 
-        Without weights the candidates keep the order of what they are promised, (p,).
+        `rows` are the candidates' users, in order. `candidate_score`, (p,), is
+        what candidates were chosen by, and their order where there are no
+        weights.
         """
         if self.weights is None:
-            return expit(promised)
-        centred = less_own_mean(table(found, self.weights.names), rows)
-        return expit(
-            self.weights.odds + (centred / self.scale.spread_in_list) @ self.weights.relevance
-        )
+            return expit(candidate_score)
+        centred = less_own_mean(table(features, self.weights.names), rows)
+        odds = (centred / self.scale.spread_in_list) @ self.weights.relevance
+        return expit(self.weights.odds + odds)
 
     def shares(
-        self, found: Features, rows: Ints, promised: Floats
+        self, features: Features, rows: Ints, candidate_score: Floats
     ) -> tuple[float, dict[str, Floats]]:
-        """Where those log-odds start, and what each model and signal adds to them, name -> (p,), in order of name."""
+        """The log-odds behind `chances`: their start, and what each share adds, (p,).
+
+        Shares are in order of name. Arguments are those of `chances`.
+        """
         if self.weights is None:
-            return 0.0, {"taste": promised}
-        centred = less_own_mean(table(found, self.weights.names), rows)
+            return 0.0, {"taste": candidate_score}
+        centred = less_own_mean(table(features, self.weights.names), rows)
         added = centred / self.scale.spread_in_list * self.weights.relevance  # (p, n_features)
         shares: dict[str, Floats] = {}
-        for feature, name in enumerate(map(_share_of, self.weights.names)):
-            shares[name] = shares.get(name, 0.0) + added[:, feature]
+        for feature, name in enumerate(self.weights.names):
+            share = _share_of(name)
+            shares[share] = shares.get(share, 0.0) + added[:, feature]
         return self.weights.odds, dict(sorted(shares.items()))
 
 
@@ -211,18 +237,20 @@ def _share_of(feature: str) -> str:
     return SIGNALS.get(feature, feature.removesuffix("_evidence").removesuffix("_sure"))
 
 
-def table(found: Features, names: Sequence[str]) -> Floats:
-    """(p, n_features), in the order of these names."""
-    return np.stack([found[name] for name in names], axis=1)
+def table(features: Features, names: Sequence[str]) -> Floats:
+    """Features as columns, (p, n_features), in the order of `names`."""
+    return np.stack([features[name] for name in names], axis=1)
 
 
 def less_own_mean(levels: Floats, rows: Ints) -> Floats:
-    """Features of candidates, (p, n_features), less their mean over the same user's; users stand in order."""
-    firsts = np.flatnonzero(np.diff(rows, prepend=-1))  # where each user's begin
-    counts = np.diff(np.append(firsts, len(rows)))
-    return levels - np.repeat(
-        np.add.reduceat(levels, firsts, axis=0) / counts[:, None], counts, axis=0
-    )
+    """Features of candidates, (p, n_features), less their mean over the same user's candidates.
+
+    `rows`, (p,), are the candidates' users, in order.
+    """
+    first = np.flatnonzero(np.diff(rows, prepend=-1))  # (b,) first candidate of each user
+    counts = np.diff(np.append(first, len(rows)))  # (b,)
+    means = np.add.reduceat(levels, first, axis=0) / counts[:, None]  # (b, n_features)
+    return levels - np.repeat(means, counts, axis=0)
 
 
 def _spread(values: Floats) -> Floats:

@@ -1,61 +1,73 @@
-"""Fitted models, a user and a film -> what each model says of the pair, where it would place it, and why."""
+"""Fitted models, a user and a film -> each model's prediction, rank and reason."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from batch import reasons
 from batch.models import PUBLISHED
-from batch.ranking.ensemble import Ensemble, RankedBlock
+from batch.ranking.ensemble import Ensemble
+from batch.ranking.ranked_block import RankedBlock
 from batch.ratings import NOBODY, Pairs, Ratings
-from batch.reasons import no_prediction
 
 
 @dataclass(frozen=True)
 class ModelExplanation:
-    """What one model says of a film to a user who has not seen it, or as if they had not."""
+    """One model's prediction for a pair, as if the user had not rated the film."""
 
-    baseline: float  # stars, what its reason departs from; all there is where the model cannot say
-    rating: float | None  # stars, unclipped; None where the model cannot say, here and below
+    model: str
+    predicted_rating: float | None  # stars, unclipped; None, here and below: none
+    baseline: float  # stars, what the weights of the reason are added to
     score: float | None  # what its list is ordered by
-    place: int | None  # in that order, 1 = first
-    of: int  # unseen films that it places
-    reason: str  # as it would be stored
+    place: int | None  # among the user's unseen films, 1 = first
+    of: int  # how many of those the model ranks
+    reason: dict[str, Any] | None
+    why: str = ""  # the reason as a sentence, once names are looked up
 
 
-def explain(ensemble: Ensemble, user: int, item: int) -> dict[str, ModelExplanation]:
-    """What every published model says to the user of this row about the film of this column, seen or not."""
-    users, cell = np.array([user]), Pairs(np.zeros(1, dtype=np.int64), np.array([item]))
-    told = ensemble.explained(PUBLISHED, users, ensemble.ratings.n_items, cell)
-    return {
-        name: _verdict(
-            answer, item, float(ensemble.baseline(name).at(users, cell)[0]), ensemble.ratings, user
-        )
-        for name, answer in told.items()
-    }
+def explain(ensemble: Ensemble, user: int, item: int) -> list[ModelExplanation]:
+    """Explain a film (column) to a user (row), by every published model."""
+    users = np.array([user])
+    cell = Pairs(np.zeros(1, dtype=np.int64), np.array([item]))
+    ratings = ensemble.ratings
+    ranked_by_model = ensemble.rank_with_evidence(PUBLISHED, users, ratings.n_items, cell)
+    explanations = []
+    for name, ranked in ranked_by_model.items():
+        baseline = float(ensemble.baseline(name).at(users, cell)[0])
+        explanations.append(_explanation(name, ranked, baseline, ratings, user, item))
+    return explanations
 
 
-def _verdict(
-    answer: RankedBlock, item: int, baseline: float, ratings: Ratings, user: int
+def _explanation(
+    name: str, ranked: RankedBlock, baseline: float, ratings: Ratings, user: int, item: int
 ) -> ModelExplanation:
-    listed = answer.listed[0]
-    of, places = int((listed != NOBODY).sum()), np.flatnonzero(listed == item)
-    if not len(places) or answer.evidence is None:
-        return ModelExplanation(baseline, None, None, None, of, _silence(ratings, user, item))
-    place = int(places[0])
-    reason = answer.evidence.stored(ratings)[place]
+    films = ranked.listed[0]
+    n_ranked = int((films != NOBODY).sum())
+    positions = np.flatnonzero(films == item)
+    if not len(positions) or ranked.evidence is None:
+        stored = reasons.no_prediction(_cause(ratings, user, item))
+        reason = reasons.read(stored)
+        return ModelExplanation(name, None, baseline, None, None, n_ranked, reason)
+    position = int(positions[0])
+    stored = ranked.evidence.stored(ratings)[position]
     return ModelExplanation(
-        baseline,
-        float(answer.rating[0, place]),
-        float(answer.score[0, place]),
-        place + 1,
-        of,
-        reason,
+        model=name,
+        predicted_rating=float(ranked.rating[0, position]),
+        baseline=baseline,
+        score=float(ranked.score[0, position]),
+        place=position + 1,
+        of=n_ranked,
+        reason=reasons.read(stored),
     )
 
 
-def _silence(ratings: Ratings, user: int, item: int) -> str:
-    """Why a model cannot say: `cause` is what there is too little of."""
-    mine = ratings.matrix[[user]].indices
-    others = ratings.item_counts()[item] - int(item in mine)
-    cause = "user" if not len(mine) else "film" if not others else "overlap"
-    return no_prediction(cause)
+def _cause(ratings: Ratings, user: int, item: int) -> str:
+    """What there are too few ratings of for a prediction."""
+    rated = ratings.matrix[[user]].indices
+    if not len(rated):
+        return "user"
+    raters = ratings.item_counts()[item]
+    if item in rated:
+        raters -= 1
+    return "overlap" if raters else "film"

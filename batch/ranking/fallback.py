@@ -1,73 +1,82 @@
-"""Lists that end early, or rest on a handful of ratings -> full ones, by popular films that say that they stand in."""
+"""Lists that are too short -> lists filled up with popular films, marked as fallback."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from batch.ranking.ensemble import RankedBlock
+from batch.ranking.ranked_block import RankedBlock
 from batch.ratings import NOBODY, Bools, Floats, Ints, Ratings, Sparse, Texts
 from batch.reasons import fallback
 
 FEW = fallback("few ratings")
+"""Reason of a fallback row where the user has too few ratings."""
 SHORT = fallback("nothing more to say")
-"""Reasons of a row that stands in: the user has rated too little, or the model can say nothing of further films."""
+"""Reason of a fallback row where the model has no prediction for further films."""
 
 
 @dataclass(frozen=True)
 class Lists:
-    """One model's lists as they are published, (b, n) each, best first: NOBODY where a list has ended."""
+    """One model's lists as they are published, (b, n) each, best first, NOBODY behind their end."""
 
     listed: Ints  # columns
     score: Floats
     rating: Floats  # stars
     support: Floats
-    reasons: Texts  # JSON, empty where nothing is told
-    is_fallback: Bools  # what the model did not say itself
+    reasons: Texts  # JSON, empty without a reason
+    is_fallback: Bools  # not from the model
 
 
-def without_fallback(answer: RankedBlock, ratings: Ratings) -> Lists:
-    """What the model says, and nothing else."""
-    nothing = np.zeros(answer.listed.shape, dtype=np.bool_)
+def without_fallback(block: RankedBlock, ratings: Ratings) -> Lists:
+    """The model's own lists only."""
     return Lists(
-        answer.listed, answer.score, answer.rating, answer.support, answer.reasons(ratings), nothing
+        listed=block.listed,
+        score=block.score,
+        rating=block.rating,
+        support=block.support,
+        reasons=block.reasons(ratings),
+        is_fallback=np.zeros(block.listed.shape, dtype=np.bool_),
     )
 
 
-def with_fallback(said: Lists, taken: Sparse, counts: Ints, popular: Ints, least: int) -> Lists:
-    """Lists that are full as far as there are films: what the model says, then what stands in for it.
+def with_fallback(lists: Lists, excluded: Sparse, counts: Ints, popular: Ints, least: int) -> Lists:
+    """The model's lists, filled up with popular films as far as there are any.
 
-    `taken`, CSR (b, n_items), are films that may not be listed; `counts`, (b,), the users' ratings: below `least`
-    nothing of the model is kept. `popular` are columns, best first. Who has no rating at all gets no list. A row that
-    stands in has no rating, support 0, and one point less than the row above it, so that a list stays in order of its
-    scores.
+    `excluded`, CSR (b, n_items), are films that may not be listed. `counts`,
+    (b,), are the users' numbers of ratings: below `least` the whole list is
+    fallback, and at 0 it is empty. `popular` are columns, best first. A fallback
+    row has no rating, support 0, and a score one below that of the row above it,
+    so that lists stay in order of score.
     """
-    few = (counts < least)[:, None]
-    kept = np.where(few, NOBODY, said.listed)
-    listed, score = _standing_in(
-        kept, said.score, (kept == NOBODY) & (counts > 0)[:, None], taken, popular
-    )
-    there = listed != NOBODY
+    too_few = (counts < least)[:, None]  # (b, 1)
+    has_ratings = (counts > 0)[:, None]  # (b, 1)
+    kept = np.where(too_few, NOBODY, lists.listed)
+    vacant = (kept == NOBODY) & has_ratings
+    listed, score = _fallback_rows(kept, lists.score, vacant, excluded, popular)
+    is_fallback = listed != NOBODY
+    reasons = np.where(too_few, FEW, SHORT)
     return Lists(
-        listed=np.where(there, listed, kept),
-        score=np.where(there, score, said.score),
-        rating=np.where(there, np.nan, said.rating),
-        support=np.where(there, 0.0, said.support),
-        reasons=np.where(there, np.where(few, FEW, SHORT), said.reasons),
-        is_fallback=there,
+        listed=np.where(is_fallback, listed, kept),
+        score=np.where(is_fallback, score, lists.score),
+        rating=np.where(is_fallback, np.nan, lists.rating),
+        support=np.where(is_fallback, 0.0, lists.support),
+        reasons=np.where(is_fallback, reasons, lists.reasons),
+        is_fallback=is_fallback,
     )
 
 
-def _standing_in(
-    kept: Ints, scores: Floats, wanted: Bools, taken: Sparse, popular: Ints
+def _fallback_rows(
+    kept: Ints, scores: Floats, vacant: Bools, excluded: Sparse, popular: Ints
 ) -> tuple[Ints, Floats]:
-    """Popular films, and their scores, at the wanted places, which are each list's last ones; (b, n) each."""
-    listed, score = np.full(wanted.shape, NOBODY, dtype=np.int64), np.full(wanted.shape, np.nan)
-    for user in np.flatnonzero(wanted.any(axis=1)):
-        own = taken.indices[taken.indptr[user] : taken.indptr[user + 1]]
-        free = popular[~np.isin(popular, own) & ~np.isin(popular, kept[user])]
-        places = np.flatnonzero(wanted[user])[: len(free)]
-        listed[user, places] = free[: len(places)]
-        first = int(np.argmax(wanted[user]))
+    """Popular films and their scores for the vacant places, the last of each list; (b, n) each."""
+    listed = np.full(vacant.shape, NOBODY, dtype=np.int64)
+    score = np.full(vacant.shape, np.nan)
+    for user in np.flatnonzero(vacant.any(axis=1)):
+        own = excluded.indices[excluded.indptr[user] : excluded.indptr[user + 1]]
+        films = popular[~np.isin(popular, own) & ~np.isin(popular, kept[user])]
+        places = np.flatnonzero(vacant[user])
+        first = int(places[0])
+        places = places[: len(films)]
         above = scores[user, first - 1] if first else 0.0
+        listed[user, places] = films[: len(places)]
         score[user, places] = above - np.arange(1.0, len(places) + 1)
     return listed, score

@@ -1,1 +1,1 @@
-"""Runs and lists -> what readers and operators see: health, history, differences, the report, the contract."""
+"""Runs and lists -> what readers and operators see: health, history, diff, report, contract."""

@@ -1,4 +1,4 @@
-"""The dictionary of the views -> a folder for those who read them: words, grants, SQL examples, JSON schema, dbt."""
+"""Columns of the views -> files for applications: dictionary, grants, SQL, JSON schema, dbt."""
 
 import json
 from math import ceil
@@ -11,45 +11,62 @@ from batch import RecbatchError, __version__
 from batch.config import CheckSettings
 from batch.models import PUBLISHED
 from batch.serve.sql_examples import examples
-from batch.serve.view_columns import TOLD, VIEWS, Kind, ViewColumn
+from batch.serve.view_columns import DESCRIPTIONS, VIEWS, Kind, ViewColumn
 from batch.store import schema
 from batch.store.database import reading_grants
 from batch.store.publish import CHANNEL
 
 MARK = "Made by 'recbatch contract': change nothing here, make it again."
-"""In each file, and the licence to replace it."""
+"""A line of every file; a file that has it may be replaced.
+
+Its text must stay as it is, or files of an earlier version would be refused.
+"""
 PROMISES = """\
-- These names, their order and their types stay as they are within a major version of recbatch. Columns may be added
-  behind the others, and views beside these: name the columns that you read.
-- One statement sees one whole run, also while another is being published. Two statements see the same run only within
-  one transaction of REPEATABLE READ (Postgres) or one transaction (SQLite).
+- These names, their order and their types stay as they are within a major version of recbatch.
+  Columns may be added behind the others, and views beside these: name the columns that you read.
+- One statement sees one whole run, also while another is being published. Two statements see the
+  same run only within one transaction of REPEATABLE READ (Postgres) or one transaction (SQLite).
 - Everything else in the database is private to the job, and may change with any version.
 """
-HEARD = f"""\
-- Each publication and rollback sends `NOTIFY {CHANNEL}` with the run's number; nothing is kept for those who are not
-  connected, so read the `run_id` of `current_popular` after `LISTEN`.
+NOTIFICATIONS = f"""\
+- Each publication and rollback sends `NOTIFY {CHANNEL}` with the run's number. Notifications are
+  not kept for those who are not connected: read the `run_id` of `current_popular` after `LISTEN`.
 """
+EXAMPLES_NOTE = """\
+For {kind}. '42' stands for a user's key, 'blend' for a model, customers(user_key) for a table of \
+yours."""
+GRANTS_NOTE = """\
+Lets an existing role (CREATE ROLE NAME NOLOGIN) read the views, and nothing else, as 'recbatch \
+db grant' does.
+Run it once more after 'recbatch db upgrade'."""
+SQLITE_NOTE = "For Postgres only: whoever can read a SQLite file can read its views."
 
 
-class NotOursError(RecbatchError):
-    """The folder holds a file of that name which this command did not make."""
+class ForeignFileError(RecbatchError):
+    """A file that this program did not write is in the way."""
 
 
 def write_contract(
     folder: Path, kind: Kind, schema_name: str, role: str, limits: CheckSettings
 ) -> list[Path]:
-    """Write the kit for one kind of database, in place of an older one; its files. Raises NotOursError, OSError."""
-    made = {
+    """Write the files for one kind of database, in place of those of an earlier call.
+
+    Returns the files. Raises ForeignFileError, OSError.
+    """
+    dbt = _with_mark("For a dbt project.", _dbt(kind, schema_name, limits), sign="#")
+    contents = {
         "contract.json": json.dumps(json_schema(kind), indent=2, ensure_ascii=False) + "\n",
         "data_dictionary.md": _dictionary(kind, schema_name),
         "examples.sql": _examples(kind, schema_name),
         "grants.sql": _grants(kind, schema_name, role),
-        "sources.yml": _commented("For a dbt project.", _dbt(kind, schema_name, limits), sign="#"),
+        "sources.yml": dbt,
     }
-    files = {folder / name: text for name, text in made.items()}
+    files = {folder / name: text for name, text in contents.items()}
     for file in files:
         if file.exists() and MARK not in file.read_text(encoding="utf-8", errors="replace"):
-            raise NotOursError(f"{file} was not made by 'recbatch contract'; name another folder")
+            raise ForeignFileError(
+                f"{file} was not made by 'recbatch contract'; name another folder"
+            )
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in files.items():
         file.write_text(text, encoding="utf-8")
@@ -63,114 +80,101 @@ def json_schema(kind: Kind) -> dict[str, Any]:
         "$comment": MARK,
         "title": "Rows of the views of recbatch",
         "version": schema.HEAD,
-        "$defs": {
-            view: {
-                "type": "object",
-                "description": TOLD[view],
-                "properties": {column.name: _property(column, kind) for column in columns},
-                "required": [column.name for column in columns],
-            }
-            for view, columns in VIEWS.items()
-        },
+        "$defs": {view: _row_schema(view, kind) for view in VIEWS},
+    }
+
+
+def _row_schema(view: str, kind: Kind) -> dict[str, Any]:
+    columns = VIEWS[view]
+    return {
+        "type": "object",
+        "description": DESCRIPTIONS[view],
+        "properties": {column.name: _property(column, kind) for column in columns},
+        "required": [column.name for column in columns],
     }
 
 
 def _property(column: ViewColumn, kind: Kind) -> dict[str, Any]:
     name = column.json_type(kind)
-    found: dict[str, Any] = {
+    rules: dict[str, Any] = {
         "type": [name, "null"] if column.nullable else name,
-        "description": _meaning(column),
+        "description": _description(column),
     }
     if isinstance(column.source.type, schema.Moment):
-        found["format"] = "date-time"
-    return found
+        rules["format"] = "date-time"
+    return rules
 
 
-def _meaning(column: ViewColumn) -> str:
-    """All that is told of it, on one line."""
-    unit = f" Unit: {column.unit}." if column.unit else ""
-    return f"{column.meaning}{unit}{_sentence(column.promise)}"
-
-
-def _sentence(promise: str) -> str:
-    return f" {promise[0].upper()}{promise[1:]}." if promise else ""
+def _description(column: ViewColumn) -> str:
+    """Meaning, unit and promise of a column, on one line."""
+    parts = [column.meaning]
+    if column.unit:
+        parts.append(f"Unit: {column.unit}.")
+    if column.promise:
+        parts.append(f"{column.promise[0].upper()}{column.promise[1:]}.")
+    return " ".join(parts)
 
 
 def _dictionary(kind: Kind, schema_name: str) -> str:
-    where = f"in the schema `{schema_name}`" if kind == "postgres" else "in the SQLite file"
-    parts = [
+    """data_dictionary.md: a section for each view, with a table of its columns."""
+    place = f"in the schema `{schema_name}`" if kind == "postgres" else "in the SQLite file"
+    promises = PROMISES
+    if kind == "postgres":
+        promises += NOTIFICATIONS
+    lines = [
         f"# What applications read\n\n<!-- {MARK} -->\n",
-        f"Views {where}, as of schema version {schema.HEAD} of recbatch {__version__}. `examples.sql` asks them what",
-        "applications ask; `grants.sql` lets a role read them; `contract.json` has their rows as JSON schema;",
-        "`sources.yml` is for dbt.\n",
-        f"## What is promised\n\n{PROMISES}{HEARD if kind == 'postgres' else ''}",
+        f"Views {place}, as of schema version {schema.HEAD} of recbatch {__version__}.",
+        "`examples.sql` has queries that applications need; `grants.sql` lets a role read the",
+        "views; `contract.json` has their rows as JSON schema; `sources.yml` is for dbt.\n",
+        f"## What is promised\n\n{promises}",
     ]
     for view, columns in VIEWS.items():
-        parts += [
-            f"## `{view}`\n\n{TOLD[view]}\n",
+        lines += [
+            f"## `{view}`\n\n{DESCRIPTIONS[view]}\n",
             "| column | Postgres | SQLite | NULL | meaning | unit | promised |",
+            "|---|---|---|---|---|---|---|",
         ]
-        parts.append("|---|---|---|---|---|---|---|")
-        for column in columns:
-            types = f"{column.type('postgres').lower()} | {column.type('sqlite').lower()}"
-            null = "may be" if column.nullable else "never"
-            parts.append(
-                f"| `{column.name}` | {types} | {null} | {column.meaning} | {column.unit} | {column.promise} |"
-            )
-        parts.append("")
-    return "\n".join(parts).rstrip() + "\n"
+        lines += [_dictionary_row(column) for column in columns]
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
 
 
-def _commented(about: str, text: str, sign: str = "--") -> str:
-    return "".join(f"{sign} {line}\n" for line in (MARK, *about.splitlines())) + f"\n{text}\n"
+def _dictionary_row(column: ViewColumn) -> str:
+    cells = (
+        f"`{column.name}`",
+        column.type("postgres").lower(),
+        column.type("sqlite").lower(),
+        "may be" if column.nullable else "never",
+        column.meaning,
+        column.unit,
+        column.promise,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _with_mark(note: str, text: str, sign: str = "--") -> str:
+    """A text below MARK and a note, each line of which is a comment."""
+    comments = [f"{sign} {line}\n" for line in (MARK, *note.splitlines())]
+    return "".join(comments) + f"\n{text}\n"
 
 
 def _examples(kind: Kind, schema_name: str) -> str:
-    asked = examples(kind, schema_name).items()
-    return _commented(
-        f"For {kind}. '42' stands for a user's key, 'blend' for a model, customers(user_key) for a table of yours.",
-        "\n\n".join(f"-- {question}.\n{sql};" for question, sql in asked),
-    )
+    statements = [
+        f"-- {question}.\n{sql};" for question, sql in examples(kind, schema_name).items()
+    ]
+    return _with_mark(EXAMPLES_NOTE.format(kind=kind), "\n\n".join(statements))
 
 
 def _grants(kind: Kind, schema_name: str, role: str) -> str:
-    about = """\
-Lets a role that is there (CREATE ROLE NAME NOLOGIN) read the views, and nothing else, as 'recbatch db grant' does.
-Run it once more after 'recbatch db upgrade'."""
+    note = GRANTS_NOTE
     if kind == "sqlite":
-        about += "\nFor Postgres only: whoever can read a SQLite file can read its views."
-    return _commented(
-        about, "\n".join(f"{statement};" for statement in reading_grants(schema_name, role))
-    )
+        note += f"\n{SQLITE_NOTE}"
+    statements = [f"{statement};" for statement in reading_grants(schema_name, role)]
+    return _with_mark(note, "\n".join(statements))
 
 
 def _dbt(kind: Kind, schema_name: str, limits: CheckSettings) -> str:
-    def column(each: ViewColumn, *tests: Any) -> dict[str, Any]:
-        found = {
-            "name": each.name,
-            "description": _meaning(each),
-            "data_type": each.type(kind).lower(),
-        }
-        asked = [*([] if each.nullable else ["not_null"]), *tests]
-        return found | ({"data_tests": asked} if asked else {})
-
-    # A model that is added is no breach of contract: it warns.
-    models = {
-        "accepted_values": {
-            "arguments": {"values": list(PUBLISHED)},
-            "config": {"severity": "warn"},
-        }
-    }
-    tables = [
-        {
-            "name": view,
-            "description": TOLD[view],
-            "columns": [
-                column(each, *([models] if each.name == "model" else [])) for each in columns
-            ],
-        }
-        for view, columns in VIEWS.items()
-    ]
+    """sources.yml: the views as a source, and an example of an exposure."""
     source = {
         "name": "recbatch",
         "description": f"Film recommendations, schema version {schema.HEAD}.",
@@ -180,7 +184,7 @@ def _dbt(kind: Kind, schema_name: str, limits: CheckSettings) -> str:
             "warn_after": {"count": ceil(limits.warn_after_hours), "period": "hour"},
             "error_after": {"count": ceil(limits.error_after_hours), "period": "hour"},
         },
-        "tables": tables,
+        "tables": [_dbt_table(view, kind) for view in VIEWS],
     }
     exposure = {
         "name": "film_page",
@@ -192,3 +196,29 @@ def _dbt(kind: Kind, schema_name: str, limits: CheckSettings) -> str:
     }
     content = {"version": 2, "sources": [source], "exposures": [exposure]}
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=110).rstrip()
+
+
+def _dbt_table(view: str, kind: Kind) -> dict[str, Any]:
+    return {
+        "name": view,
+        "description": DESCRIPTIONS[view],
+        "columns": [_dbt_column(column, kind) for column in VIEWS[view]],
+    }
+
+
+def _dbt_column(column: ViewColumn, kind: Kind) -> dict[str, Any]:
+    tests: list[Any] = []
+    if not column.nullable:
+        tests.append("not_null")
+    if column.name == "model":
+        # It only warns: a model that is added does not break the contract.
+        rule = {"arguments": {"values": list(PUBLISHED)}, "config": {"severity": "warn"}}
+        tests.append({"accepted_values": rule})
+    content: dict[str, Any] = {
+        "name": column.name,
+        "description": _description(column),
+        "data_type": column.type(kind).lower(),
+    }
+    if tests:
+        content["data_tests"] = tests
+    return content

@@ -6,26 +6,23 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, exists, func, select
 
-from batch import RecbatchError
 from batch.audit.run_comparison import ComparedRun, Overlap, Volume, compared_runs, list_overlap
-from batch.query import models
+from batch.query import NoSuchModelError, models
+from batch.ranking.metric_names import RunMetrics
 from batch.store import schema
 from batch.store.checks import is_model_row
 
 MOST_MOVED = 5
-"""Films named of those that entered lists, and of those that left: as many as one looks at."""
+"""Films named of those that entered most lists, and of those that left most."""
 METRICS = ("rmse", "precision", "ndcg", "coverage", "fallback_share")
-"""What tells a better night from a worse one; of lists at each run's own length."""
+"""Metrics that are compared; those of lists are at each run's own list length."""
 
-_lists, _movies = schema.recommendations, schema.movies
-
-
-class NoSuchModelError(RecbatchError):
-    """Neither run has lists of the model; the message names those there are."""
+_lists = schema.recommendations
+_movies = schema.movies
 
 
 @dataclass(frozen=True)
-class Moved:
+class MovedFilm:
     """A film, and how many lists it entered or left."""
 
     movie_key: str
@@ -34,8 +31,8 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Beside:
-    """One metric of both runs, None where it was not measured."""
+class MetricChange:
+    """One metric of both runs; None where it was not measured."""
 
     before: float | None
     after: float | None
@@ -43,7 +40,7 @@ class Beside:
 
 @dataclass(frozen=True)
 class ModelDiff:
-    """What became of one model's lists. The shares are over users with a list in both runs."""
+    """How one model's lists changed. The shares are over users with a list in both runs."""
 
     model: str
     users: int  # with a list in both
@@ -52,14 +49,14 @@ class ModelDiff:
     replaced: int  # users none of whose films stayed
     new_users: int
     gone_users: int
-    entered: tuple[Moved, ...]  # in most lists first
-    left: tuple[Moved, ...]
-    metrics: Mapping[str, Beside]
+    entered: tuple[MovedFilm, ...]  # in most lists first
+    left: tuple[MovedFilm, ...]
+    metrics: Mapping[str, MetricChange]
 
 
 @dataclass(frozen=True)
 class Diff:
-    """All of it, down to the rank that both runs have."""
+    """What changed between two runs, over the ranks that both have."""
 
     before: int
     after: int
@@ -68,91 +65,109 @@ class Diff:
 
 
 def diff(connection: Connection, before: int, after: int, model: str | None = None) -> Diff:
-    """What changed from one run to another. Raises query.NoSuchRunError, NoSuchModelError."""
-    known = sorted({*models(connection, run_id=before), *models(connection, run_id=after)})
-    if model is not None and model not in known:
-        raise NoSuchModelError(
-            f"no lists of a model {model!r}; there are {', '.join(known) or 'none'}"
-        )
+    """What changed from one run to another, for one model or all of them.
+
+    Raises query.NoSuchRunError, NoSuchModelError.
+    """
+    of_both = {*models(connection, run_id=before), *models(connection, run_id=after)}
+    available = sorted(of_both)
+    if model is not None and model not in available:
+        names = ", ".join(available) or "none"
+        raise NoSuchModelError(f"no lists of a model {model!r}; there are {names}")
     ranks, (old, new) = compared_runs(connection, [before, after])
-    shared = list_overlap(connection, after, before, ranks)
-    entered, left = (
-        _moved(connection, after, before, ranks),
-        _moved(connection, before, after, ranks),
+    overlaps = list_overlap(connection, after, before, ranks)
+    entered = _moved(connection, after, before, ranks)
+    left = _moved(connection, before, after, ranks)
+    no_overlap = Overlap(0, 0.0, {})
+    changes = tuple(
+        _model_diff(
+            name,
+            old,
+            new,
+            overlap=overlaps.get(name, no_overlap),
+            entered=entered.get(name, []),
+            left=left.get(name, []),
+        )
+        for name in ([model] if model else available)
     )
-    return Diff(
-        before, after, ranks,
-        tuple(
-            _of_model(name, old, new, shared.get(name, Overlap(0, 0.0, {})), entered[name], left[name])
-            for name in ([model] if model else known)
-        ),
-    )  # fmt: skip
+    return Diff(before, after, ranks, changes)
 
 
-def _of_model(
-    name: str,
+def _model_diff(
+    model: str,
     old: ComparedRun,
     new: ComparedRun,
-    shared: Overlap,
-    entered: Sequence[Moved],
-    left: Sequence[Moved],
+    *,
+    overlap: Overlap,
+    entered: Sequence[MovedFilm],
+    left: Sequence[MovedFilm],
 ) -> ModelDiff:
-    nothing = Volume(0, 0, 0)
+    no_lists = Volume(0, 0, 0)
+    has_users = overlap.users > 0
     return ModelDiff(
-        model=name,
-        users=shared.users,
-        same_share=shared.same / shared.users if shared.users else None,
-        overlap=shared.overlap if shared.users else None,
-        replaced=shared.replaced,
-        new_users=new.volumes.get(name, nothing).users - shared.users,
-        gone_users=old.volumes.get(name, nothing).users - shared.users,
+        model=model,
+        users=overlap.users,
+        same_share=overlap.same / overlap.users if has_users else None,
+        overlap=overlap.overlap if has_users else None,
+        replaced=overlap.replaced,
+        new_users=new.volumes.get(model, no_lists).users - overlap.users,
+        gone_users=old.volumes.get(model, no_lists).users - overlap.users,
         entered=tuple(entered),
         left=tuple(left),
-        metrics={
-            metric: Beside(_figure(old, name, metric), _figure(new, name, metric))
-            for metric in METRICS
-        },
+        metrics=_metric_changes(model, _metrics(old), _metrics(new)),
     )
 
 
-def _figure(side: ComparedRun, model: str, metric: str) -> float | None:
-    whole = side.metric(model, metric)
-    return side.metric(model, f"{metric}@{side.top_n}") if whole is None else whole
+def _metrics(run: ComparedRun) -> RunMetrics:
+    return run.metrics if isinstance(run.metrics, RunMetrics) else RunMetrics.of(run.metrics)
+
+
+def _metric_changes(model: str, old: RunMetrics, new: RunMetrics) -> dict[str, MetricChange]:
+    return {
+        metric: MetricChange(before=old.get(model, metric), after=new.get(model, metric))
+        for metric in METRICS
+    }
 
 
 def _moved(
     connection: Connection, run_id: int, other_id: int, ranks: int
-) -> Mapping[str, list[Moved]]:
-    """By model, the films of a run's lists that those of the other run lack, for users who have both."""
-    one, other = _lists.alias("one").c, _lists.alias("other").c
-    same_list = (other.run_id == other_id, other.user_id == one.user_id, other.model == one.model)
-    others = (*same_list, is_model_row(other.support))
+) -> Mapping[str, list[MovedFilm]]:
+    """Films of a run's lists that the same lists of the other run lack, by model.
+
+    Only users with a list in both runs count. The films of most lists come first.
+    """
+    own = _lists.alias("own").c
+    other = _lists.alias("other").c
+    same_list = (
+        other.run_id == other_id,
+        other.user_id == own.user_id,
+        other.model == own.model,
+        is_model_row(other.support),
+    )
+    in_both = exists().where(*same_list, other.rank == 1)
+    stayed = exists().where(*same_list, other.movie_id == own.movie_id, other.rank <= ranks)
     counted = (
-        select(one.model, one.movie_id, func.count().label("lists"))
-        .where(one.run_id == run_id, one.rank <= ranks, is_model_row(one.support))
-        .where(exists().where(*others, other.rank == 1))
-        .where(~exists().where(*others, other.movie_id == one.movie_id, other.rank <= ranks))
-        .group_by(one.model, one.movie_id)
+        select(own.model, own.movie_id, func.count().label("lists"))
+        .where(own.run_id == run_id, own.rank <= ranks, is_model_row(own.support))
+        .where(in_both)
+        .where(~stayed)
+        .group_by(own.model, own.movie_id)
         .subquery()
     )
     place = func.row_number().over(
-        partition_by=counted.c.model, order_by=(counted.c.lists.desc(), _movies.c.movie_key)
+        partition_by=counted.c.model,
+        order_by=(counted.c.lists.desc(), _movies.c.movie_key),
     )
+    columns = (counted.c.model, _movies.c.movie_key, _movies.c.title, counted.c.lists)
     ranked = (
-        select(
-            counted.c.model,
-            _movies.c.movie_key,
-            _movies.c.title,
-            counted.c.lists,
-            place.label("place"),
-        )
+        select(*columns, place.label("place"))
         .join_from(counted, _movies, _movies.c.movie_id == counted.c.movie_id)
         .subquery()
     )
-    most = (
+    most_moved = (
         select(ranked).where(ranked.c.place <= MOST_MOVED).order_by(ranked.c.model, ranked.c.place)
     )
-    found: dict[str, list[Moved]] = defaultdict(list)
-    for row in connection.execute(most):
-        found[row.model].append(Moved(row.movie_key, row.title, row.lists))
-    return found
+    films: dict[str, list[MovedFilm]] = defaultdict(list)
+    for row in connection.execute(most_moved):
+        films[row.model].append(MovedFilm(row.movie_key, row.title, row.lists))
+    return films

@@ -1,4 +1,4 @@
-"""What the tables say, and a moment -> findings for a monitor: how old the list is, and how the last run ended."""
+"""Tables at a moment -> findings for a monitor: how old the list is, how the last run ended."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +18,13 @@ LEVELS: tuple[Level, ...] = ("ok", "warning", "error")
 """From good to bad."""
 
 _runs = schema.runs
-_UNHAPPY = ("failed", "rejected", "abandoned")
+_FAILURES = ("failed", "rejected", "abandoned")
+"""Values of `runs.status` that a monitor reports."""
 
 
 @dataclass(frozen=True)
 class Ages:
-    """From which age on a list is to be looked at, and from which it is stale."""
+    """Ages of the published run from which a monitor warns, and from which the list is stale."""
 
     warn_after: timedelta
     error_after: timedelta
@@ -31,7 +32,7 @@ class Ages:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at. `hours` is an age, None where it is not about one."""
+    """The result of one check. `hours` is an age; None where the check has none."""
 
     name: Literal["schema", "freshness", "last_run", "integrity", "gates", "data"]
     level: Level
@@ -40,118 +41,121 @@ class Finding:
 
 
 def worst(findings: list[Finding]) -> Level:
-    """The level of the whole."""
+    """The worst level of all findings."""
     return max((finding.level for finding in findings), key=LEVELS.index, default="ok")
 
 
 def examine(database: Database, now: datetime, ages: Ages) -> list[Finding]:
-    """Everything a monitor asks, of one moment; where tables are missing, or of another version, there is no more."""
+    """All findings at one moment; only the first where tables are missing or of another version."""
     try:
         require_tables(database)
     except NotReadyError as error:
         return [Finding("schema", "error", str(error))]
+    findings = [Finding("schema", "ok", f"version {schema.HEAD}")]
     with database.reader.connect() as connection:
-        current, last = [*_current(connection, now, ages)], [*_last(connection, now, ages)]
-    return [Finding("schema", "ok", f"version {schema.HEAD}"), *current, *last]
+        findings += _published_run(connection, now, ages)
+        findings += _last_run(connection, now, ages)
+    return findings
 
 
-def _current(connection: Connection, now: datetime, ages: Ages) -> Iterator[Finding]:
-    """The run that readers see. Its age counts from when it was made: after a rollback the list is as old as it is."""
+def _published_run(connection: Connection, now: datetime, ages: Ages) -> Iterator[Finding]:
+    """Findings about the run that readers see."""
     current = published(connection)
     if current is None:
         yield Finding("freshness", "error", "nothing was ever published; run 'recbatch run'")
         return
-    made = _runs.c.finished_at
-    run = connection.execute(
-        select(made, _runs.c.last_batch_id).where(_runs.c.run_id == current.run_id)
-    ).one()
+    columns = select(_runs.c.finished_at, _runs.c.last_batch_id)
+    run = connection.execute(columns.where(_runs.c.run_id == current.run_id)).one()
+    # Counted from the end of the run: a rollback does not make an old list younger.
     age = now - run.finished_at
-    level: Level = (
-        "error" if age >= ages.error_after else "warning" if age >= ages.warn_after else "ok"
+    made = (
+        f"run {current.run_id}, published {_minute(current.published_at)},"
+        f" was made {_hours(age)} ago"
     )
-    limit = {
-        "ok": "",
-        "warning": f", {_hours(ages.warn_after)} or less wanted",
-        "error": f": stale from {_hours(ages.error_after)} on",
-    }
-    told = f"run {current.run_id}, published {_minute(current.published_at)}, was made {_hours(age)} ago{limit[level]}"
-    yield Finding("freshness", level, told, age / timedelta(hours=1))
-    broken = failed(connection, current.run_id, "integrity")
-    if broken:
-        told = f"run {current.run_id} was audited once more, and fails: {', '.join(broken)}; publish another run"
-        yield Finding("integrity", "error", told)
-    against = failed(connection, current.run_id, "gate")
-    if against:
-        yield Finding(
-            "gates",
-            "warning",
-            f"run {current.run_id} was published over its gates: {', '.join(against)}",
+    yield _freshness(made, age, ages)
+    violations = failed(connection, current.run_id, "integrity")
+    if violations:
+        about = (
+            f"run {current.run_id} was audited once more, and fails: {', '.join(violations)};"
+            " publish another run"
         )
-    yield from _data(connection, current.run_id, run.last_batch_id, now)
+        yield Finding("integrity", "error", about)
+    gates = failed(connection, current.run_id, "gate")
+    if gates:
+        about = f"run {current.run_id} was published over its gates: {', '.join(gates)}"
+        yield Finding("gates", "warning", about)
+    yield _data(connection, current.run_id, run.last_batch_id, now)
 
 
-def _data(
-    connection: Connection, run_id: int, last_batch: int | None, now: datetime
-) -> Iterator[Finding]:
-    """What the published run knew: its newest rating, and files that came later."""
-    m, b = schema.run_metrics.c, schema.ingest_batches.c
-    newest = connection.execute(
-        select(m.value).where(m.run_id == run_id, m.model == NIGHT, m.metric == NEWEST_RATING)
-    ).scalar()
-    later = connection.execute(
-        select(func.count()).where(b.status == "merged", b.batch_id > (last_batch or 0))
-    ).scalar_one()
-    files = f"; {later:,} files were merged since" if later else ""
-    if newest is None:
-        yield Finding("data", "ok", f"its ratings have no times{files}")
-    else:
-        moment = datetime.fromtimestamp(newest, UTC)
-        yield Finding(
-            "data",
-            "ok",
-            f"its newest rating is of {_minute(moment)}{files}",
-            (now - moment) / timedelta(hours=1),
-        )
+def _freshness(made: str, age: timedelta, ages: Ages) -> Finding:
+    level: Level = "ok"
+    limit = ""
+    if age >= ages.error_after:
+        level = "error"
+        limit = f": stale from {_hours(ages.error_after)} on"
+    elif age >= ages.warn_after:
+        level = "warning"
+        limit = f", {_hours(ages.warn_after)} or less wanted"
+    return Finding("freshness", level, f"{made}{limit}", _in_hours(age))
 
 
-def _last(connection: Connection, now: datetime, ages: Ages) -> Iterator[Finding]:
-    """How the newest run ended; while it is at work, how the one before did."""
+def _data(connection: Connection, run_id: int, last_batch_id: int | None, now: datetime) -> Finding:
+    """The newest rating that the run used, and how many files were merged after it."""
+    metrics = schema.run_metrics.c
+    batches = schema.ingest_batches.c
+    newest_rating = select(metrics.value).where(
+        metrics.run_id == run_id, metrics.model == NIGHT, metrics.metric == NEWEST_RATING
+    )
+    merged_later = select(func.count()).where(
+        batches.status == "merged", batches.batch_id > (last_batch_id or 0)
+    )
+    seconds = connection.execute(newest_rating).scalar()
+    n_files = connection.execute(merged_later).scalar_one()
+    files = f"; {n_files:,} files were merged since" if n_files else ""
+    if seconds is None:
+        return Finding("data", "ok", f"its ratings have no times{files}")
+    newest = datetime.fromtimestamp(seconds, UTC)
+    about = f"its newest rating is of {_minute(newest)}{files}"
+    return Finding("data", "ok", about, _in_hours(now - newest))
+
+
+def _last_run(connection: Connection, now: datetime, ages: Ages) -> Iterator[Finding]:
+    """How the newest run ended; while it is running, how the one before ended too."""
     newest = select(_runs).order_by(_runs.c.run_id.desc()).limit(2)
     for run in connection.execute(newest).all():
-        yield _ended(connection, run) if run.status != "running" else _at_work(run, now, ages)
         if run.status != "running":
+            yield _ended(connection, run)
             return
+        yield _running(run, now, ages)
 
 
-def _at_work(run: Row[Any], now: datetime, ages: Ages) -> Finding:
-    since = now - run.started_at
-    told = f"run {run.run_id} is at work for {_hours(since)}"
-    if since < ages.warn_after:
-        return Finding("last_run", "ok", told, since / timedelta(hours=1))
-    return Finding(
-        "last_run",
-        "warning",
-        f"{told}, or its process is gone, which the next run will tell",
-        since / timedelta(hours=1),
-    )
+def _running(run: Row[Any], now: datetime, ages: Ages) -> Finding:
+    age = now - run.started_at
+    level: Level = "ok"
+    about = f"run {run.run_id} is at work for {_hours(age)}"
+    if age >= ages.warn_after:
+        level = "warning"
+        about += ", or its process has ended; the next run finds out"
+    return Finding("last_run", level, about, _in_hours(age))
 
 
 def _ended(connection: Connection, run: Row[Any]) -> Finding:
-    if run.status not in _UNHAPPY:
+    if run.status not in _FAILURES:
         return Finding("last_run", "ok", f"run {run.run_id} is {run.status}")
-    why = (run.error or ", ".join(failed(connection, run.run_id)) or "no reason left").splitlines()[
-        0
-    ]
-    # An abandoned run was ended from outside, and is started again: the age tells if that does not help.
-    return Finding(
-        "last_run",
-        "warning" if run.status == "abandoned" else "error",
-        f"run {run.run_id} is {run.status}: {why}",
-    )
+    # An abandoned run was ended from outside and is started again: if that does not help, the
+    # age of the list becomes an error.
+    level: Level = "warning" if run.status == "abandoned" else "error"
+    reason = run.error or ", ".join(failed(connection, run.run_id)) or "no reason recorded"
+    first_line = reason.splitlines()[0]
+    return Finding("last_run", level, f"run {run.run_id} is {run.status}: {first_line}")
+
+
+def _in_hours(age: timedelta) -> float:
+    return age / timedelta(hours=1)
 
 
 def _hours(age: timedelta) -> str:
-    return f"{age / timedelta(hours=1):.1f} h"
+    return f"{_in_hours(age):.1f} h"
 
 
 def _minute(moment: datetime) -> str:

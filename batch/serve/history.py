@@ -1,4 +1,4 @@
-"""Runs -> what `recbatch runs` tells of each: when it ran, what asked for it, what became of it."""
+"""Runs -> the rows of `recbatch runs`: when each ran, what started it, how it ended."""
 
 from collections.abc import Mapping
 
@@ -20,9 +20,10 @@ FIELDS = (
     "forced",
     "error",
 )
-"""Of a `Run`, in this order; scripts read them from `recbatch runs --json`."""
+"""Attributes of a `Run`, in this order; scripts read them from `recbatch runs --json`."""
 
 
 def history(connection: Connection, limit: int) -> list[Mapping[str, object]]:
-    """The newest runs, newest first, by FIELDS."""
-    return [{name: getattr(run, name) for name in FIELDS} for run in newest_runs(connection, limit)]
+    """The newest runs, newest first, each as a mapping of FIELDS."""
+    runs = newest_runs(connection, limit)
+    return [{field: getattr(run, field) for field in FIELDS} for run in runs]

@@ -1,4 +1,4 @@
-"""What applications ask of the views -> the SQL that answers it, on each kind of database."""
+"""Questions of applications to the views -> the SQL that answers them, by kind of database."""
 
 from batch.serve.view_columns import Kind
 from batch.store.schema import quoted
@@ -7,13 +7,17 @@ _AGE = {
     "postgres": "round(CAST(extract(epoch FROM now() - max(published_at)) / 3600 AS numeric), 1)",
     "sqlite": "round((julianday('now') - julianday(max(published_at))) * 24, 1)",
 }
-"""Hours since readers see the run."""
+"""SQL for the hours since the run was published."""
 
 
 def examples(kind: Kind, schema_name: str) -> dict[str, str]:
-    """Question -> one statement without parameters; `customers(user_key)` stands for a table of the application."""
-    inside = f"{quoted(schema_name)}." if kind == "postgres" else ""
-    lists, popular = f"{inside}current_recommendations", f"{inside}current_popular"
+    """Question -> one SQL statement without parameters.
+
+    `customers(user_key)` stands for a table of the application.
+    """
+    prefix = f"{quoted(schema_name)}." if kind == "postgres" else ""
+    lists = f"{prefix}current_recommendations"
+    popular = f"{prefix}current_popular"
     return {
         "The top five of one user": f"""\
 SELECT rank, movie_key, title, predicted_rating

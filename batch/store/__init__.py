@@ -1,1 +1,1 @@
-"""SQL tables <-> values: everything that knows the schema, on SQLite and on Postgres."""
+"""SQL tables <-> values: the schema, on SQLite and on Postgres."""

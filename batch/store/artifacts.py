@@ -1,4 +1,4 @@
-"""Fitted models' weights -> one safetensors file a run, and its sha256; nothing here is ever unpickled."""
+"""Weights of fitted models -> one safetensors file for each run, and its sha256."""
 
 import hashlib
 from collections.abc import Mapping
@@ -8,22 +8,25 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
+# Nothing is ever unpickled: safetensors holds numbers only.
+
 
 def weights_file(folder: Path, name: str) -> Path:
-    """Where they go: an absolute path, so that the file is found again from any folder."""
+    """The absolute path of a weights file, for use from any directory."""
     return folder.absolute() / f"{name}.safetensors"
 
 
 def save_weights(file: Path, weights: Mapping[str, Mapping[str, Any]]) -> str:
-    """Write every model's named arrays as float32 tensors `model.array`; returns the file's sha256.
+    """Write the named arrays of every model as float32 tensors `model.array`.
 
-    A file that does not have the sha256 of its run is not whole.
+    Returns the sha256 of the file: one with another sha256 is damaged or
+    incomplete.
     """
-    tensors = {
-        f"{model}.{array}": np.ascontiguousarray(values, dtype=np.float32)
-        for model, arrays in weights.items()
-        for array, values in arrays.items()
-    }
+    tensors = {}
+    for model, arrays in weights.items():
+        for name, values in arrays.items():
+            tensor = np.ascontiguousarray(values, dtype=np.float32)
+            tensors[f"{model}.{name}"] = tensor
     content = save(tensors)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_bytes(content)

@@ -1,4 +1,4 @@
-"""A SQLite database at work -> a copy of one consistent state in another file."""
+"""A SQLite database in use -> a copy of one consistent state in another file."""
 
 import os
 import sqlite3
@@ -11,34 +11,39 @@ from batch.store.database import Database
 
 
 class NoBackupError(RecbatchError):
-    """No copy can be made; the message says why, and what would do."""
+    """No copy can be made; the message says why, and what would work."""
 
 
 def backup(database: Database, file: Path) -> int:
-    """Copy the database by SQLite's own backup, checked and whole or not there; jobs and readers go on. Its bytes.
+    """Copy a database in use, and return the bytes of the copy.
 
+    The file appears once the copy is complete and checked, or not at all.
     Raises NoBackupError.
     """
     if database.file is None:
-        own = f"pg_dump --schema {database.schema_name} --file FILE"
-        raise NoBackupError(f"this is for SQLite files; Postgres has a tool of its own: {own}")
+        command = f"pg_dump --schema {database.schema_name} --file FILE"
+        raise NoBackupError(f"backup copies SQLite files; on Postgres use {command}")
     if file.exists():
         raise NoBackupError(f"{file} is there already; name another file")
-    unfinished = file.with_name(f"{file.name}.part")
-    unfinished.unlink(missing_ok=True)
+    partial = file.with_name(f"{file.name}.part")
+    partial.unlink(missing_ok=True)
     try:
-        with database.reader.connect() as reader, closing(sqlite3.connect(unfinished)) as target:
-            source: Any = reader.connection.dbapi_connection
-            source.backup(
-                target
-            )  # in one step: a copy in many would begin anew whenever a job has written
-            found = target.execute("PRAGMA quick_check").fetchall()
-            if found != [("ok",)]:
-                raise NoBackupError(f"the copy is not sound: {found[0][0]}")
+        _copy(database, partial)
     except sqlite3.Error as error:
-        unfinished.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise NoBackupError(f"{file}: {error}") from None
-    with unfinished.open("rb") as written:
+    with partial.open("rb") as written:
         os.fsync(written.fileno())
-    unfinished.replace(file)
+    partial.replace(file)
     return file.stat().st_size
+
+
+def _copy(database: Database, file: Path) -> None:
+    with database.reader.connect() as reader, closing(sqlite3.connect(file)) as target:
+        source: Any = reader.connection.dbapi_connection
+        # In one step: a copy in several steps starts again whenever a job
+        # has written.
+        source.backup(target)
+        result = target.execute("PRAGMA quick_check").fetchall()
+    if result != [("ok",)]:
+        raise NoBackupError(f"the copy is not sound: {result[0][0]}")

@@ -1,28 +1,31 @@
-"""A figure and its threshold -> a check passed or failed, kept as evidence in `run_checks`."""
+"""A value and its threshold -> a check passed or failed, stored in `run_checks`."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, delete, select
 
 from batch.store import schema
 from batch.store.bulk_insert import bulk_insert
+from batch.store.runs import FALLBACK_ROWS as FALLBACK_ROWS
+from batch.store.runs import ROWS as ROWS
 
-ROWS = "rows"
-"""The metric of each published model that says how many rows were written for it."""
+_checks = schema.run_checks
+
 CHURN = "churn_"
-"""What the names of gates begin with, before the model's, whose value is the share of users who keep no film."""
-FALLBACK_ROWS = "fallback_rows"
-"""The metric that says which share of the rows written stand in."""
+"""Prefix, before a model, of the gate on users whose list keeps no film."""
 
 Severity = Literal["integrity", "gate"]
 Wanted = Literal["at least", "at most", ""]
-"""Which side of the threshold is good; empty where it cannot be told, see `recorded`."""
+"""The side of the threshold that passes; empty where `recorded` cannot infer it."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One figure against its threshold. `integrity` can never be overridden, a `gate` can, by a person."""
+    """One value against its threshold.
+
+    A person can override a `gate`, and nobody an `integrity` check.
+    """
 
     name: str
     value: float
@@ -30,65 +33,74 @@ class Check:
     severity: Severity
     passed: bool
     wanted: Wanted
-    about: str = ""  # what the value is made of, for people; `run_checks` does not store it
+    about: str = ""  # what the value is made of, for people; not stored
 
 
 def is_model_row(support: ColumnElement[float]) -> ColumnElement[bool]:
-    """Whether a row of a list is what its model says: what stands in for it, and nothing else, has no support."""
+    """Whether a row is the model's own: only fallback rows have support 0."""
     return support > 0
 
 
 def no_violations(name: str, count: int) -> Check:
-    """Violations of what must hold of any list, of which there may be none."""
+    """An integrity check that passes where nothing violates it."""
     return Check(name, float(count), 0.0, "integrity", count == 0, "at most")
 
 
 def at_least(name: str, value: float, threshold: float, about: str) -> Check:
-    """A gate that a value below the threshold fails."""
+    """A gate that fails if the value is below the threshold."""
     return Check(name, value, threshold, "gate", value >= threshold, "at least", about)
 
 
 def at_most(name: str, value: float, threshold: float, about: str) -> Check:
-    """A gate that a value above the threshold fails."""
+    """A gate that fails if the value is above the threshold."""
     return Check(name, value, threshold, "gate", value <= threshold, "at most", about)
 
 
 def record(connection: Connection, run_id: int, checks: list[Check]) -> None:
-    """Keep the evidence in `run_checks`, in place of what an earlier audit of the run left."""
-    c = schema.run_checks
-    connection.execute(
-        c.delete().where(c.c.run_id == run_id, c.c.name.in_([check.name for check in checks]))
-    )
+    """Store checks in `run_checks`, in place of an earlier audit's of the same names."""
+    c = _checks.c
+    names = [check.name for check in checks]
+    earlier = delete(_checks).where(c.run_id == run_id, c.name.in_(names))
+    connection.execute(earlier)
     columns = ["run_id", "name", "value", "threshold", "severity", "passed"]
-    rows = ((run_id, k.name, k.value, k.threshold, k.severity, int(k.passed)) for k in checks)
-    bulk_insert(connection, c, columns, rows)
+    rows = []
+    for check in checks:
+        measured = (check.name, check.value, check.threshold)
+        rows.append((run_id, *measured, check.severity, int(check.passed)))
+    bulk_insert(connection, _checks, columns, rows)
 
 
 def recorded(connection: Connection, run_id: int) -> list[Check]:
-    """The checks of a run, by name.
+    """The stored checks of a run, in order of name.
 
-    Which side of the threshold is wanted is not stored: it follows from the value and the result,
-    unless the value lies on the threshold.
+    `wanted` is not stored: it follows from value, threshold and result,
+    except where the value equals the threshold.
     """
-    c = schema.run_checks.c
+    c = _checks.c
     columns = select(c.name, c.value, c.threshold, c.severity, c.passed)
-    found = []
-    for name, value, threshold, severity, passed in connection.execute(
-        columns.where(c.run_id == run_id).order_by(c.name)
-    ):
-        wanted: Wanted = ""
-        if value != threshold:
-            wanted = "at least" if (value > threshold) == bool(passed) else "at most"
-        found.append(Check(name, value, threshold, severity, bool(passed), wanted))
-    return found
+    of_run = columns.where(c.run_id == run_id).order_by(c.name)
+    return [_check(*row) for row in connection.execute(of_run)]
 
 
-def failed(connection: Connection, run_id: int, severity: Severity | None = None) -> list[str]:
-    """The checks that a run failed when it was last audited, by name; of one severity, or all of them."""
-    c = schema.run_checks.c
-    wanted = select(c.name).where(c.run_id == run_id, c.passed == 0).order_by(c.name)
-    return list(
-        connection.execute(
-            wanted if severity is None else wanted.where(c.severity == severity)
-        ).scalars()
-    )
+def _check(name: str, value: float, threshold: float, severity: Severity, passed: int) -> Check:
+    wanted = _side_that_passes(value, threshold, bool(passed))
+    return Check(name, value, threshold, severity, bool(passed), wanted)
+
+
+def _side_that_passes(value: float, threshold: float, passed: bool) -> Wanted:
+    if value == threshold:
+        return ""
+    return "at least" if (value > threshold) == passed else "at most"
+
+
+def failed(
+    connection: Connection,
+    run_id: int,
+    severity: Severity | None = None,
+) -> list[str]:
+    """Names of the checks, all or of one severity, that a run's last audit failed."""
+    c = _checks.c
+    names = select(c.name).where(c.run_id == run_id, c.passed == 0)
+    if severity is not None:
+        names = names.where(c.severity == severity)
+    return list(connection.execute(names.order_by(c.name)).scalars())

@@ -1,4 +1,4 @@
-"""A URL -> engines, transactions, and the lock that lets one job at a time work on a database."""
+"""A URL -> engines, transactions, and the lock that admits one job at a time to a database."""
 
 import fcntl
 import hashlib
@@ -10,45 +10,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    URL,
-    Connection,
-    Engine,
-    NullPool,
-    create_engine,
-    event,
-    func,
-    inspect,
-    make_url,
-    select,
-    text,
-)
+from sqlalchemy import URL, Connection, Engine, func, inspect, make_url, select, text
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from batch import RecbatchError
 from batch.store import schema
+from batch.store.engines import postgres_engine, sqlite_engine
 
 LOCK_CLASS = 1297237315
-"""First key of the advisory lock, "MREC" as a number; the second is the hash of the schema's name."""
+"""First key of the advisory lock, "MREC" as a number.
+
+The second is a hash of the schema's name.
+"""
 
 
 class DatabaseUrlError(RecbatchError):
-    """The database URL cannot be used; the message says why, without its password."""
+    """The URL cannot be used; the message says why, without its password."""
 
 
 class NotReadyError(RecbatchError):
-    """The database has no tables yet, or tables of another version; the message says what to run."""
+    """No tables, or tables of another version; the message says what to run."""
 
 
 class LockedError(RecbatchError):
-    """Another job is at work on this database."""
+    """Another job holds the run lock of this database."""
 
 
 @dataclass(frozen=True)
 class Database:
-    """Two engines on one database: `writer` takes the write lock at BEGIN, `reader` sees one snapshot and writes not.
+    """Two engines on one database.
 
-    `file` is the SQLite file; None on Postgres, where everything lies in `schema_name`.
+    A transaction of `writer` takes the write lock when it begins; one of
+    `reader` sees one snapshot and cannot write. `file` is the SQLite file,
+    None on Postgres, where all tables are in the schema `schema_name`.
     """
 
     writer: Engine
@@ -59,148 +53,106 @@ class Database:
 
     @property
     def fingerprint(self) -> str:
-        """A short name that tells this database from others, for files beside it."""
-        return hashlib.sha256(f"{self.label} {self.schema_name}".encode()).hexdigest()[:8]
+        """Eight hex digits that tell databases apart, for names of files."""
+        name = f"{self.label} {self.schema_name}"
+        return hashlib.sha256(name.encode()).hexdigest()[:8]
 
     @property
     def label(self) -> str:
-        """The database as people may see it: no password, no parameters."""
-        shown = self.url.set(drivername="postgresql", query={})
-        return str(self.file) if self.file else shown.render_as_string(hide_password=True)
+        """The database as it may be printed: without password and parameters."""
+        if self.file:
+            return str(self.file)
+        plain = self.url.set(drivername="postgresql", query={})
+        return plain.render_as_string(hide_password=True)
 
 
 def open_database(url: str, schema_name: str = "recbatch") -> Database:
-    """Engines for a `sqlite:///FILE`, `postgres://` or `postgresql://` URL. Nothing is connected to yet."""
+    """Engines for a `sqlite:///FILE`, `postgres://` or `postgresql://` URL.
+
+    Nothing is connected yet. Raises DatabaseUrlError.
+    """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise DatabaseUrlError(
-            "database.url is not a URL; expected sqlite:///FILE or postgresql://..."
-        ) from None
+        expected = "expected sqlite:///FILE or postgresql://..."
+        raise DatabaseUrlError(f"database.url is not a URL; {expected}") from None
     if "@" in (parsed.host or ""):
         raise DatabaseUrlError(
             "database.url: more than one @; write an @ that belongs to the password as %40"
         )
-    kind = parsed.get_backend_name()
     if parsed.drivername == "sqlite":
-        if (
-            not parsed.database
-            or parsed.database == ":memory:"
-            or parsed.database.startswith("file:")
-        ):
-            raise DatabaseUrlError("database.url must name a file, such as sqlite:///recbatch.db")
-        file = Path(parsed.database).resolve()  # one lock, however the file is reached
-        return Database(
-            _sqlite(parsed, reader=False), _sqlite(parsed, reader=True), parsed, schema_name, file
-        )
+        return _open_sqlite(parsed, schema_name)
+    kind = parsed.get_backend_name()
     if kind in ("postgresql", "postgres"):
-        parsed = parsed.set(drivername="postgresql+psycopg")
-        try:
-            writer, reader = (
-                _postgres(parsed, schema_name, reader=False),
-                _postgres(parsed, schema_name, reader=True),
-            )
-        except (ImportError, NoSuchModuleError):
-            raise DatabaseUrlError(
-                "Postgres needs the driver: pip install 'recbatch[postgres]'"
-            ) from None
-        return Database(writer, reader, parsed, schema_name, None)
+        return _open_postgres(parsed, schema_name)
     raise DatabaseUrlError(
         f"database.url: {kind} is not supported; use sqlite:///FILE or postgresql://..."
     )
 
 
-def _sqlite(url: URL, *, reader: bool) -> Engine:
-    """The documented recipe for real transactions: the driver's own are switched off, BEGIN is ours."""
-    engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
-
-    @event.listens_for(engine, "connect")
-    def settings(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None
-        pragmas = ["busy_timeout = 30000", "foreign_keys = ON", "trusted_schema = OFF"]
-        # FULL: a published flip must survive a power cut. The journal limit gives disk back after a large night.
-        pragmas += ["query_only = ON"] if reader else [
-            "journal_mode = WAL", "synchronous = FULL", "journal_size_limit = 67108864",
-            "cache_size = -32768",  # 32 MiB hold the films that each new rating is checked against; SQLite's 2 do not
-        ]  # fmt: skip
-        for pragma in pragmas:
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A deferred transaction that turns to writing fails at once if another wrote; IMMEDIATE waits its turn.
-        connection.exec_driver_sql("BEGIN" if reader else "BEGIN IMMEDIATE")
-
-    return engine
+def _open_sqlite(url: URL, schema_name: str) -> Database:
+    name = url.database
+    if not name or name == ":memory:" or name.startswith("file:"):
+        raise DatabaseUrlError("database.url must name a file, such as sqlite:///recbatch.db")
+    writer = sqlite_engine(url, reader=False)
+    reader = sqlite_engine(url, reader=True)
+    # Resolved, so that the file has one lock by whatever link it is
+    # reached.
+    return Database(writer, reader, url, schema_name, Path(name).resolve())
 
 
-def _postgres(url: URL, schema_name: str, *, reader: bool) -> Engine:
-    """Every session looks into our schema only; a reader works on one snapshot and cannot write."""
-    engine = create_engine(
-        url,
-        poolclass=NullPool,
-        hide_parameters=True,
-        isolation_level="REPEATABLE READ" if reader else "READ COMMITTED",
-        # A holder that vanished must not keep its lock for the two hours that TCP would wait.
-        connect_args={
-            "keepalives_idle": 30,
-            "keepalives_interval": 10,
-            "keepalives_count": 3,
-            "connect_timeout": 10,
-        },
-    )
+def _open_postgres(url: URL, schema_name: str) -> Database:
+    url = url.set(drivername="postgresql+psycopg")
+    try:
+        writer = postgres_engine(url, schema_name, reader=False)
+        reader = postgres_engine(url, schema_name, reader=True)
+    except (ImportError, NoSuchModuleError):
+        remedy = "pip install 'recbatch[postgres]'"
+        raise DatabaseUrlError(f"Postgres needs the driver: {remedy}") from None
+    return Database(writer, reader, url, schema_name, None)
 
-    @event.listens_for(engine, "connect")
-    def settings(connection: Any, _record: Any) -> None:
-        was, connection.autocommit = connection.autocommit, True
-        quoted = engine.dialect.identifier_preparer.quote(schema_name)
-        connection.execute(f"SET search_path TO {quoted}")
-        connection.execute("SET lock_timeout TO '30s'")
-        if reader:
-            connection.execute("SET default_transaction_read_only TO on")
-        connection.autocommit = was
 
-    return engine
+# Versions of the tables
 
 
 def require_tables(database: Database) -> None:
-    """Raise NotReadyError unless the tables are there and of this program's version."""
+    """Raise NotReadyError unless the tables are there and have this program's version."""
+    upgrade_command = "run 'recbatch db upgrade'"
     if database.file and not database.file.exists():
         raise NotReadyError(
             f"no database at {database.file}; run 'recbatch ingest FILES' or 'recbatch db upgrade'"
         )
     with database.reader.connect() as connection:
-        found = revision(connection)
-    if found is None:
-        raise NotReadyError(
-            f"{database.label} has no tables of recbatch yet; run 'recbatch db upgrade'"
-        )
-    if found != schema.HEAD:
-        _refuse_newer(database, found)
-        versions = f"schema version {found}, this program needs {schema.HEAD}"
-        raise NotReadyError(f"{database.label} is at {versions}; run 'recbatch db upgrade'")
+        version = revision(connection)
+    if version is None:
+        raise NotReadyError(f"{database.label} has no tables of recbatch yet; {upgrade_command}")
+    if version != schema.HEAD:
+        _refuse_newer(database, version)
+        versions = f"schema version {version}, this program needs {schema.HEAD}"
+        raise NotReadyError(f"{database.label} is at {versions}; {upgrade_command}")
 
 
-def _refuse_newer(database: Database, found: str | None) -> None:
-    """Versions are numbers of four digits: a later one was made by a later program, which alone knows the way back."""
-    if found is not None and found > schema.HEAD:
+def _refuse_newer(database: Database, version: str | None) -> None:
+    """Versions are numbers of four digits; only the newer program can go back."""
+    if version is not None and version > schema.HEAD:
         raise NotReadyError(
-            f"{database.label} is at schema version {found}, of a newer recbatch than this one, which knows "
-            f"{schema.HEAD}; install that version, or name another database"
+            f"{database.label} is at schema version {version}, of a newer recbatch than this "
+            f"one, which needs {schema.HEAD}; install that version, or name another database"
         )
 
 
 def revision(connection: Connection) -> str | None:
-    """The schema version of the database, None where it has no tables."""
+    """The schema version of the database; None where it has no tables."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
 def prepare(database: Database) -> None:
-    """A SQLite file is made on first use; otherwise the same as `require_tables`.
+    """As `require_tables`, but a SQLite file is created on first use.
 
-    On Postgres the tables are made by `db upgrade` alone: the job's role need not be allowed to.
+    On Postgres only `db upgrade` creates tables: the job's role need not be
+    allowed to.
     """
     if database.file and (not database.file.exists() or _is_empty(database)):
         upgrade(database)
@@ -208,87 +160,117 @@ def prepare(database: Database) -> None:
 
 
 def _is_empty(database: Database) -> bool:
-    """Whether a file has no tables at all, as one that was killed while it was being made."""
+    """Whether a file has no tables, as after a kill while they were created."""
     with database.reader.connect() as connection:
         return not inspect(connection).get_table_names()
 
 
 def upgrade(database: Database) -> None:
-    """Make the tables, or bring them to this program's version, under the run lock."""
-    from alembic import command  # a third of a second that only a migration should cost
+    """Create or migrate the tables, under the run lock.
+
+    Raises NotReadyError for a newer version, LockedError while a job runs.
+    """
+    # Here, because it takes a third of a second.
+    from alembic import command
     from alembic.config import Config
 
     if database.file:
         database.file.parent.mkdir(parents=True, exist_ok=True)
     with run_lock(database):
         if database.file is None:
-            _make_schema(database)
+            _create_schema(database)
         with database.reader.connect() as connection:
             _refuse_newer(database, revision(connection))
         config = Config()
-        config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
+        scripts = str(migrations()).replace("%", "%%")
+        config.set_main_option("script_location", scripts)
         with database.writer.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
 
 def migrations() -> Path:
-    """The folder of migrations: inside the package once installed, beside it in a checkout."""
+    """The folder of migrations: inside the installed package, beside it in a checkout."""
     package = Path(__file__).parents[1]  # batch
-    inside = package / "migrations"
-    return inside if inside.is_dir() else package.parent / "migrations"
+    installed = package / "migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
 
 
-def _make_schema(database: Database) -> None:
+def _create_schema(database: Database) -> None:
+    # Looked up first: IF NOT EXISTS needs the right to create in any case.
+    by_name = text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
     with database.writer.begin() as connection:
-        known = text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
-        if connection.execute(known, {"name": database.schema_name}).first() is None:
-            quoted = connection.dialect.identifier_preparer.quote(database.schema_name)
+        if connection.execute(by_name, {"name": database.schema_name}).first() is None:
+            quoted = schema.quoted(database.schema_name)
             connection.exec_driver_sql(f"CREATE SCHEMA {quoted}")
 
 
+# Rights of Postgres roles
+
+
 def grant(database: Database, role: str, *, job: bool = False) -> None:
-    """Let an existing Postgres role read the views, and nothing else; or do the job: read and write rows, no more."""
+    """Let a Postgres role read the views, and nothing else.
+
+    With `job` it may read and write the rows of all tables instead. Raises
+    DatabaseUrlError on SQLite.
+    """
     if database.file:
-        raise DatabaseUrlError("SQLite has no roles: whoever can read the file can read the views")
-    inside, to = schema.quoted(database.schema_name), schema.quoted(role)
-    job_grants = [
-        f"GRANT USAGE ON SCHEMA {inside} TO {to}",
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {inside} TO {to}",
-    ]
+        readers = "whoever can read the file can read the views"
+        raise DatabaseUrlError(f"SQLite has no roles: {readers}")
+    statements = reading_grants(database.schema_name, role)
+    if job:
+        statements = _job_grants(database.schema_name, role)
     with database.writer.begin() as connection:
-        for statement in job_grants if job else reading_grants(database.schema_name, role):
+        for statement in statements:
             connection.exec_driver_sql(statement)
 
 
 def reading_grants(schema_name: str, role: str) -> list[str]:
-    """The statements by which a role may read the views."""
-    inside, to = schema.quoted(schema_name), schema.quoted(role)
-    views = [f"GRANT SELECT ON {inside}.{schema.quoted(view)} TO {to}" for view in schema.VIEWS]
-    return [f"GRANT USAGE ON SCHEMA {inside} TO {to}", *views]
+    """The statements that let a role read the views."""
+    in_schema = schema.quoted(schema_name)
+    to_role = schema.quoted(role)
+    views = [f"{in_schema}.{schema.quoted(view)}" for view in schema.VIEWS]
+    return [
+        f"GRANT USAGE ON SCHEMA {in_schema} TO {to_role}",
+        *(f"GRANT SELECT ON {view} TO {to_role}" for view in views),
+    ]
+
+
+def _job_grants(schema_name: str, role: str) -> list[str]:
+    in_schema = schema.quoted(schema_name)
+    to_role = schema.quoted(role)
+    rights = "SELECT, INSERT, UPDATE, DELETE"
+    return [
+        f"GRANT USAGE ON SCHEMA {in_schema} TO {to_role}",
+        f"GRANT {rights} ON ALL TABLES IN SCHEMA {in_schema} TO {to_role}",
+    ]
+
+
+# The run lock
 
 
 @contextmanager
 def run_lock(database: Database) -> Iterator[Connection]:
-    """Hold the database's one run lock, and yield the connection to publish on; raises LockedError at once if taken.
+    """Hold the database's run lock, and yield the connection to publish on.
 
-    The lock lives as long as the process: `flock` on a file beside the SQLite file, a session advisory lock on
-    Postgres, where losing the lock means that its connection, and so the publication, is dead too.
+    The lock ends with the process: it is `flock` on a file beside the
+    SQLite file, and on Postgres a session advisory lock, where a lost lock
+    means that its connection is gone, and with it the publication. Raises
+    LockedError at once if another process has it.
     """
     if database.file:
-        with (
-            _file_lock(database.file.with_name(database.file.name + ".lock")),
-            database.writer.connect() as connection,
-        ):
+        lock_file = database.file.with_name(database.file.name + ".lock")
+        with _file_lock(lock_file), database.writer.connect() as connection:
             yield connection
         return
     with database.writer.connect() as connection:
-        names = {"class": LOCK_CLASS, "name": database.schema_name}
-        taken = connection.execute(
-            text("SELECT pg_try_advisory_lock(:class, hashtext(:name))"), names
-        ).scalar()
-        connection.commit()  # the lock belongs to the session; an open transaction would hold back vacuum all night
-        if not taken:
+        keys = {"class": LOCK_CLASS, "name": database.schema_name}
+        lock = text("SELECT pg_try_advisory_lock(:class, hashtext(:name))")
+        acquired = connection.execute(lock, keys).scalar()
+        # The lock belongs to the session; an open transaction would hold
+        # back vacuum all night.
+        connection.commit()
+        if not acquired:
             raise LockedError(
                 f"another job is at work on {database.label}; try again when it is done"
             )
@@ -296,22 +278,27 @@ def run_lock(database: Database) -> Iterator[Connection]:
             yield connection
         finally:
             with suppress(DBAPIError):  # the connection is gone, and the lock with it
-                _unlock(connection, names)
+                _unlock(connection, keys)
 
 
-def _unlock(connection: Connection, names: dict[str, Any]) -> None:
-    """At once: a server may take its time over a connection that was closed, and the next job would meet the lock."""
-    if not connection.invalidated and not connection.closed:
-        connection.rollback()
-        abandon(connection)
-        connection.execute(text("SELECT pg_advisory_unlock(:class, hashtext(:name))"), names)
-        connection.rollback()  # the lock is no part of a transaction
+def _unlock(connection: Connection, keys: dict[str, Any]) -> None:
+    # Explicitly: a server may end a closed session later, and until then
+    # the next job would be refused.
+    if connection.invalidated or connection.closed:
+        return
+    connection.rollback()
+    abandon(connection)
+    unlock = text("SELECT pg_advisory_unlock(:class, hashtext(:name))")
+    connection.execute(unlock, keys)
+    connection.rollback()  # does not undo it: the lock is not part of a transaction
 
 
 def abandon(connection: Connection) -> None:
-    """Undo what a failed commit leaves open: to SQLAlchemy that transaction is over, to the database it is not.
+    """Roll back what a failed commit leaves open.
 
-    On SQLite it would hold the write lock; on Postgres the next commit would commit it.
+    SQLAlchemy has ended that transaction, the database has not. On SQLite
+    it would hold the write lock; on Postgres the next commit would commit
+    it.
     """
     if not connection.invalidated:
         with suppress(connection.dialect.loaded_dbapi.Error):
@@ -320,38 +307,49 @@ def abandon(connection: Connection) -> None:
 
 @contextmanager
 def _file_lock(path: Path) -> Iterator[None]:
-    """flock on a file that is never deleted, so that two processes can never hold two files of one name."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """flock on a file that is never deleted, so that there is one of its name."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise LockedError(f"another job holds {path}; try again when it is done") from None
+            message = f"another job holds {path}; try again when it is done"
+            raise LockedError(message) from None
         yield
     finally:
         os.close(descriptor)
 
 
+# Transactions of a few rows
+
+
 @contextmanager
 def small_write(database: Database) -> Iterator[Connection]:
-    """A transaction of a few rows that a night need not end for, where the database bears it.
+    """A transaction of a few rows, also while a night runs.
 
-    SQLite up to 3.51.2 could damage a file while one connection wrote and another tidied the log, at the same instant.
-    With such a version the run lock is taken: raises LockedError while a job is at work.
+    SQLite up to 3.51.2 could damage a file while one connection wrote and
+    another checkpointed the log at the same instant. With such a version
+    the run lock is taken: raises LockedError while a job runs.
     """
-    with (
-        run_lock(database) if database.file and not _two_may_write() else nullcontext(),
-        database.writer.begin() as made,
-    ):
-        yield made
+    needs_lock = database.file is not None and not _two_may_write()
+    lock = run_lock(database) if needs_lock else nullcontext()
+    with lock, database.writer.begin() as connection:
+        yield connection
 
 
 def _two_may_write() -> bool:
-    """Whether this SQLite has the mend, which later versions of two older lines have too."""
-    found = sqlite3.sqlite_version_info
-    return found >= (3, 51, 3) or (3, 50, 7) <= found < (3, 51) or (3, 44, 6) <= found < (3, 45)
+    """Whether this SQLite has the fix, which two older release lines have too."""
+    version = sqlite3.sqlite_version_info
+    if version >= (3, 51, 3):
+        return True
+    return (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
 
 
 def next_id(connection: Connection, column: Any) -> int:
-    """The next number for a primary key that this program hands out; the transaction must be the only writer's."""
-    return int(connection.execute(select(func.coalesce(func.max(column), 0) + 1)).scalar_one())
+    """The next number of a primary key that this program numbers.
+
+    The transaction must be the only one that adds rows to the table.
+    """
+    newest = select(func.coalesce(func.max(column), 0))
+    return int(connection.execute(newest).scalar_one()) + 1

@@ -1,4 +1,4 @@
-"""Tables -> Ratings: ids become rows and columns here, in order of key."""
+"""Tables -> Ratings: ids become row and column numbers here, in order of key."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -14,35 +14,35 @@ from batch.ratings import Floats, Ints, Ratings, blocks
 from batch.store import schema
 from batch.telemetry import progress
 
-Places: TypeAlias = Callable[[Ints], Ints]
-"""Ids (k,) -> where each of them stands in the order of keys, (k,)."""
+_ratings, _links, _batches = schema.ratings, schema.movie_genres, schema.ingest_batches
+
+PositionsOf: TypeAlias = Callable[[Ints], Ints]
+"""Ids (n,) -> their positions in the order of keys, (n,)."""
 
 BLOCK = 8 << 20
-"""Bytes of packed cells that are made arrays at a time."""
-CELL = 24
-"""Bytes of a packed cell: film, stars and time, 8 each."""
+"""Bytes of packed cells that are decoded at a time."""
+CELL_BYTES = 24
+"""Film, stars and time of a packed cell, 8 bytes each."""
 USERS = 64
-"""Rows, one a user, fetched at a time: few, because a user may have rated every film."""
-UNTOLD = -(2**62)
-"""Stands in a packed cell for a missing time, or stars that do not fit; no time and no stars are that small."""
+"""Rows fetched at a time, one for each user, who may have rated every film."""
+MISSING = -(2**62)
+"""In a packed cell: no time, or stars that are not whole millionths."""
 DEFAULT_SCALE = (1.0, 5.0)
-"""Where there are no ratings to tell."""
+"""The scale where there are no ratings."""
 
 
 class OrphansError(RecbatchError):
-    """A rating is of a user or film that is in no table: someone deleted from the tables by hand."""
+    """A rating whose user or film is in no table: someone deleted it by hand."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Ratings, and what a run records to tell which they were."""
+    """Ratings, and what a run records to identify them."""
 
     ratings: Ratings
-    user_keys: list[str]  # of the rows, in order
-    movie_keys: list[str]  # of the columns
-    sha256: (
-        str  # of keys, ratings, times and genres: the same content gives the same, however it came
-    )
+    user_keys: list[str]  # of the rows of `ratings.matrix`
+    movie_keys: list[str]  # of its columns
+    sha256: str  # of keys, ratings, times and genres, however ingested
     last_batch_id: int
 
 
@@ -52,209 +52,262 @@ def load(
     scale: tuple[float, float] | None = None,
     known_until: int | None = None,
 ) -> Loaded:
-    """Read everything in the caller's one snapshot.
+    """Read all ratings in the caller's snapshot.
 
-    `known_until`, seconds since 1970 UTC, leaves out ratings from then on; those without a time count as known.
-    `scale` overrides what the ingested files were on. Raises OrphansError.
+    `known_until`, seconds since 1970 UTC, leaves out ratings from then on,
+    and keeps those without a time. `scale` replaces the lowest and highest
+    rating that files were ingested with. Raises OrphansError.
     """
-    user_ids, user_keys = _by_key(connection, schema.users)
-    movie_ids, movie_keys = _by_key(connection, schema.movies)
-    genre_ids, genre_names = _by_key(connection, schema.genres)
-    genres = _genres(connection, movie_ids, genre_ids)
-    matrix, times = _cells(connection, user_ids, movie_ids, known_until)
+    user_ids, user_keys = _ids_by_key(connection, schema.users)
+    movie_ids, movie_keys = _ids_by_key(connection, schema.movies)
+    genre_ids, genre_names = _ids_by_key(connection, schema.genres)
+    genres = _genre_matrix(connection, movie_ids, genre_ids)
+    matrix, times = _matrix_and_times(connection, user_ids, movie_ids, known_until)
     ratings = Ratings(
         matrix=matrix,
         user_ids=user_ids,
         movie_ids=movie_ids,
         genres=genres,
-        scale=scale or _seen_scale(connection),
+        scale=scale or _ingested_scale(connection),
         rated_at=None if np.isnan(times).all() else times,
         genre_ids=genre_ids,
     )
-    digest = hashlib.sha256(
-        repr((user_keys, movie_keys, genre_names)).encode("utf-8", "surrogatepass")
-    )
-    for part in _content(ratings, times):
+    names = repr((user_keys, movie_keys, genre_names))
+    digest = hashlib.sha256(names.encode("utf-8", "surrogatepass"))
+    for part in _fingerprint_parts(ratings, times):
         digest.update(part.data)
-    last = connection.execute(
-        select(func.coalesce(func.max(schema.ingest_batches.c.batch_id), 0))
-    ).scalar_one()
-    return Loaded(ratings, user_keys, movie_keys, digest.hexdigest(), last)
+    newest_batch = select(func.coalesce(func.max(_batches.c.batch_id), 0))
+    last_batch_id = connection.execute(newest_batch).scalar_one()
+    return Loaded(ratings, user_keys, movie_keys, digest.hexdigest(), last_batch_id)
 
 
 def place(loaded: Loaded, pairs: Mapping[tuple[str, str], float]) -> Ratings:
-    """Ratings from elsewhere, (user_key, movie_key) -> stars, as rows and columns; unknown users and films left out."""
-    rows = {key: row for row, key in enumerate(loaded.user_keys)}
-    columns = {key: column for column, key in enumerate(loaded.movie_keys)}
-    known = sorted(
-        (rows[u], columns[m], stars)
-        for (u, m), stars in pairs.items()
-        if u in rows and m in columns
-    )
-    users, items, stars = (
-        (np.array(part) for part in zip(*known, strict=True)) if known else (np.empty(0),) * 3
-    )
-    matrix = sparse.csr_array(
-        (stars.astype(np.float64), (users, items)), shape=loaded.ratings.matrix.shape
-    )
+    """(user_key, movie_key) -> stars, as Ratings on the rows and columns of `loaded`.
+
+    Users and films that are not in the tables are left out.
+    """
+    row_of = {key: row for row, key in enumerate(loaded.user_keys)}
+    column_of = {key: column for column, key in enumerate(loaded.movie_keys)}
+    cells = []
+    for (user_key, movie_key), stars in pairs.items():
+        if user_key in row_of and movie_key in column_of:
+            cells.append((row_of[user_key], column_of[movie_key], stars))
+    cells.sort()
+    users = np.array([user for user, _, _ in cells], dtype=np.int64)
+    items = np.array([item for _, item, _ in cells], dtype=np.int64)
+    values = np.array([stars for _, _, stars in cells], dtype=np.float64)
+    matrix = sparse.csr_array((values, (users, items)), shape=loaded.ratings.matrix.shape)
     return replace(loaded.ratings, matrix=matrix, rated_at=None)
 
 
-def _content(ratings: Ratings, times: Floats) -> Iterator[Any]:
-    """Row, column, stars and time of each rating, and the genres: what the fingerprint is of, a piece at a time."""
-    counts, starts = ratings.user_counts(), ratings.matrix.indptr
-    some = list(blocks(ratings.n_users, 4096))
-    yield from (np.repeat(users, counts[users]) for users in some)
-    yield from (
-        ratings.matrix.indices[starts[b[0]] : starts[b[-1] + 1]].astype(np.int64) for b in some
-    )
-    yield from (ratings.matrix.data, times, ratings.genres)
+def _fingerprint_parts(ratings: Ratings, times: Floats) -> Iterator[Any]:
+    """The arrays that the fingerprint covers, those of indices by blocks."""
+    counts = ratings.user_counts()  # (n_users,)
+    starts = ratings.matrix.indptr  # (n_users + 1,)
+    user_blocks = list(blocks(ratings.n_users, 4096))
+    for users in user_blocks:
+        yield np.repeat(users, counts[users])
+    for users in user_blocks:
+        cells = slice(starts[users[0]], starts[users[-1] + 1])
+        yield ratings.matrix.indices[cells].astype(np.int64)
+    yield ratings.matrix.data
+    yield times
+    yield ratings.genres
 
 
-def _by_key(connection: Connection, table: Table) -> tuple[Ints, list[str]]:
-    """Ids (n,) and keys, ordered by key as Python orders text: a database's own order depends on its locale."""
+def _ids_by_key(connection: Connection, table: Table) -> tuple[Ints, list[str]]:
+    """Ids (n,) and keys, in Python's order: a database's depends on its locale."""
     id_column, key_column = list(table.columns)[:2]
-    rows = sorted(
-        (key, number) for key, number in connection.execute(select(key_column, id_column))
-    )
-    return np.array([number for _, number in rows], dtype=np.int64), [key for key, _ in rows]
+    rows = connection.execute(select(key_column, id_column))
+    pairs = sorted((key, number) for key, number in rows)
+    ids = np.array([number for _, number in pairs], dtype=np.int64)
+    return ids, [key for key, _ in pairs]
 
 
-def _genres(connection: Connection, movie_ids: Ints, genre_ids: Ints) -> Floats:
+def _genre_matrix(
+    connection: Connection,
+    movie_ids: Ints,
+    genre_ids: Ints,
+) -> Floats:
     """0/1 (n_items, n_genres)."""
     matrix = np.zeros((len(movie_ids), len(genre_ids)))
-    pairs = connection.execute(
-        select(schema.movie_genres.c.movie_id, schema.movie_genres.c.genre_id)
-    ).all()
-    if pairs:
-        pair = np.array(pairs, dtype=np.int64)  # (n_pairs, 2)
-        matrix[
-            _places(schema.movies, movie_ids)(pair[:, 0]),
-            _places(schema.genres, genre_ids)(pair[:, 1]),
-        ] = 1.0
+    rows = connection.execute(select(_links.c.movie_id, _links.c.genre_id)).all()
+    if rows:
+        pairs = np.array(rows, dtype=np.int64)  # (n_pairs, 2)
+        items = _positions(schema.movies, movie_ids)(pairs[:, 0])
+        genres = _positions(schema.genres, genre_ids)(pairs[:, 1])
+        matrix[items, genres] = 1.0
     return matrix
 
 
-# SQLite has no function that gives the bits of a number, but it prints whole numbers fast, and numbers with a point
-# slowly and inexactly. Stars of at most six decimals, which is all that ingest takes, are whole millionths; a quotient
-# of two whole numbers is rounded the same way everywhere, so those come back bit by bit.
+# A user's cells come as one value, big-endian, so that the database returns
+# one row for each user, and numpy decodes it.
+#
+# SQLite has no function for the bits of a number. It prints whole numbers
+# fast, and others slowly and inexactly. Stars with at most six decimals,
+# which is all that ingest accepts, are whole millionths; the quotient of
+# two whole numbers is rounded the same way everywhere, so that dividing by
+# a million restores the stars bit for bit.
 _MILLIONTHS = "CAST(ROUND(rating * 1e6) AS INTEGER)"
-_PLAIN = f"{_MILLIONTHS} / 1e6 = rating"
+_IS_MILLIONTHS = f"{_MILLIONTHS} / 1e6 = rating"
 _PACKED = {
     "sqlite": f"""group_concat(printf('%016x%016x%016x', movie_id,
-        CASE WHEN {_PLAIN} THEN {_MILLIONTHS} ELSE {UNTOLD} END, COALESCE(rated_at, {UNTOLD})), '')""",
-    "postgresql": f"""string_agg(
-        int8send(movie_id) || float8send(rating) || int8send(COALESCE(rated_at, {UNTOLD})), '')""",
+        CASE WHEN {_IS_MILLIONTHS} THEN {_MILLIONTHS} ELSE {MISSING} END,
+        COALESCE(rated_at, {MISSING})), '')""",
+    "postgresql": f"""string_agg(int8send(movie_id) || float8send(rating)
+        || int8send(COALESCE(rated_at, {MISSING})), '')""",
 }
-"""The cells of a user as one value, big end first: the database hands out a row a user, and numpy takes it apart."""
+_STARS_TYPE = {"sqlite": ">i8", "postgresql": ">f8"}  # millionths; stars
 
 
-def _cells(
-    connection: Connection, user_ids: Ints, movie_ids: Ints, known_until: int | None
+def _matrix_and_times(
+    connection: Connection,
+    user_ids: Ints,
+    movie_ids: Ints,
+    known_until: int | None,
 ) -> tuple[sparse.csr_array, Floats]:
-    """The matrix of stars, and beside its data the times, (n_ratings,), nan = unknown.
+    """Stars (n_users, n_items), and times (n_ratings,), nan = unknown.
 
-    Each block of whole users goes to its place in the final arrays at once, so that little else is held beside them.
+    Blocks of whole users go to their place in the final arrays at once, so
+    that little else is held beside them.
     """
-    r = schema.ratings.c
-    known = true() if known_until is None else or_(r.rated_at.is_(None), r.rated_at < known_until)
-    user_of, item_of = _places(schema.users, user_ids), _places(schema.movies, movie_ids)
-    counted = connection.execute(
-        select(r.user_id, func.count()).where(known).group_by(r.user_id)
-    ).all()
-    counts = np.zeros(len(user_ids), dtype=np.int64)  # (n_users,)
-    if counted:
-        whose, how_many = np.array(counted, dtype=np.int64).T
-        counts[user_of(whose)] = how_many
-    starts = np.concatenate([[0], np.cumsum(counts)])  # (n_users + 1,)
+    r = _ratings.c
+    used: ColumnElement[bool] = true()
+    if known_until is not None:
+        used = or_(r.rated_at.is_(None), r.rated_at < known_until)
+    users_at = _positions(schema.users, user_ids)
+    items_at = _positions(schema.movies, movie_ids)
+    # (n_users + 1,)
+    starts = _row_starts(connection, used, users_at, len(user_ids))
     n_ratings = int(starts[-1])
-    index = sparse.get_index_dtype(maxval=max(n_ratings, len(movie_ids)))
-    items, stars, times = np.empty(n_ratings, index), np.empty(n_ratings), np.empty(n_ratings)
+    index_type = sparse.get_index_dtype(maxval=max(n_ratings, len(movie_ids)))
+    items = np.empty(n_ratings, index_type)
+    stars = np.empty(n_ratings)
+    times = np.empty(n_ratings)
     with progress("loading ratings", n_ratings) as advance:
-        for owners, films, some_stars, some_times in _packed_blocks(connection, known):
-            users, columns = user_of(owners), item_of(films)  # (cells,) each
+        for block in _blocks_of_cells(connection, used):
+            cell_user_ids, cell_movie_ids, cell_stars, cell_times = block
+            users = users_at(cell_user_ids)  # (n_cells,)
+            columns = items_at(cell_movie_ids)  # (n_cells,)
             order = np.lexsort((columns, users))
-            users = users[order]
-            firsts = np.flatnonzero(np.diff(users, prepend=-1))  # where a user begins in this block
-            begun = np.repeat(firsts, np.diff(firsts, append=len(users)))
-            place = starts[users] + np.arange(len(users)) - begun
-            items[place], stars[place], times[place] = (
-                columns[order],
-                some_stars[order],
-                some_times[order],
-            )
+            target = _targets(users[order], starts)
+            items[target] = columns[order]
+            stars[target] = cell_stars[order]
+            times[target] = cell_times[order]
             advance(len(users))
-    return sparse.csr_array(
-        (stars, items, starts.astype(index)), shape=(len(user_ids), len(movie_ids))
-    ), times
+    shape = (len(user_ids), len(movie_ids))
+    cells = (stars, items, starts.astype(index_type))
+    return sparse.csr_array(cells, shape=shape), times
 
 
-def _packed_blocks(
-    connection: Connection, known: ColumnElement[bool]
+def _row_starts(
+    connection: Connection,
+    used: ColumnElement[bool],
+    users_at: PositionsOf,
+    n_users: int,
+) -> Ints:
+    """The CSR row pointers (n_users + 1,): each user's first cell, and the end."""
+    user_id = _ratings.c.user_id
+    by_user = select(user_id, func.count()).where(used).group_by(user_id)
+    rows = connection.execute(by_user).all()
+    counts = np.zeros(n_users, dtype=np.int64)
+    if rows:
+        ids, row_counts = np.array(rows, dtype=np.int64).T
+        counts[users_at(ids)] = row_counts
+    return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _targets(users: Ints, starts: Ints) -> Ints:
+    """Where cells go, (n_cells,): of whole users, given as sorted rows."""
+    # The first cell of each user
+    firsts = np.flatnonzero(np.diff(users, prepend=-1))
+    lengths = np.diff(firsts, append=len(users))
+    first_of_user = np.repeat(firsts, lengths)  # (n_cells,)
+    return starts[users] + np.arange(len(users)) - first_of_user
+
+
+def _blocks_of_cells(
+    connection: Connection, used: ColumnElement[bool]
 ) -> Iterator[tuple[Ints, Ints, Floats, Floats]]:
-    """User id, film id, stars and time (nan = unknown) of the ratings of some whole users, (cells,) each."""
-    r = schema.ratings.c
+    """user_id, movie_id, stars and time (nan = unknown), (n_cells,), of whole users."""
+    user_column = _ratings.c.user_id
     packed: Any = literal_column(_PACKED[connection.dialect.name])
-    query = select(r.user_id, packed).where(known).group_by(r.user_id)
-    owners: list[int] = []
+    query = select(user_column, packed).where(used).group_by(user_column)
+    user_ids: list[int] = []
     parts: list[bytes] = []
-    size = 0
-    for user_id, cells in connection.execute(query, execution_options={"yield_per": USERS}):
-        owners.append(user_id)
-        parts.append(bytes.fromhex(cells) if isinstance(cells, str) else cells)
-        size += len(parts[-1])
-        if size >= BLOCK:
-            yield _unpacked(connection, owners, parts)
-            owners, parts, size = [], [], 0
+    n_bytes = 0
+    streamed = {"yield_per": USERS}
+    for user_id, cells in connection.execute(query, execution_options=streamed):
+        part = bytes.fromhex(cells) if isinstance(cells, str) else cells
+        user_ids.append(user_id)
+        parts.append(part)
+        n_bytes += len(part)
+        if n_bytes >= BLOCK:
+            yield _unpacked(connection, user_ids, parts)
+            user_ids, parts, n_bytes = [], [], 0
     if parts:
-        yield _unpacked(connection, owners, parts)
+        yield _unpacked(connection, user_ids, parts)
 
 
 def _unpacked(
-    connection: Connection, owners: list[int], parts: list[bytes]
+    connection: Connection, user_ids: list[int], parts: list[bytes]
 ) -> tuple[Ints, Ints, Floats, Floats]:
-    users = np.repeat(np.array(owners, dtype=np.int64), [len(part) // CELL for part in parts])
-    exact = connection.dialect.name == "postgresql"
-    cell = np.dtype([("film", ">i8"), ("stars", ">f8" if exact else ">i8"), ("time", ">i8")])
-    cells = np.frombuffer(b"".join(parts), cell)
-    films, times = cells["film"].astype(np.int64), cells["time"].astype(np.float64)
-    times[cells["time"] == UNTOLD] = np.nan
-    if exact:
-        return users, films, cells["stars"].astype(np.float64), times
+    """The packed cells of users, one part each, as arrays (n_cells,)."""
+    kind = connection.dialect.name
+    counts = [len(part) // CELL_BYTES for part in parts]
+    users = np.repeat(np.array(user_ids, dtype=np.int64), counts)
+    fields = [("movie_id", ">i8"), ("stars", _STARS_TYPE[kind]), ("time", ">i8")]
+    cells = np.frombuffer(b"".join(parts), np.dtype(fields))
+    movies = cells["movie_id"].astype(np.int64)
+    times = cells["time"].astype(np.float64)
+    times[cells["time"] == MISSING] = np.nan
+    if kind == "postgresql":
+        return users, movies, cells["stars"].astype(np.float64), times
     stars = cells["stars"] / 1e6
-    odd = np.flatnonzero(cells["stars"] == UNTOLD)
-    if len(odd):
-        r = schema.ratings.c
-        wanted = r.user_id.between(min(owners), max(owners)) & ~literal_column(f"({_PLAIN})")
-        exactly = connection.execute(select(r.user_id, r.movie_id, r.rating).where(wanted))
-        told = {(user_id, movie_id): value for user_id, movie_id, value in exactly}
-        stars[odd] = [
-            told[pair] for pair in zip(users[odd].tolist(), films[odd].tolist(), strict=True)
-        ]
-    return users, films, stars, times
+    inexact = np.flatnonzero(cells["stars"] == MISSING)
+    if len(inexact):
+        exact = _exact_stars(connection, min(user_ids), max(user_ids))
+        pairs = zip(users[inexact].tolist(), movies[inexact].tolist(), strict=True)
+        stars[inexact] = [exact[pair] for pair in pairs]
+    return users, movies, stars, times
 
 
-def _places(table: Table, ids: Ints) -> Places:
-    """Finds the positions of wanted ids in `ids`, which are all that the table has, in any order."""
+def _exact_stars(
+    connection: Connection, first_user_id: int, last_user_id: int
+) -> dict[tuple[int, int], float]:
+    """(user_id, movie_id) -> stars, for stars that are not whole millionths."""
+    r = _ratings.c
+    of_users = r.user_id.between(first_user_id, last_user_id)
+    inexact: ColumnElement[bool] = ~literal_column(f"({_IS_MILLIONTHS})")
+    cells = select(r.user_id, r.movie_id, r.rating).where(of_users & inexact)
+    rows = connection.execute(cells)
+    return {(user_id, movie_id): stars for user_id, movie_id, stars in rows}
+
+
+def _positions(table: Table, ids: Ints) -> PositionsOf:
+    """Look up positions in `ids`, (n,): all ids of the table, in any order."""
     by_id = np.argsort(ids, kind="stable")
-    in_order = np.append(ids[by_id], 0)  # so that there is something behind the last
+    # One more, for lookups past the largest id
+    sorted_ids = np.append(ids[by_id], 0)
 
-    def found(wanted: Ints) -> Ints:
-        place = np.searchsorted(in_order[:-1], wanted)
-        orphans = (place == len(ids)) | (in_order[place] != wanted)
+    def positions_of(wanted: Ints) -> Ints:
+        position = np.searchsorted(sorted_ids[:-1], wanted)
+        orphans = (position == len(ids)) | (sorted_ids[position] != wanted)
         if orphans.any():
-            row = f"{next(iter(table.columns)).name} = {wanted[orphans][0]}"
+            id_column = next(iter(table.columns)).name
+            row = f"{id_column} = {wanted[orphans][0]}"
             raise OrphansError(
                 f"ratings have {row}, which is no row of {table.name}; put it back, or delete them"
             )
-        return by_id[place]
+        return by_id[position]
 
-    return found
+    return positions_of
 
 
-def _seen_scale(connection: Connection) -> tuple[float, float]:
-    b = schema.ingest_batches.c
-    low, high = connection.execute(
-        select(func.min(b.scale_min), func.max(b.scale_max)).where(b.status == "merged")
-    ).one()
+def _ingested_scale(connection: Connection) -> tuple[float, float]:
+    """Lowest and highest rating of all merged files."""
+    b = _batches.c
+    extremes = select(func.min(b.scale_min), func.max(b.scale_max))
+    merged = extremes.where(b.status == "merged")
+    low, high = connection.execute(merged).one()
     return DEFAULT_SCALE if low is None else (low, high)

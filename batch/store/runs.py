@@ -1,4 +1,4 @@
-"""`runs` -> Run: how a run began and ended, what it knew, and what it measured of itself."""
+"""`runs` -> Run: how a run began and ended, and what it was computed from."""
 
 import json
 from collections.abc import Mapping
@@ -10,14 +10,18 @@ from sqlalchemy import Connection, Select, select
 
 from batch.store import schema
 
-_runs, _publication, _metrics = schema.runs, schema.publication, schema.run_metrics
+_runs, _publication = schema.runs, schema.publication
 
+ROWS = "rows"
+"""The metric of each published model: rows written for it."""
+FALLBACK_ROWS = "fallback_rows"
+"""The metric of each published model: the share of its rows that are fallbacks."""
 NIGHT = "night"
-"""The `model` of a run's own figures in `run_metrics`."""
+"""The `model` of the metrics of a run itself in `run_metrics`."""
 SECONDS = "seconds_"
-"""What the names of those figures begin with that say how long a step took."""
+"""Prefix of the metrics of a run that are the duration of a step."""
 NEWEST_RATING = "newest_rating"
-"""The figure that says when the newest rating was given that the run knew, seconds since 1970 UTC."""
+"""The metric of a run: its newest rating's time, seconds since 1970 UTC."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Run:
     status: str
     started_at: datetime
     finished_at: datetime | None
-    published_at: datetime | None  # when it was published last; None: never
+    published_at: datetime | None  # when it was last published; None: never
     purged_at: datetime | None  # when its lists were deleted
     forced: bool
     n_users: int | None
@@ -38,12 +42,12 @@ class Run:
     n_ratings: int | None
     top_n: int
     rows_written: int | None
-    rating_min: float | None  # the scale of its ratings, stars; None where it learnt from none
-    rating_max: float | None
+    rating_min: float | None  # lowest rating of the scale, stars; None without ratings
+    rating_max: float | None  # highest rating
     seed: int
     config_sha256: str
     data_sha256: str | None
-    known_until: int | None  # seconds since 1970 UTC; None: every rating counted
+    known_until: int | None  # seconds since 1970 UTC; None: no rating was left out
     versions: Mapping[str, str]
     error: str | None
     current_since: datetime | None  # since when readers see it; None: they do not
@@ -55,17 +59,17 @@ class Run:
 
     @property
     def purged(self) -> bool:
-        """Whether its lists are gone."""
+        """Whether its lists were deleted."""
         return self.purged_at is not None
 
     @property
     def has_lists(self) -> bool:
-        """Whether it came far enough to have lists, and still has them."""
+        """Whether it completed its lists and still has them."""
         return self.status in schema.WITH_LISTS and not self.purged
 
     @property
     def scale(self) -> tuple[float, float] | None:
-        """Lowest and highest rating, stars."""
+        """Lowest and highest rating of the scale, stars."""
         if self.rating_min is None or self.rating_max is None:
             return None
         return self.rating_min, self.rating_max
@@ -73,7 +77,8 @@ class Run:
 
 def find_run(connection: Connection, run_id: int) -> Run | None:
     """The run of this number, if there is one."""
-    row = connection.execute(_select_runs().where(_runs.c.run_id == run_id)).mappings().first()
+    by_id = _select_runs().where(_runs.c.run_id == run_id)
+    row = connection.execute(by_id).mappings().first()
     return None if row is None else _run(row)
 
 
@@ -90,19 +95,19 @@ def newest_runs(connection: Connection, limit: int) -> list[Run]:
     return [_run(row) for row in connection.execute(newest).mappings()]
 
 
-def step_seconds(figures: Mapping[str, float]) -> dict[str, float]:
-    """Seconds by step, of a run's own figures by name."""
-    return {
-        name.removeprefix(SECONDS): value
-        for name, value in figures.items()
-        if name.startswith(SECONDS)
-    }
+def step_seconds(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of each step, from a run's own metrics by name."""
+    durations = {}
+    for name, value in metrics.items():
+        if name.startswith(SECONDS):
+            durations[name.removeprefix(SECONDS)] = value
+    return durations
 
 
 def _select_runs() -> Select[Any]:
-    since = _publication.c.published_at.label("current_since")
+    current_since = _publication.c.published_at.label("current_since")
     joined = _runs.outerjoin(_publication, _publication.c.run_id == _runs.c.run_id)
-    return select(_runs, since).select_from(joined)
+    return select(_runs, current_since).select_from(joined)
 
 
 def _run(row: Mapping[Any, Any]) -> Run:

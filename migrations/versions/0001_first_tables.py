@@ -1,4 +1,4 @@
-"""The first tables: films, people, ratings, runs, recommendations, and the pointer to the published run."""
+"""The first tables: films, users, ratings, runs and their lists, and the published run."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,10 +8,10 @@ from batch.store.schema import Day, Id, Json, Moment, Real, Small
 revision = "0001"
 down_revision = None
 
-VIEWS = {  # as they were
+VIEWS = {  # as they were at this version
     "current_recommendations": """
-        SELECT u.user_key, u.name AS user_name, r.model, r.rank, m.movie_key, m.title, r.score, r.predicted_rating,
-               r.reason, r.run_id, p.published_at
+        SELECT u.user_key, u.name AS user_name, r.model, r.rank, m.movie_key, m.title,
+               r.score, r.predicted_rating, r.reason, r.run_id, p.published_at
         FROM publication p
         JOIN recommendations r ON r.run_id = p.run_id
         JOIN users u ON u.user_id = r.user_id
@@ -25,7 +25,7 @@ VIEWS = {  # as they were
 
 
 def upgrade() -> None:
-    """Make every table, then the views that applications read."""
+    """Create every table, then the views that applications read."""
     op.create_table(
         "genres",
         sa.Column("genre_id", Id, autoincrement=False, nullable=False),

@@ -1,4 +1,7 @@
-"""`ratings` without foreign keys: three look-ups a row take most of the time of a large ingest on Postgres."""
+"""`ratings` without foreign keys, whose checks take most of the time of a large ingest.
+
+On Postgres they are three look-ups a row.
+"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -12,7 +15,7 @@ COLUMNS = "user_id, movie_id, rating, rated_at, batch_id"
 
 
 def upgrade() -> None:
-    """Drop them; on SQLite, which cannot, copy the rows into a table that has none."""
+    """Drop the keys; on SQLite, which cannot, copy the rows into a table without them."""
     if op.get_bind().dialect.name == "postgresql":
         for column in ("batch_id", "movie_id", "user_id"):
             op.drop_constraint(f"fk_ratings_{column}", "ratings", type_="foreignkey")

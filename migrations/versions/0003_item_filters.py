@@ -1,17 +1,45 @@
-"""`item_filters`, which runs remember having honoured, and views that hide what a filter keeps back."""
+"""`item_filters`, the number of the newest filter of each run, and views that apply filters."""
 
 import sqlalchemy as sa
 from alembic import op
 
-from batch.store.schema import NOW, VIEWS, Id, Moment
+from batch.store.schema import Id, Moment
 
 revision = "0003"
 down_revision = "0002"
 
+NOW = {
+    "sqlite": "strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')",
+    "postgresql": "CURRENT_TIMESTAMP",
+}
+
+VIEWS = {  # as they were at this version
+    "current_recommendations": """
+        SELECT u.user_key, u.name AS user_name, r.model, r.rank, m.movie_key, m.title,
+               r.score, r.predicted_rating, r.reason, r.run_id, p.published_at
+        FROM publication p
+        CROSS JOIN users u
+        JOIN recommendations r ON r.run_id = p.run_id AND r.user_id = u.user_id
+        JOIN movies m ON m.movie_id = r.movie_id
+        WHERE NOT EXISTS (
+            SELECT 1 FROM item_filters f
+            WHERE f.movie_id = r.movie_id AND (f.user_id IS NULL OR f.user_id = r.user_id)
+            AND f.starts_at <= {now} AND (f.ends_at IS NULL OR f.ends_at > {now}))""",
+    "current_popular": """
+        SELECT i.rank, m.movie_key, m.title, i.score, i.run_id, p.published_at
+        FROM publication p
+        JOIN popular_items i ON i.run_id = p.run_id
+        JOIN movies m ON m.movie_id = i.movie_id
+        WHERE NOT EXISTS (
+            SELECT 1 FROM item_filters f
+            WHERE f.movie_id = i.movie_id AND f.user_id IS NULL
+            AND f.starts_at <= {now} AND (f.ends_at IS NULL OR f.ends_at > {now}))""",
+}
+
 VIEWS_BEFORE = {
     "current_recommendations": """
-        SELECT u.user_key, u.name AS user_name, r.model, r.rank, m.movie_key, m.title, r.score, r.predicted_rating,
-               r.reason, r.run_id, p.published_at
+        SELECT u.user_key, u.name AS user_name, r.model, r.rank, m.movie_key, m.title,
+               r.score, r.predicted_rating, r.reason, r.run_id, p.published_at
         FROM publication p
         JOIN recommendations r ON r.run_id = p.run_id
         JOIN users u ON u.user_id = r.user_id
@@ -25,7 +53,7 @@ VIEWS_BEFORE = {
 
 
 def upgrade() -> None:
-    """Make the table and its index, let runs name the newest filter they knew, and define the views anew."""
+    """Create the table and its index, add the column to runs, and define the views again."""
     op.create_table(
         "item_filters",
         sa.Column("filter_id", Id, autoincrement=False, nullable=False),
@@ -43,22 +71,22 @@ def upgrade() -> None:
     )
     op.create_index("ix_item_filters_movie_id", "item_filters", ["movie_id"])
     op.add_column("runs", sa.Column("last_filter_id", Id, nullable=True))
-    _define(
-        {name: query.format(now=NOW[op.get_bind().dialect.name]) for name, query in VIEWS.items()}
-    )
+    now = NOW[op.get_bind().dialect.name]
+    define_views({name: query.format(now=now) for name, query in VIEWS.items()})
 
 
 def downgrade() -> None:
-    """Put the views back as they were, and drop what they looked at."""
-    _define(VIEWS_BEFORE)
+    """Put the views back as they were, and drop the table and the column."""
+    define_views(VIEWS_BEFORE)
     op.drop_column("runs", "last_filter_id")
     op.drop_table("item_filters")
 
 
-def _define(views: dict[str, str]) -> None:
-    """On Postgres without dropping them, so that whoever may read them still may."""
-    postgres = op.get_bind().dialect.name == "postgresql"
+def define_views(views: dict[str, str]) -> None:
+    """Replace the views; on Postgres without dropping them, so that grants on them stay."""
     for name, query in views.items():
-        if not postgres:
+        if op.get_bind().dialect.name == "postgresql":
+            op.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
+        else:
             op.execute(f"DROP VIEW IF EXISTS {name}")
-        op.execute(f"CREATE {'OR REPLACE ' if postgres else ''}VIEW {name} AS {query}")
+            op.execute(f"CREATE VIEW {name} AS {query}")

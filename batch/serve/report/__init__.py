@@ -9,9 +9,9 @@ from batch.serve.report.page import render
 
 
 def report(connection: Connection, run_id: int | None = None, file: Path | None = None) -> Path:
-    """Write the page of a run, the published one by default, as `report-RUN.html` unless a file is named.
+    """Write the page of a run, by default of the published one to `report-RUN.html`.
 
-    Raises NoSuchRunError, OSError.
+    Returns the file. Raises NoSuchRunError, OSError.
     """
     facts = gather(connection, run_id)
     path = file or Path(f"report-{facts.run.run_id}.html")

@@ -1,10 +1,11 @@
-"""Lists of a run -> what they are made of, counted by the database, and a few people's in full."""
+"""Lists of a run -> what they are made of, counted by the database, and those of a few users."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from typing import Any
 
-from sqlalchemy import Connection, case, func, select
+from sqlalchemy import Connection, Row, case, func, select
 
 from batch import query
 from batch.query import Film
@@ -12,35 +13,33 @@ from batch.store import schema
 from batch.store.checks import is_model_row
 
 FEW = 10
-"""Films whose share of all places says how much is shown to everyone alike."""
-ASKED, SHOWN = 24, 4
-"""Users that are looked at, spread over all, and how many of them are shown, from who rated least to who rated most."""
-SHOWN_FILMS = 10
-"""Films at most of each of their lists."""
+"""Films whose share of all places shows how much every user gets the same."""
+CANDIDATES, SAMPLE_USERS = 24, 4
+"""Users spread over all user ids, and how many of them the page shows, spread by ratings."""
+SAMPLE_FILMS = 10
+"""Films at most of each list of a sample user."""
 FAVOURITES = 3
 """Films that a sample user rated highest."""
 
-_lists, _movies, _users, _ratings = (
-    schema.recommendations,
-    schema.movies,
-    schema.users,
-    schema.ratings,
-)
+_lists = schema.recommendations
+_movies = schema.movies
+_users = schema.users
+_ratings = schema.ratings
 
 
 @dataclass(frozen=True)
 class ListSummary:
-    """What one model's lists amount to, less what stands in for what it could not say."""
+    """Counts over one model's lists, without fallback rows."""
 
-    users: int  # who have one
+    users: int  # who have a list
     full: int  # whose list has all n films
     rows: int
     films: int  # different ones
-    few_share: float  # of rows, those of the FEW films that are listed most
+    few_share: float  # share of rows that are of the FEW films listed most
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedFilm:
     """A film and how many lists it is in."""
 
     title: str
@@ -48,123 +47,149 @@ class Listed:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One user: what they rated, and what each model tells them."""
+class SampleUser:
+    """One user: what they rated, and their list of each model."""
 
     name: str
     ratings: int
     favourites: tuple[tuple[str, float], ...]  # title, stars
     lists: Mapping[str, tuple[Film, ...]]  # by model
-    agreed: Mapping[
-        str, int
-    ]  # by movie_key: how many of the lists have the film, where more than one
+    agreed: Mapping[str, int]  # by movie_key: how many lists have the film, where more than one
 
 
-def lists(connection: Connection, run_id: int, top_n: int) -> dict[str, ListSummary]:
+def list_summaries(connection: Connection, run_id: int, top_n: int) -> dict[str, ListSummary]:
     """Counts by model: one pass over a run's rows for the users, one for the films."""
-    firsts, lasts = (func.sum(case((_lists.c.rank == rank, 1), else_=0)) for rank in (1, top_n))
-    said = _lists.c.run_id == run_id, is_model_row(_lists.c.support)
-    rows = select(_lists.c.model, firsts, lasts, func.count()).where(*said)
-    users = {model: counts for model, *counts in connection.execute(rows.group_by(_lists.c.model))}
-    by_film = (
-        select(_lists.c.model, func.count().label("shown"))
-        .where(*said)
-        .group_by(_lists.c.model, _lists.c.movie_id)
-        .subquery()
-    )
-    place = func.row_number().over(partition_by=by_film.c.model, order_by=by_film.c.shown.desc())
-    ranked = select(by_film.c.model, by_film.c.shown, place.label("place")).subquery()
-    of_few = func.sum(case((ranked.c.place <= FEW, ranked.c.shown), else_=0))
-    films = connection.execute(
-        select(ranked.c.model, func.count(), of_few).group_by(ranked.c.model)
-    )
+    by_users = connection.execute(_user_counts(run_id, top_n)).all()
+    by_films = {row.model: row for row in connection.execute(_film_counts(run_id))}
     return {
-        model: ListSummary(
-            int(users[model][0]),
-            int(users[model][1]),
-            users[model][2],
-            count,
-            int(few) / users[model][2],
+        row.model: ListSummary(
+            users=int(row.users),
+            full=int(row.full),
+            rows=row.rows,
+            films=by_films[row.model].films,
+            few_share=int(by_films[row.model].few_rows) / row.rows,
         )
-        for model, count, few in films
+        for row in by_users
     }
 
 
-def most_listed(connection: Connection, run_id: int, model: str) -> tuple[Listed, ...]:
-    """The films that most users are told of; ties by title."""
+def _user_counts(run_id: int, top_n: int) -> Any:
+    """By model: users with a first film, users with an n-th film, rows."""
+    first = case((_lists.c.rank == 1, 1), else_=0)
+    last = case((_lists.c.rank == top_n, 1), else_=0)
+    return (
+        select(
+            _lists.c.model,
+            func.sum(first).label("users"),
+            func.sum(last).label("full"),
+            func.count().label("rows"),
+        )
+        .where(_lists.c.run_id == run_id, is_model_row(_lists.c.support))
+        .group_by(_lists.c.model)
+    )
+
+
+def _film_counts(run_id: int) -> Any:
+    """By model: different films, and rows of the FEW films that are listed most."""
+    by_film = (
+        select(_lists.c.model, func.count().label("lists"))
+        .where(_lists.c.run_id == run_id, is_model_row(_lists.c.support))
+        .group_by(_lists.c.model, _lists.c.movie_id)
+        .subquery()
+    )
+    place = func.row_number().over(partition_by=by_film.c.model, order_by=by_film.c.lists.desc())
+    ranked = select(by_film.c.model, by_film.c.lists, place.label("place")).subquery()
+    of_few = case((ranked.c.place <= FEW, ranked.c.lists), else_=0)
+    return select(
+        ranked.c.model,
+        func.count().label("films"),
+        func.sum(of_few).label("few_rows"),
+    ).group_by(ranked.c.model)
+
+
+def most_listed_films(connection: Connection, run_id: int, model: str) -> tuple[ListedFilm, ...]:
+    """The FEW films that are in most of a model's lists; ties by title."""
     counted = (
-        select(_lists.c.movie_id, func.count().label("shown"))
+        select(_lists.c.movie_id, func.count().label("lists"))
         .where(_lists.c.run_id == run_id, _lists.c.model == model, is_model_row(_lists.c.support))
         .group_by(_lists.c.movie_id)
         .subquery()
     )
-    rows = select(_movies.c.title, counted.c.shown).where(_movies.c.movie_id == counted.c.movie_id)
-    found = connection.execute(rows.order_by(counted.c.shown.desc(), _movies.c.title).limit(FEW))
-    return tuple(Listed(title, shown) for title, shown in found)
+    films = (
+        select(_movies.c.title, counted.c.lists)
+        .where(_movies.c.movie_id == counted.c.movie_id)
+        .order_by(counted.c.lists.desc(), _movies.c.title)
+        .limit(FEW)
+    )
+    return tuple(ListedFilm(title, lists) for title, lists in connection.execute(films))
 
 
-def samples(connection: Connection, run_id: int, models: Sequence[str]) -> tuple[Sample, ...]:
+def sample_users(
+    connection: Connection, run_id: int, models: Sequence[str]
+) -> tuple[SampleUser, ...]:
     """A few users with a list, from who rated least to who rated most; the same ones every time."""
-    first = (_lists.c.run_id == run_id) & (_lists.c.model == models[0]) & (_lists.c.rank == 1)
-    numbered = select(
-        _lists.c.user_id, func.row_number().over(order_by=_lists.c.user_id).label("place")
-    ).where(first)
-    total = connection.execute(select(func.count()).where(first)).scalar_one()
-    places = {1 + total * step // ASKED for step in range(ASKED)}
-    asked = numbered.subquery()
-    spread = select(asked.c.user_id).where(asked.c.place.in_(sorted(places)))
-    counted = select(
-        _users.c.user_id,
-        _users.c.user_key,
-        _users.c.name,
-        func.count(_ratings.c.movie_id).label("rated"),
+    candidates = _candidates(connection, run_id, models[0])
+    if not candidates:
+        return ()
+    last = len(candidates) - 1
+    places = {last * step // max(SAMPLE_USERS - 1, 1) for step in range(SAMPLE_USERS)}
+    return tuple(
+        _sample_user(connection, run_id, models, candidates[place]) for place in sorted(places)
     )
-    people = connection.execute(
-        counted.join_from(_users, _ratings, _ratings.c.user_id == _users.c.user_id, isouter=True)
-        .where(_users.c.user_id.in_(spread))
-        .group_by(_users.c.user_id, _users.c.user_key, _users.c.name)
-        .order_by(func.count(_ratings.c.movie_id), _users.c.user_id)
-    ).all()
-    chosen = (
-        sorted({(len(people) - 1) * step // max(SHOWN - 1, 1) for step in range(SHOWN)})
-        if people
-        else []
-    )
-    return tuple(_sample(connection, run_id, models, *people[place]) for place in chosen)
 
 
-def _sample(
-    connection: Connection,
-    run_id: int,
-    models: Sequence[str],
-    user_id: int,
-    key: str,
-    name: str | None,
-    rated: int,
-) -> Sample:
-    liked = (
+def _candidates(connection: Connection, run_id: int, model: str) -> Sequence[Row[Any]]:
+    """Up to CANDIDATES users with a list of the model, by number of ratings."""
+    has_list = (_lists.c.run_id == run_id) & (_lists.c.model == model) & (_lists.c.rank == 1)
+    n_users = connection.execute(select(func.count()).where(has_list)).scalar_one()
+    places = {1 + n_users * step // CANDIDATES for step in range(CANDIDATES)}
+    place = func.row_number().over(order_by=_lists.c.user_id)
+    numbered = select(_lists.c.user_id, place.label("place")).where(has_list).subquery()
+    chosen = select(numbered.c.user_id).where(numbered.c.place.in_(sorted(places)))
+    n_ratings = func.count(_ratings.c.movie_id)
+    columns = (_users.c.user_id, _users.c.user_key, _users.c.name)
+    by_ratings = (
+        select(*columns, n_ratings.label("n_ratings"))
+        .join_from(_users, _ratings, _ratings.c.user_id == _users.c.user_id, isouter=True)
+        .where(_users.c.user_id.in_(chosen))
+        .group_by(*columns)
+        .order_by(n_ratings, _users.c.user_id)
+    )
+    return connection.execute(by_ratings).all()
+
+
+def _sample_user(
+    connection: Connection, run_id: int, models: Sequence[str], user: Row[Any]
+) -> SampleUser:
+    lists: dict[str, tuple[Film, ...]] = {}
+    for model in models:
+        answer = query.top(connection, user.user_key, model=model, run_id=run_id, n=SAMPLE_FILMS)
+        # Another model's name is that of the popular list: the user has none of this model.
+        lists[model] = answer.films if answer.model == model else ()
+    in_lists = Counter(film.movie_key for films in lists.values() for film in films)
+    return SampleUser(
+        name=_name(user.user_key, user.name),
+        ratings=user.n_ratings,
+        favourites=_favourites(connection, user.user_id),
+        lists=lists,
+        agreed={film: count for film, count in in_lists.items() if count > 1},
+    )
+
+
+def _favourites(connection: Connection, user_id: int) -> tuple[tuple[str, float], ...]:
+    """Title and stars of the films that a user rated highest, the newest of equal ones first."""
+    newest = func.coalesce(_ratings.c.rated_at, 0).desc()
+    highest = (
         select(_movies.c.title, _ratings.c.rating)
         .join_from(_ratings, _movies, _movies.c.movie_id == _ratings.c.movie_id)
         .where(_ratings.c.user_id == user_id)
-        .order_by(
-            _ratings.c.rating.desc(), func.coalesce(_ratings.c.rated_at, 0).desc(), _movies.c.title
-        )
+        .order_by(_ratings.c.rating.desc(), newest, _movies.c.title)
         .limit(FAVOURITES)
     )
-    answers = (
-        query.top(connection, key, model=model, run_id=run_id, n=SHOWN_FILMS) for model in models
-    )
-    found = {
-        model: told.films if told.model == model else ()
-        for model, told in zip(models, answers, strict=True)
-    }
-    films = sorted(film.movie_key for told in found.values() for film in told)
-    agreed = {film: count for film, group in groupby(films) if (count := len(list(group))) > 1}
-    who = f"User {key}" if name is None else name if name == key else f"{name} ({key})"
-    return Sample(
-        who,
-        rated,
-        tuple((title, stars) for title, stars in connection.execute(liked)),
-        found,
-        agreed,
-    )
+    return tuple((title, stars) for title, stars in connection.execute(highest))
+
+
+def _name(user_key: str, name: str | None) -> str:
+    if name is None:
+        return f"User {user_key}"
+    return name if name == user_key else f"{name} ({user_key})"

@@ -1,4 +1,4 @@
-"""Facts -> one HTML page that needs nothing else: no network, no script, no file beside it."""
+"""Facts -> one HTML page that needs nothing else: no network, no script, no other file."""
 
 from pathlib import Path
 from typing import Any
@@ -8,83 +8,95 @@ from markupsafe import Markup
 
 from batch.serve.report import figures, summary, tables, words
 from batch.serve.report.facts import Facts
-from batch.serve.report.lists import SHOWN_FILMS
+from batch.serve.report.lists import SAMPLE_FILMS
 
-HERE = Path(__file__).parent
-SECTIONS = (
-    ("models", "Models"), ("trends", "Trends"), ("changes", "Changes"), ("lists", "Lists"), ("users", "Users"),
-    ("checks", "Checks"), ("samples", "Samples"), ("cost", "Cost"), ("run", "Run"), ("reading", "How to read"),
-)  # fmt: skip
+FOLDER = Path(__file__).parent
+SECTIONS = {
+    "models": "Models",
+    "trends": "Trends",
+    "changes": "Changes",
+    "lists": "Lists",
+    "users": "Users",
+    "checks": "Checks",
+    "samples": "Samples",
+    "cost": "Cost",
+    "run": "Run",
+    "reading": "How to read",
+}
+"""Headings of the contents, by the section's id in page.html."""
 
 
 def render(facts: Facts) -> str:
     """The page; the same facts give the same bytes."""
-    shape = Environment(
-        loader=FileSystemLoader(HERE),
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    shape.filters |= {"title": words.title, "day": words.day}
-    return shape.get_template("page.html").render(_told(facts))
+    environment.filters["title"] = words.title
+    environment.filters["day"] = words.day
+    return environment.get_template("page.html").render(_variables(facts))
 
 
-def _told(facts: Facts) -> dict[str, Any]:
-    gates, singles = tables.gates(facts)
-    unmeasured = (
-        "too few ratings could be held out."
-        if facts.run.has_lists
-        else "the run did not come that far."
-    )
+def _variables(facts: Facts) -> dict[str, Any]:
+    """The variables of page.html."""
+    css = (FOLDER / "page.css").read_text(encoding="utf-8")
+    gates, run_checks = tables.gates(facts)
+    without_lists = summary.without_lists(facts.run)
     return {
-        "css": Markup((HERE / "page.css").read_text(encoding="utf-8")),  # noqa: S704  ours
+        "css": Markup(css),  # noqa: S704  this program's own file
         "run": facts.run,
         "status": summary.status(facts.run, facts.published),
         "sections": SECTIONS,
         "tiles": summary.tiles(facts),
-        "short": summary.short(facts)
-        or ["There is little to tell: the run has no figures and no lists."],
-        "unmeasured": unmeasured,
-        "against": figures.against(facts),
+        "short": summary.short(facts) or ["The run has no figures and no lists."],
+        "unmeasured": _why_unmeasured(facts),
+        "against": figures.against_baselines(facts),
         "accuracy": tables.figures(facts, tables.ACCURACY),
-        "past": facts.past,
+        "n_trend_runs": len(facts.trend),
         "trends": figures.trends(facts),
         "churn": _churn(facts),
-        "unlisted": summary.unlisted(facts.run),
-        "no_lists": summary.unlisted(facts.run) or "Nobody has a list.",
+        "without_lists": without_lists,
+        "no_lists": without_lists or "Nobody has a list.",
         "lists": tables.figures(facts, tables.LISTS),
-        "spread": figures.spread(facts) if facts.lists else (),
+        "spread": figures.spread(facts) if facts.lists else [],
         "most_listed": _most_listed(facts),
-        "served": figures.served(facts),
-        "reached": tables.reached(facts),
+        "light_and_heavy": figures.light_and_heavy(facts),
+        "users_with_lists": tables.users_with_lists(facts),
         "gates": gates,
-        "singles": singles,
+        "run_checks": run_checks,
         "verdict": summary.verdict(facts),
-        "samples": tables.people(facts),
-        "shown_films": SHOWN_FILMS,
+        "samples": tables.samples(facts),
+        "sample_films": SAMPLE_FILMS,
         "steps": figures.steps(facts),
         "costs": figures.costs(facts),
         "details": summary.details(facts.run),
-        "glossary": [
-            *(
-                (name, words.MODELS[name])
-                for name in (*facts.models, *facts.baselines)
-                if name in words.MODELS
-            ),
-            *words.GLOSSARY.items(),
-        ],
+        "glossary": _glossary(facts),
     }
 
 
+def _why_unmeasured(facts: Facts) -> str:
+    if facts.run.has_lists:
+        return "too few ratings could be held out."
+    return "the run did not come that far."
+
+
 def _churn(facts: Facts) -> dict[str, Any] | None:
-    if facts.churn is None or not facts.churn.kept:
+    churn = facts.churn
+    if churn is None or not churn.kept:
         return None
-    rows, drawn = tables.churn(facts, facts.churn), figures.kept(facts, facts.churn)
-    return {"run_id": facts.churn.run_id, "ranks": facts.churn.ranks, "rows": rows, "drawn": drawn}
+    return {
+        "run_id": churn.run_id,
+        "ranks": churn.ranks,
+        "rows": tables.churn(facts, churn),
+        "drawing": figures.kept(facts, churn),
+    }
 
 
 def _most_listed(facts: Facts) -> dict[str, Any] | None:
+    """The films listed most of the first model that has lists: title, lists, share of users."""
     if not facts.most_listed:
         return None
     model = next(model for model in facts.models if model in facts.lists)
@@ -94,3 +106,13 @@ def _most_listed(facts: Facts) -> dict[str, Any] | None:
         for film in facts.most_listed
     ]
     return {"model": model, "films": films}
+
+
+def _glossary(facts: Facts) -> list[tuple[str, str]]:
+    """The models of the page, then the terms."""
+    models = [
+        (model, words.MODELS[model])
+        for model in (*facts.models, *facts.baselines)
+        if model in words.MODELS
+    ]
+    return [*models, *words.GLOSSARY.items()]

@@ -1,4 +1,4 @@
-"""A figure of matplotlib -> SVG that lies in a page: its text is text, its colours are the page's, its ids its own."""
+"""A matplotlib figure -> SVG inside a page: text stays text, colours are the page's, ids unique."""
 
 import re
 from io import StringIO
@@ -9,16 +9,16 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
 ROLES = ("ink", "quiet", "rule", "accent", "paper")
-"""Colours by what they are for; page.css has them as variables, once for light and once for dark."""
+"""Names of colours; page.css has each as a variable, once for light and once for dark."""
 ROLE = {name: f"#01020{number}" for number, name in enumerate(ROLES)}
-"""What is drawn in their stead, and found again in the SVG."""
+"""Placeholder colours for drawing, which `inline` replaces by the variables."""
 
 STYLE = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "recbatch",  # else ids are new every time
-    "text.parse_math": False,  # a dollar sign is one
+    "svg.hashsalt": "recbatch",  # otherwise ids differ from one file to the next
+    "text.parse_math": False,  # a dollar sign is only a dollar sign
     "font.size": 12,
-    "font.family": "DejaVu Sans",  # is measured by only, and wider than what browsers take
+    "font.family": "DejaVu Sans",  # only for measuring text; wider than what browsers use
     "text.color": ROLE["ink"],
     "axes.edgecolor": ROLE["rule"],
     "axes.facecolor": "none",
@@ -30,37 +30,55 @@ STYLE = {
     "ytick.labelcolor": ROLE["ink"],
     "figure.facecolor": "none",
 }
-POINTS_AN_INCH = 72
+NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+POINTS_PER_INCH = 72
 
 
 def figure(width: float, height: float) -> Figure:
     """An empty figure, its size in pixels of the page."""
-    return Figure(figsize=(width / POINTS_AN_INCH, height / POINTS_AN_INCH))
+    return Figure(figsize=(width / POINTS_PER_INCH, height / POINTS_PER_INCH))
 
 
-def inline(drawn: Figure, name: str, told: str) -> Markup:
-    """The figure for a page that has no other of this name; `told` says in words what it shows."""
+def style() -> Any:
+    """matplotlib's settings for making and drawing a figure, independent of the machine's own."""
+    return {**mpl.rcParamsDefault, **STYLE}
+
+
+def inline(drawing: Figure, name: str, label: str) -> Markup:
+    """The figure as an <svg> element.
+
+    `name` must be unique in the page: it begins all ids. `label` describes the figure in words.
+    """
     text = StringIO()
-    drawn.savefig(text, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
-    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", text.getvalue(), flags=re.S)
-    body = svg[svg.index(">", svg.index("<svg")) + 1 : svg.index("</svg>")].replace(
-        "xlink:href", "href"
-    )
-    used = set(re.findall(r"(?:href=\"|url\()#([^\")]+)", body))
-    body = re.sub(
-        r' id="([^"]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", body
-    )
-    body = re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", body)
+    drawing.savefig(text, format="svg", metadata=NO_METADATA)
+    body = _without_style(text.getvalue())
+    body = _own_ids(body, name)
     body = re.sub(r"font-family: [^;\"]+;? ?", "", body)
     body = re.sub(r' transform="rotate\(-0 [^"]*\)"', "", body)
     for role, colour in ROLE.items():
         body = body.replace(colour, f"var(--{role})")
     body = re.sub(r"\s+", " ", body)
-    width, height = (f"{side * POINTS_AN_INCH:.0f}" for side in drawn.get_size_inches())
-    frame = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}" focusable="false"'
-    return Markup(f'<svg role="img" aria-label="{escape(told)}" {frame}>{body}</svg>')  # noqa: S704  ours, but the label
+    width, height = (f"{side * POINTS_PER_INCH:.0f}" for side in drawing.get_size_inches())
+    size = f'viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
+    head = f'<svg role="img" aria-label="{escape(label)}" {size} focusable="false">'
+    return Markup(f"{head}{body}</svg>")  # noqa: S704  made here, except the label
 
 
-def style() -> Any:
-    """matplotlib's settings while a figure is made and drawn, whatever the machine's own are."""
-    return {**mpl.rcParamsDefault, **STYLE}
+def _without_style(svg: str) -> str:
+    """What is between <svg> and </svg>, without the style sheet."""
+    svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.S)
+    start = svg.index(">", svg.index("<svg")) + 1
+    end = svg.index("</svg>")
+    return svg[start:end].replace("xlink:href", "href")
+
+
+def _own_ids(body: str, name: str) -> str:
+    """The ids that are referred to begin with the name; the others are removed."""
+    used = set(re.findall(r"(?:href=\"|url\()#([^\")]+)", body))
+
+    def renamed(match: re.Match[str]) -> str:
+        own_id = match[1]
+        return f' id="{name}-{own_id}"' if own_id in used else ""
+
+    body = re.sub(r' id="([^"]+)"', renamed, body)
+    return re.sub(r'(href="|url\()#', rf"\g<1>#{name}-", body)

@@ -1,44 +1,52 @@
-"""Facts -> tables of words: figures of models, checks, lists of sample users."""
+"""Facts -> tables of text: metrics of models, checks, lists of sample users."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from batch.query import Film
 from batch.serve.report import words
 from batch.serve.report.facts import Churn, Facts
+from batch.serve.report.lists import SampleUser
 from batch.store.checks import FALLBACK_ROWS, Check
 
 ABSENT = "–"
 
 
 class Column(NamedTuple):
-    """A metric, its words, how it is written, and which end of it is the best, if any is."""
+    """A metric, its heading, how it is written, and which end of it is the best, if any is."""
 
     metric: str
-    told: str
+    heading: str
     number: Callable[[float], str] = words.decimals
     best: Callable[[Sequence[float]], float] | None = None
 
 
 ACCURACY = (
-    Column("precision", "precision", best=max), Column("recall", "recall", best=max),
-    Column("ndcg", "NDCG", best=max), Column("map", "MAP", best=max), Column("hit_rate", "hit rate", words.share, max),
-    Column("rmse", "RMSE", best=min), Column("mae", "MAE", best=min),
-    Column("fallback_share", "fallback", words.share), Column("users", "users", words.count),
-)  # fmt: skip
+    Column("precision", "precision", best=max),
+    Column("recall", "recall", best=max),
+    Column("ndcg", "NDCG", best=max),
+    Column("map", "MAP", best=max),
+    Column("hit_rate", "hit rate", words.share, best=max),
+    Column("rmse", "RMSE", best=min),
+    Column("mae", "MAE", best=min),
+    Column("fallback_share", "fallback", words.share),
+    Column("users", "users", words.count),
+)
 LISTS = (
-    Column("coverage", "coverage", words.share, max), Column("popularity_lift", "popularity", words.times),
-    Column("novelty", "novelty, bits", words.two), Column("gini", "Gini"),
+    Column("coverage", "coverage", words.share, best=max),
+    Column("popularity_lift", "popularity", words.times),
+    Column("novelty", "novelty, bits", words.two),
+    Column("gini", "Gini"),
     Column("diversity", "diversity", words.two),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
 class Cell:
     """A figure in a table."""
 
-    told: str
+    text: str
     best: bool = False
     failed: bool = False
 
@@ -55,100 +63,122 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns by their words."""
+    """Rows under headings."""
 
     columns: Sequence[str]
     rows: Sequence[Row]
 
 
 @dataclass(frozen=True)
-class Single:
-    """A check that is of no one model."""
+class RunCheck:
+    """A check of the run as a whole, not of one model."""
 
     name: str
     kind: str
     wanted: str
-    told: str
+    value: str
     failed: bool
 
 
 @dataclass(frozen=True)
-class Told:
-    """A film of a list."""
+class ListRow:
+    """A film of a sample user's list."""
 
     rank: int
     title: str
     stars: str
     why: str
-    lists: int  # how many lists of this user have it; 0 for one
+    lists: int  # how many lists of this user have the film; 0 for one
+
+
+@dataclass(frozen=True)
+class SampleLists:
+    """A sample user, with the lists of every model."""
+
+    name: str
+    ratings: str
+    favourites: Sequence[tuple[str, str]]  # title, stars
+    lists: Sequence[tuple[str, Sequence[ListRow]]]  # model, films
 
 
 def figures(facts: Facts, columns: Sequence[Column]) -> Table:
-    """A row a model, a column for each metric that any of them has."""
+    """A row for each model, a column for each metric that any of them has."""
     names = [*facts.models, *facts.baselines]
-
-    def value(model: str, column: Column) -> float | None:
-        plain = facts.metric(model, column.metric)
-        return facts.metric(model, f"{column.metric}@{facts.run.top_n}") if plain is None else plain
-
-    shown = [
-        column for column in columns if any(value(model, column) is not None for model in names)
-    ]
-    best = {}
-    for column in shown:
-        values = [found for model in names if (found := value(model, column)) is not None]
-        best[column] = column.best(values) if column.best else None
-
-    def cell(model: str, column: Column) -> Cell:
-        found = value(model, column)
-        return Cell(ABSENT) if found is None else Cell(column.number(found), found == best[column])
-
-    told = [name for name in names if any(value(name, column) is not None for column in shown)]
-    rows = [
-        Row(name, [cell(name, column) for column in shown], name in facts.baselines)
-        for name in told
-    ]
-    return Table([column.told for column in shown], rows)
+    values: dict[str, dict[str, float]] = {}  # by metric and model
+    for column in columns:
+        of_column = {name: facts.metrics.get(name, column.metric) for name in names}
+        measured = {name: value for name, value in of_column.items() if value is not None}
+        if measured:
+            values[column.metric] = measured
+    filled = [column for column in columns if column.metric in values]
+    rows = []
+    for name in names:
+        if any(name in of_column for of_column in values.values()):
+            cells = [_figure(column, name, values[column.metric]) for column in filled]
+            rows.append(Row(name, cells, baseline=name in facts.baselines))
+    return Table([column.heading for column in filled], rows)
 
 
-def gates(facts: Facts) -> tuple[Table, list[Single]]:
-    """Checks of one thing for each model as a row, and all others one by one; what failed comes first."""
+def _figure(column: Column, model: str, values: Mapping[str, float]) -> Cell:
+    """One model's figure, marked if it is the best of the column."""
+    value = values.get(model)
+    if value is None:
+        return Cell(ABSENT)
+    best = column.best is not None and value == column.best(list(values.values()))
+    return Cell(column.number(value), best=best)
+
+
+def gates(facts: Facts) -> tuple[Table, list[RunCheck]]:
+    """Checks of each model, a row for each kind; and those of the whole run. Failed ones first."""
     by_kind: dict[str, dict[str, Check]] = {}
-    singles = []
+    of_run = []
     for check in facts.checks:
-        model = next((name for name in facts.models if check.name.endswith(f"_{name}")), None)
+        model = _model_of(check, facts.models)
         if model is None:
-            singles.append(check)
+            of_run.append(check)
         else:
-            by_kind.setdefault(check.name.removesuffix(f"_{model}"), {})[model] = check
-    models = [name for name in facts.models if any(name in found for found in by_kind.values())]
-    kinds = sorted(
-        by_kind, key=lambda kind: (all(check.passed for check in by_kind[kind].values()), kind)
-    )
-    rows = [Row(words.check(kind), [_cell(by_kind[kind].get(name)) for name in models],
-                wanted=_wanted(list(by_kind[kind].values()))) for kind in kinds]  # fmt: skip
-    singles.sort(key=lambda check: (check.passed, check.severity != "integrity", check.name))
-    told = [
-        Single(
-            words.check(one.name),
-            one.severity,
-            _wanted([one]),
-            words.figure(one.value),
-            not one.passed,
-        )
-        for one in singles
+            kind = check.name.removesuffix(f"_{model}")
+            by_kind.setdefault(kind, {})[model] = check
+    models = [
+        model for model in facts.models if any(model in checks for checks in by_kind.values())
     ]
-    return Table(models, rows), told
+    rows = []
+    for kind, checks in sorted(by_kind.items(), key=_failed_first):
+        cells = [_check_cell(checks.get(model)) for model in models]
+        rows.append(Row(words.check(kind), cells, wanted=_wanted(list(checks.values()))))
+    of_run.sort(key=lambda check: (check.passed, check.severity != "integrity", check.name))
+    return Table(models, rows), [_run_check(check) for check in of_run]
 
 
-def _cell(check: Check | None) -> Cell:
-    return (
-        Cell(ABSENT) if check is None else Cell(words.ratio(check.value), failed=not check.passed)
+def _model_of(check: Check, models: Sequence[str]) -> str | None:
+    """The model whose name ends that of the check."""
+    return next((model for model in models if check.name.endswith(f"_{model}")), None)
+
+
+def _failed_first(item: tuple[str, Mapping[str, Check]]) -> tuple[bool, str]:
+    """Sort key: kinds of checks that any model failed, then the others, by name."""
+    kind, checks = item
+    return all(check.passed for check in checks.values()), kind
+
+
+def _check_cell(check: Check | None) -> Cell:
+    if check is None:
+        return Cell(ABSENT)
+    return Cell(words.ratio(check.value), failed=not check.passed)
+
+
+def _run_check(check: Check) -> RunCheck:
+    return RunCheck(
+        name=words.check(check.name),
+        kind=check.severity,
+        wanted=_wanted([check]),
+        value=words.figure(check.value),
+        failed=not check.passed,
     )
 
 
-def _wanted(checks: list[Check]) -> str:
-    """The threshold that checks of one kind share, and its side, which a value on it does not tell."""
+def _wanted(checks: Sequence[Check]) -> str:
+    """The threshold of checks of one kind; its side from any check that is not on it."""
     if checks[0].severity == "integrity":
         return "none"
     side = next((check.wanted for check in checks if check.wanted), "")
@@ -158,63 +188,67 @@ def _wanted(checks: list[Check]) -> str:
 def churn(facts: Facts, against: Churn) -> list[dict[str, str]]:
     """Films kept, by model."""
     rows = []
-    for model in (model for model in facts.models if model in against.kept):
+    for model in facts.models:
+        if model not in against.kept:
+            continue
         by_films = against.kept[model]
         users = sum(by_films.values())
         mean = sum(films * count for films, count in by_films.items()) / users
-        ends = {
-            name: words.whole_share(by_films.get(films, 0) / users)
-            for name, films in (("none", 0), ("all", against.ranks))
-        }
-        rows.append({"name": model, "users": words.count(users), "mean": words.two(mean), **ends})
-    return rows
-
-
-def reached(facts: Facts) -> list[dict[str, str]]:
-    """Users with lists, by model."""
-    rows = []
-    for model, found in (
-        (model, facts.lists[model]) for model in facts.models if model in facts.lists
-    ):
-        users, known = found.users, facts.run.n_users
-        is_fallback = facts.metric(model, FALLBACK_ROWS)
-        told = {
+        row = {
+            "name": model,
             "users": words.count(users),
-            "shorter": words.count(users - found.full),
-            "without": ABSENT if known is None else words.count(max(known - users, 0)),
-            "stand_ins": ABSENT if is_fallback is None else words.share(is_fallback),
+            "mean": words.two(mean),
+            "none": words.whole_share(by_films.get(0, 0) / users),
+            "all": words.whole_share(by_films.get(against.ranks, 0) / users),
         }
-        rows.append({"name": model, **told})
+        rows.append(row)
     return rows
 
 
-def people(facts: Facts) -> list[dict[str, Any]]:
-    """Sample users, with the lists of every model."""
-    found = []
-    for sample in facts.samples:
-        told = {
-            model: [
-                _told(film, facts.run.scale, sample.agreed.get(film.movie_key, 0)) for film in films
-            ]
-            for model, films in sample.lists.items()
+def users_with_lists(facts: Facts) -> list[dict[str, str]]:
+    """Users with a list, with a short one, and without, by model."""
+    n_users = facts.run.n_users
+    rows = []
+    for model in facts.models:
+        if model not in facts.lists:
+            continue
+        lists = facts.lists[model]
+        without = None if n_users is None else max(n_users - lists.users, 0)
+        fallback = facts.metrics.get(model, FALLBACK_ROWS)
+        row = {
+            "name": model,
+            "users": words.count(lists.users),
+            "shorter": words.count(lists.users - lists.full),
+            "without": ABSENT if without is None else words.count(without),
+            "stand_ins": ABSENT if fallback is None else words.share(fallback),
         }
-        rated = f"{words.count(sample.ratings)} rating{'s' * (sample.ratings != 1)}"
-        favourites = [(title, f"{stars:g}") for title, stars in sample.favourites]
-        found.append(
-            {
-                "name": sample.name,
-                "ratings": rated,
-                "favourites": favourites,
-                "lists": list(told.items()),
-            }
-        )
-    return found
+        rows.append(row)
+    return rows
 
 
-def _told(film: Film, scale: tuple[float, float] | None, lists: int) -> Told:
+def samples(facts: Facts) -> list[SampleLists]:
+    """Sample users, with the lists of every model."""
+    return [_sample(user, facts.run.scale) for user in facts.samples]
+
+
+def _sample(user: SampleUser, scale: tuple[float, float] | None) -> SampleLists:
+    plural = "" if user.ratings == 1 else "s"
+    lists = []
+    for model, films in user.lists.items():
+        rows = [_list_row(film, scale, user.agreed.get(film.movie_key, 0)) for film in films]
+        lists.append((model, rows))
+    return SampleLists(
+        name=user.name,
+        ratings=f"{words.count(user.ratings)} rating{plural}",
+        favourites=[(title, f"{stars:g}") for title, stars in user.favourites],
+        lists=lists,
+    )
+
+
+def _list_row(film: Film, scale: tuple[float, float] | None, lists: int) -> ListRow:
     stars = film.predicted_rating
     if stars is not None and scale:
-        stars = min(max(stars, scale[0]), scale[1])
-    return Told(
-        film.rank, film.title, ABSENT if stars is None else words.two(stars), film.why, lists
-    )
+        lowest, highest = scale
+        stars = min(max(stars, lowest), highest)
+    text = ABSENT if stars is None else words.two(stars)
+    return ListRow(film.rank, film.title, text, film.why, lists)

@@ -1,4 +1,4 @@
-"""Numbers, moments and names of the tables -> what people read."""
+"""Numbers, times and names from the tables -> text for people."""
 
 import unicodedata
 from datetime import UTC, date, datetime
@@ -11,7 +11,7 @@ MODELS = {
     "blend_by_score": "the blend before unlike films are preferred",
     "user_user": "what people who rate alike rated",
     "item_item": "films that the same people like",
-    "neural": "knows films by their genres only",
+    "neural": "predicts from the genres of a film only",
     "popular": "the most rated films, for everyone",
     "bias": "means of the user and of the film",
 }
@@ -26,16 +26,19 @@ GATES = {
     "churn": "Share of users who keep no film",
 }
 GLOSSARY = {
-    "precision, recall": "The share of a list that was liked; the share of what was liked that the list holds. "
-    "Liked is a held-out rating as high as the settings ask.",
+    "precision, recall": "The share of a list that was liked; the share of what was liked that "
+    "the list holds. Liked is a held-out rating as high as the settings ask.",
     "NDCG, MAP": "The same with more weight on the first places; 1 is a perfect list.",
     "hit rate": "Share of users with at least one liked film in their list.",
-    "RMSE, MAE": "How far predicted stars are from given ones: root of the mean square, and mean.",
-    "fallback": "Share of held-out ratings for which the model had no evidence, and its baseline stood in.",
-    "stand-ins": "Share of all places in lists that popular films take, where the model had nothing to say.",
-    "95 % interval": "What the figure would be between if other users of the same kind had been there. "
-    "Models whose intervals overlap may be equally good.",
-    "popularity": "Ratings of a listed film as multiples of those of an average rated film: 1× follows no fame.",
+    "RMSE, MAE": "How far predicted stars are from actual ones: root of the mean square, and mean.",
+    "fallback": "Share of held-out ratings for which the model had no evidence, so that its "
+    "baseline was used.",
+    "stand-ins": "Share of all places in lists that popular films take, where the model had no "
+    "prediction.",
+    "95 % interval": "What the figure would be between if other users of the same kind had been "
+    "there. Models whose intervals overlap may be equally good.",
+    "popularity": "Ratings of a listed film as multiples of those of an average rated film: "
+    "1× means that popular films are not preferred.",
     "novelty": "How few users rated the listed films, in bits: 1 bit more is half as many.",
     "Gini": "0 where all films are listed equally often, towards 1 where a few take all places.",
     "diversity": "How different the genres within a list are: 0 all the same, 1 nothing in common.",
@@ -43,22 +46,21 @@ GLOSSARY = {
 STEPS = {"load": "load", "evaluate": "measure", "fit": "fit", "score": "score, write"}
 JOINERS = {"\u200c", "\u200d"}
 """Invisible, and part of how some scripts and emoji are written."""
+HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+"""Unicode categories of control and format characters, unassigned ones and line separators."""
 
 
 def visible(text: str) -> str:
-    """Text whose control characters, and those that turn its direction, are spelt out."""
-    return "".join(f"⟨{ord(sign):04X}⟩" if _hidden(sign) else sign for sign in text)
+    """Text with control characters, and those that change its direction, as ⟨code⟩."""
+    return "".join(f"⟨{ord(char):04X}⟩" if _hidden(char) else char for char in text)
 
 
-def _hidden(sign: str) -> bool:
-    return (
-        unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
-        and sign not in JOINERS
-    )
+def _hidden(char: str) -> bool:
+    return unicodedata.category(char) in HIDDEN_CATEGORIES and char not in JOINERS
 
 
 def title(text: str) -> Markup:
-    """Somebody else's text: escaped, visible, and of a direction of its own."""
+    """Text from outside for the page: escaped, visible, and with a direction of its own."""
     return Markup("<bdi>{}</bdi>").format(visible(text))
 
 
@@ -68,24 +70,26 @@ def count(value: float) -> str:
 
 
 def share(value: float) -> str:
-    """0.461 -> 46 %, 0.0461 -> 4.6 %, 0.000461 -> 0.046 %: two digits that count."""
+    """0.461 -> 46 %, 0.0461 -> 4.6 %, 0.000461 -> 0.046 %: two significant digits."""
     percent = 100 * value
-    digits = 0 if percent == 0 or percent >= 9.95 else max(1, 1 - floor(log10(abs(percent))))
+    digits = 0
+    if percent != 0 and percent < 9.95:
+        digits = max(1, 1 - floor(log10(abs(percent))))
     return f"{percent:.{digits}f}\u202f%"
 
 
 def whole_share(value: float) -> str:
-    """0.0461 -> 5 %, and <1 % for what is there at all."""
+    """0.0461 -> 5 %, and <1 % for anything above 0."""
     return "<1\u202f%" if 0 < value < 0.005 else f"{100 * value:.0f}\u202f%"
 
 
 def decimals(value: float) -> str:
-    """Three digits, as metrics are told."""
+    """0.12345 -> 0.123"""
     return f"{value:.3f}"
 
 
 def two(value: float) -> str:
-    """Two digits."""
+    """0.12345 -> 0.12"""
     return f"{value:.2f}"
 
 
@@ -100,12 +104,12 @@ def signed(value: float) -> str:
 
 
 def ratio(value: float) -> str:
-    """Three digits after the point, where there can be any sense in them."""
+    """1.234567 -> 1.235, 12345 -> 12,345: no decimals of large values."""
     return decimals(value) if abs(value) < 1000 else count(value)
 
 
 def figure(value: float) -> str:
-    """A value of any size, by three digits."""
+    """1234.5 -> 1,234, 0.00012345 -> 0.000123: three significant digits at least."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
@@ -119,16 +123,20 @@ def moment(value: datetime) -> str:
     return f"{day(value)}, {value:%H:%M} UTC"
 
 
-def known(seconds: int) -> str:
-    """Seconds since 1970 -> a moment."""
+def moment_of_seconds(seconds: int) -> str:
+    """Seconds since 1970 -> 25 November 2026, 02:31 UTC"""
     return moment(datetime.fromtimestamp(seconds, UTC))
 
 
 def duration(seconds: float) -> str:
     """0.4 s, 41 s, 12 min, 1.5 h"""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
     if seconds < 99.5:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5970 else f"{seconds / 3600:.1f} h"
+        return f"{seconds:.0f} s"
+    if seconds < 5970:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 def memory(megabytes: float) -> str:

@@ -1,0 +1,111 @@
+"""Outcomes, reports, findings -> lines of text for a terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from batch.cli.metric_tables import metrics_table
+
+if TYPE_CHECKING:  # printing must not wait for the imports that make what is printed
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from batch.ingest import Report
+    from batch.job.nightly import Outcome
+    from batch.job.schedule import Night
+    from batch.serve.health import Finding
+    from batch.store.checks import Check
+
+SHOWN_REJECTS = 5
+"""Rejected rows that are printed; all of them are stored in ingest_rejects."""
+
+
+def outcome_lines(outcome: Outcome, overridden: Sequence[str] = ()) -> None:
+    """How a run ended; `overridden` are the gates that the published run itself failed."""
+    ingest_lines(outcome.ingested)
+    if outcome.status == "already_published":
+        typer.echo(f"nothing to do: run {outcome.run_id} is published for that night")
+        return
+    if outcome.metrics:
+        metrics_table(outcome.metrics)
+    for check in outcome.failed_checks:
+        typer.echo(_check_line(check))
+    counts = [f"{count:,} {model}" for model, count in outcome.rows.items()]
+    typer.echo(f"run {outcome.run_id} is {outcome.status}: {', '.join(counts) or 'no rows'}")
+    if outcome.status == "rejected":
+        _rejected_lines(outcome, overridden)
+
+
+def _check_line(check: Check) -> str:
+    about = f" ({check.about})" if check.about else ""
+    return (
+        f"{check.severity} {check.name}: {check.value:.3g},"
+        f" {check.wanted} {check.threshold:g} wanted{about}"
+    )
+
+
+def _rejected_lines(outcome: Outcome, overridden: Sequence[str]) -> None:
+    """What to do after a run was rejected, on stderr."""
+    gates_only = all(check.severity == "gate" for check in outcome.failed_checks)
+    publish = f"'recbatch publish {outcome.run_id}'"
+    if gates_only:
+        remedy = f"{publish} publishes this run all the same; thresholds are settings under gate"
+    else:
+        remedy = "a run that fails an integrity check is never published; run again"
+    typer.echo(f"nothing was published, and readers get what they got before; {remedy}", err=True)
+    if gates_only and overridden:
+        typer.echo(
+            f"what readers get was published over its gates ({', '.join(overridden)}),"
+            " and this run was compared with it:"
+            f" if this one is the good one, {publish}",
+            err=True,
+        )
+
+
+def plan_lines(plan: Mapping[str, Any]) -> None:
+    """What a run would work on."""
+    for name, value in plan.items():
+        typer.echo(f"{name.replace('_', ' ')}: {_plan_value(value)}")
+
+
+def _plan_value(value: Any) -> str:
+    if isinstance(value, int):
+        return f"{value:,}"
+    text = ", ".join(value) if isinstance(value, list) else str(value)
+    return text or "nothing"
+
+
+def ingest_lines(reports: Iterable[Report]) -> None:
+    """The format of each file, and what became of its rows."""
+    for report in reports:
+        if report.status == "refused":
+            typer.echo(f"refused: {report.why}", err=True)
+        elif report.status in ("skipped", "unchanged"):
+            typer.echo(f"{report.file}: {report.why}, {report.status}")
+        else:
+            counts = (
+                f"{report.accepted:,} accepted + {report.rejected:,} rejected"
+                f" + {report.duplicate:,} duplicate"
+            )
+            typer.echo(f"{report.file}: {report.format}, because {report.why}")
+            typer.echo(f"  {report.status}: {report.read:,} rows = {counts}")
+        for reject in report.rejects[:SHOWN_REJECTS]:
+            typer.echo(f"  {report.file}:{reject.line}: {reject.message}", err=True)
+        n_more = len(report.rejects) - SHOWN_REJECTS
+        if n_more > 0:
+            typer.echo(f"  and {n_more:,} more, in ingest_rejects", err=True)
+        for warning in report.warnings[:SHOWN_REJECTS]:
+            typer.echo(f"  {report.file}: {warning}", err=True)
+
+
+def finding_lines(findings: Iterable[Finding]) -> None:
+    """One line for each finding of a check."""
+    for finding in findings:
+        typer.echo(f"{finding.level} {finding.name}: {finding.about}")
+
+
+def night_lines(nights: Iterable[Night]) -> None:
+    """The next times the job is due, in UTC, with the night each is for."""
+    for night in nights:
+        typer.echo(f"{night.due:%Y-%m-%d %H:%M} UTC, for {night.logical_date}")

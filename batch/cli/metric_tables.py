@@ -1,0 +1,110 @@
+"""Metrics by model -> tables for a terminal, 80 columns wide elsewhere."""
+
+from collections.abc import Mapping, Sequence
+
+from batch.cli.terminal import new_table, show_table
+from batch.ranking.metric_names import RunMetrics
+
+HEADINGS = {
+    "rmse": "rmse",
+    "mae": "mae",
+    "fallback_share": "fallback",
+    "precision": "prec",
+    "recall": "recall",
+    "ndcg": "ndcg",
+    "map": "map",
+    "hit_rate": "hits",
+    "precision_light": "light",
+    "precision_heavy": "heavy",
+    "coverage": "coverage",
+    "popularity_lift": "lift",
+    "novelty": "novelty",
+    "gini": "gini",
+    "diversity": "diverse",
+}
+"""Metrics and their headings, short enough for 80 columns."""
+ACCURACY = ("rmse", "mae", "fallback_share", "precision", "recall", "ndcg", "map")
+LISTS = (
+    "hit_rate",
+    "precision_light",
+    "precision_heavy",
+    "coverage",
+    "popularity_lift",
+    "novelty",
+    "gini",
+    "diversity",
+)
+INTERVALS = ("rmse", "precision", "ndcg")
+"""Metrics whose 95 % intervals are printed."""
+SMALLER_IS_BETTER = {"rmse", "mae"}
+NO_BEST = {"fallback_share", "popularity_lift", "novelty", "gini", "diversity"}
+"""Metrics of which neither more nor less is better by itself."""
+
+
+def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> None:
+    """Accuracy of models and baselines; the best of each column has a star.
+
+    `metrics` are stored names and values, by model.
+    """
+    _accuracy_table(RunMetrics.of(metrics))
+
+
+def all_metrics(metrics: Mapping[str, Mapping[str, float]]) -> None:
+    """Accuracy with its intervals, and what the lists are made of."""
+    measured = RunMetrics.of(metrics)
+    _accuracy_table(measured)
+    _interval_table(measured)
+    _metrics_table(measured, LISTS, "The lists")
+
+
+def _accuracy_table(metrics: RunMetrics) -> None:
+    n_users = max((metrics.get(model, "users") or 0 for model in metrics.by_model), default=0)
+    lists = "no lists" if metrics.n is None else f"lists of {metrics.n}"
+    title = f"Held-out ratings, {lists} ({n_users:,.0f} users with a film they liked; * = best)"
+    _metrics_table(metrics, ACCURACY, title)
+
+
+def _interval_table(metrics: RunMetrics) -> None:
+    table = new_table(["model", *INTERVALS], right=range(1, 1 + len(INTERVALS)))
+    for model in metrics.by_model:
+        cells = [_interval(metrics, model, metric) for metric in INTERVALS]
+        table.add_row(model, *cells)
+    show_table(table, "95 % intervals, by bootstrap over users")
+
+
+def _interval(metrics: RunMetrics, model: str, metric: str) -> str:
+    interval = metrics.interval(model, metric)
+    if interval is None:
+        return "-"
+    low, high = interval
+    return f"{low:.3f} to {high:.3f}"
+
+
+def _metrics_table(metrics: RunMetrics, names: Sequence[str], title: str) -> None:
+    """A row for each model, a column for each of these metrics that any model has."""
+    columns = {}
+    for metric in names:
+        cells = _column(metrics, metric)
+        if any(cell != "-" for cell in cells.values()):
+            columns[HEADINGS[metric]] = cells
+    table = new_table(["model", *columns], right=range(1, 1 + len(columns)))
+    for model in metrics.by_model:
+        table.add_row(model, *(cells[model] for cells in columns.values()))
+    show_table(table, title)
+
+
+def _column(metrics: RunMetrics, metric: str) -> dict[str, str]:
+    """One metric of every model; the best value has a star, the others a space behind."""
+    values = {model: metrics.get(model, metric) for model in metrics.by_model}
+    measured = [value for value in values.values() if value is not None]
+    best = None
+    if measured and metric not in NO_BEST:
+        best = min(measured) if metric in SMALLER_IS_BETTER else max(measured)
+    cells = {}
+    for model, value in values.items():
+        if value is None:
+            cells[model] = "-"
+        else:
+            mark = "*" if value == best else " "
+            cells[model] = f"{value:.3f}{mark}"
+    return cells

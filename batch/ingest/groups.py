@@ -1,0 +1,195 @@
+"""Files that belong together -> one transaction: all of them are merged, or none."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import groupby
+from pathlib import Path
+from typing import cast
+
+from sqlalchemy import Connection
+
+from batch.ingest.batches import File, Report, Settings, close_batch, merged_before, open_batch
+from batch.ingest.fast_ratings import read_ratings
+from batch.ingest.formats import USUAL_FAMILIES
+from batch.ingest.merge import Batch, FileRow
+from batch.ingest.merge_movies import merge_movies
+from batch.ingest.merge_ratings import merge_ratings
+from batch.ingest.parsing import RatingRow, Reading, RefusedError, Reject
+from batch.ingest.sources import UTF8
+from batch.store.database import Database
+from batch.telemetry import progress
+
+PROGRESS_CHARACTERS = 1 << 18
+"""Characters that are read between two reports of the progress."""
+
+
+@dataclass
+class _Merge:
+    """A file of a group whose transaction is open."""
+
+    file: File
+    batch: Batch
+    warnings: list[str] = field(default_factory=list)
+
+
+class _DryRunError(Exception):
+    """Rolls back a group that could be merged."""
+
+
+def split_into_groups(files: Iterable[File]) -> list[list[File]]:
+    """The files in groups: those of one family in one folder; a long CSV is alone."""
+
+    def group_key(file: File) -> tuple[str, str, str]:
+        name = file.name if file.format.family == "long" else ""
+        return file.format.family, file.source.folder, name
+
+    in_order = sorted(files, key=group_key)
+    return [list(group) for _, group in groupby(in_order, key=group_key)]
+
+
+def refused_families(reports: Iterable[Report]) -> dict[tuple[str, str], str]:
+    """(family, folder) of each refused file with a usual name -> that file."""
+    files: dict[tuple[str, str], str] = {}
+    for report in reports:
+        path = Path(report.file)
+        family = USUAL_FAMILIES.get(path.name.lower().removesuffix(".gz"))
+        if report.status == "refused" and family is not None:
+            files[family, str(path.parent)] = report.file
+    return files
+
+
+def refuse_group(files: list[File], culprit: str) -> list[Report]:
+    """Reports for files that are not merged because `culprit`, one of their group, is refused."""
+    return [_not_merged(file, culprit) for file in files]
+
+
+def merge_group(
+    database: Database, files: list[File], settings: Settings, dry_run: bool
+) -> list[Report]:
+    """Merge a group in one transaction, films before ratings, then by name; or refuse it."""
+    unchanged: list[Report] = []
+    merges: list[_Merge] = []
+    in_order = sorted(files, key=lambda file: (file.format.kind != "movies", file.name))
+    try:
+        with database.writer.begin() as connection:
+            for file in in_order:
+                earlier_batch = merged_before(connection, file, settings)
+                if earlier_batch is not None:
+                    unchanged.append(_unchanged(file, earlier_batch))
+                    continue
+                batch_id = open_batch(connection, file, settings)
+                merges.append(_Merge(file, Batch(batch_id, file.snapshot_at)))
+                _merge_file(connection, merges[-1], settings)
+            if dry_run:
+                raise _DryRunError
+    except RefusedError as error:
+        return _refused_group(in_order, unchanged, merges, error)
+    except _DryRunError:
+        pass
+    return unchanged + [_merged(merge, dry_run) for merge in merges]
+
+
+def _merge_file(connection: Connection, merge: _Merge, settings: Settings) -> None:
+    file = merge.file
+    batch = merge.batch
+    reading = file.reading(settings)
+    bar = progress(f"reading {file.source.base_name}", file.size)
+    with bar as advance, _open_rows(file, reading, advance) as rows:
+        if file.format.kind == "movies":
+            merge_movies(connection, rows, batch, settings.limits)
+        else:
+            merge_ratings(connection, rows, reading, batch, settings.limits)
+    merge.warnings = reading.warnings
+    close_batch(connection, batch.batch_id, file, batch.counts, settings)
+
+
+@contextmanager
+def _open_rows(
+    file: File, reading: Reading, advance: Callable[[int], None]
+) -> Iterator[Iterator[FileRow | Reject]]:
+    """The rows of a file, in blocks where its format has a plain layout."""
+    layout = file.format.plain
+
+    def read_slowly(lines: Iterable[str]) -> Iterator[FileRow | Reject]:
+        return file.format.read(_report_progress(lines, advance), reading)
+
+    if layout is not None:
+        slow_ratings = cast("Callable[[Iterable[str]], Iterator[RatingRow | Reject]]", read_slowly)
+        with file.source.open() as binary:
+            yield read_ratings(binary, layout, slow_ratings, reading, advance)
+        return
+    encoding = file.source.legacy_encoding() if file.format.legacy_encoding else UTF8
+    with file.source.lines(encoding) as lines:
+        yield read_slowly(lines)
+
+
+def _report_progress(lines: Iterable[str], advance: Callable[[int], None]) -> Iterator[str]:
+    """The same lines; `advance` is called now and then with the characters read."""
+    characters = 0
+    for line in lines:
+        yield line
+        characters += len(line)
+        if characters >= PROGRESS_CHARACTERS:
+            advance(characters)
+            characters = 0
+
+
+def _refused_group(
+    files: list[File], unchanged: list[Report], merges: list[_Merge], error: RefusedError
+) -> list[Report]:
+    """Reports for a group that was rolled back because its last merge failed."""
+    # A copy of a file that was merged in this transaction is not in the database either.
+    rolled_back = {merge.batch.batch_id for merge in merges}
+    kept = [report for report in unchanged if report.batch_id not in rolled_back]
+    kept_files = {report.file for report in kept}
+    culprit = merges[-1]
+    reports = []
+    for file in files:
+        if file is culprit.file:
+            reports.append(_refused(culprit, error))
+        elif file.name not in kept_files:
+            reports.append(_not_merged(file, culprit.file.name))
+    return kept + reports
+
+
+def _unchanged(file: File, batch_id: int) -> Report:
+    why = f"already ingested as batch {batch_id}"
+    return Report(file.name, file.format.name, why, "unchanged", batch_id=batch_id)
+
+
+def _refused(merge: _Merge, error: RefusedError) -> Report:
+    """The report of the file at fault: all of its rows count as rejected."""
+    counts = merge.batch.counts
+    return Report(
+        file=merge.file.name,
+        format=merge.file.format.name,
+        why=error.about(merge.file.name),
+        status="refused",
+        read=counts.read,
+        rejected=counts.read,
+        rejects=tuple(counts.rejects),
+        code=error.code,
+    )
+
+
+def _not_merged(file: File, culprit: str) -> Report:
+    why = f"{file.name}: not merged, because it belongs with {culprit}"
+    return Report(file.name, file.format.name, why, "refused", code="GROUP_REFUSED")
+
+
+def _merged(merge: _Merge, dry_run: bool) -> Report:
+    counts = merge.batch.counts
+    return Report(
+        file=merge.file.name,
+        format=merge.file.format.name,
+        why=merge.file.why,
+        status="would be merged" if dry_run else "merged",
+        read=counts.read,
+        accepted=counts.accepted,
+        rejected=len(counts.rejects),
+        duplicate=counts.duplicate,
+        rejects=tuple(counts.rejects),
+        warnings=tuple(merge.warnings),
+        batch_id=None if dry_run else merge.batch.batch_id,
+    )

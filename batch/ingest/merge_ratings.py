@@ -1,0 +1,220 @@
+"""Ratings of one file -> a temporary table, then `users`, `movies` and `ratings`.
+
+The order in which files are merged never changes the result.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import Any, cast
+
+import numpy as np
+from sqlalchemy import (
+    Column,
+    Connection,
+    MetaData,
+    Table,
+    TextClause,
+    bindparam,
+    select,
+    text,
+    update,
+)
+
+from batch.ingest.fast_ratings import Block
+from batch.ingest.merge import (
+    Batch,
+    Counts,
+    FileRow,
+    Keys,
+    Limits,
+    accepted_rows,
+    check_rejects,
+    read_keys,
+)
+from batch.ingest.parsing import RatingRow, Reading, Reject
+from batch.store import schema
+from batch.store.bulk_insert import bulk_insert, insert_columns
+
+_stage = Table(
+    "ratings_stage",
+    MetaData(),
+    Column("user_id", schema.Id),
+    Column("movie_id", schema.Id),
+    Column("rating", schema.Real),
+    Column("rated_at", schema.Id),
+    prefixes=["TEMPORARY"],
+)
+_STAGE_COLUMNS = [column.name for column in _stage.columns]
+
+# Of two ratings of a pair the later wins, then the higher, then the one with a time of its own,
+# so that the order of files does not matter. A rating without a time is as old as its file.
+_BEST_STAGED = """(
+    SELECT * FROM (
+        SELECT s.*, ROW_NUMBER() OVER (
+            PARTITION BY user_id, movie_id
+            ORDER BY COALESCE(rated_at, :snapshot_at) DESC,
+                rating DESC,
+                COALESCE(rated_at, -1) DESC
+            ) AS place
+        FROM ratings_stage s) ranked
+    WHERE place = 1)"""
+
+
+def _merge_statement(staged: str) -> TextClause:
+    # WHERE TRUE tells SQLite that the ON which follows belongs to no join.
+    statement = f"""
+        INSERT INTO ratings (user_id, movie_id, rating, rated_at, batch_id)
+        SELECT user_id, movie_id, rating, rated_at, :batch_id FROM {staged} staged WHERE TRUE
+        ON CONFLICT (user_id, movie_id) DO UPDATE
+        SET rating = excluded.rating, rated_at = excluded.rated_at, batch_id = excluded.batch_id
+        WHERE (
+            COALESCE(excluded.rated_at, :snapshot_at),
+            excluded.rating,
+            COALESCE(excluded.rated_at, -1)
+        ) > (
+            COALESCE(ratings.rated_at, (
+                SELECT b.snapshot_at FROM ingest_batches b WHERE b.batch_id = ratings.batch_id
+            )),
+            ratings.rating,
+            COALESCE(ratings.rated_at, -1)
+        )
+    """  # noqa: S608  the names are constants
+    return text(statement).bindparams(
+        bindparam("snapshot_at", type_=schema.Id), bindparam("batch_id", type_=schema.Id)
+    )
+
+
+_MERGE = _merge_statement(_BEST_STAGED)
+_MERGE_DISTINCT = _merge_statement("ratings_stage")
+"""For pairs that are staged once each and in order, which need not be sorted first."""
+
+
+def merge_ratings(
+    connection: Connection,
+    rows: Iterable[FileRow | Reject],
+    reading: Reading,
+    batch: Batch,
+    limits: Limits,
+) -> None:
+    """Merge the ratings of one file, with their users and films; `batch` gets the counts.
+
+    Raises RefusedError where too many rows are rejected; the caller then rolls back.
+    """
+    users = read_keys(connection, schema.users)
+    movies = read_keys(connection, schema.movies)
+    counts = batch.counts
+    _stage.create(connection)
+    accepted = cast("Iterator[Block | RatingRow]", accepted_rows(rows, counts, limits))
+    distinct = _fill_stage(connection, accepted, users, movies, counts)
+    check_rejects(counts, limits)
+    _update_names(connection, reading.names)
+    _update_titles(connection, reading.titles)
+    _insert_users(connection, users, reading.names)
+    _insert_movies(connection, movies, reading.titles)
+    statement = _MERGE_DISTINCT if distinct else _MERGE
+    parameters = {"batch_id": batch.batch_id, "snapshot_at": batch.snapshot_at}
+    counts.accepted = connection.execute(statement, parameters).rowcount
+    _stage.drop(connection)
+
+
+def _fill_stage(
+    connection: Connection,
+    rows: Iterator[Block | RatingRow],
+    users: Keys,
+    movies: Keys,
+    counts: Counts,
+) -> bool:
+    """Stage blocks and rows; returns True if all pairs are certainly distinct and in order."""
+    distinct = True
+    last_pair = (0, 0)
+    for in_blocks, run in groupby(rows, lambda row: isinstance(row, Block)):
+        if not in_blocks:
+            distinct = False
+            staged = _stage_rows(cast("Iterator[RatingRow]", run), users, movies, counts)
+            bulk_insert(connection, _stage, _STAGE_COLUMNS, staged)
+            continue
+        for block in cast("Iterator[Block]", run):
+            user_ids = users.ids_of(block.users)
+            movie_ids = movies.ids_of(block.movies)
+            order = np.lexsort((movie_ids, user_ids))
+            user_ids = user_ids[order]
+            movie_ids = movie_ids[order]
+            same_user = np.diff(user_ids) == 0
+            same_movie = np.diff(movie_ids) == 0
+            if last_pair >= (user_ids[0], movie_ids[0]) or (same_user & same_movie).any():
+                distinct = False
+            last_pair = (user_ids[-1], movie_ids[-1])
+            lowest = float(block.stars.min())
+            highest = float(block.stars.max())
+            counts.add_ratings(lowest, highest, all_timed=True)
+            columns = (user_ids, movie_ids, block.stars[order], block.times[order])
+            staged_columns = dict(zip(_STAGE_COLUMNS, columns, strict=True))
+            insert_columns(connection, _stage, {}, staged_columns)
+    return distinct
+
+
+def _stage_rows(
+    rows: Iterator[RatingRow], users: Keys, movies: Keys, counts: Counts
+) -> Iterator[tuple[Any, ...]]:
+    """The rows with ids instead of keys."""
+    low = float("inf")
+    high = float("-inf")
+    all_timed = True
+    for _, user_key, movie_key, rating, rated_at in rows:
+        if rating < low:
+            low = rating
+        if rating > high:
+            high = rating
+        if rated_at is None:
+            all_timed = False
+        yield users.id_of(user_key), movies.id_of(movie_key), rating, rated_at
+    if low <= high:
+        counts.add_ratings(low, high, all_timed)
+
+
+def _update_names(connection: Connection, names: dict[str, str]) -> None:
+    """Names for stored users; of several names the first by text stays, in any order of files."""
+    if not names:
+        return
+    u = schema.users
+    stored = dict(connection.execute(select(u.c.user_key, u.c.name)).all())
+    changes = []
+    for user_key, name in names.items():
+        if user_key not in stored:
+            continue
+        stored_name = stored[user_key]
+        if stored_name is None or name < stored_name:
+            changes.append({"key": user_key, "new_name": name})
+    if changes:
+        values: dict[str, Any] = {"name": bindparam("new_name")}
+        statement = update(u).where(u.c.user_key == bindparam("key")).values(values)
+        connection.execute(statement, changes)
+
+
+def _update_titles(connection: Connection, titles: dict[str, str]) -> None:
+    """Titles for films that no catalogue describes, by the same rule; until then it is the key."""
+    if not titles:
+        return
+    m = schema.movies
+    undescribed = select(m.c.movie_key, m.c.title).where(m.c.batch_id.is_(None))
+    stored = dict(connection.execute(undescribed).all())
+    changes = []
+    for movie_key, title in titles.items():
+        if movie_key in stored and title < stored[movie_key]:
+            changes.append({"key": movie_key, "new_title": title})
+    if changes:
+        values: dict[str, Any] = {"title": bindparam("new_title")}
+        statement = update(m).where(m.c.movie_key == bindparam("key")).values(values)
+        connection.execute(statement, changes)
+
+
+def _insert_users(connection: Connection, users: Keys, names: dict[str, str]) -> None:
+    rows = ((users.ids[key], key, names.get(key)) for key in users.new)
+    bulk_insert(connection, schema.users, ["user_id", "user_key", "name"], rows)
+
+
+def _insert_movies(connection: Connection, movies: Keys, titles: dict[str, str]) -> None:
+    for key in titles:
+        movies.id_of(key)  # films of a wide matrix that nobody rated
+    rows = ((movies.ids[key], key, titles.get(key, key)) for key in movies.new)
+    bulk_insert(connection, schema.movies, ["movie_id", "movie_key", "title"], rows)

@@ -1,0 +1,98 @@
+"""Fitted models -> rows of `recommendations`, and the popular list."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from batch.config import Config
+from batch.job import executors
+from batch.models import PUBLISHED
+from batch.ranking.ensemble import Ensemble
+from batch.ranking.fallback import Lists, with_fallback, without_fallback
+from batch.ranking.mask import Mask
+from batch.ratings import Ints, Ratings, blocks
+from batch.store import publish
+from batch.store.database import Database
+from batch.store.publish import RunKey
+from batch.telemetry import progress
+
+
+@dataclass(frozen=True)
+class WrittenRows:
+    """Rows of lists that were written, by model."""
+
+    total: dict[str, int]
+    fallback: dict[str, int]  # of those, popular films in place of the model's
+
+
+def score_users(
+    database: Database, config: Config, key: RunKey, ensemble: Ensemble, mask: Mask, block: int
+) -> WrittenRows:
+    """Score, rank and write block by block of users, all models in one pass."""
+    ratings = ensemble.ratings
+    popular = _popular_films(ensemble, mask, config.publish.least_ratings)
+    total = dict.fromkeys(PUBLISHED, 0)
+    fallback = dict.fromkeys(PUBLISHED, 0)
+    with (
+        executors.open_executor(config) as score,
+        progress("scoring users", ratings.n_users) as advance,
+    ):
+        user_blocks = blocks(ratings.n_users, block)
+        for users, ranked in score(ensemble, PUBLISHED, config.publish.top_n, user_blocks):
+            with database.writer.begin() as connection:
+                publish.require_ownership(connection, key)
+                for name, ranked_block in ranked.items():
+                    lists = without_fallback(ranked_block, ratings)
+                    # `plain` lists end where the method has no prediction.
+                    if config.preset != "plain":
+                        lists = popular.complete(lists, users)
+                    total[name] += publish.write_lists(connection, key, name, ratings, users, lists)
+                    fallback[name] += int(lists.is_fallback.sum())
+            advance(len(users))
+    _write_popular(database, key, popular, config.publish.top_n)
+    return WrittenRows(total, fallback)
+
+
+@dataclass(frozen=True)
+class _PopularFilms:
+    """Films that complete lists which the models leave short."""
+
+    ratings: Ratings
+    mask: Mask
+    columns: Ints  # best first
+    user_counts: Ints  # (n_users,) ratings of each user
+    item_counts: Ints  # (n_items,) ratings of each film
+    least_ratings: int  # a user with fewer gets popular films only
+
+    def complete(self, lists: Lists, users: Ints) -> Lists:
+        """One model's lists of a block of users, (b,), completed."""
+        excluded = self.mask.excluded(self.ratings, users)
+        counts = self.user_counts[users]
+        return with_fallback(lists, excluded, counts, self.columns, self.least_ratings)
+
+
+def _popular_films(ensemble: Ensemble, mask: Mask, least_ratings: int) -> _PopularFilms:
+    """Films that somebody rated, without those that are filtered for everyone."""
+    ratings = ensemble.ratings
+    item_counts = ratings.item_counts()
+    columns = ensemble.tie_order.argsort()
+    is_rated = item_counts[columns] > 0
+    is_filtered = np.isin(columns, mask.for_everyone)
+    return _PopularFilms(
+        ratings=ratings,
+        mask=mask,
+        columns=columns[is_rated & ~is_filtered],
+        user_counts=ratings.user_counts(),
+        item_counts=item_counts,
+        least_ratings=least_ratings,
+    )
+
+
+def _write_popular(database: Database, key: RunKey, popular: _PopularFilms, top_n: int) -> None:
+    """Write the list for users without any, scored by numbers of ratings."""
+    columns = popular.columns[:top_n]
+    movie_ids = popular.ratings.movie_ids[columns].tolist()
+    counts = popular.item_counts[columns].tolist()
+    with database.writer.begin() as connection:
+        publish.require_ownership(connection, key)
+        publish.write_popular(connection, key, movie_ids, counts)

@@ -1,0 +1,261 @@
+"""The steps of a run, each of which takes the results of earlier ones."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+
+import numpy as np
+
+from batch import RecbatchError
+from batch.audit.gates import audit_gates
+from batch.audit.integrity import audit_integrity
+from batch.config import Config
+from batch.ingest import Report, ingest
+from batch.job.inputs import (
+    block_size,
+    evaluation_inputs,
+    ingest_settings,
+    queries,
+    readable_paths,
+)
+from batch.job.score_users import WrittenRows, score_users
+from batch.job.summary import RunSummary
+from batch.models import PERSONAL, REFERENCE, Model, fit
+from batch.ranking.ensemble import Ensemble, assemble
+from batch.ranking.evaluate import Evaluation, evaluate
+from batch.ranking.mask import Mask
+from batch.ranking.metrics import Metrics
+from batch.ratings import Ratings
+from batch.store import publish
+from batch.store.artifacts import save_weights, weights_file
+from batch.store.checks import FALLBACK_ROWS, ROWS, Check, record
+from batch.store.database import Database
+from batch.store.filters import in_force
+from batch.store.load import Loaded, load
+from batch.store.publish import RunKey
+from batch.store.runs import NEWEST_RATING, NIGHT, SECONDS
+from batch.telemetry import log_info, log_warning, peak_mb, step
+
+
+class ArtifactsError(RecbatchError):
+    """No file can be written to artifacts.dir; the message says why."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every step of a run needs."""
+
+    database: Database
+    config: Config
+    key: RunKey
+    summary: RunSummary  # filled in by the steps
+
+
+def require_writable(folder: Path) -> None:
+    """Fail now for what would lose the weights hours later. Raises ArtifactsError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as file:
+            file.write(b"\0")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        message = f"artifacts.dir: {folder}: {reason}; let the job write there, or name another"
+        raise ArtifactsError(message) from error
+
+
+def ingest_files(job: Job) -> list[Report]:
+    """Ingest the files and queries of the settings; refused ones do not stop the run."""
+    config = job.config
+    paths, reports = readable_paths(config.ingest.paths)
+    reports += ingest(job.database, paths, ingest_settings(config), queries=queries(config))
+    for report in reports:
+        log = log_warning if report.status == "refused" else log_info
+        log(
+            "ingest",
+            file=report.file,
+            status=report.status,
+            why=report.why,
+            read=report.read,
+            new=report.accepted,
+        )
+    merged = [report for report in reports if report.status == "merged"]
+    summary = job.summary
+    summary.rows_read = sum(report.read for report in merged)
+    summary.rows_accepted = sum(report.accepted for report in merged)
+    summary.rows_rejected = sum(report.rejected for report in merged)
+    summary.files_refused = sum(report.status == "refused" for report in reports)
+    return reports
+
+
+def load_inputs(job: Job, known_until: int | None) -> tuple[Ratings, Mask]:
+    """Read ratings and filters in one snapshot, and record in `runs` which they were.
+
+    `known_until`, seconds since 1970 UTC, leaves out later ratings.
+    """
+    config = job.config
+    summary = job.summary
+    with (
+        step("load", into=summary.seconds) as figures,
+        job.database.reader.connect() as connection,
+    ):
+        loaded = load(connection, scale=config.ingest.scale, known_until=known_until)
+        ratings = loaded.ratings
+        filtered, last_filter_id = in_force(connection, config.filters, job.key.run_id)
+        mask = Mask.of(ratings, filtered)
+        summary.users = figures["users"] = ratings.n_users
+        summary.films = figures["films"] = ratings.n_items
+        summary.ratings = figures["ratings"] = ratings.n_ratings
+        if ratings.rated_at is not None:
+            summary.newest_rating = float(np.nanmax(ratings.rated_at))
+    columns = _data_columns(loaded)
+    columns["known_until"] = known_until
+    columns["last_filter_id"] = last_filter_id
+    with job.database.writer.begin() as connection:
+        publish.update_run(connection, job.key, **columns)
+    return ratings, mask
+
+
+def _data_columns(loaded: Loaded) -> dict[str, object]:
+    ratings = loaded.ratings
+    return {
+        "n_users": ratings.n_users,
+        "n_movies": ratings.n_items,
+        "n_ratings": ratings.n_ratings,
+        "rating_min": ratings.scale[0],
+        "rating_max": ratings.scale[1],
+        "data_sha256": loaded.sha256,
+        "last_batch_id": loaded.last_batch_id,
+    }
+
+
+def measure(ratings: Ratings, config: Config) -> Evaluation:
+    """The metrics of all models and the weights of the blend, by the settings."""
+    return evaluate(ratings, config.models, **evaluation_inputs(ratings, config))
+
+
+def evaluate_models(job: Job, ratings: Ratings) -> Evaluation:
+    """Measure all models on held-out ratings, and learn the weights of the blend."""
+    with step("evaluate", into=job.summary.seconds) as figures:
+        evaluation = measure(ratings, job.config)
+        n_users = [metrics.get("raters", 0) for metrics in evaluation.metrics.values()]
+        figures["users"] = round(max(n_users, default=0))
+    return evaluation
+
+
+def fit_models(job: Job, ratings: Ratings) -> dict[str, Model]:
+    """Fit every model but the blend on all ratings."""
+    config = job.config
+    models: dict[str, Model] = {}
+    for name in (*PERSONAL, *REFERENCE):
+        params = getattr(config.models, name, None)
+        with step("fit", into=job.summary.seconds, model=name):
+            models[name] = fit(name, ratings, params, config.evaluation.seed)
+    return models
+
+
+def fit_blend(
+    job: Job, models: Mapping[str, Model], evaluation: Evaluation, ratings: Ratings, mask: Mask
+) -> Ensemble:
+    """Join the fitted models and their blend; the mask's films are never listed."""
+    config = job.config
+    with step("fit", into=job.summary.seconds, model="blend"):
+        return assemble(
+            ratings,
+            models,
+            evaluation.weights,
+            config.evaluation.seed,
+            block_size(ratings, config.resources.memory_mb),
+            mask=mask,
+            diversity=config.publish.diversity,
+        )
+
+
+def write_lists(job: Job, ensemble: Ensemble, mask: Mask) -> WrittenRows:
+    """Score every user, and write their lists under the run, which nobody reads yet."""
+    config = job.config
+    block = block_size(ensemble.ratings, config.resources.memory_mb)
+    with step("score", into=job.summary.seconds) as figures:
+        written = score_users(job.database, config, job.key, ensemble, mask, block)
+        figures |= written.total
+    return written
+
+
+def save_models(job: Job, models: Mapping[str, Model]) -> None:
+    """Write the fitted weights to a file, and its name and sha256 to `runs`.
+
+    No list depends on the file: where it cannot be written, the run goes on
+    without it, and warns.
+    """
+    database = job.database
+    name = f"{database.fingerprint}-run-{job.key.run_id}"
+    file = weights_file(job.config.artifacts.dir, name)
+    weights = {name: model.weights() for name, model in models.items()}
+    # Recorded before the file is there: after a crash, purge must find it.
+    with database.writer.begin() as connection:
+        publish.update_run(connection, job.key, artifact=str(file))
+    with database.writer.begin() as connection:
+        publish.require_ownership(connection, job.key)
+        try:
+            sha256 = save_weights(file, weights)
+            columns: dict[str, str | None] = {"artifact_sha256": sha256}
+        except OSError as error:
+            reason = error.strerror or str(error)
+            log_warning("weights not saved", file=str(file), error=reason)
+            columns = {"artifact": _path_unless_removed(file)}
+        publish.update_run(connection, job.key, **columns)
+
+
+def _path_unless_removed(file: Path) -> str | None:
+    """Remove a file; its path if that fails, so that purge tries again."""
+    try:
+        file.unlink(missing_ok=True)
+    except OSError:
+        return str(file)
+    return None
+
+
+def audit_lists(
+    job: Job, evaluation: Evaluation, written: WrittenRows, ratings: Ratings, mask: Mask
+) -> list[Check]:
+    """Record what was measured, and check the written lists."""
+    summary = job.summary
+    run_id = job.key.run_id
+    filtered_ids = set(ratings.movie_ids[mask.for_everyone].tolist())
+    with (
+        step("audit", into=summary.seconds) as figures,
+        job.database.writer.begin() as connection,
+    ):
+        publish.write_metrics(connection, job.key, evaluation.metrics)
+        publish.write_metrics(connection, job.key, _row_counts(written))
+        publish.write_metrics(connection, job.key, _fallback_shares(written))
+        publish.write_metrics(connection, job.key, {NIGHT: _figures_of_run(summary)})
+        checks = audit_integrity(connection, run_id, filtered_ids)
+        checks += audit_gates(connection, run_id, job.config.gate)
+        record(connection, run_id, checks)
+        figures["checks"] = len(checks)
+    summary.checks = checks
+    summary.metrics = evaluation.metrics
+    summary.rows = written.total
+    return checks
+
+
+def _row_counts(written: WrittenRows) -> dict[str, Metrics]:
+    return {name: {ROWS: count} for name, count in written.total.items()}
+
+
+def _fallback_shares(written: WrittenRows) -> dict[str, Metrics]:
+    return {
+        name: {FALLBACK_ROWS: written.fallback[name] / count}
+        for name, count in written.total.items()
+        if count
+    }
+
+
+def _figures_of_run(summary: RunSummary) -> dict[str, float]:
+    """Seconds of the steps so far, peak memory, and time of the newest rating."""
+    figures = {f"{SECONDS}{name}": seconds for name, seconds in summary.seconds.items()}
+    figures["peak_mb"] = float(peak_mb())
+    if summary.newest_rating is not None:
+        figures[NEWEST_RATING] = summary.newest_rating
+    return figures

@@ -1,0 +1,29 @@
+"""One model's lists and predictions for a block of users."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from batch.models.evidence import Evidence, Ids
+from batch.ratings import NOBODY, Floats, Ints, Texts
+
+
+@dataclass(frozen=True)
+class RankedBlock:
+    """Lists of n for b users, and predictions for the p requested pairs."""
+
+    listed: Ints  # (b, n) columns, best first, NOBODY behind the end of a list
+    score: Floats  # (b, n) what orders the list; nan behind its end, here and below
+    rating: Floats  # (b, n) stars
+    support: Floats  # (b, n)
+    predicted: Floats  # (p,) stars, nan without a prediction
+    evidence: Evidence | None = None  # of the listed films, list by list
+
+    def reasons(self, ids: Ids) -> Texts:
+        """The stored form of each film's reason, (b, n); empty without evidence."""
+        if self.evidence is None:
+            return np.zeros(self.listed.shape, dtype=np.str_)
+        stored = np.array(self.evidence.stored(ids), dtype=np.str_)
+        reasons = np.zeros(self.listed.shape, stored.dtype)
+        reasons[self.listed != NOBODY] = stored
+        return reasons

@@ -1,0 +1,88 @@
+"""A URL -> an engine with real transactions, whose readers cannot write."""
+
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+
+LOCK_TIMEOUT_MS = 30_000
+"""How long a statement waits for a lock, on both databases."""
+
+_SETTINGS = (
+    f"busy_timeout = {LOCK_TIMEOUT_MS}",
+    "foreign_keys = ON",
+    "trusted_schema = OFF",
+)
+_WRITER_SETTINGS = (
+    "journal_mode = WAL",
+    # A publication must survive a power cut: NORMAL may lose the last
+    # commits in WAL mode.
+    "synchronous = FULL",
+    # Bytes; gives disk space back after a large night.
+    "journal_size_limit = 67108864",
+    # 32 MiB hold the films that each new rating is checked against;
+    # SQLite's 2 do not.
+    "cache_size = -32768",
+)
+_READER_SETTINGS = ("query_only = ON",)
+
+# A lock whose holder vanished must be freed sooner than after the two hours
+# of TCP.
+_CONNECT_ARGS = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "connect_timeout": 10,
+}
+
+
+def sqlite_engine(url: URL, *, reader: bool) -> Engine:
+    """An engine on a SQLite file, in WAL mode; a reader's cannot write.
+
+    The driver's own transactions are switched off and BEGIN is issued here,
+    which is SQLAlchemy's documented recipe.
+    """
+    engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
+    settings = (*_SETTINGS, *(_READER_SETTINGS if reader else _WRITER_SETTINGS))
+    # A deferred transaction that begins to write fails at once if another
+    # has written meanwhile; IMMEDIATE waits for its turn.
+    begin_statement = "BEGIN" if reader else "BEGIN IMMEDIATE"
+
+    @event.listens_for(engine, "connect")
+    def apply_settings(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        for setting in settings:
+            connection.execute(f"PRAGMA {setting}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin_statement)
+
+    return engine
+
+
+def postgres_engine(url: URL, schema_name: str, *, reader: bool) -> Engine:
+    """An engine whose sessions see one schema only.
+
+    A reader's transaction has one snapshot and cannot write. Raises
+    ImportError without the driver.
+    """
+    engine = create_engine(
+        url,
+        poolclass=NullPool,
+        hide_parameters=True,
+        isolation_level="REPEATABLE READ" if reader else "READ COMMITTED",
+        connect_args=_CONNECT_ARGS,
+    )
+
+    @event.listens_for(engine, "connect")
+    def apply_settings(connection: Any, _record: Any) -> None:
+        autocommit = connection.autocommit
+        connection.autocommit = True
+        quoted = engine.dialect.identifier_preparer.quote(schema_name)
+        connection.execute(f"SET search_path TO {quoted}")
+        connection.execute(f"SET lock_timeout TO {LOCK_TIMEOUT_MS}")
+        if reader:
+            connection.execute("SET default_transaction_read_only TO on")
+        connection.autocommit = autocommit
+
+    return engine
