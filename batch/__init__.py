@@ -1,4 +1,4 @@
-"""recbatch: film ratings from CSV files -> each user's top films in a database table, every night."""
+"""recbatch: film ratings from CSV files -> each user's top films in a database table, nightly."""
 
 from importlib.metadata import version
 
@@ -6,4 +6,4 @@ __version__ = version("recbatch")
 
 
 class RecbatchError(Exception):
-    """Every error that a caller can act on; the message says what is wrong, where, and what would do."""
+    """An error that a caller can act on: the message says what is wrong, where, and what to do."""

@@ -1,23 +1,44 @@
-"""Every knob of models and gates once, with its unit and reason, and the presets: full sets of values for models."""
+"""The settings of models and gates, each with unit and reason, and the presets of the models."""
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+# The limits are what later steps can take: refused at the start, a value costs no night.
 
 AtLeastZero = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+"""More than there is of anything here; from 2^63 on, torch, numba and SQL overflow."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
-
 LARGEST = 1e6
-"""Of a rating, a score or a weight, either way: a larger one means that a model has run wild."""
+"""Bound on the size of a rating, a score or a weight: a larger one means that a model diverged."""
 LIKED_SHARE = 0.8
-"""Of the scale's maximum: a film counts as liked from there on, 4 of 5 stars, unless a setting says otherwise."""
+"""A rating from this share of the scale's maximum on is liked, 4 of 5 stars, unless set."""
+MIN_RIDGE = 1e-3
+"""Of films, or users, that are rated alike the weights cannot be solved below a ridge of 1e-11."""
+
+
+def _ridge(value: float) -> float:
+    if 0 < value < MIN_RIDGE:
+        raise ValueError(f"Input should be 0, or at least {MIN_RIDGE:g}")
+    return value
+
+
+Ridge = Annotated[AtLeastZero, AfterValidator(_ridge)]
+SupportWeight = Annotated[float, Field(ge=0, le=1e4, allow_inf_nan=False)]
+"""Times ln(1 + support), at most 23 for a billion users, it must stay below LARGEST."""
+Hidden = Annotated[int, Field(ge=1, le=1024)]
+"""A user's weights are solved from a matrix of hidden^2 numbers, 8 MB each at this limit."""
+LearningRate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
+"""From about 10,000 on the ratings of a night are not finite."""
+Epochs = Annotated[int, Field(ge=1, le=10_000)]
+"""Where a small rate goes on improving, a training of more would outlast the night."""
 
 
 class Knobs(BaseModel):
-    """Frozen, and an unknown name is an error: a misspelt knob must not silently keep its default."""
+    """Frozen, and an unknown name is an error, so that a misspelt setting is noticed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,53 +47,53 @@ class Neighbourhood(Knobs):
     """Collaborative filtering by neighbours, for `user_user` and `item_item` alike."""
 
     baseline: Literal["user_mean", "bias"]
-    """What a rating is measured against: the user's mean, or mu + b_u + b_i, which removes item effects too."""
+    """Ratings are measured against the user's mean, or mu + b_u + b_i, without item effects too."""
     similarity: Literal["cosine", "adjusted_cosine", "pearson", "full_cosine"]
-    """Over co-rated cells, except full_cosine, where absent counts as 0. Negative values are kept."""
+    """Over co-rated cells; in full_cosine absent counts as 0. Negative values are kept."""
     overlap_shrinkage: AtLeastZero
-    """beta in s = sim * n / (n + beta), n co-rated cells: one common item gives cosine 1.0, which is noise."""
+    """beta in s = sim * n / (n + beta), n co-rated cells: one common item has cosine 1.0, noise."""
     support_shrinkage: AtLeastZero
     """lambda added to sum |s|: without it one enthusiastic stranger puts an obscure film first."""
     neighbours: Literal["all"] | Count
     """All, or the k most similar with s > 0: speed, and less noise."""
-    support_weight: AtLeastZero
-    """w in relevance = rating + w * ln(1 + support), stars: tenfold support is worth 2.3 w. 0 ranks by rating."""
+    support_weight: SupportWeight
+    """w in relevance = rating + w * ln(1 + support), stars: 2.3 w for tenfold support."""
 
 
 class ItemNeighbourhood(Neighbourhood):
     """`item_item` can learn its weights too."""
 
-    learnt_ridge: AtLeastZero
-    """Penalty on learnt weights between films, which then order the list; 0 orders it by the formula."""
+    learnt_ridge: Ridge
+    """Penalty on learnt weights, from 0.001, which order the list; 0 orders it by the formula."""
 
 
 class Neural(Knobs):
     """Content filtering: a film's genres -> a hidden layer -> one output per user."""
 
     architecture: Literal["per_movie", "flattened"]
-    """per_movie: genre vector in, all users' ratings of that film out. flattened: the original form, small data."""
+    """per_movie: genres of a film in, its ratings out. flattened: the original form, small data."""
     activation: Literal["none", "relu"]
     """none makes the network a low-rank linear filter."""
     baseline: Literal["none", "bias"]
     """bias adds mu + b_u + b_i, so that the network learns only what genres explain beyond them."""
-    hidden: Count
+    hidden: Hidden
     """Units of the hidden layer."""
-    learning_rate: Positive
+    learning_rate: LearningRate
     """Adam's step size."""
     weight_decay: AtLeastZero
-    """L2 penalty on the weights, in ratings' worth of squared error: a user has fewer ratings than weights."""
-    epochs: Count
+    """L2 penalty in ratings' worth of squared error: users have fewer ratings than weights."""
+    epochs: Epochs
     """At most this many passes over the ratings."""
     patience: Count
-    """per_movie stops after this many epochs without a better validation error; sooner where the best came early."""
+    """per_movie stops after so many epochs without a better one; sooner if the best came early."""
     batch_size: Count
     """Ratings per step of per_movie."""
     max_weights_mb: Positive
-    """flattened is refused above this size of its weights, MB: it needs 32 * n_users * n_items of them."""
+    """flattened is refused above this size of its 32 * n_users * n_items weights, MB."""
 
 
 class Models(Knobs):
-    """The knobs of the three models."""
+    """The settings of the three models."""
 
     user_user: Neighbourhood
     item_item: ItemNeighbourhood
@@ -80,26 +101,26 @@ class Models(Knobs):
 
 
 class Gates(Knobs):
-    """What a run must show before it replaces the published one; a person may override. Measured in docs/gates.md."""
+    """What a run must reach to be published, unless overridden; measured in docs/gates.md."""
 
     min_users_judged: Count = 20
-    """A gate whose figures rest on fewer users is not asked: a bootstrap over so few says nothing."""
+    """A gate whose figures come from fewer users is skipped: a bootstrap needs more."""
     min_users_share: Share = 0.9
-    """Users with a list, model by model, against the published run: half of them gone is a broken export."""
+    """Users with a list, per model, against the published run: half gone is a broken export."""
     min_rows_share: Share = 0.9
-    """Rows likewise: lists that have become short are no better than lists that are missing."""
+    """Rows likewise: lists that became short are no better than missing ones."""
     min_films_share: Share = 0.5
-    """Different films likewise: a model that shows everyone the same few has learnt nothing."""
+    """Different films likewise: a model that lists the same few for all has learnt nothing."""
     max_rmse_of_bias: AtLeastZero = 1.0
     """RMSE against that of user and film means, which any model must match."""
     min_precision_of_popular: AtLeastZero = 0.9
-    """Precision of lists that are made to be liked, against the most rated films for everyone."""
+    """Precision of personal lists against that of the most rated films."""
     max_rmse_of_published: AtLeastZero = 1.05
-    """RMSE against the published run: shuffled ratings give 1.2, normal nights of the sample less than 1."""
+    """RMSE against the published run: shuffled ratings give 1.2, normal nights less than 1."""
     min_precision_of_published: AtLeastZero = 0.8
-    """Precision against the published run: normal nights of the sample stay above 1, `plain` falls to 0.01."""
+    """Precision against the published run: normal nights stay above 1, `plain` falls to 0.01."""
     max_churn: Share = 0.5
-    """Users none of whose films stay: hardly anyone on a normal night of the sample, nearly all on a poisoned one."""
+    """Users none of whose films stay: few on a normal night, nearly all on poisoned ratings."""
 
 
 _PLAIN_NEIGHBOURHOOD = Neighbourhood(
@@ -160,4 +181,4 @@ PRESETS: dict[str, Models] = {
         ),
     ),
 }
-"""`plain` is the method as first described, to the letter; `tuned` was found by the search in docs/tuning.md."""
+"""`plain`: exactly as first described. `tuned`: found by the search in docs/tuning.md."""

@@ -1,4 +1,4 @@
-"""The value that flows: a frozen matrix of who rated what, with keys in order and genres beside it."""
+"""Ratings as a frozen sparse matrix, users and films ordered by key, and the films' genres."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -12,32 +12,37 @@ Ints: TypeAlias = npt.NDArray[np.int64]
 Floats: TypeAlias = npt.NDArray[np.float64]
 Bools: TypeAlias = npt.NDArray[np.bool_]
 Texts: TypeAlias = npt.NDArray[np.str_]
-Sparse: TypeAlias = Any  # scipy.sparse.csr_array, which carries no types
+Sparse: TypeAlias = Any  # scipy.sparse.csr_array, which has no types
 
 SCORE_DECIMALS = 6
-"""Of a score: closer ones are a tie, and no more is published, so that rounding noise never decides a list."""
+"""Scores are published with so many decimals, and are a tie if they agree in all of them.
+
+So rounding noise never decides a list.
+"""
 NOBODY = -1
-"""Stands in a list of columns where the list has ended."""
+"""The place of an index, of a film or of a user, where there is none: after the end of a list."""
+
+
+def _no_ids() -> Ints:
+    return np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class Ratings:
-    """Ratings by row (user) and column (item), both ordered by key, so that no result depends on ingestion order.
+    """Ratings by row (user) and column (item).
 
-    A cell that is stored is a rating, whatever its value; a cell that is absent is not rated.
+    Rows and columns are ordered by key, so that no result depends on the order of ingestion. A
+    stored cell is a rating, whatever its value; a cell that is not stored is not rated.
     """
 
     matrix: Sparse  # CSR (n_users, n_items), stars, sorted indices, no duplicates
     user_ids: Ints  # (n_users,) the database's ids
-    movie_ids: Ints  # (n_items,)
+    movie_ids: Ints  # (n_items,) the database's ids
     genres: Floats  # (n_items, n_genres) 0/1
     scale: tuple[float, float]  # lowest and highest possible rating, stars
-    rated_at: Floats | None = (
-        None  # (n_ratings,) seconds since 1970 UTC beside matrix.data, nan = unknown; None = all
-    )
-    genre_ids: Ints = field(
-        default_factory=lambda: np.empty(0, dtype=np.int64)
-    )  # (n_genres,) the database's ids
+    rated_at: Floats | None = None
+    """(n_ratings,) seconds since 1970 UTC, as matrix.data; nan = unknown; None = all unknown."""
+    genre_ids: Ints = field(default_factory=_no_ids)  # (n_genres,) the database's ids
 
     @property
     def n_users(self) -> int:
@@ -64,21 +69,17 @@ class Ratings:
         return np.repeat(np.arange(self.n_users), self.user_counts())
 
     def timeless_users(self) -> Ints:
-        """Rows of the users with a rating whose time is not known, in order."""
-        unknown = (
-            np.ones(self.n_ratings, dtype=np.bool_)
-            if self.rated_at is None
-            else np.isnan(self.rated_at)
-        )
-        return np.unique(self.user_of_rating()[unknown])
+        """Rows of the users with a rating of unknown time, in order."""
+        if self.rated_at is None:
+            is_unknown = np.ones(self.n_ratings, dtype=np.bool_)
+        else:
+            is_unknown = np.isnan(self.rated_at)
+        return np.unique(self.user_of_rating()[is_unknown])
 
     def keep(self, chosen: Bools) -> "Ratings":
         """The same users and items with only the chosen ratings; `chosen` is (n_ratings,)."""
-        return replace(
-            self,
-            matrix=select_stored(self.matrix, chosen),
-            rated_at=None if self.rated_at is None else self.rated_at[chosen],
-        )
+        rated_at = None if self.rated_at is None else self.rated_at[chosen]
+        return replace(self, matrix=select_stored(self.matrix, chosen), rated_at=rated_at)
 
     def of(self, users: Ints) -> Bools:
         """Which ratings are of these users, (n_ratings,)."""
@@ -87,49 +88,47 @@ class Ratings:
         return np.repeat(chosen, self.user_counts())
 
     def some_users(self, limit: int, seed: int) -> Ints:
-        """Rows of users with ratings, in order: all of them, or a seeded sample of so many."""
-        able = np.flatnonzero(self.user_counts())
-        if len(able) <= limit:
-            return able
-        return np.sort(np.random.default_rng(seed).choice(able, limit, replace=False))
+        """Rows of the users with ratings, in order: all, or a seeded sample of `limit` of them."""
+        rated = np.flatnonzero(self.user_counts())
+        if len(rated) <= limit:
+            return rated
+        return np.sort(np.random.default_rng(seed).choice(rated, limit, replace=False))
 
 
 class Pairs(NamedTuple):
-    """Cells of a block of users: which of its users, and which item; (p,) each."""
+    """Cells of a block of users, (p,) each: the user's place in the block, and the item."""
 
     rows: Ints
     columns: Ints
 
     @staticmethod
     def stored(block: Sparse) -> "Pairs":
-        """The cells that a block, CSR (b, n_items), has a value in, in order."""
-        return Pairs(
-            np.repeat(np.arange(block.shape[0]), np.diff(block.indptr)),
-            block.indices.astype(np.int64),
-        )
+        """The stored cells of a block, CSR (b, n_items), in order."""
+        rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+        return Pairs(rows, block.indices.astype(np.int64))
 
     @staticmethod
     def listed(lists: Ints) -> "Pairs":
-        """The cells that lists, (b, n), name, list by list."""
+        """The cells of lists of items, (b, n), list by list, without NOBODY."""
         rows, places = np.nonzero(lists != NOBODY)
         return Pairs(rows, lists[rows, places])
 
     def and_then(self, others: "Pairs") -> "Pairs":
-        """These, followed by others."""
-        return Pairs(
-            np.concatenate([self.rows, others.rows]), np.concatenate([self.columns, others.columns])
-        )
+        """These cells, followed by others."""
+        rows = np.concatenate([self.rows, others.rows])
+        columns = np.concatenate([self.columns, others.columns])
+        return Pairs(rows, columns)
 
 
-NO_PAIRS = Pairs(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+NO_PAIRS = Pairs(_no_ids(), _no_ids())
 
 
 def select_stored(matrix: Sparse, chosen: Bools) -> Sparse:
-    """A CSR matrix with only the chosen of its stored cells, (n_ratings,)."""
-    kept_before = np.zeros(len(chosen) + 1, matrix.indptr.dtype)
-    np.cumsum(chosen, out=kept_before[1:])
-    kept = matrix.data[chosen], matrix.indices[chosen], kept_before[matrix.indptr]
-    return sparse.csr_array(kept, shape=matrix.shape)
+    """A CSR matrix with only the chosen ones of its stored cells; `chosen` is (n_ratings,)."""
+    chosen_before = np.zeros(len(chosen) + 1, matrix.indptr.dtype)
+    np.cumsum(chosen, out=chosen_before[1:])
+    arrays = matrix.data[chosen], matrix.indices[chosen], chosen_before[matrix.indptr]
+    return sparse.csr_array(arrays, shape=matrix.shape)
 
 
 def with_data(matrix: Sparse, values: npt.NDArray[Any]) -> Sparse:

@@ -1,4 +1,4 @@
-"""What happens -> log lines that carry the run id, and progress: a bar on a terminal, a line now and then elsewhere."""
+"""Events -> log lines with the run id; long steps -> a progress bar, or a line now and then."""
 
 import json
 import logging
@@ -14,84 +14,102 @@ from typing import Any, Literal
 
 log = logging.getLogger("recbatch")
 scheduler_log = logging.getLogger("apscheduler")
-drawing_log = logging.getLogger(
-    "matplotlib"
-)  # warns at length where it has no home to keep a list of fonts in
+# matplotlib warns at length where it has no home folder for its list of fonts
+drawing_log = logging.getLogger("matplotlib")
 run_id: ContextVar[int | None] = ContextVar("run_id", default=None)
-"""The run at work, added to every line."""
+"""The current run, added to every line."""
 
 Style = Literal["text", "json"]
 LINE_EVERY = 10.0
 """Seconds between progress lines where there is no terminal."""
+NEEDS_QUOTES = ' "=\n\r\t'
+"""A value that contains any of these is put in quotes in a text line."""
 
 
 class _KeyValue(logging.Formatter):
-    """`2026-11-23T02:30:00Z level=info run=12 event=loaded ratings=100836`: readable, and split by any log tool."""
+    """`2026-11-23T02:30:00Z level=info run=12 event=loaded ratings=100836`.
+
+    Readable, and split into fields by any log tool.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        line = " ".join(f"{key}={_quoted(value)}" for key, value in _fields(record).items())
-        return f"{_moment(record):%Y-%m-%dT%H:%M:%SZ} {line}"
+        pairs = [f"{key}={_quoted(value)}" for key, value in _fields(record).items()]
+        return f"{_moment(record):%Y-%m-%dT%H:%M:%SZ} {' '.join(pairs)}"
 
 
 class _Json(logging.Formatter):
-    """`{"time": "2026-11-23T02:30:00.120Z", "level": "info", "run": 12, "event": "loaded", "ratings": 100836}`."""
+    """`{"time": "2026-11-23T02:30:00.120Z", "level": "info", "run": 12, "event": "loaded"}`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told = {
-            "time": _moment(record).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            **_fields(record),
-        }
-        return json.dumps({key: _plain(value) for key, value in told.items()})
+        moment = _moment(record).isoformat(timespec="milliseconds")
+        fields = {"time": moment.replace("+00:00", "Z"), **_fields(record)}
+        return json.dumps({key: _json_value(value) for key, value in fields.items()})
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    told: dict[str, Any] = {"level": record.levelname.lower()}
-    if run_id.get() is not None:
-        told["run"] = run_id.get()
-    return told | {"event": record.getMessage(), **getattr(record, "fields", {})}
+    fields: dict[str, Any] = {"level": record.levelname.lower()}
+    current = run_id.get()
+    if current is not None:
+        fields["run"] = current
+    fields["event"] = record.getMessage()
+    fields.update(getattr(record, "fields", {}))
+    return fields
 
 
 def _moment(record: logging.LogRecord) -> datetime:
     return datetime.fromtimestamp(record.created, UTC)
 
 
-def _plain(value: Any) -> Any:
-    """What JSON can hold: it has no numbers that are not finite, no dates and no paths."""
+def _json_value(value: Any) -> Any:
+    """What JSON has a type for; infinities, nan, dates and paths become text."""
     if isinstance(value, float) and math.isfinite(value):
         return round(value, 6)
-    return value if value is None or isinstance(value, (str, int)) else str(value)
+    if value is None or isinstance(value, (str, int)):
+        return value
+    return str(value)
 
 
 def _quoted(value: Any) -> str:
     text = f"{value:.3g}" if isinstance(value, float) else str(value)
-    if text and not any(sign in text for sign in ' "=\n\r\t'):
+    if text and not any(character in text for character in NEEDS_QUOTES):
         return text
-    escaped = (
-        text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\r", "\\r")
-    )
-    return f'"{escaped}"'
+    text = text.replace("\\", "\\\\")  # first: the others add backslashes
+    text = text.replace('"', '\\"')
+    text = text.replace("\n", "\\n")
+    text = text.replace("\r", "\\r")
+    return f'"{text}"'
 
 
 def start_logging(*, verbose: bool, style: Style | None = None) -> None:
-    """Log to stderr: warnings on their own, everything with `verbose`. The style is text on a terminal, else JSON."""
-    chosen = style or ("text" if sys.stderr is not None and sys.stderr.isatty() else "json")
-    handler = _handler(_KeyValue() if chosen == "text" else _Json())
-    own = logging.INFO if verbose else logging.WARNING
-    for logger, level in ((log, own), (scheduler_log, logging.ERROR), (drawing_log, logging.ERROR)):
+    """Log to stderr: only warnings, or with `verbose` everything.
+
+    Without a style, lines are text on a terminal and JSON elsewhere.
+    """
+    if style is None:
+        is_terminal = sys.stderr is not None and sys.stderr.isatty()
+        style = "text" if is_terminal else "json"
+    handler = _handler(_KeyValue() if style == "text" else _Json())
+    levels = {
+        log: logging.INFO if verbose else logging.WARNING,
+        scheduler_log: logging.ERROR,
+        drawing_log: logging.ERROR,
+    }
+    for logger, level in levels.items():
         logger.handlers[:] = [handler]
         logger.propagate = False
         logger.setLevel(level)
 
 
 def capture_warnings(*names: str) -> None:
-    """Let the warnings of a library's loggers come out as lines like this program's, where it logs at all."""
-    if log.handlers:
-        for logger in map(logging.getLogger, names):
-            logger.handlers[:] = [
-                _handler(log.handlers[0].formatter)
-            ]  # their own: Dask changes the level of any it finds
-            logger.propagate = False
-            logger.setLevel(logging.WARNING)
+    """Log the warnings of a library's loggers as this program's own, if logging has started."""
+    if not log.handlers:
+        return
+    for name in names:
+        logger = logging.getLogger(name)
+        # a handler of its own: Dask changes the level of any handler it finds
+        logger.handlers[:] = [_handler(log.handlers[0].formatter)]
+        logger.propagate = False
+        logger.setLevel(logging.WARNING)
 
 
 def _handler(formatter: logging.Formatter | None) -> logging.Handler:
@@ -101,40 +119,38 @@ def _handler(formatter: logging.Formatter | None) -> logging.Handler:
 
 
 def log_info(event: str, /, **fields: Any) -> None:
-    """Log one event with its figures."""
+    """Log an event with its figures."""
     log.info(event, extra={"fields": fields})
 
 
 def log_warning(event: str, /, **fields: Any) -> None:
-    """Log something a person should look at."""
+    """Log an event that a person should look at."""
     log.warning(event, extra={"fields": fields})
 
 
 @contextmanager
 def step(name: str, /, into: dict[str, float], **fields: Any) -> Iterator[dict[str, Any]]:
-    """Time a step and log it when it is done, with the most memory that was held so far.
+    """Time a step, and log it at its end with the peak memory so far.
 
-    The caller may add figures to the dict it gets. The time goes `into` another under the name, added up where a
-    step is taken several times.
+    The caller may add figures to the yielded dict. The seconds are added to `into[name]`.
     """
     began = time.perf_counter()
     yield fields
-    taken = time.perf_counter() - began
-    into[name] = into.get(name, 0.0) + taken
-    log_info(name, **fields, seconds=taken, peak_mb=peak_mb())
+    seconds = time.perf_counter() - began
+    into[name] = into.get(name, 0.0) + seconds
+    log_info(name, **fields, seconds=seconds, peak_mb=peak_mb())
 
 
 def peak_mb() -> int:
-    """The most memory, in MB, that this process has held so far."""
+    """The peak memory of this process so far, MB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(
-        peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
-    )  # bytes there, KiB elsewhere
+    bytes_per_unit = 1 if sys.platform == "darwin" else 1024
+    return round(peak * bytes_per_unit / 1e6)
 
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show how far a long step is; call the function it gives with how much more is done."""
+    """Show the progress of a long step; the yielded function takes how much more is done."""
     if sys.stderr is not None and sys.stderr.isatty():
         from rich.console import Console
         from rich.progress import Progress
@@ -143,13 +159,14 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
             task = bars.add_task(what, total=total)
             yield lambda more: bars.advance(task, more)
         return
-    done, spoke = 0, time.monotonic()
+    done = 0
+    last_line = time.monotonic()
 
     def advance(more: int) -> None:
-        nonlocal done, spoke
+        nonlocal done, last_line
         done += more
-        if time.monotonic() - spoke >= LINE_EVERY:
-            spoke = time.monotonic()
+        if time.monotonic() - last_line >= LINE_EVERY:
+            last_line = time.monotonic()
             log_info("progress", step=what, done=done, total=total)
 
     yield advance

@@ -662,7 +662,7 @@ def test_films_that_cannot_be_placed(run: Run) -> None:
     opinions = {opinion.model: opinion for opinion in told.opinions}
     silent = opinions["user_user"]
     assert (silent.place, silent.predicted_rating, silent.score) == (None, None, None)
-    assert silent.why == "Cannot say: nobody else has rated it."
+    assert silent.why == "No prediction: nobody else has rated it."
     [(rated,)] = rows(
         run.database,
         "SELECT count(*) FROM ratings JOIN users USING (user_id) WHERE user_key = 'u1'",

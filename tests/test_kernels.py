@@ -64,8 +64,8 @@ from batch.models import attribution, ease, features, kernels, prediction
 from batch.ranking import rank
 
 loops = [
+    attribution._count_neighbours,
     attribution._heaviest,
-    attribution._speakers,
     attribution._strongest,
     attribution._strongest_through,
     ease._gram,

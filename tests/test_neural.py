@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from batch.models import flattened, neural
+from batch.models import flattened, neural, training, user_rows
 from batch.models.baseline import fit_baseline
 from batch.models.flattened import TooLargeError
 from batch.params import PRESETS, Neural
@@ -40,16 +40,16 @@ def steps_taken() -> Iterator[list[dict[tuple[int, ...], Floats]]]:
     def of_original_form(optimiser: torch.optim.Optimizer, *_: Any) -> None:
         note(weight for group in optimiser.param_groups for weight in group["params"])
 
-    step = neural._Adam.step
+    step = training.Adam.step
 
-    def noted(adam: neural._Adam, layers: neural._Layers, gradients: neural._Layers) -> None:
+    def noted(adam: training.Adam, layers: training.Layers, gradients: training.Layers) -> None:
         step(adam, layers, gradients)
         note([layers.shared[:, :-1], layers.shared[:, -1], layers.own[:, :-1], layers.own[:, -1]])
 
     handle = register_optimizer_step_post_hook(of_original_form)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(neural._Adam, "step", noted)
+            patch.setattr(training.Adam, "step", noted)
             yield steps
     finally:
         handle.remove()
@@ -250,7 +250,7 @@ def test_a_step_is_adam_on_the_gradient(activation: str) -> None:
     data, _ = noisy(25, 40, 12)
     params = knobs(activation=activation, weight_decay=3.0, learning_rate=0.02, hidden=5)
     off = fit_baseline("bias", data).deviations(data).data
-    run = neural._Training(data, np.arange(25), off, params, 0)
+    run = training.Training(data, np.arange(25), off, params, 0)
     ours = run.start(torch.Generator())
     split = {
         "W1": ours.shared[:, :-1],
@@ -267,14 +267,14 @@ def test_a_step_is_adam_on_the_gradient(activation: str) -> None:
             {"params": [weights["b2"]], "lr": 0.02},
         ]
     )
-    adam = neural._Adam(ours, params, 0.5)
+    adam = training.Adam(ours, params, 0.5)
     genres = torch.from_numpy(data.genres).float()
     for cells in run.ratings.at(torch.arange(300)).parts(60):
         hidden = genres[cells.items] @ weights["W1"].T + weights["b1"]
         hidden = torch.relu(hidden) if activation == "relu" else hidden
         said = (weights["W2"][cells.users] * hidden).sum(1) + weights["b2"][cells.users]
         optimiser.zero_grad()
-        ((said - cells.wanted) ** 2).mean().backward()
+        ((said - cells.targets) ** 2).mean().backward()
         optimiser.step()
         adam.step(ours, run.gradients(ours, cells))
     for name, weight in weights.items():
@@ -300,8 +300,8 @@ def test_of_a_crowd_each_row_is_its_own_ridge_regression(
 ) -> None:
     """Of many users each one's row minimises its own squared error plus the penalty, with a free level; by hand."""
     monkeypatch.setattr(neural, "LEARNERS", 20)
-    monkeypatch.setattr(neural, "CELLS_A_SOLVE", cells)
-    monkeypatch.setattr(neural, "MORE_DECAY", (0.0,))
+    monkeypatch.setattr(user_rows, "CELLS_PER_SOLVE", cells)
+    monkeypatch.setattr(user_rows, "EXTRA_DECAY", (0.0,))
     data = crowd()
     model = neural.fit(data, knobs(baseline="bias", weight_decay=decay, hidden=4), 0)
     off = fit_baseline("bias", data).deviations(data)  # CSR (60, 30)
@@ -328,7 +328,7 @@ def test_of_a_crowd_the_penalty_is_what_predicts_best(decay: float, expected: fl
     data, _ = noisy(60, 60, 12)
     off = fit_baseline("bias", data).deviations(data).data
     params, hidden = knobs(weight_decay=decay), data.genres
-    found = neural._penalty(data, off, hidden, params, 0)
+    found = user_rows.best_penalty(data, off, hidden, params, 0)
     held = torch.randperm(data.n_ratings, generator=torch.Generator().manual_seed(0))[
         : data.n_ratings // 10
     ].numpy()

@@ -21,7 +21,8 @@ from batch.models.evidence import (
     Shares,
 )
 from batch.ratings import NOBODY, Ints
-from batch.reasons import FILLER, FLATTENED, films, genres, sentence
+from batch.reasons import films, genres, sentence
+from batch.reasons.sentences import FILLER, FLATTENED
 
 TITLES = {1: "The Matrix", 2: "Blade Runner", 3: "Twilight", 4: "Heat"}
 GENRES = {1: "Drama", 2: "Crime", 3: "Comedy"}
@@ -166,9 +167,9 @@ def test_own_ratings_are_stored() -> None:
 def test_people_are_stored_as_numbers() -> None:
     """How many people are alike and opposed, with means, and nothing of a side that has nobody."""
     rows = Neighbours(
-        alike=np.array([3, 0, 2]),
+        similar=np.array([3, 0, 2]),
         mean=np.array([4 + 1 / 3, 0, 1]),
-        closest=np.array([0.516, 0, 1]),
+        agreement=np.array([0.516, 0, 1]),
         opposed=np.array([0, 2, 1]),
         opposed_mean=np.array([0, 1.5, 2]),
         departure=np.array([0.5, -0.25, NAN]),

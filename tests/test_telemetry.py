@@ -1,4 +1,4 @@
-"""Log lines and progress: what a person, and a log tool, see of long work."""
+"""Log lines and progress, for people and for log tools."""
 
 import json
 import logging
@@ -15,17 +15,18 @@ from batch import telemetry
 
 @pytest.fixture(autouse=True)
 def logging_as_before() -> Iterator[None]:
-    """What a test sets up for itself is undone after it."""
+    """Loggers are after a test as they were before it."""
     loggers = telemetry.log, telemetry.scheduler_log
     before = [(logger, logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
     yield
     for logger, handlers, propagate, level in before:
-        logger.handlers[:], logger.propagate = handlers, propagate
+        logger.handlers[:] = handlers
+        logger.propagate = propagate
         logger.setLevel(level)
 
 
 def test_a_line_is_key_value_pairs_with_the_run(capsys: pytest.CaptureFixture[str]) -> None:
-    """A log line is a UTC time and key=value pairs, the run's id among them, values with spaces quoted."""
+    """A log line is a UTC time and key=value pairs with the run's id; spaces are quoted."""
     telemetry.start_logging(verbose=True, style="text")
     token = telemetry.run_id.set(12)
     try:
@@ -35,25 +36,67 @@ def test_a_line_is_key_value_pairs_with_the_run(capsys: pytest.CaptureFixture[st
     time, line = capsys.readouterr().err.strip().split(" ", 1)
     assert len(time) == len("2026-11-23T02:30:00Z")
     assert time.endswith("Z")
-    assert (
-        line
-        == r'''level=info run=12 event=loaded ratings=100836 seconds=0.618 file="a \"b\" c\nd" empty=""'''
+    assert line == (
+        "level=info run=12 event=loaded ratings=100836 seconds=0.618 "
+        r'''file="a \"b\" c\nd" empty=""'''
     )
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (r"C:\films", r"C:\films"),
+        (r"C:\my films", r'"C:\\my films"'),
+        ("a b\\", r'"a b\\"'),
+        (r"a \n b", r'"a \\n b"'),
+        ("a \n b", r'"a \n b"'),
+        ("a \r\n b", r'"a \r\n b"'),
+        (r"\"", r'"\\\""'),
+        ("a=b", '"a=b"'),
+        ("a\tb", '"a\tb"'),
+    ],
+)
+def test_a_quoted_value_can_be_read_back(
+    value: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a quoted value each backslash, quote and line break is escaped, unambiguously."""
+    telemetry.start_logging(verbose=True, style="text")
+    telemetry.log_info("loaded", file=value)
+    line = capsys.readouterr().err.removesuffix("\n")
+    assert line.partition(" event=loaded file=")[2] == shown
+    if shown.startswith('"'):
+        assert unquoted(shown) == value
+
+
+def unquoted(text: str) -> str:
+    """A value in quotes as a log tool reads it: a sign at a time, a backslash with the next."""
+    escapes = {"n": "\n", "r": "\r"}
+    signs = iter(text[1:-1])
+    value = ""
+    for sign in signs:
+        assert sign != '"'  # it would end the value
+        if sign == "\\":
+            escaped = next(signs)
+            sign = escapes.get(escaped, escaped)
+        value += sign
+    return value
+
+
 def test_a_line_is_a_json_object(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where there is no terminal a line is one JSON object with time, level, run and event, whatever fields hold."""
+    """Without a terminal a line is one JSON object with time, level, run and event."""
     telemetry.start_logging(verbose=True)
     token = telemetry.run_id.set(12)
     try:
-        told = {
-            "ratings": 100_836,
-            "seconds": 0.61789000001,
-            "file": Path("a b\n.csv"),
-            "night": date(2026, 11, 23),
-        }
         telemetry.log_warning(
-            "loaded", **told, rmse=float("nan"), share=float("inf"), title="½\ud800", nothing=None
+            "loaded",
+            ratings=100_836,
+            seconds=0.61789000001,
+            file=Path("a b\n.csv"),
+            night=date(2026, 11, 23),
+            rmse=float("nan"),
+            share=float("inf"),
+            title="½\ud800",
+            nothing=None,
         )
     finally:
         telemetry.run_id.reset(token)
@@ -64,9 +107,18 @@ def test_a_line_is_a_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     time = datetime.fromisoformat(line.pop("time"))
     assert timedelta() <= datetime.now(UTC) - time < timedelta(minutes=1)
     assert line == {
-        "level": "warning", "run": 12, "event": "loaded", "ratings": 100_836, "seconds": 0.61789, "file": "a b\n.csv",
-        "night": "2026-11-23", "rmse": "nan", "share": "inf", "title": "½\ud800", "nothing": None,
-    }  # fmt: skip
+        "level": "warning",
+        "run": 12,
+        "event": "loaded",
+        "ratings": 100_836,
+        "seconds": 0.61789,
+        "file": "a b\n.csv",
+        "night": "2026-11-23",
+        "rmse": "nan",
+        "share": "inf",
+        "title": "½\ud800",
+        "nothing": None,
+    }
 
 
 def test_a_terminal_gets_text(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,11 +130,11 @@ def test_a_terminal_gets_text(monkeypatch: pytest.MonkeyPatch) -> None:
         telemetry.log_info("loaded")
         telemetry.start_logging(verbose=True, style="json")
         telemetry.log_info("loaded")
-        told = b""
-        while told.count(b"\n") < 2:  # a terminal may hand over a line at a time
-            told += os.read(read, 1000)
+        output = b""
+        while output.count(b"\n") < 2:  # a terminal may return a line at a time
+            output += os.read(read, 1000)
     os.close(read)
-    text, as_json = told.decode().splitlines()
+    text, as_json = output.decode().splitlines()
     assert text.endswith("level=info event=loaded")
     assert json.loads(as_json)["event"] == "loaded"
 
@@ -90,16 +142,15 @@ def test_a_terminal_gets_text(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_progress_is_a_line_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a terminal progress is a log line every few seconds, with how much is done of how much."""
+    """Without a terminal progress is a log line every few seconds, with done and total."""
     telemetry.start_logging(verbose=True, style="text")
     with telemetry.progress("reading x.csv", 300) as advance:
         advance(100)
         assert capsys.readouterr().err == ""
         monkeypatch.setattr(telemetry, "LINE_EVERY", 0.0)
         advance(100)
-    assert capsys.readouterr().err.endswith(
-        'event=progress step="reading x.csv" done=200 total=300\n'
-    )
+    line = capsys.readouterr().err
+    assert line.endswith('event=progress step="reading x.csv" done=200 total=300\n')
 
 
 def test_quiet_shows_warnings_only(capsys: pytest.CaptureFixture[str]) -> None:

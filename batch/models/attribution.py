@@ -1,4 +1,4 @@
-"""A cell that was predicted -> what weighed most in its sum: the loops behind reasons, over the cells of lists only."""
+"""Predicted cells -> the parts that weigh most in each sum: compiled loops, for listed films."""
 
 import numpy as np
 from numba import types
@@ -10,215 +10,280 @@ from batch.models.evidence import NAMED
 from batch.models.kernels import TIE
 from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Pairs
 
-CELLS_A_PART = 32
-"""Cells that a thread traces before it asks for more."""
+CELLS_PER_PART = 32
+"""Cells that a thread takes at a time."""
 EQUAL = 10.0**TIE
-"""Weights that agree in so many decimals are told apart by key, not by rounding noise."""
-
+"""Weights that agree to so many decimals are ordered by key, not by rounding noise."""
 EQUAL_LEARNT = 10.0**SCORE_DECIMALS
-"""Likewise of learnt weights, whose last digits depend on the linear algebra library."""
+"""Likewise for learnt weights, whose last digits depend on the linear algebra library."""
 
-_INTS, _COLUMNS, _FLOATS, _SINGLES = (
-    types.Array(of, 1, "C", readonly=True)
-    for of in (types.int64, types.int32, types.float64, types.float32)
-)
+_INTS = types.Array(types.int64, 1, "C", readonly=True)
+_COLUMNS = types.Array(types.int32, 1, "C", readonly=True)
+_FLOATS = types.Array(types.float64, 1, "C", readonly=True)
+_MATRIX = types.Array(types.float64, 2, "C", readonly=True)
+_SINGLE_MATRIX = types.Array(types.float32, 2, "C", readonly=True)
 _CELLS = types.NamedTuple([_INTS, _COLUMNS, _FLOATS], Cells)
-_READ = types.Array(types.float64, 2, "C", readonly=True)
-_PLACES, _BLOCK = types.int64[:, ::1], types.float64[:, ::1]
+_INTS_OUT = types.int64[::1]
+_FLOATS_OUT = types.float64[::1]
+_INT_ROWS_OUT = types.int64[:, ::1]
+_FLOAT_ROWS_OUT = types.float64[:, ::1]
+_PART = (types.int64, types.int64)  # start and stop of the cells that a call works on
 
 
 def heaviest_ratings(
-    users: Ints, pairs: Pairs, ratings: Cells, baseline: Baseline, voices: Cells, evidence: Floats
+    users: Ints,
+    pairs: Pairs,
+    ratings: Cells,
+    baseline: Baseline,
+    similarities: Cells,
+    divisors: Floats,
 ) -> tuple[Ints, Floats, Floats]:
-    """The user's films j of largest |(r_uj - b_uj) s_ji / grounds|, their stars, and that weight, (p, NAMED) each.
+    """The user's own ratings that add most to each prediction: films, stars, weights.
 
-    `evidence`, (p,), is what the sum is divided by; `voices` are s_ji by rated film j, targets in order.
+    The weight of film j for target i is (r_uj - b_uj) s_ji / divisor. `users` are rows of the
+    users of a block, (b,); `pairs` the p cells of that block; `similarities` s_ji by film j,
+    targets in order; `divisors`, (p,), what each sum is divided by. Returns (p, NAMED) each, by
+    size of weight; NOBODY and 0 where there are fewer.
     """
     p = len(pairs.rows)
-    films, stars, weights = np.full((p, NAMED), NOBODY), np.zeros((p, NAMED)), np.zeros((p, NAMED))
-    expected = baseline.mu + baseline.user, baseline.item
-    given = (
-        *map(read_only, (users[pairs.rows], pairs.columns)),
+    films = np.full((p, NAMED), NOBODY)
+    stars = np.zeros((p, NAMED))
+    weights = np.zeros((p, NAMED))
+    inputs = (
+        read_only(users[pairs.rows]),
+        read_only(pairs.columns),
         ratings,
-        *map(read_only, expected),
+        read_only(baseline.mu + baseline.user),
+        read_only(baseline.item),
         NOISE,
-        voices,
+        similarities,
+        read_only(divisors),
     )
-    found = read_only(evidence), films, stars, weights
-    in_parts(lambda start, stop: _heaviest(start, stop, *given, *found), p, CELLS_A_PART)
+
+    def work(start: int, stop: int) -> None:
+        _heaviest(start, stop, *inputs, films, stars, weights)
+
+    in_parts(work, p, CELLS_PER_PART)
     return films, stars, weights
 
 
 def neighbour_evidence(
-    pairs: Pairs, raters: Cells, expected: tuple[Floats, Floats], alike: Floats
+    pairs: Pairs, raters: Cells, expected: tuple[Floats, Floats], similarities: Floats
 ) -> tuple[Ints, Floats, Floats]:
-    """Who of those that rated the film is like the user, or unlike: counts (p, 2), mean stars (p, 2), largest s (p,).
+    """How many users with similarity above 0, and below 0, rated each film, and how.
 
-    `raters` are values by film, (n_items, n_users), that stars are less `expected` of user and of film; `alike`,
-    (b, n_users), is s of each user of the block with everyone.
+    `raters` are values by film, (n_items, n_users); `expected`, of users and of films, is what
+    must be added to a value to get stars. `similarities`, (b, n_users), are of each user of the
+    block to all users. Returns counts (p, 2), mean stars (p, 2) and the largest similarity (p,);
+    the two columns are above 0 and below 0.
     """
     p = len(pairs.rows)
-    counts, sums, closest = np.zeros((p, 2), dtype=np.int64), np.zeros((p, 2)), np.zeros(p)
-    given = *map(read_only, pairs), raters, *map(read_only, expected), read_only(alike)
-    in_parts(
-        lambda start, stop: _speakers(start, stop, *given, counts, sums, closest), p, CELLS_A_PART
+    counts = np.zeros((p, 2), dtype=np.int64)
+    sums = np.zeros((p, 2))
+    largest = np.zeros(p)
+    of_users, of_items = expected
+    inputs = (
+        read_only(pairs.rows),
+        read_only(pairs.columns),
+        raters,
+        read_only(of_users),
+        read_only(of_items),
+        read_only(similarities),
     )
-    return counts, sums / np.maximum(counts, 1), closest
+
+    def work(start: int, stop: int) -> None:
+        _count_neighbours(start, stop, *inputs, counts, sums, largest)
+
+    in_parts(work, p, CELLS_PER_PART)
+    return counts, sums / np.maximum(counts, 1), largest
 
 
 def strongest(profiles: Cells, pairs: Pairs, places: Ints, weights: Floats) -> Ints:
-    """The column of each profile that adds most to a cell, (p,), by `weights` between `places` of columns."""
-    found = np.full(len(pairs.rows), NOBODY)
-    given = profiles, *map(read_only, (pairs.rows, places[pairs.columns], places, weights)), found
-    in_parts(lambda start, stop: _strongest(start, stop, *given), len(found), CELLS_A_PART)
-    return found
+    """The film of the user's profile that adds most to each cell, (p,); NOBODY if none adds.
+
+    `profiles` are of the b users; `weights` are between places, and `places`, (n_items,), is the
+    place of each film in them, NOBODY for a film without weights.
+    """
+    films = np.full(len(pairs.rows), NOBODY)
+    inputs = (
+        profiles,
+        read_only(pairs.rows),
+        read_only(places[pairs.columns]),
+        read_only(places),
+        read_only(weights),
+    )
+
+    def work(start: int, stop: int) -> None:
+        _strongest(start, stop, *inputs, films)
+
+    in_parts(work, len(films), CELLS_PER_PART)
+    return films
 
 
 def strongest_through(
     profiles: Cells, pairs: Pairs, raters: Cells, through: Floats, lines: Ints, scale: Floats
 ) -> Ints:
-    """The same by weights that are a row of `raters`, (n_items, n_users), times the cell's line of `through`."""
-    found = np.full(len(pairs.rows), NOBODY)
-    given = (
+    """The film of the user's profile that adds most to each cell, (p,); NOBODY if none adds.
+
+    The weight between film j and the cell's target is row j of `raters`, (n_items, n_users),
+    times row `lines[cell]` of `through`, (k, n_users), times `scale[cell]`; `lines` and `scale`
+    are (p,).
+    """
+    films = np.full(len(pairs.rows), NOBODY)
+    inputs = (
         profiles,
-        *map(read_only, pairs),
+        read_only(pairs.rows),
+        read_only(pairs.columns),
         raters,
-        *map(read_only, (through, lines, scale)),
-        found,
+        read_only(through),
+        read_only(lines),
+        read_only(scale),
     )
-    in_parts(lambda start, stop: _strongest_through(start, stop, *given), len(found), CELLS_A_PART)
-    return found
+
+    def work(start: int, stop: int) -> None:
+        _strongest_through(start, stop, *inputs, films)
+
+    in_parts(work, len(films), CELLS_PER_PART)
+    return films
 
 
-_HEAVIEST = (
-    _INTS,
-    _INTS,
-    _CELLS,
-    _FLOATS,
-    _FLOATS,
-    types.float64,
-    _CELLS,
-    _FLOATS,
-    _PLACES,
-    _BLOCK,
-    _BLOCK,
+_USERS_AND_TARGETS = (_INTS, _INTS)
+_BASELINE = (_FLOATS, _FLOATS)
+_HEAVIEST_OUT = (_INT_ROWS_OUT, _FLOAT_ROWS_OUT, _FLOAT_ROWS_OUT)
+
+
+@compiled(
+    (
+        *_PART,
+        *_USERS_AND_TARGETS,
+        _CELLS,
+        *_BASELINE,
+        types.float64,
+        _CELLS,
+        _FLOATS,
+        *_HEAVIEST_OUT,
+    )
 )
-
-
-@compiled((types.int64, types.int64, *_HEAVIEST))
 def _heaviest(  # type: ignore[no-untyped-def]
     start,
     stop,
     users,
     targets,
     ratings,
-    levels,
-    items,
+    of_users,
+    of_items,
     noise,
-    voices,
-    evidence,
+    similarities,
+    divisors,
     films,
     stars,
     weights,
 ):
+    width = films.shape[1]
     for cell in range(start, stop):
-        user, target = users[cell], targets[cell]
+        user = users[cell]
+        target = targets[cell]
         for rated in range(ratings.starts[user], ratings.starts[user + 1]):
             item = ratings.columns[rated]
-            deviation = ratings.values[rated] - (levels[user] + items[item])
-            low, high = voices.starts[item], voices.starts[item + 1]
+            deviation = ratings.values[rated] - (of_users[user] + of_items[item])
+            # binary search for the target among the items similar to this one
+            low = similarities.starts[item]
+            high = similarities.starts[item + 1]
             end = high
             while low < high:
                 middle = (low + high) // 2
-                if voices.columns[middle] < target:
+                if similarities.columns[middle] < target:
                     low = middle + 1
                 else:
                     high = middle
-            if abs(deviation) < noise or low == end or voices.columns[low] != target:
+            if abs(deviation) < noise or low == end or similarities.columns[low] != target:
                 continue
-            weight = deviation * voices.values[low] / evidence[cell]
-            mark, place = np.rint(abs(weight) * EQUAL), films.shape[1]
-            while place > 0 and mark > np.rint(abs(weights[cell, place - 1]) * EQUAL):
+            weight = deviation * similarities.values[low] / divisors[cell]
+            size = np.rint(abs(weight) * EQUAL)
+            # insertion into the row of the heaviest so far
+            place = width
+            while place > 0 and size > np.rint(abs(weights[cell, place - 1]) * EQUAL):
                 place -= 1
-                if place + 1 < films.shape[1]:
+                if place + 1 < width:
                     films[cell, place + 1] = films[cell, place]
                     stars[cell, place + 1] = stars[cell, place]
                     weights[cell, place + 1] = weights[cell, place]
-            if place < films.shape[1]:
-                films[cell, place], stars[cell, place], weights[cell, place] = (
-                    item,
-                    ratings.values[rated],
-                    weight,
-                )
+            if place < width:
+                films[cell, place] = item
+                stars[cell, place] = ratings.values[rated]
+                weights[cell, place] = weight
+
+
+_NEIGHBOURS_IN = (*_PART, *_USERS_AND_TARGETS, _CELLS, *_BASELINE)
+_NEIGHBOURS_OUT = (_INT_ROWS_OUT, _FLOAT_ROWS_OUT, _FLOATS_OUT)
 
 
 @compiled(
-    *(
-        (
-            types.int64,
-            types.int64,
-            _INTS,
-            _INTS,
-            _CELLS,
-            _FLOATS,
-            _FLOATS,
-            alike,
-            _PLACES,
-            _BLOCK,
-            types.float64[::1],
-        )
-        for alike in (
-            types.Array(number, 2, "C", readonly=True) for number in (types.float64, types.float32)
-        )
-    )
+    (*_NEIGHBOURS_IN, _MATRIX, *_NEIGHBOURS_OUT),
+    (*_NEIGHBOURS_IN, _SINGLE_MATRIX, *_NEIGHBOURS_OUT),
 )
-def _speakers(start, stop, rows, targets, raters, levels, items, alike, counts, sums, closest):  # type: ignore[no-untyped-def]
+def _count_neighbours(  # type: ignore[no-untyped-def]
+    start,
+    stop,
+    rows,
+    targets,
+    raters,
+    of_users,
+    of_items,
+    similarities,
+    counts,
+    sums,
+    largest,
+):
     for cell in range(start, stop):
-        target, like = targets[cell], alike[rows[cell]]
-        for here in range(raters.starts[target], raters.starts[target + 1]):
-            other = raters.columns[here]
-            if like[other] != 0:
-                side = 0 if like[other] > 0 else 1
+        target = targets[cell]
+        similarity = similarities[rows[cell]]
+        for place in range(raters.starts[target], raters.starts[target + 1]):
+            rater = raters.columns[place]
+            if similarity[rater] != 0:
+                side = 0 if similarity[rater] > 0 else 1
                 counts[cell, side] += 1
-                sums[cell, side] += raters.values[here] + levels[other] + items[target]
-                closest[cell] = max(closest[cell], like[other])
+                sums[cell, side] += raters.values[place] + of_users[rater] + of_items[target]
+                largest[cell] = max(largest[cell], similarity[rater])
 
 
-@compiled((types.int64, types.int64, _CELLS, _INTS, _COLUMNS, _COLUMNS, _READ, types.int64[::1]))
-def _strongest(start, stop, profiles, rows, targets, places, weights, found):  # type: ignore[no-untyped-def]
+@compiled((*_PART, _CELLS, _INTS, _COLUMNS, _COLUMNS, _MATRIX, _INTS_OUT))
+def _strongest(start, stop, profiles, rows, targets, places, weights, films):  # type: ignore[no-untyped-def]
     for cell in range(start, stop):
-        most, target = 0.0, targets[cell]
+        largest = 0.0
+        target = targets[cell]
         for rated in range(profiles.starts[rows[cell]], profiles.starts[rows[cell] + 1]):
             place = places[profiles.columns[rated]]
             if place >= 0 and target >= 0 and place != target:
-                mark = np.rint(profiles.values[rated] * weights[place, target] * EQUAL_LEARNT)
-                if mark > most:
-                    most, found[cell] = mark, profiles.columns[rated]
+                added = np.rint(profiles.values[rated] * weights[place, target] * EQUAL_LEARNT)
+                if added > largest:
+                    largest = added
+                    films[cell] = profiles.columns[rated]
 
 
-@compiled(
-    (
-        types.int64,
-        types.int64,
-        _CELLS,
-        _INTS,
-        _INTS,
-        _CELLS,
-        _READ,
-        _INTS,
-        _FLOATS,
-        types.int64[::1],
-    )
-)
-def _strongest_through(start, stop, profiles, rows, targets, raters, through, lines, scale, found):  # type: ignore[no-untyped-def]
+@compiled((*_PART, _CELLS, _INTS, _INTS, _CELLS, _MATRIX, _INTS, _FLOATS, _INTS_OUT))
+def _strongest_through(  # type: ignore[no-untyped-def]
+    start,
+    stop,
+    profiles,
+    rows,
+    targets,
+    raters,
+    through,
+    lines,
+    scale,
+    films,
+):
     for cell in range(start, stop):
-        most, line = 0.0, through[lines[cell]]
+        largest = 0.0
+        line = through[lines[cell]]
         for rated in range(profiles.starts[rows[cell]], profiles.starts[rows[cell] + 1]):
             item = profiles.columns[rated]
             if item != targets[cell] and profiles.values[rated] != 0:
                 total = 0.0
                 for rater in range(raters.starts[item], raters.starts[item + 1]):
                     total += line[raters.columns[rater]] * raters.values[rater]
-                mark = np.rint(profiles.values[rated] * total * scale[cell] * EQUAL_LEARNT)
-                if mark > most:
-                    most, found[cell] = mark, item
+                added = np.rint(profiles.values[rated] * total * scale[cell] * EQUAL_LEARNT)
+                if added > largest:
+                    largest = added
+                    films[cell] = item

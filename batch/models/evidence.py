@@ -1,22 +1,22 @@
-"""What weighed in a prediction -> the reason that is stored beside it: ids, and weights that add up."""
+"""The largest parts of predictions, as arrays -> the reason stored beside each listed film."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
+from batch import reasons
 from batch.params import LARGEST
 from batch.ratings import NOBODY, Floats, Ints
 
 NAMED = 3
-"""Films, or genres, that a reason names at most; what all others add is one number."""
-PARTS_OF_STAR, PARTS_OF_ODDS = 1000, 100
-"""Weights are stored in thousandths of a star, or hundredths of log-odds."""
+"""At most so many films, or genres, are named in a reason; the rest is added up to one number."""
+NO_REASON = ""
 
 
 class Ids(Protocol):
-    """Where columns become the database's ids, such as `Ratings`."""
+    """The database's ids of columns, such as `Ratings` has them."""
 
     @property
     def movie_ids(self) -> Ints:
@@ -28,205 +28,162 @@ class Ids(Protocol):
 
 
 class Evidence(Protocol):
-    """Why a model says what it says of p cells. docs/reasons.md has the form in which each kind is stored."""
+    """The largest parts of p predictions; docs/reasons.md has the stored form of each kind."""
 
     def stored(self, ids: Ids) -> list[str]:
-        """A JSON object for each cell; empty where there is nothing to tell."""
+        """(p,) JSON objects as text; empty for a prediction without a reason."""
 
 
 @dataclass(frozen=True)
 class NoEvidence:
-    """Of a model whose lists nobody reads."""
+    """For a model whose lists are not published."""
 
     count: int  # p
 
     def stored(self, _ids: Ids) -> list[str]:
-        """Nothing."""
-        return [""] * self.count
+        """(p,) empty texts."""
+        return [NO_REASON] * self.count
 
 
 @dataclass(frozen=True)
 class OwnRatings:
-    """The user's own ratings that weigh most."""
+    """The user's own ratings that weigh most; reasons of kind `item_item`."""
 
     films: Ints  # (p, NAMED) columns, heaviest first, NOBODY where there are fewer
-    stars: Floats  # (p, NAMED) that the user gave them
+    stars: Floats  # (p, NAMED) the user's ratings of them
     weights: Floats  # (p, NAMED) stars that each adds to the baseline
-    departure: Floats  # (p,) of the prediction from the baseline, stars; nan where nothing is said
-    listed_for: Ints  # (p,) the film that did most to put this one into the list, where another weight orders it
+    departure: Floats  # (p,) prediction - baseline, stars; nan without a prediction
+    listed_for: Ints  # (p,) the film of the largest learnt weight; NOBODY without learnt weights
 
     def stored(self, ids: Ids) -> list[str]:
-        """{"kind": "item_item", "films": [[movie_id, stars, weight], ...], "others": weight, "listed_for": movie_id}"""
-        weights, others = _rounded(self.weights, self.departure, PARTS_OF_STAR)
-        films, stars = _ids(ids.movie_ids, self.films), self.stars.tolist()
-        listed_for = _ids(ids.movie_ids, self.listed_for[:, None])
-        return [
-            ""
-            if rest is None
-            else _object(
-                kind='"item_item"',
-                films=_list(
-                    f"[{n},{_plain(s)},{_number(w, PARTS_OF_STAR)}]"
-                    for n, s, w in zip(*named, strict=True)
-                    if w
-                ),
-                others=_number(rest, PARTS_OF_STAR),
-                listed_for="" if first == NOBODY else str(first),
-            )
-            for *named, rest, (first,) in zip(
-                films, stars, weights, others, listed_for, strict=True
-            )
-        ]
+        """(p,) JSON objects as text; empty for a prediction without a reason."""
+        weights, others = _rounded(self.weights, self.departure, reasons.PARTS_OF_STAR)
+        movie_ids = _ids(ids.movie_ids, self.films)
+        stars = self.stars.tolist()
+        listed_for = _ids(ids.movie_ids, self.listed_for)
+        texts = []
+        for cell, rest in enumerate(others):
+            if rest is None:
+                texts.append(NO_REASON)
+                continue
+            films = zip(movie_ids[cell], stars[cell], weights[cell], strict=True)
+            first = listed_for[cell]
+            texts.append(reasons.own_ratings(films, rest, None if first == NOBODY else first))
+        return texts
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The others who rated the film: how many, never who."""
+    """How many similar and opposed users rated the film, never who; reasons of kind `user_user`."""
 
-    alike: Ints  # (p,) of positive similarity
-    mean: Floats  # (p,) stars they gave the film; 0 where there are none, here and below
-    closest: Floats  # (p,) the largest similarity
-    opposed: Ints  # (p,) of negative similarity
-    opposed_mean: Floats  # (p,) stars they gave it
-    departure: Floats  # (p,) as above
+    similar: Ints  # (p,) users of positive similarity
+    mean: Floats  # (p,) stars they gave the film; 0 without such users
+    agreement: Floats  # (p,) the largest similarity; 0 likewise
+    opposed: Ints  # (p,) users of negative similarity
+    opposed_mean: Floats  # (p,) stars they gave it; 0 likewise
+    departure: Floats  # (p,) prediction - baseline, stars; nan without a prediction
 
     def stored(self, _ids: Ids) -> list[str]:
-        """{"kind": "user_user", "neighbours": n, "mean": stars, "agreement": s, "opposed": [n, stars], "weight": w}"""
-        _, weights = _rounded(np.empty((len(self.alike), 0)), self.departure, PARTS_OF_STAR)
-        columns = self.alike, self.mean, self.closest, self.opposed, self.opposed_mean
-        return [
-            ""
-            if weight is None
-            else _object(
-                kind='"user_user"',
-                neighbours=str(alike),
-                mean=f"{mean:.2f}" if alike else "",
-                agreement=f"{closest:.2f}" if alike else "",
-                opposed=f"[{opposed},{opposed_mean:.2f}]" if opposed else "",
-                weight=_number(weight, PARTS_OF_STAR),
-            )
-            for alike, mean, closest, opposed, opposed_mean, weight in zip(
-                *(column.tolist() for column in columns), weights, strict=True
-            )
-        ]
+        """(p,) JSON objects as text; empty for a prediction without a reason."""
+        weights = _rounded_totals(self.departure)
+        cells = zip(
+            self.similar.tolist(),
+            self.mean.tolist(),
+            self.agreement.tolist(),
+            self.opposed.tolist(),
+            self.opposed_mean.tolist(),
+            weights,
+            strict=True,
+        )
+        texts = []
+        for similar, mean, agreement, opposed, opposed_mean, weight in cells:
+            if weight is None:
+                texts.append(NO_REASON)
+                continue
+            figures = similar, mean, agreement, opposed, opposed_mean
+            texts.append(reasons.neighbours(*figures, weight))
+        return texts
 
 
 @dataclass(frozen=True)
 class OwnGenres:
-    """The genres of the film that weigh most with this user."""
+    """The genres of the film that weigh most for the user; reasons of kind `neural`."""
 
     genres: Ints  # (p, NAMED) columns of genres, heaviest first, NOBODY where there are fewer
     weights: Floats  # (p, NAMED) stars that the prediction would lose without each
-    departure: Floats  # (p,) as above
+    departure: Floats  # (p,) prediction - baseline, stars; nan without a prediction
 
     def stored(self, ids: Ids) -> list[str]:
-        """{"kind": "neural", "genres": [[genre_id, weight], ...], "others": weight}"""
-        weights, others = _rounded(self.weights, self.departure, PARTS_OF_STAR)
-        return [
-            ""
-            if rest is None
-            else _object(
-                kind='"neural"',
-                genres=_list(
-                    f"[{n},{_number(w, PARTS_OF_STAR)}]" for n, w in zip(*named, strict=True) if w
-                ),
-                others=_number(rest, PARTS_OF_STAR),
-            )
-            for *named, rest in zip(_ids(ids.genre_ids, self.genres), weights, others, strict=True)
-        ]
+        """(p,) JSON objects as text; empty for a prediction without a reason."""
+        weights, others = _rounded(self.weights, self.departure, reasons.PARTS_OF_STAR)
+        genre_ids = _ids(ids.genre_ids, self.genres)
+        texts = []
+        for cell, rest in enumerate(others):
+            if rest is None:
+                texts.append(NO_REASON)
+                continue
+            genres = zip(genre_ids[cell], weights[cell], strict=True)
+            texts.append(reasons.own_genres(genres, rest))
+        return texts
 
 
 @dataclass(frozen=True)
 class Opaque:
-    """A network that has a weight of its own for every film of every user, and can tell nothing about it."""
+    """The flattened network, whose weights name no cause; reasons of kind `flattened`."""
 
-    departure: Floats  # (p,) as above
+    departure: Floats  # (p,) prediction - baseline, stars; nan without a prediction
 
     def stored(self, _ids: Ids) -> list[str]:
-        """{"kind": "flattened", "weight": weight}"""
-        _, weights = _rounded(np.empty((len(self.departure), 0)), self.departure, PARTS_OF_STAR)
-        return [
-            ""
-            if weight is None
-            else _object(kind='"flattened"', weight=_number(weight, PARTS_OF_STAR))
-            for weight in weights
-        ]
+        """(p,) JSON objects as text; empty for a prediction without a reason."""
+        weights = _rounded_totals(self.departure)
+        return [NO_REASON if weight is None else reasons.departure(weight) for weight in weights]
 
 
 @dataclass(frozen=True)
 class Shares:
-    """What speaks for a film among the user's candidates, in log-odds; or that it was no candidate."""
+    """What sets a film apart from the user's other candidates; reasons of kind `blend`."""
 
     names: Sequence[str]
     start: float  # log-odds of the user's average candidate
-    shares: Floats  # (p, len(names)) added to it
-    stands_in: Sequence[bool]  # (p,) no candidate: it fills up a list that is short
+    shares: Floats  # (p, len(names)) log-odds added to it
+    is_filler: Sequence[bool]  # (p,) no candidate: the film fills a list that would be short
 
     def stored(self, _ids: Ids) -> list[str]:
-        """{"kind": "blend", "start": odds, "shares": {name: odds, ...}}, or {"kind": "filler"}"""
-        every = np.column_stack([np.full(len(self.shares), self.start), self.shares])
-        added, _ = _rounded(every, every.sum(axis=1), PARTS_OF_ODDS)
-        return [
-            _object(kind='"filler"')
-            if stands_in
-            else _object(
-                kind='"blend"',
-                start=_number(start, PARTS_OF_ODDS),
-                shares=_object(
-                    {
-                        name: _number(share, PARTS_OF_ODDS)
-                        for name, share in zip(self.names, shares, strict=True)
-                        if share
-                    }
-                ),
-            )
-            for (start, *shares), stands_in in zip(added, self.stands_in, strict=True)
-        ]
+        """(p,) JSON objects as text."""
+        start = np.full(len(self.shares), self.start)  # (p,)
+        terms = np.column_stack([start, self.shares])  # (p, 1 + len(names))
+        rounded, _ = _rounded(terms, terms.sum(axis=1), reasons.PARTS_OF_ODDS)
+        texts = []
+        for (first, *shares), is_filler in zip(rounded, self.is_filler, strict=True):
+            if is_filler:
+                texts.append(reasons.filler())
+            else:
+                texts.append(reasons.shares(first, dict(zip(self.names, shares, strict=True))))
+        return texts
 
 
 def _rounded(weights: Floats, total: Floats, unit: int) -> tuple[list[list[int]], list[int | None]]:
-    """Weights, (p, k), and what is missing to their total, (p,), in parts of `unit` that add up to the rounded total.
+    """Weights, (p, k), and the rest of their totals, (p,), in whole parts of 1 / `unit`.
 
-    They are differences of rounded running sums, so that each is right to one such part. None where there is no total.
+    Each is the difference of two rounded running sums, so that it is right to one such part and
+    all of a row add up to the rounded total. The rest is None where the total is nan.
     """
-    said = ~np.isnan(total)
-    known = np.column_stack(
-        [np.nan_to_num(weights).clip(-LARGEST, LARGEST).cumsum(axis=1), np.nan_to_num(total)]
-    )
-    sums = np.rint(known.clip(-LARGEST, LARGEST) * unit).astype(np.int64)
-    steps = np.diff(sums, axis=1, prepend=0)
-    others = steps[:, -1].tolist()
-    return steps[:, :-1].tolist(), [
-        rest if told else None for rest, told in zip(others, said.tolist(), strict=True)
-    ]
+    running = np.nan_to_num(weights).clip(-LARGEST, LARGEST).cumsum(axis=1)  # (p, k)
+    sums = np.column_stack([running, np.nan_to_num(total)]).clip(-LARGEST, LARGEST)  # (p, k + 1)
+    parts = np.diff(np.rint(sums * unit).astype(np.int64), axis=1, prepend=0)
+    rests = parts[:, -1].tolist()
+    has_total = (~np.isnan(total)).tolist()
+    others = [rest if has else None for rest, has in zip(rests, has_total, strict=True)]
+    return parts[:, :-1].tolist(), others
 
 
-def _ids(of_columns: Ints, columns: Ints) -> list[list[int]]:
-    """The database's ids of columns; NOBODY stays."""
-    found: list[list[int]] = np.append(of_columns, NOBODY)[columns].tolist()
-    return found
+def _rounded_totals(total: Floats) -> list[int | None]:
+    """Totals, (p,), in whole parts of a star; None where one is nan."""
+    no_weights = np.empty((len(total), 0))
+    _, rounded = _rounded(no_weights, total, reasons.PARTS_OF_STAR)
+    return rounded
 
 
-def _object(content: Mapping[str, str] | None = None, **fields: str) -> str:
-    """A JSON object of texts that are JSON already; what is empty is left out."""
-    return (
-        "{"
-        + ",".join(
-            f'"{name}":{text}' for name, text in {**(content or {}), **fields}.items() if text
-        )
-        + "}"
-    )
-
-
-def _list(parts: Iterator[str]) -> str:
-    return f"[{','.join(parts)}]"
-
-
-def _number(parts: int, unit: int) -> str:
-    """So many parts of `unit`, without a zero that says nothing."""
-    whole, rest = divmod(parts, unit)
-    return repr(parts / unit) if rest else str(whole)
-
-
-def _plain(stars: float) -> str:
-    return f"{stars:g}"
+def _ids(ids: Ints, columns: Ints) -> list[Any]:
+    """The database's ids of columns, as lists of the same shape; NOBODY stays."""
+    return np.append(ids, NOBODY)[columns].tolist()

@@ -1,4 +1,4 @@
-"""Trained networks -> scores: kept from the library that trained them, which takes a second and 180 MB to load."""
+"""Trained networks -> scores, without torch, which takes a second and 180 MB to load."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,26 +13,29 @@ from batch.models.evidence import NAMED, Opaque, OwnGenres
 from batch.ratings import NOBODY, Floats, Ints, Pairs
 
 DECIMALS = 9
-"""At which what two genres add counts as equal: far above rounding noise."""
+"""Contributions that agree to so many decimals are equal: far above rounding noise."""
 
 
 @dataclass(frozen=True)
 class PerMovie:
-    """y_ui = b_ui + W2[u] . h_i + b2[u], with h_i = f(W1 x_i + b1) and x_i the film's genres."""
+    """y_ui = b_ui + W2[u] . h_i + b2[u], with h_i = f(W1 x_i + b1) and x_i the film's genres.
 
-    baseline: Baseline  # b_ui where `baseline: bias` adds it; else it only stands in where the network cannot say
+    f(z) is max(z, 0) if `rectified`, else z. b_ui is added if `added` (`baseline: bias`); otherwise
+    the baseline is only for pairs without a prediction.
+    """
+
+    baseline: Baseline
     added: bool
     genres: Floats  # (n_items, n_genres) x
-    rectified: bool  # f(z) = max(z, 0); else f(z) = z
+    rectified: bool
     hidden: Floats  # (n_items, hidden) h
-    counts: Floats  # (n_users,) ratings of each user: the support of whatever is said to them
-    trained: Mapping[
-        str, Floats
-    ]  # W1 (hidden, n_genres), b1 (hidden,), W2 (n_users, hidden), b2 (n_users,)
+    counts: Floats  # (n_users,) ratings of each user, which are the support of their scores
+    trained: Mapping[str, Floats]
+    """W1 (hidden, n_genres), b1 (hidden,), W2 (n_users, hidden), b2 (n_users,)."""
 
     def score(self, users: Ints) -> Scores:
-        """Score every item for these users, (b,); nothing can be said to a user without ratings."""
-        levels = self.trained["b2"][users]
+        """Scores of every item for these users, (b,); nan for a user without ratings."""
+        levels = self.trained["b2"][users]  # (b,)
         if self.added:
             levels = levels + self.baseline.mu + self.baseline.user[users]
         rating = self.trained["W2"][users] @ self.hidden.T  # (b, n_items)
@@ -43,26 +46,30 @@ class PerMovie:
         return Scores(rating, support, rating, partial(self._explain, users, rating))
 
     def _explain(self, users: Ints, rating: Floats, cells: Pairs) -> OwnGenres:
-        """What the rating loses without each genre of the film: exact parts of the sum unless it is rectified."""
-        own, x = (
-            self.trained["W2"][users[cells.rows]],
-            self.genres[cells.columns],
-        )  # (p, hidden), (p, n_genres)
-        before = x @ self.trained["W1"].T + self.trained["b1"]  # (p, hidden)
-        added = np.zeros_like(x)
-        for genre, layer in enumerate(self.trained["W1"].T):
-            has = np.flatnonzero(x[:, genre])
-            lost = self._bent(before[has]) - self._bent(before[has] - x[has, genre, None] * layer)
-            added[has, genre] = (own[has] * lost).sum(axis=1)
-        heaviest = np.argsort(-np.abs(added).round(DECIMALS), axis=1, kind="stable")[
-            :, :NAMED
-        ]  # ties by name
-        weights = np.take_along_axis(added, heaviest, axis=1)
-        departure = rating[cells] - self.baseline.at(users, cells)
-        return OwnGenres(np.where(weights != 0, heaviest, NOBODY), weights, departure)
+        """What each rating would lose without each genre of the film.
 
-    def _bent(self, values: Floats) -> Floats:
-        return np.maximum(values, 0.0) if self.rectified else values
+        Without `rectified` these are exactly the parts of the sum.
+        """
+        W1 = self.trained["W1"]
+        own = self.trained["W2"][users[cells.rows]]  # (p, hidden)
+        x = self.genres[cells.columns]  # (p, n_genres)
+        z = x @ W1.T + self.trained["b1"]  # (p, hidden)
+        contributions = np.zeros_like(x)  # (p, n_genres)
+        for genre, column in enumerate(W1.T):
+            has = np.flatnonzero(x[:, genre])
+            without = z[has] - x[has, genre, None] * column
+            lost = self._activated(z[has]) - self._activated(without)
+            contributions[has, genre] = (own[has] * lost).sum(axis=1)
+        size = np.abs(contributions).round(DECIMALS)
+        # a stable sort leaves equal genres in order of their names
+        heaviest = np.argsort(-size, axis=1, kind="stable")[:, :NAMED]  # (p, NAMED)
+        weights = np.take_along_axis(contributions, heaviest, axis=1)
+        named = np.where(weights != 0, heaviest, NOBODY)
+        departure = rating[cells] - self.baseline.at(users, cells)
+        return OwnGenres(named, weights, departure)
+
+    def _activated(self, z: Floats) -> Floats:
+        return np.maximum(z, 0.0) if self.rectified else z
 
     def weights(self) -> Mapping[str, Any]:
         """The trained weights by name."""
@@ -73,24 +80,26 @@ class PerMovie:
 class Flattened:
     """y = W2 (W1 x + b1) + b2, one output per user and film, times the highest rating."""
 
-    baseline: Baseline  # stands in where the network cannot say
-    output: Floats  # (n_users, n_items) stars; small by the limit on the weights
-    counts: Floats  # (n_users,)
-    trained: Mapping[
-        str, Floats
-    ]  # W1 (32, n_items * n_genres), b1 (32,), W2 (n_users * n_items, 32), b2
-    final_error: float  # summed squared error of the targets where training ended
+    baseline: Baseline  # for pairs without a prediction
+    output: Floats  # (n_users, n_items) stars; the limit on the weights keeps it small
+    counts: Floats  # (n_users,) ratings of each user
+    trained: Mapping[str, Floats]
+    """W1 (32, n_items * n_genres), b1 (32,), W2 (n_users * n_items, 32), b2 beside W2."""
+    final_error: float  # summed squared error of the targets at the end of training
 
     def score(self, users: Ints) -> Scores:
-        """Score every item for these users, (b,); an output that no rating trained is what chance left there."""
-        support = np.broadcast_to(self.counts[users, None], (len(users), self.output.shape[1]))
+        """Scores of every item for these users, (b,); nan for a user without ratings.
+
+        The output of a pair without a rating was never trained: its value is due to chance.
+        """
+        shape = len(users), self.output.shape[1]
+        support = np.broadcast_to(self.counts[users, None], shape)
         rating = np.where(support > 0, self.output[users], np.nan)
-        return Scores(
-            rating,
-            support,
-            rating,
-            lambda cells: Opaque(rating[cells] - self.baseline.at(users, cells)),
-        )
+
+        def explain(cells: Pairs) -> Opaque:
+            return Opaque(rating[cells] - self.baseline.at(users, cells))
+
+        return Scores(rating, support, rating, explain)
 
     def weights(self) -> Mapping[str, Any]:
         """The trained weights by name."""

@@ -1,0 +1,34 @@
+"""Reasons of listed films: built as JSON text, read back, and put into words; no arrays."""
+
+from batch.reasons.build import (
+    PARTS_OF_ODDS,
+    PARTS_OF_STAR,
+    departure,
+    fallback,
+    filler,
+    neighbours,
+    no_prediction,
+    own_genres,
+    own_ratings,
+    shares,
+)
+from batch.reasons.parse import films, genres, read
+from batch.reasons.sentences import SHARES, sentence
+
+__all__ = [
+    "PARTS_OF_ODDS",
+    "PARTS_OF_STAR",
+    "SHARES",
+    "departure",
+    "fallback",
+    "filler",
+    "films",
+    "genres",
+    "neighbours",
+    "no_prediction",
+    "own_genres",
+    "own_ratings",
+    "read",
+    "sentence",
+    "shares",
+]

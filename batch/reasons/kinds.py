@@ -1,0 +1,13 @@
+"""The kinds of reasons, as stored in the field `kind`; docs/reasons.md has their fields."""
+
+USER_USER = "user_user"
+ITEM_ITEM = "item_item"
+NEURAL = "neural"
+FLATTENED = "flattened"
+BLEND = "blend"
+FILLER = "filler"
+"""A film that was no candidate of the blend and fills a list that would be short."""
+FALLBACK = "fallback"
+"""A popular film that fills a model's list."""
+NO_PREDICTION = "silent"
+"""A pair that a model cannot score. Only `recbatch explain` shows it; it is never stored."""
