@@ -106,7 +106,10 @@ class _PostgresCursor(_Watched, psycopg.Cursor[Any]):  # type: ignore[misc]
 
 
 class _PostgresServerCursor(_Watched, psycopg.ServerCursor[Any]):  # type: ignore[misc]
-    pass
+    def __del__(self) -> None:
+        """Warn of a cursor that was left open, unless its connection is gone and nobody could close it."""
+        if not self.connection.closed:
+            super().__del__()
 
 
 class _Postgres(psycopg.Connection[Any]):
