@@ -1,4 +1,4 @@
-"""Reasons in words, by hand, and how they are stored: every figure true to its rounding, every title only text."""
+"""Reasons: their stored text, rounded truly, and their sentences, with titles only as text."""
 
 import json
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from batch import query
+from batch import query, reasons
 from batch.cli import tables, terminal
 from batch.models.evidence import (
     LARGEST,
@@ -22,14 +22,14 @@ from batch.models.evidence import (
 )
 from batch.ratings import NOBODY, Ints
 from batch.reasons import films, genres, sentence
-from batch.reasons.sentences import FILLER, FLATTENED
+from batch.reasons.sentences import FALLBACK, FILLER, FLATTENED, NO_PREDICTION
 
 TITLES = {1: "The Matrix", 2: "Blade Runner", 3: "Twilight", 4: "Heat"}
 GENRES = {1: "Drama", 2: "Crime", 3: "Comedy"}
 NAN = np.nan
 
 
-def people(**fields: Any) -> dict[str, Any]:
+def neighbours(**fields: Any) -> dict[str, Any]:
     return {"kind": "user_user", "weight": 0.2, **fields}
 
 
@@ -44,25 +44,26 @@ SENTENCES: list[tuple[dict[str, Any] | None, str]] = [
     ),
     (
         own([[1, 5, 0.3], [3, 1, -0.2], [2, 4.5, 0.12]], 0.05, listed_for=4),
-        "Listed for Heat; +0.27 stars because you gave The Matrix 5.0 and Blade Runner 4.5, although you gave "
-        "Twilight 1.0.",
+        "Listed for Heat; +0.27 stars because you gave The Matrix 5.0 and Blade Runner 4.5, "
+        "although you gave Twilight 1.0.",
     ),
     (
         own([[3, 1, -0.2], [1, 5, 0.1]], -0.1, listed_for=1),
-        "Listed for The Matrix; -0.20 stars because you gave Twilight 1.0, although you gave The Matrix 5.0.",
+        "Listed for The Matrix; -0.20 stars because you gave Twilight 1.0, although you gave "
+        "The Matrix 5.0.",
     ),
     (own([], 0), "+0.00 stars by many ratings, each of little weight."),
     (own([[9, 5, 0.3]], 0), "+0.30 stars because you gave film 9 5.0."),
     (
-        people(neighbours=45, mean=4.53, agreement=0.83),
+        neighbours(neighbours=45, mean=4.53, agreement=0.83),
         "45 people who rate like you gave it 4.5 on average (strongest agreement 0.83 of 1).",
     ),
     (
-        people(neighbours=1, mean=5, agreement=0.4, opposed=[1200, 3.14]),
-        "1 person who rates like you gave it 5.0 (strongest agreement 0.40 of 1), 1,200 who rate against you gave it "
-        "3.1 on average.",
+        neighbours(neighbours=1, mean=5, agreement=0.4, opposed=[1200, 3.14]),
+        "1 person who rates like you gave it 5.0 (strongest agreement 0.40 of 1), "
+        "1,200 who rate against you gave it 3.1 on average.",
     ),
-    (people(neighbours=0, opposed=[1, 1]), "1 who rates against you gave it 1.0."),
+    (neighbours(neighbours=0, opposed=[1, 1]), "1 who rates against you gave it 1.0."),
     (
         {"kind": "neural", "genres": [[1, 0.21], [2, 0.1], [3, -0.05]], "others": 0.1},
         "For Drama (+0.21) and Crime (+0.10), despite Comedy (-0.05).",
@@ -75,8 +76,8 @@ SENTENCES: list[tuple[dict[str, Any] | None, str]] = [
             "start": -3.1,
             "shares": {"average": 0.02, "taste": 0.6, "popularity": -0.2, "neural": 0.1},
         },
-        "For what goes with the films you rated (+0.60) and its genres, as the network sees you (+0.10), despite its "
-        "number of ratings (-0.20).",
+        "For what goes with the films you rated (+0.60) and its genres, as the network sees you "
+        "(+0.10), despite its number of ratings (-0.20).",
     ),
     (
         {"kind": "blend", "start": -3.1, "shares": {}},
@@ -89,14 +90,26 @@ SENTENCES: list[tuple[dict[str, Any] | None, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("reason", "told"), SENTENCES)
-def test_sentences(reason: dict[str, Any] | None, told: str) -> None:
-    """Each kind of reason is one exact sentence; without one, or with one of an unknown kind, there is none."""
-    assert sentence(reason, TITLES, GENRES) == told
+@pytest.mark.parametrize(("reason", "words"), SENTENCES)
+def test_sentences(reason: dict[str, Any] | None, words: str) -> None:
+    """Each kind of reason has one exact sentence; no reason, or an unknown kind, has none."""
+    assert sentence(reason, TITLES, GENRES) == words
 
 
-def test_what_is_looked_up() -> None:
-    """The ids that a sentence needs are those of its films, of the one it is listed for, and of its genres."""
+@pytest.mark.parametrize(
+    ("build", "sentences"),
+    [(reasons.fallback, FALLBACK), (reasons.no_prediction, NO_PREDICTION)],
+)
+def test_every_cause_has_a_sentence(build: Any, sentences: dict[str, str]) -> None:
+    """A fallback, and a pair without a prediction, is built, read and worded for each cause."""
+    for cause, words in sentences.items():
+        text = build(cause)
+        assert sentence(reasons.read(text), {}, {}) == words
+        assert text == json.dumps(json.loads(text))
+
+
+def test_the_ids_of_a_reason() -> None:
+    """The ids that a sentence needs are those of its films, with `listed_for`, and its genres."""
     reason = own([[1, 5, 0.3], [3, 1, -0.2]], 0.05, listed_for=4)
     assert (films(reason), genres(reason)) == ({1, 3, 4}, set())
     reason = {"kind": "neural", "genres": [[1, 0.21], [3, -0.05]], "others": 0.1}
@@ -105,33 +118,42 @@ def test_what_is_looked_up() -> None:
 
 
 HOSTILE = [
-    "[bold]Loud[/bold]", ":smile:", '"quoted" \'twice\'', "a\x1b[31mred\x07\x08\x9b2J", "two\nlines\ttab\r",
-    "right \u202e to left", "{0} %s {title}", "'; DROP TABLE movies; --", "5.0 and Heat 5.0", "<b>&amp;</b>",
+    "[bold]Loud[/bold]",
+    ":smile:",
+    "\"quoted\" 'twice'",
+    "a\x1b[31mred\x07\x08\x9b2J",
+    "two\nlines\ttab\r",
+    "right \u202e to left",
+    "{0} %s {title}",
+    "'; DROP TABLE movies; --",
+    "5.0 and Heat 5.0",
+    "<b>&amp;</b>",
     "Amélie ½ 映画",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("title", HOSTILE)
 def test_hostile_titles_stay_text(title: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A title in a sentence is shown letter by letter: no markup, no second line, no sign that moves the cursor."""
-    told = sentence(own([[1, 5, 0.3]], 0), {1: title}, {})
-    assert told.isprintable()
-    assert told.startswith("+0.30 stars because you gave ")
-    assert told.endswith(" 5.0.")
+    """A title is shown letter by letter: no markup, second line or control character."""
+    words = sentence(own([[1, 5, 0.3]], 0), {1: title}, {})
+    assert words.isprintable()
+    assert words.startswith("+0.30 stars because you gave ")
+    assert words.endswith(" 5.0.")
     if title.isprintable():
-        assert title in told
-    film = query.Film(1, "1", "Heat", 0.5, 4.0, None, told)
+        assert title in words
+    film = query.Film(1, "1", "Heat", 0.5, 4.0, None, words)
     out = StringIO()
-    monkeypatch.setattr(terminal, "Console", lambda **given: Console(file=out, width=80, **given))
+    console = Console(file=out, width=80)
+    monkeypatch.setattr(terminal, "Console", lambda **_: console)
     tables.list_tables([query.Answer("1", None, "item_item", 1, None, (1, 5), (film,))])
     printed = out.getvalue()
-    assert "".join(told.split()) in "".join(printed.split())
+    assert "".join(words.split()) in "".join(printed.split())
     assert all(len(line) <= 80 for line in printed.splitlines())
 
 
 @dataclass(frozen=True)
 class Ids:
-    """What columns are called in the database."""
+    """The database's ids of columns."""
 
     movie_ids: Ints
     genre_ids: Ints
@@ -140,15 +162,15 @@ class Ids:
 IDS = Ids(np.array([70, 71, 72, 73]), np.array([7, 8, 9]))
 
 
-def told(evidence: Evidence) -> list[str]:
-    """As they are stored; what is not empty is JSON."""
-    found = evidence.stored(IDS)
-    assert all(json.loads(text) for text in found if text)
-    return found
+def stored(evidence: Evidence) -> list[str]:
+    """Reasons as they are stored, each of them JSON or empty."""
+    texts = evidence.stored(IDS)
+    assert all(json.loads(text) for text in texts if text)
+    return texts
 
 
 def test_own_ratings_are_stored() -> None:
-    """Films by id with stars and weight, what is left in `others`; a weight that rounds to nothing is not named."""
+    """Films by id with stars and weight, the rest in `others`; a weight of 0 is left out."""
     rows = OwnRatings(
         films=np.array([[2, 0, NOBODY], [1, 3, 2], [NOBODY] * 3, [0, 1, 2]]),
         stars=np.array([[4.5, 3, 0], [5, 1, 2.25], [0, 0, 0], [1, 1, 1]]),
@@ -156,7 +178,7 @@ def test_own_ratings_are_stored() -> None:
         departure=np.array([0.3, 2, 0, NAN]),
         listed_for=np.array([NOBODY, 3, 0, 1]),
     )
-    assert told(rows) == [
+    assert stored(rows) == [
         '{"kind":"item_item","films":[[72,4.5,0.25],[70,3,-0.031]],"others":0.081}',
         '{"kind":"item_item","films":[[71,5,1.5],[73,1,-1]],"others":1.5,"listed_for":73}',
         '{"kind":"item_item","films":[],"others":0,"listed_for":70}',
@@ -164,8 +186,8 @@ def test_own_ratings_are_stored() -> None:
     ]
 
 
-def test_people_are_stored_as_numbers() -> None:
-    """How many people are alike and opposed, with means, and nothing of a side that has nobody."""
+def test_neighbours_are_stored_as_numbers() -> None:
+    """How many users are similar and opposed, with means, unless there are none of them."""
     rows = Neighbours(
         similar=np.array([3, 0, 2]),
         mean=np.array([4 + 1 / 3, 0, 1]),
@@ -174,7 +196,7 @@ def test_people_are_stored_as_numbers() -> None:
         opposed_mean=np.array([0, 1.5, 2]),
         departure=np.array([0.5, -0.25, NAN]),
     )
-    assert told(rows) == [
+    assert stored(rows) == [
         '{"kind":"user_user","neighbours":3,"mean":4.33,"agreement":0.52,"weight":0.5}',
         '{"kind":"user_user","neighbours":0,"opposed":[2,1.50],"weight":-0.25}',
         "",
@@ -182,30 +204,29 @@ def test_people_are_stored_as_numbers() -> None:
 
 
 def test_genres_and_networks_are_stored() -> None:
-    """Genres by id with weights, and what is left; of the original form only by how much it departs."""
+    """Genres by id with weights, and the rest; of the original form only the departure."""
     rows = OwnGenres(np.array([[2, 0, NOBODY]]), np.array([[-0.5, 0.25, 0]]), np.array([-0.125]))
-    assert told(rows) == ['{"kind":"neural","genres":[[9,-0.5],[7,0.25]],"others":0.125}']
-    assert told(Opaque(np.array([0.75, NAN]))) == ['{"kind":"flattened","weight":0.75}', ""]
+    assert stored(rows) == ['{"kind":"neural","genres":[[9,-0.5],[7,0.25]],"others":0.125}']
+    assert stored(Opaque(np.array([0.75, NAN]))) == ['{"kind":"flattened","weight":0.75}', ""]
 
 
 def test_shares_are_stored() -> None:
-    """Where the odds start and what each share adds, without those that add nothing; or that it stands in."""
+    """The start of the odds and what each share adds, unless 0; or that the film is a filler."""
     rows = Shares(("taste", "neural"), -3.25, np.array([[0.5, 0], [0, 0]]), [False, True])
-    assert told(rows) == [
+    assert stored(rows) == [
         '{"kind":"blend","start":-3.25,"shares":{"taste":0.5}}',
         '{"kind":"filler"}',
     ]
 
 
 def test_rounded_weights_add_up() -> None:
-    """Whatever the weights, stored ones are right to 0.001 and add up to the departure rounded to 0.001."""
+    """Stored weights are right to 0.001, and add up to the departure rounded to 0.001."""
     random = np.random.default_rng(0)
     weights = random.normal(size=(500, 3)) * 10.0 ** random.integers(-4, 2, (500, 1))
     departure = random.normal(size=500)
-    rows = OwnRatings(
-        np.tile([0, 1, 2], (500, 1)), weights, weights, departure, np.full(500, NOBODY)
-    )
-    for text, exact, total in zip(told(rows), weights, departure, strict=True):
+    films_named = np.tile([0, 1, 2], (500, 1))
+    rows = OwnRatings(films_named, weights, weights, departure, np.full(500, NOBODY))
+    for text, exact, total in zip(stored(rows), weights, departure, strict=True):
         reason = json.loads(text)
         by_film = {film: weight for film, _, weight in reason["films"]}
         for film, weight in zip(IDS.movie_ids.tolist(), exact, strict=False):
@@ -213,11 +234,14 @@ def test_rounded_weights_add_up() -> None:
         assert sum(by_film.values()) + reason["others"] == pytest.approx(round(total, 3), abs=1e-9)
 
 
-def test_a_model_run_wild_is_cut() -> None:
-    """Weights without end are stored at the edge of what a rating may be, so that the audit sees the run."""
+def test_infinite_weights_are_bounded() -> None:
+    """Infinite weights are stored as the bound of a rating, so that the audit finds the run."""
     rows = OwnRatings(
-        np.array([[0, NOBODY, NOBODY]]), np.ones((1, 3)), np.array([[np.inf, 0, 0]]), np.array([np.inf]),
-        np.array([NOBODY]),
-    )  # fmt: skip
-    [text] = told(rows)
+        films=np.array([[0, NOBODY, NOBODY]]),
+        stars=np.ones((1, 3)),
+        weights=np.array([[np.inf, 0, 0]]),
+        departure=np.array([np.inf]),
+        listed_for=np.array([NOBODY]),
+    )
+    [text] = stored(rows)
     assert json.loads(text)["films"] == [[70, 1, LARGEST]]
