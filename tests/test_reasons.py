@@ -143,8 +143,11 @@ def test_hostile_titles_stay_text(title: str, monkeypatch: pytest.MonkeyPatch) -
         assert title in words
     film = query.Film(1, "1", "Heat", 0.5, 4.0, None, words)
     out = StringIO()
-    console = Console(file=out, width=80)
-    monkeypatch.setattr(terminal, "Console", lambda **_: console)
+
+    def console(**options: bool) -> Console:
+        return Console(file=out, width=80, **options)
+
+    monkeypatch.setattr(terminal, "Console", console)
     tables.list_tables([query.Answer("1", None, "item_item", 1, None, (1, 5), (film,))])
     printed = out.getvalue()
     assert "".join(words.split()) in "".join(printed.split())
