@@ -16,6 +16,8 @@ Not `neural`: it sees a film by its genres only, and its precision changes by ha
 with the seed of its first weights. Its RMSE is checked.
 """
 
+Checks = Iterator[Check]
+
 
 def audit_gates(connection: Connection, run_id: int, limits: Gates) -> list[Check]:
     """Compare a run with its own baselines and, after the first night, with the published run.
@@ -42,60 +44,59 @@ def audit_gates(connection: Connection, run_id: int, limits: Gates) -> list[Chec
     return checks
 
 
-def _ratings(tonight: ComparedRun) -> Iterator[Check]:
+def _ratings(tonight: ComparedRun) -> Checks:
     yield at_least("ratings", float(tonight.n_ratings), 1.0, "ratings to learn from")
 
 
-def _against_bias(tonight: ComparedRun, limits: Gates) -> Iterator[Check]:
+def _against_bias(tonight: ComparedRun, limits: Gates) -> Checks:
     """Models that predict worse than user and film means, even at the lower bound of their RMSE."""
     bias = tonight.metrics.get("bias", "rmse")
     users = tonight.metrics.get("bias", "raters") or 0
     if not bias or users < limits.min_users_judged:
         return
-    about = f"{bias:.3f} of bias"
+    against = f"{bias:.3f} of bias"
+    limit = limits.max_rmse_of_bias
     for model in tonight.models:
-        name = f"rmse_of_bias_{model}"
-        yield _rmse_check(name, model, tonight, bias, about, limits.max_rmse_of_bias)
+        yield _rmse_check("rmse_of_bias", tonight, model, bias, against, limit)
 
 
-def _against_popular(tonight: ComparedRun, limits: Gates) -> Iterator[Check]:
+def _against_popular(tonight: ComparedRun, limits: Gates) -> Checks:
     """Models whose lists are less precise than the same popular films for everyone."""
     popular = tonight.metrics.get("popular", "precision")
     users = tonight.metrics.get("popular", "users") or 0
     if not popular or users < limits.min_users_judged:
         return
-    about = f"{popular:.3f} of popular"
+    name = "precision_of_popular"
+    against = f"{popular:.3f} of popular"
+    limit = limits.min_precision_of_popular
     for model in _ranked(tonight):
-        name = f"precision_of_popular_{model}"
-        threshold = limits.min_precision_of_popular
-        yield _precision_check(name, model, tonight, popular, about, threshold)
+        yield _precision_check(name, tonight, model, popular, against, limit)
 
 
-def _rmse(tonight: ComparedRun, published: ComparedRun, limits: Gates) -> Iterator[Check]:
+def _rmse(tonight: ComparedRun, published: ComparedRun, limits: Gates) -> Checks:
+    limit = limits.max_rmse_of_published
     for model in tonight.models:
         worst = published.metrics.get(model, "rmse", "high")
         users = published.metrics.get(model, "raters") or 0
         if worst and users >= limits.min_users_judged:
-            name = f"rmse_of_published_{model}"
-            about = f"up to {worst:.3f} of run {published.run_id}"
-            threshold = limits.max_rmse_of_published
-            yield _rmse_check(name, model, tonight, worst, about, threshold)
+            against = f"up to {worst:.3f} of run {published.run_id}"
+            yield _rmse_check("rmse_of_published", tonight, model, worst, against, limit)
 
 
-def _precision(tonight: ComparedRun, published: ComparedRun, limits: Gates) -> Iterator[Check]:
+def _precision(tonight: ComparedRun, published: ComparedRun, limits: Gates) -> Checks:
     if published.metrics.n != tonight.top_n:
         return  # precision in lists of different lengths is not comparable
+    name = "precision_of_published"
+    limit = limits.min_precision_of_published
     for model in _ranked(tonight):
         worst = published.metrics.get(model, "precision", "low")
         users = published.metrics.get(model, "users") or 0
         if worst and users >= limits.min_users_judged:
-            name = f"precision_of_published_{model}"
-            about = f"{worst:.3f} or more of run {published.run_id}"
-            threshold = limits.min_precision_of_published
-            yield _precision_check(name, model, tonight, worst, about, threshold)
+            against = f"{worst:.3f} or more of run {published.run_id}"
+            yield _precision_check(name, tonight, model, worst, against, limit)
 
 
-def _volumes(tonight: ComparedRun, published: ComparedRun, limits: Gates) -> Iterator[Check]:
+def _volumes(tonight: ComparedRun, published: ComparedRun, limits: Gates) -> Checks:
     """Users, rows and films that are missing; of a missing model all are."""
     for model, before in published.volumes.items():
         now = tonight.volumes.get(model, Volume(0, 0, 0))
@@ -111,7 +112,7 @@ def _volumes(tonight: ComparedRun, published: ComparedRun, limits: Gates) -> Ite
             yield at_least(name, count / count_before, threshold, about)
 
 
-def _churn(shared: Mapping[str, Overlap], published: ComparedRun, limits: Gates) -> Iterator[Check]:
+def _churn(shared: Mapping[str, Overlap], published: ComparedRun, limits: Gates) -> Checks:
     for model, lists in shared.items():
         if lists.users >= limits.min_users_judged:
             share = lists.replaced / lists.users
@@ -121,9 +122,16 @@ def _churn(shared: Mapping[str, Overlap], published: ComparedRun, limits: Gates)
 
 
 def _rmse_check(
-    name: str, model: str, tonight: ComparedRun, reference: float, against: str, threshold: float
+    name: str,
+    run: ComparedRun,
+    model: str,
+    reference: float,
+    against: str,
+    threshold: float,
 ) -> Check:
-    best = tonight.metrics.get(model, "rmse", "low")
+    """The lower bound of a model's RMSE relative to a reference."""
+    best = run.metrics.get(model, "rmse", "low")
+    name = f"{name}_{model}"
     if best is None:  # no prediction for any held-out rating
         return at_most(name, LARGEST, threshold, f"no RMSE against {against}")
     about = f"RMSE of {best:.3f} or more against {against}"
@@ -131,12 +139,18 @@ def _rmse_check(
 
 
 def _precision_check(
-    name: str, model: str, tonight: ComparedRun, reference: float, against: str, threshold: float
+    name: str,
+    run: ComparedRun,
+    model: str,
+    reference: float,
+    against: str,
+    threshold: float,
 ) -> Check:
+    """The upper bound of a model's precision relative to a reference."""
     # Not measured where no user liked a held-out film.
-    best = tonight.metrics.get(model, "precision", "high") or 0.0
-    about = f"precision@{tonight.top_n} of up to {best:.3f} against {against}"
-    return at_least(name, best / reference, threshold, about)
+    best = run.metrics.get(model, "precision", "high") or 0.0
+    about = f"precision@{run.top_n} of up to {best:.3f} against {against}"
+    return at_least(f"{name}_{model}", best / reference, threshold, about)
 
 
 def _ranked(run: ComparedRun) -> list[str]:
