@@ -496,7 +496,7 @@ def test_normal_nights_pass(
 ) -> None:
     """Nights of different seeds, each compared with the one before, pass every gate.
 
-    Four nights on SQLite, with --soak twenty; three on Postgres.
+    Three nights, with --soak twenty on SQLite.
     """
     for seed in range(often(3, 20) if url.startswith("sqlite") else 3):
         outcome = night(sampled, tmp_path, RECBATCH_EVALUATION__SEED=str(seed))
