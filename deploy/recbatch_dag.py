@@ -6,9 +6,10 @@ from airflow.sdk import DAG
 
 with DAG(
     "recbatch",
-    schedule="30 2 * * *",  # as schedule.cron says, in the zone of start_date, which is that of schedule.timezone
+    # As schedule.cron says, in the zone of start_date, which is that of schedule.timezone.
+    schedule="30 2 * * *",
     start_date=pendulum.datetime(2026, 1, 1, tz="UTC"),
-    catchup=False,  # a night is made from all ratings there are: older ones are not made up one by one
+    catchup=False,  # a run uses all ratings: missed nights are not made up one by one
     max_active_runs=1,
     default_args={
         "retries": 0
@@ -18,7 +19,8 @@ with DAG(
         BashOperator(
             task_id="night",
             cwd="/srv/recbatch",
-            bash_command="exec .venv/bin/recbatch run --scheduled-for latest",  # exec: SIGTERM reaches the job itself
+            # exec: SIGTERM reaches the job itself
+            bash_command="exec .venv/bin/recbatch run --scheduled-for latest",
             env={"RECBATCH_DATABASE__URL_FILE": "/srv/recbatch/database_url"},
             append_env=True,
             skip_on_exit_code=75,  # another job is at work

@@ -17,18 +17,34 @@ from templates import Templates
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 MEMORY, ENOUGH = Path("/dev/shm"), 8e9  # noqa: S108  a folder of its own is made in it
-"""Where files live in memory, and the free bytes from which on tests do: thousands of commits would wait for a disk."""
+"""A file system in memory, and the free bytes that tests need there.
+
+On a disk, thousands of commits would wait for it.
+"""
 
 SAME_ROWS = {"D1", "D2", "D3"}
 """Promises that a night, or a model, gives the same rows again."""
 
 
 FIRST = (
-    "test_faults", "test_states", "test_gates", "test_kernels", "test_ensemble", "test_explain", "test_tutorial",
-    "test_package", "test_container", "test_kills", "test_crowds", "test_engines", "test_movielens", "test_neural",
-    "test_nightly", "test_useful",
-)  # fmt: skip
-"""The longest files, longest first, so that processes that share the tests end at about the same time."""
+    "test_faults",
+    "test_states",
+    "test_gates",
+    "test_kernels",
+    "test_ensemble",
+    "test_explain",
+    "test_tutorial",
+    "test_package",
+    "test_container",
+    "test_kills",
+    "test_crowds",
+    "test_executors",
+    "test_movielens",
+    "test_neural",
+    "test_nightly",
+    "test_useful",
+)
+"""The longest files, longest first, so that both processes end at about the same time."""
 APART = ("test_faults", "test_states", "test_kills", "test_crowds")
 """Files whose tests share nothing, and may run in different processes."""
 NOT_QUICK = (
@@ -71,7 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the longest files first, keep most files in one process each, and leave out what is not quick."""
+    """Sort the longest files first, keep most files in one process each; --quick selects."""
     items.sort(key=lambda item: (*FIRST, item.path.stem).index(item.path.stem))
     for item in items:
         if item.path.stem not in APART:
@@ -167,7 +183,7 @@ def database(url: str, templates: Templates, tmp_path: Path) -> Database:
 
 @pytest.fixture(scope="session")
 def movielens() -> Path:
-    """The folder of ml-latest-small; a test that needs it skips only where there is no shared data at all."""
+    """The folder of ml-latest-small; a test that needs it skips only without shared data."""
     if not SHARED.exists():
         pytest.skip("no ../shared with real data here")
     return SHARED / "data" / "ml-latest-small"
@@ -190,7 +206,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 def nights(
     database: Database, templates: Templates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Faults]:
-    """A database with one published night of fixed arithmetic, settings that lead to it, and faults to be planned."""
+    """A database with one published night of fixed arithmetic, its settings, and planned faults."""
     source = templates.copy("night", first_night, database, tmp_path)
     with database.writer.begin() as connection:
         moved = "UPDATE runs SET artifact = replace(artifact, :source, :folder)"

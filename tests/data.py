@@ -38,7 +38,7 @@ def random_rows(
 
 
 def genre_csv(n_items: int = 40) -> str:
-    """A MovieLens catalogue would have numbers for keys; this one describes m0, m1, ... in the wide format."""
+    """A catalogue of m0, m1, ... in the wide format; MovieLens has numbers for keys."""
     lines = [",movie_title," + ",".join(f"genre_{name}" for name in GENRES)]
     flags = [
         ",".join("1" if i % len(GENRES) == g else "0" for g in range(len(GENRES)))

@@ -16,7 +16,7 @@ from fixed import by_fixed_arithmetic, command
 
 Kind = Literal["before", "after", "closed"]
 KINDS: tuple[Kind, ...] = ("before", "after", "closed")
-"""An error instead of the statement; one after it was done, its answer lost; the connection gone with it."""
+"""An error before the statement; one after it, its answer lost; the connection lost too."""
 
 
 class Faults:
@@ -107,7 +107,7 @@ class _PostgresCursor(_Watched, psycopg.Cursor[Any]):  # type: ignore[misc]
 
 class _PostgresServerCursor(_Watched, psycopg.ServerCursor[Any]):  # type: ignore[misc]
     def __del__(self) -> None:
-        """Warn of a cursor that was left open, unless its connection is gone and nobody could close it."""
+        """Warn of a cursor that was left open, unless its connection is gone."""
         if not self.connection.closed:
             super().__del__()
 
@@ -134,7 +134,7 @@ def _connect(dialect: Any, _record: Any, given: list[Any], named: dict[str, Any]
 
 @contextmanager
 def shimmed() -> Iterator[Faults]:
-    """Every connection opened meanwhile goes through the shim; nothing fails until it is planned."""
+    """All connections opened in the block go through the shim; faults must be planned."""
     faults.rest()
     event.listen(Engine, "do_connect", _connect)
     try:
@@ -146,7 +146,7 @@ def shimmed() -> Iterator[Faults]:
 
 @contextmanager
 def fixed_nights(database: Database, folder: Path, patch: pytest.MonkeyPatch) -> Iterator[Faults]:
-    """Commands of this process lead to this database, nights are of fixed arithmetic, and statements are counted."""
+    """Commands use this database, nights are of fixed arithmetic, statements are counted."""
     _lead_to(database, folder, patch)
     by_fixed_arithmetic(patch)
     with shimmed() as counted:

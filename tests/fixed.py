@@ -1,4 +1,4 @@
-"""A whole night in a twentieth of a second: what models say is fixed arithmetic, everything else is as ever."""
+"""A whole night in a twentieth of a second: only the models are replaced, by fixed arithmetic."""
 
 import signal
 import sys
@@ -21,7 +21,7 @@ from batch.ratings import NO_PAIRS, Ints, Pairs, Ratings
 
 @dataclass(frozen=True)
 class Fixed:
-    """Stands in for every fitted model, on the same ratings: what it says is a remainder of two numbers."""
+    """Replaces every fitted model; its scores are remainders of user and film numbers."""
 
     ratings: Ratings
     mask: Mask | None = None
@@ -81,7 +81,7 @@ def by_fixed_arithmetic(patch: pytest.MonkeyPatch) -> None:
 
 
 def command(*arguments: str) -> int:
-    """Run `recbatch ARGUMENTS` in this process, as its own would, settings from the environment; the exit code."""
+    """Run `recbatch ARGUMENTS` in this process; returns the exit code."""
     was = sys.argv, [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     sys.argv = ["recbatch", *arguments]
     try:

@@ -1,4 +1,4 @@
-"""This checkout's compiled loops -> another cache of numba's, so that a test need not compile them: 20 CPU seconds."""
+"""Compiled loops of this checkout -> another numba cache, which saves a test 20 CPU seconds."""
 
 import os
 import shutil
@@ -12,14 +12,15 @@ PACKAGE = Path(batch.__file__).parent
 
 
 def _compiled_files() -> list[Path]:
-    """Indexes and code that numba keeps beside the modules; importing tests/conftest.py has compiled all."""
+    """Indexes and code that numba caches beside the modules; conftest has compiled all."""
     return sorted(PACKAGE.glob("*/__pycache__/*.nb[ic]"))
 
 
 def copy_beside(package: Path) -> None:
     """Give the modules of another copy of the package the machine code of this one's.
 
-    Numba compares a module's time and size with those that it has noted, so that the copy's times become this one's.
+    Numba compares a module's time and size with those in its index, so the copies get the
+    times of the originals.
     """
     for file in _compiled_files():
         room = file.parents[1].name

@@ -17,7 +17,8 @@ def _points() -> dict[str, tuple[Any, str, str]]:
     for module, name in (
         (steps, "load"), (steps, "measure"), (steps, "assemble"), (steps, "save_weights"),
         (steps, "audit_integrity"), (steps, "audit_gates"), (steps, "record"),
-        (publish, "open_run"), (publish, "write_lists"), (publish, "write_popular"), (publish, "write_metrics"),
+        (publish, "open_run"), (publish, "write_lists"), (publish, "write_popular"),
+        (publish, "write_metrics"),
         (publish, "publish"), (publish, "purge"),
     ):  # fmt: skip
         found |= {f"{kind} {name}": (module, name, kind) for kind in ("before", "after")}
@@ -51,7 +52,7 @@ def end_at(point: str, number: int) -> None:
 
 
 def in_child(work: Callable[[], int], log: Path) -> int:
-    """Fork, and let the child end with what `work` returns, its output in a file; the child's process id."""
+    """Fork a child that ends with what `work` returns, its output in a file; its process id."""
     child = os.fork()
     if child:
         return child
@@ -74,7 +75,7 @@ def ended(child: int) -> int:
 
 
 def together(number: int, work: Callable[[int], int], log: Path) -> list[tuple[int, float]]:
-    """Start so many processes at the same time; exit code and moment of the end of each, in order of ending."""
+    """Start processes at the same time; exit code and end time of each, in order of ending."""
     gate, opened = os.pipe()
 
     def wait(each: int) -> int:

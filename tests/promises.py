@@ -2,7 +2,8 @@
 
     python -m pytest tests -n 2 -m promise --soak --promises docs/reliability.md
 
-A test names what it stands for, `@pytest.mark.promise("A7")`, and says how often it tried by the fixture `figure`.
+A test names its promise, `@pytest.mark.promise("A7")`, and reports its number of tries with the
+fixture `figure`.
 """
 
 import re
@@ -13,14 +14,14 @@ from pathlib import Path
 import pytest
 
 PROMISES = {
-    "A1": "A statement on a view shows one complete published run, or nothing before the first; never a mix.",
+    "A1": "A statement on a view shows one complete published run, or nothing; never a mix.",
     "A2": "Publishing waits for no reader, however long it reads.",
-    "A3": "What a reader began to read stays whole until it ends, through publications and the purge of that run.",
-    "A4": "A night killed anywhere leaves the list before it or its own, whole; the next one needs no help.",
+    "A3": "A reader's snapshot stays whole through publications and the purge of its run.",
+    "A4": "A night killed anywhere leaves the old list or its own, whole; the next one works.",
     "A5": "The same where the Postgres server crashes.",
     "A6": "A SQLite file whose log was torn by a power cut opens, and shows one whole run.",
-    "A7": "Where any statement, commit or file write fails, the list is whole; the exit code tells if it is new.",
-    "A8": "Where only the answer to the last commit is lost, the night finds out what is true, and says that.",
+    "A7": "If a statement, commit or file write fails, lists stay whole; the exit code is true.",
+    "A8": "If only the answer to the last commit is lost, the night looks up what was done.",
     "A9": "Rollback is one command and one transaction.",
     "A10": "A run that a gate refuses stays as evidence, and changes nothing for readers.",
     "A11": "Files and tables stop growing after as many nights as are kept.",
@@ -30,10 +31,10 @@ PROMISES = {
     "B3": "A job that lost its lock cannot publish.",
     "B4": "A night is published once, whatever starts it twice.",
     "B5": "A night that was missed is made up once, the newest only, if it is not too old.",
-    "B6": "A clock that is set back repeats no night; a machine that slept starts it when it wakes.",
-    "B7": "SIGTERM ends a run with 143, as process 1 too; the run is abandoned, or published whole.",
+    "B6": "A clock set back repeats no night; a machine that slept starts it when it wakes.",
+    "B7": "SIGTERM ends a run with 143, as process 1 too; it is abandoned or published whole.",
     "B8": "A night that takes longer than it may is ended, and left unpublished.",
-    "C1": "Every row that is read is accepted, rejected with its place, reason and text, or a duplicate.",
+    "C1": "Every row is accepted, rejected with its place, reason and text, or a duplicate.",
     "C2": "A file, or a group of files, comes in whole or not at all.",
     "C3": "Any order and repetition of files gives the same tables.",
     "C4": "Nothing is guessed: what is not known for certain is refused with a hint.",
@@ -41,7 +42,7 @@ PROMISES = {
     "C6": "A file that is made to fill memory or time takes at most 300 MB, and a minute.",
     "C7": "More than a tolerated share or number of bad rows refuses the file.",
     "C8": "Films that share a title, and titles that look alike, stay apart.",
-    "D1": "The same tables by keys, settings, seed and versions give the same rows, in any process.",
+    "D1": "The same tables, settings, seed and versions give the same rows, in any process.",
     "D2": "The neighbourhood models give the same rows for any number of threads.",
     "D3": "So does the network, to the last bit of its weights.",
     "D4": "Equal scores are ordered by count of ratings, then by key.",
@@ -54,9 +55,9 @@ PROMISES = {
     "E1": "No SQL is built from data.",
     "E2": "A reading role sees the views only; the job's role cannot change the schema.",
     "E3": "A password appears in no output, table or process list.",
-    "E4": "Nothing is ever unpickled but numba's machine code, and the work of a Dask cluster where there is one.",
+    "E4": "Nothing is unpickled but numba's machine code, and the work of a Dask cluster.",
     "E5": "Settings are refused where they are unknown, twice there or not what they seem.",
-    "E6": "In its container the program is a number without a name, and writes nothing but its volume.",
+    "E6": "In its container the program has no privileges, and writes to its volume only.",
     "E7": "Every package is pinned, and those of the image by hash, but for torch.",
     "F1": "Whoever is to be forgotten is gone from every table, run, reject and file.",
     "F2": "A backup is one consistent state, taken while the job works.",

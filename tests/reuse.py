@@ -1,4 +1,4 @@
-"""What each night would build again -> built once in a session: compiled SQL, the parser, and evaluations."""
+"""Compiled SQL, the parser and evaluations, which each night would build again -> built once."""
 
 from functools import cache
 from hashlib import sha256
@@ -16,7 +16,7 @@ from batch.store import engines
 
 
 class _SharedCache(dict[Any, Any]):
-    """Compiled statements by the dialect's name; SQLAlchemy's own keys hold the dialect object of one engine."""
+    """Compiled statements by the dialect's name; SQLAlchemy's keys have one engine's dialect."""
 
     def get(self, key: Any, default: Any = None) -> Any:
         dialect, *statement = key
@@ -30,7 +30,8 @@ class _SharedCache(dict[Any, Any]):
 def share_compiled_sql(patch: pytest.MonkeyPatch) -> None:
     """Let all engines that the program creates from now on use one cache of compiled SQL.
 
-    All tests use one version of each database, and nothing else that SQL depends on differs between engines.
+    All tests use one version of each database, and nothing else that SQL depends on differs
+    between engines.
     """
     options = {"compiled_cache": _SharedCache()}
 
@@ -41,7 +42,7 @@ def share_compiled_sql(patch: pytest.MonkeyPatch) -> None:
 
 
 def share_parser(patch: pytest.MonkeyPatch) -> None:
-    """Build the parser of the command line once, which takes an eighth of a night of fixed arithmetic."""
+    """Build the command line's parser once: an eighth of a night of fixed arithmetic."""
     patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
 
 
@@ -49,7 +50,9 @@ _evaluations: dict[tuple[str, ...], Evaluation] = {}
 
 
 def share_evaluations(patch: pytest.MonkeyPatch) -> None:
-    """Let nights on the same ratings by the same settings use one evaluation, which is most of a small night's time.
+    """Let nights on the same ratings and settings share one evaluation.
+
+    It is most of a small night's time.
 
     `evaluate` is pure, so that it would return the same again.
     """

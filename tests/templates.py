@@ -19,7 +19,7 @@ PER_RUN = ("recommendations", "popular_items", "run_metrics", "run_checks")
 
 
 class Templates:
-    """Databases of one process's tests, by name and kind, with the folder of files that belongs to each."""
+    """Databases of one test process, by name and kind, each with its folder of files."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -83,14 +83,15 @@ def snapshot(database: Database, folder: Path) -> Iterator[Callable[[], None]]:
 
 
 def contents(database: Database, folder: Path) -> str:
-    """What a night leaves that the next one may depend on: runs, rows of each, the pointer, and files of weights.
+    """What the next night may depend on: runs, rows of each, the pointer, files of weights.
 
-    Rows are counted: each transaction of a night writes the same ones every time, so that their number tells them.
+    Rows are counted: each transaction of a night writes the same rows every time.
     """
     parts: list[Any] = [rows(database, "SELECT run_id, previous_run_id FROM publication")]
     runs = """
-        SELECT run_id, status, finished_at IS NULL, published_at IS NULL, purged_at IS NULL, error IS NULL,
-               n_users, n_movies, n_ratings, rows_written, data_sha256, last_batch_id, artifact, artifact_sha256
+        SELECT run_id, status, finished_at IS NULL, published_at IS NULL, purged_at IS NULL,
+               error IS NULL, n_users, n_movies, n_ratings, rows_written, data_sha256,
+               last_batch_id, artifact, artifact_sha256
         FROM runs ORDER BY run_id"""
     parts.append(rows(database, runs))
     for table in PER_RUN:

@@ -1,4 +1,4 @@
-"""The image as far as it can be tried without an engine: the program in a tree it cannot write, as nobody."""
+"""The image without a container engine: the program as nobody, in a tree it cannot write."""
 
 import os
 import re
@@ -54,7 +54,8 @@ mount --bind "$data" "$root/data"
 mount -t proc none "$root/proc"
 mount -o remount,ro "$root"
 cd "$root"
-exec chroot . setpriv --reuid="$user" --regid="$user" --clear-groups --bounding-set=-all --no-new-privs \
+exec chroot . setpriv --reuid="$user" --regid="$user" --clear-groups --bounding-set=-all \
+    --no-new-privs \
     sh -c 'cd /data && exec "$@"' sh "$@"
 """
 
@@ -117,7 +118,7 @@ def contained(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.mark.promise("E6")
 def test_nothing_but_the_volume_is_written(contained: Start, tmp_path: Path) -> None:
-    """Sample data, ingest and a night work for nobody on a system that is read-only; compiled loops are kept."""
+    """Sample data, ingest and a night work as nobody on a read-only system; loops are cached."""
     cache = tmp_path / "data" / "numba"
     copy_to(cache)
     for file in cache.glob(f"*/{LOOP}*"):
@@ -145,7 +146,7 @@ def test_nothing_but_the_volume_is_written(contained: Start, tmp_path: Path) -> 
 
 @pytest.mark.promise("B7")
 def test_signals_reach_the_first_process(contained: Start) -> None:
-    """The scheduler, which is process 1 of its container and so ignores what it does not handle, ends with 143."""
+    """The scheduler as process 1, which ignores signals it does not handle, ends with 143."""
     process = contained(PROGRAM, "schedule")
     assert process.stdout is not None
     assert "next" in process.stdout.readline()

@@ -24,7 +24,7 @@ READERS = 8
 
 
 def read(url: str, until: Path, told: Path) -> int:
-    """Read lists until a file appears; write down how many answers there were and what was wrong with them."""
+    """Read lists until a file appears; record the number of answers and what was wrong."""
     database = open_database(url)
     one = text(
         "SELECT run_id, rank FROM current_recommendations WHERE user_key = :key AND model = 'blend'"
@@ -59,7 +59,7 @@ def test_readers_in_a_crowd(
     database: Database, url: str, tmp_path: Path, often: Callable[[int, int], int],
     figure: Callable[[int], None],
 ) -> None:  # fmt: skip
-    """While nights are published and purged, every answer to eight readers is of one whole run, and none goes back."""
+    """During publications and purges, each answer to eight readers is one whole run, none older."""
     until, answers = (
         tmp_path / "until",
         [tmp_path / f"reader-{number}" for number in range(READERS)],
@@ -85,7 +85,7 @@ def test_readers_in_a_crowd(
 @pytest.mark.promise("A2")
 @pytest.mark.promise("A3")
 def test_publishing_waits_for_no_reader(database: Database, figure: Callable[[int], None]) -> None:
-    """With locks that give up at once, nights are published and purged under readers who go on seeing what they saw."""
+    """With impatient locks, nights are published and purged under readers, who keep their view."""
 
     def impatient(connection: Connection) -> None:
         connection.exec_driver_sql(
@@ -111,7 +111,7 @@ def test_twenty_at_once(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     often: Callable[[int, int], int], figure: Callable[[int], None],
 ) -> None:  # fmt: skip
-    """Of twenty jobs that start together one works, and the others have exited 75 before it is done."""
+    """Of twenty jobs that start together one works; the others exit 75 before it is done."""
     measure = steps.measure
 
     def slowly(*given: Any) -> Any:
@@ -133,7 +133,7 @@ def test_twenty_at_once(
 def test_a_night_that_is_started_many_times(
     database: Database, tmp_path: Path, figure: Callable[[int], None]
 ) -> None:
-    """Five jobs for one night at once, and five more one after another: it is published once, and none has failed."""
+    """Five jobs for one night at once, then five more in turn: one publication, no failure."""
     for day in range(1, 6):
         order = ("-q", "run", "--scheduled-for", f"2026-11-0{day}")
         found = together(5, lambda _, order=order: command(*order), tmp_path / "log")  # type: ignore[misc]
@@ -183,7 +183,7 @@ def test_a_holder_that_is_gone(
 def test_tables_stop_growing(
     database: Database, tmp_path: Path, figure: Callable[[int], None]
 ) -> None:
-    """From the third night on, with two runs kept, the SQLite file, or the lists' table, takes no more room."""
+    """From the third night on, with two runs kept, the file or table grows no more."""
     fill(
         database, tmp_path / "more", random_rows(1, n_users=300)
     )  # so that lists are most of what there is

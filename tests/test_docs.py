@@ -1,4 +1,4 @@
-"""What the documentation shows: commands that exist, settings that parse, snippets that are what they say."""
+"""The documentation: its commands exist, its settings parse, its snippets run as described."""
 
 import re
 import runpy
@@ -111,7 +111,7 @@ def test_figures_are_those_that_were_measured(page: str) -> None:
 
 
 def test_the_reference_is_what_the_program_has() -> None:
-    """The page of commands, settings and tables is what `make reference` makes of this version, nothing left unsaid."""
+    """The reference page is what `make reference` makes of this version, and complete."""
     made = runpy.run_path(str(ROOT / "docs" / "reference.py"))["page"]()
     assert made == (ROOT / "docs" / "reference.md").read_text(encoding="utf-8"), (
         "run 'make reference'"

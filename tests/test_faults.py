@@ -1,4 +1,4 @@
-"""Any one statement, commit or file write fails: the list stays whole, the answer is right, the next night works."""
+"""Any one statement, commit or file write fails: lists stay whole, the next night works."""
 
 import resource
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def require_plain(code: int, printed: str, where: int) -> None:
 def night(
     nights: Faults, database: Database, output: Read, at: int = 0, kind: Kind = "before"
 ) -> tuple[int, int]:
-    """The same of a night, whose code must agree with whether readers see another run than before."""
+    """The same for a night, whose exit code must agree with whether readers see a new run."""
     before = shown(database)
     code, reached = faulted(nights, output, ("-q", "run"), at, kind)
     assert code == (FAILED if shown(database) == before else DONE), at
@@ -80,9 +80,10 @@ def test_any_statement_may_fail(
     often: Callable[[int, int], int],
     figure: Callable[[int], None],
 ) -> None:
-    """Whichever statement or commit fails, exit code and view agree, the view is whole, and the next night works.
+    """If any statement or commit fails, exit code and view agree, and the next night works.
 
-    Many faults leave the same rows and files: on a commit each such state has one next night, with --soak each fault.
+    Many faults leave the same rows and files: on a commit each such state has one next night,
+    with --soak each fault.
     """
     next_night(database)
     next_night(database)  # from here on a night purges one
@@ -192,7 +193,7 @@ def test_any_statement_of_other_commands_may_fail(
     often: Callable[[int, int], int],
     figure: Callable[[int], None],
 ) -> None:
-    """Whichever fails, it is done whole or not at all, the exit code does not say more, and once more is enough."""
+    """If any fails, the command is done whole or not at all, as its exit code says."""
     next_night(database)
     monkeypatch.setenv("RECBATCH_PUBLISH__KEEP_RUNS", "5")
     asked = work(database, tmp_path)
@@ -230,7 +231,7 @@ def test_a_commit_whose_answer_is_lost_is_told_as_it_went(
     monkeypatch: pytest.MonkeyPatch,
     figure: Callable[[int], None],
 ) -> None:
-    """A night, or a rollback, whose last commit was done without an answer says that it is published, and is, once."""
+    """A night or rollback whose last commit was done without an answer reports success, once."""
     assert command("-q", "run") == DONE
     for name, arguments in (("publish", ["-q", "run"]), ("republish", ["rollback"])) * 10:
         work = getattr(publish, name)
@@ -275,7 +276,7 @@ def test_a_full_disk(
     monkeypatch: pytest.MonkeyPatch,
     figure: Callable[[int], None],
 ) -> None:
-    """Wherever the disk is full, the list stays as it was, and the next night, with room again, works."""
+    """If the disk is full at any point, the list stays, and the next night, with room, works."""
     monkeypatch.setenv("RECBATCH_PUBLISH__KEEP_RUNS", "100")  # so that each night needs more room
     outcomes = []
     for pages in range(20):
@@ -292,7 +293,7 @@ def test_a_full_disk(
 def test_a_file_that_cannot_grow(
     database: Database, tmp_path: Path, figure: Callable[[int], None]
 ) -> None:
-    """Whatever size a file may have, of the database, its log or the weights, a night that needs more fails cleanly."""
+    """With any limit on the size of files, a night that needs more fails cleanly."""
     log = tmp_path / "log"
     outcomes = []
     for most in range(4_000, 404_000, 20_000):

@@ -45,7 +45,7 @@ def test_nothing_is_ever_unpickled() -> None:
 
 @pytest.mark.promise("E7")
 def test_every_dependency_is_pinned() -> None:
-    """constraints.txt has one exact version of everything that pyproject.toml asks for, torch among them."""
+    """constraints.txt has one exact version of each requirement in pyproject.toml."""
     pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     asked = [
@@ -72,7 +72,7 @@ def locked(name: str) -> dict[str, list[str]]:
 
 @pytest.mark.promise("E7")
 def test_what_the_image_installs_is_known_by_hash() -> None:
-    """Each package that the program needs is locked in the version of constraints.txt, torch apart, with its hashes."""
+    """Each package of the program, except torch, is locked by version and hash."""
     pins = {
         line.lower().replace("_", "-")
         for line in (ROOT / "constraints.txt").read_text().splitlines()
@@ -102,7 +102,7 @@ def requires(name: str, extra: str = "") -> set[str]:
 
 
 def test_the_pins_are_used_everywhere() -> None:
-    """The Makefile installs by constraints.txt, the Dockerfile by hash and that file, and CI runs the Makefile."""
+    """The Makefile installs by constraints.txt, the Dockerfile by hash; CI runs the Makefile."""
     assert "--constraint constraints.txt" in (ROOT / "Makefile").read_text()
     commands = (
         (ROOT / "Dockerfile").read_text().replace("\\\n", " ").replace("&&", "\n").splitlines()

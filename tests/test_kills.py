@@ -1,4 +1,4 @@
-"""Processes and servers that end anywhere: readers see one whole run, and the next night works without help."""
+"""Processes and servers end anywhere: readers see one whole run, and the next night works."""
 
 import ctypes
 import os
@@ -28,7 +28,7 @@ OUT = ("before purge", "after purge")
 
 
 def fine(database: Database, after: str) -> None:
-    """What readers see is whole; the next night is published, and leaves nothing of the one before."""
+    """Readers see a whole run; the next night is published and leaves nothing of the last."""
     shown(database)
     assert command("-q", "run") == 0, f"the night after {after}"
     assert leftovers(database) == [], after
@@ -46,7 +46,7 @@ def fine(database: Database, after: str) -> None:
 def test_a_process_may_end_at_any_point(
     number: int, code: int, database: Database, tmp_path: Path, figure: Callable[[int], None]
 ) -> None:
-    """Killed or terminated at a point of the night, it has published nothing yet, or all; the next night works."""
+    """A night killed or terminated at any point published nothing or all; the next one works."""
 
     def until() -> int:
         end_at(point, number)
@@ -89,7 +89,10 @@ def lose_the_lock(database: Database) -> None:
         database.file.with_name(database.file.name + ".lock").unlink()
         return
     with database.writer.begin() as connection:
-        held = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = :mine"
+        held = (
+            "SELECT pg_terminate_backend(pid) FROM pg_locks"
+            " WHERE locktype = 'advisory' AND database = :mine"
+        )
         mine = connection.execute(
             text("SELECT oid FROM pg_database WHERE datname = current_database()")
         ).scalar_one()
@@ -101,7 +104,7 @@ def lose_the_lock(database: Database) -> None:
 def test_a_lock_may_be_lost_at_any_point(
     database: Database, tmp_path: Path, figure: Callable[[int], None]
 ) -> None:
-    """Where a night loses its lock and another has done its work meanwhile, it fails, and readers see the other's."""
+    """A night that loses its lock to another one fails, and readers see the other's lists."""
 
     def until() -> int:
         do_at(point, lambda: (os.write(there[1], b"."), os.read(back[0], 1)))
@@ -140,7 +143,7 @@ class Server:
 
     @staticmethod
     def _adopt(wanted: bool) -> None:
-        """Make orphans of this process's children its own, so that it learns of their ends, or no more."""
+        """Adopt orphans of this process's children, so that it learns of their ends; or stop it."""
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, int(wanted), 0, 0, 0)
 
     def crash(self) -> None:
@@ -172,7 +175,7 @@ def test_the_server_may_crash(
     often: Callable[[int, int], int],
     figure: Callable[[int], None],
 ) -> None:
-    """Postgres killed mid-run, every process of it: once it is up, readers see one whole run, and nights work."""
+    """Postgres is killed mid-run: once it is up, readers see one whole run, and nights work."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     server = Server(tmp_path_factory.mktemp("crash"))
     try:
@@ -210,7 +213,7 @@ def test_a_log_that_was_torn(
     often: Callable[[int, int], int],
     figure: Callable[[int], None],
 ) -> None:
-    """However much of the log a power cut left on the disk, the file opens, is sound, and shows one whole run."""
+    """With any part of the log cut off, the file opens, is sound, and shows one whole run."""
     assert database.file
 
     def until() -> int:

@@ -1,4 +1,4 @@
-"""Real ratings end to end, on both databases: ml-latest-small in, lists out, read as the README reads them."""
+"""Real ratings end to end on both databases: ml-latest-small in, lists out as in the README."""
 
 import re
 from datetime import date
@@ -48,7 +48,9 @@ def rows(database: Database, sql: str) -> list[tuple[object, ...]]:
 
 def test_every_user_has_five_films_of_every_model(nights: tuple[Database, Database]) -> None:
     """610 users times 5 films for each of the three models, on both databases."""
-    counted = "SELECT model, count(*), count(DISTINCT user_key) FROM current_recommendations GROUP BY model"
+    counted = """
+        SELECT model, count(*), count(DISTINCT user_key)
+        FROM current_recommendations GROUP BY model"""
     for database in nights:
         assert rows(database, counted) == [(name, 3050, 610) for name in sorted(PUBLISHED)]
 
@@ -63,7 +65,7 @@ def test_both_databases_publish_the_same_rows(nights: tuple[Database, Database])
 
 
 def test_the_night_was_worth_it(nights: tuple[Database, Database]) -> None:
-    """On real ratings each model predicts better than `bias`, and neighbours' lists beat the most popular films."""
+    """Each model predicts better than `bias`, and neighbourhood lists beat popular films."""
     measured = {
         (model, metric): value
         for model, metric, value in rows(nights[0], "SELECT model, metric, value FROM run_metrics")
@@ -78,7 +80,7 @@ def test_the_night_was_worth_it(nights: tuple[Database, Database]) -> None:
     "sql", re.findall(r"```sql\n(.*?)```", README, re.S), ids=lambda sql: sql.splitlines()[0]
 )
 def test_the_readmes_sql_works_as_written(nights: tuple[Database, Database], sql: str) -> None:
-    """Every statement in the README gives its rows, the same on both databases but for the moment of publication."""
+    """Each statement in the README gives the same rows on both databases, except for times."""
     found = [rows(database, sql) for database in nights]
     assert len(found[0]) == (1 if "DISTINCT" in sql else 5)
     if "DISTINCT" not in sql:
@@ -86,7 +88,7 @@ def test_the_readmes_sql_works_as_written(nights: tuple[Database, Database], sql
 
 
 def test_the_readmes_python_works_as_written(nights: tuple[Database, Database]) -> None:
-    """The README's Python block runs against the database it names, and finds a list and everyone's lists."""
+    """The README's Python block runs, and finds a list and everyone's lists."""
     [program] = re.findall(r"```python\n(.*?)```", README, re.S)
     assert "sqlite:///recbatch.db" in program
     found: dict[str, object] = {}
@@ -98,7 +100,7 @@ def test_the_readmes_python_works_as_written(nights: tuple[Database, Database]) 
 def test_films_that_hardly_anyone_rated_are_not_what_tuned_recommends(
     nights: tuple[Database, Database],
 ) -> None:
-    """The tuned neighbours recommend films that many have rated: none of their films has fewer than five ratings."""
+    """The tuned neighbourhood models list no film with fewer than five ratings."""
     rare = "SELECT movie_id FROM ratings GROUP BY movie_id HAVING count(*) < 5"
     listed = (
         f"SELECT count(*) FROM recommendations WHERE model <> 'neural' AND movie_id IN ({rare})"

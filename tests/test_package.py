@@ -16,8 +16,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKED = ("batch", "migrations")
 """What of the repository a wheel holds, beside config.yaml."""
 TESTED = (*PACKED, "benchmarks", "deploy", "docs", "locks", "tests")
-BESIDE = (".ci/run", "CHANGELOG.md", "Dockerfile", "LICENSE", "Makefile", "README.md", "compose.yaml", "config.yaml",
-          "constraints.txt", "pyproject.toml")  # fmt: skip
+BESIDE = (
+    ".ci/run",
+    "CHANGELOG.md",
+    "Dockerfile",
+    "LICENSE",
+    "Makefile",
+    "README.md",
+    "compose.yaml",
+    "config.yaml",
+    "constraints.txt",
+    "pyproject.toml",
+)
 
 
 def build(source: Path, folder: Path) -> Path:
@@ -59,7 +69,7 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_the_program_and_nothing_else(built: Path) -> None:
-    """All of batch/, the migrations, the shipped settings and the licence, and no test or benchmark."""
+    """It has all of batch/, the migrations, settings and licence, and no test or benchmark."""
     packed = content(built / "recbatch-0.1.0-py3-none-any.whl")
     apart = {name for name in packed if name.startswith("recbatch-0.1.0.dist-info/")}
     inside = {name if name.startswith("batch/") else f"batch/{name}" for name in files(*PACKED)} | {
@@ -76,7 +86,7 @@ def test_the_wheel_holds_the_program_and_nothing_else(built: Path) -> None:
 
 
 def test_the_sdist_is_enough_to_test_and_to_build(built: Path, tmp_path: Path) -> None:
-    """It holds what `make test` reads, and the wheel made of it is the wheel of the checkout, to the byte."""
+    """It has what `make test` reads, and its wheel is that of the checkout, to the byte."""
     with tarfile.open(built / "recbatch-0.1.0.tar.gz") as packed:
         packed.extractall(tmp_path, filter="data")
     source = tmp_path / "recbatch-0.1.0"
@@ -88,7 +98,7 @@ def test_the_sdist_is_enough_to_test_and_to_build(built: Path, tmp_path: Path) -
 
 
 def test_an_installed_program_needs_no_checkout(installed: Path, tmp_path: Path) -> None:
-    """From an empty folder the installed command shows the demo, a list and a report, by migrations of its own."""
+    """In an empty folder the installed command shows the demo, a list and a report."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")
     }

@@ -46,7 +46,7 @@ STEPS = 40
 
 
 class Nights(RuleBasedStateMachine):
-    """The model: what was rated, what came of each run, which one is current and which before it, what is purged."""
+    """The model: ratings, how each run ended, the current and the previous run, purged runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -294,7 +294,7 @@ class Nights(RuleBasedStateMachine):
 def test_whatever_is_done_in_whatever_order(
     tmp_path: Path, often: Callable[[int, int], int], figure: Callable[..., None]
 ) -> None:
-    """Forty steps of ingest, nights, kills, refusals, rollback, purge and clock leave what a dictionary says."""
+    """After any forty steps of a night's life the tables are what a dictionary says."""
     Nights.tried.clear()
     times = often(25, 1000)
     Nights.start = tmp_path / "start.db"

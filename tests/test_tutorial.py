@@ -1,4 +1,4 @@
-"""docs/tutorial.md, followed to the letter on the real data: every file, command and statement that it shows."""
+"""docs/tutorial.md followed to the letter on the real data: each file, command and statement."""
 
 import os
 import re
@@ -16,8 +16,11 @@ ADDRESS = "postgresql://USER:PASSWORD@HOST/NAME"
 UNREAD = {"links.csv": "movieId,imdbId,tmdbId", "tags.csv": "userId,movieId,tag,timestamp"}
 """What the zip as downloaded holds besides."""
 FITTED = re.compile(r"recbatch (run|top 1|explain|diff)\b|app\.py")
-"""Commands whose output rests on linear algebra: its last digits, and with them some places, differ by machine."""
-PROGRAM = "import sys; sys.path.insert(0, {tests!r}); {first}; from batch.cli import main; sys.argv[0] = 'recbatch'; main()"
+"""Commands whose output depends on the last digits of linear algebra, which differ by machine."""
+PROGRAM = (
+    "import sys; sys.path.insert(0, {tests!r}); {first}; from batch.cli import main; "
+    "sys.argv[0] = 'recbatch'; main()"
+)
 QUICK = "import fixed, pytest; fixed.by_fixed_arithmetic(pytest.MonkeyPatch())"
 """The second database is there to show where rows go: its night fits nothing."""
 
@@ -41,7 +44,7 @@ def install(folder: Path, first: str = "pass") -> None:
 
 
 def shape(output: str, *, fitted: bool) -> list[str]:
-    """Its lines without what must differ: times always, and of fitted models every figure and film."""
+    """Its lines without what may differ: times, and figures and films of fitted models."""
     lines = [line.rstrip() for line in output.strip().splitlines()]
     if not fitted:
         return [re.sub(r"\d{4}-\d\d-\d\d( \d\d:\d\d)?|\b\d\.\d h", "TIME", line) for line in lines]
@@ -61,7 +64,7 @@ def _form(line: str) -> str:
 def test_the_tutorial_is_what_happens(
     tmp_path: Path, movielens: Path, postgres_server: str, postgres_url: str
 ) -> None:
-    """Whoever does what the tutorial says, in an empty folder with MovieLens' zip, sees what it shows."""
+    """The tutorial's commands, in an empty folder with MovieLens' zip, print what it shows."""
     work, path = tmp_path / "work", tmp_path / "bin"
     work.mkdir()
     install(path)
