@@ -64,6 +64,15 @@ def parts_of(layers: training.Layers) -> dict[str, torch.Tensor]:
     return {"W1": shared[:, :-1], "b1": shared[:, -1], "W2": own[:, :-1], "b2": own[:, -1]}
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: on small data, several mostly wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def ratings() -> Ratings:
     """30 users x 25 films, 7 genres, one user and one film without ratings."""
