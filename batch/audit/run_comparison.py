@@ -9,6 +9,7 @@ from sqlalchemy import Connection, and_, case, cast, distinct, func, select
 from batch.ranking.metric_names import RunMetrics
 from batch.store import schema
 from batch.store.checks import ROWS, is_model_row
+from batch.store.database import without_nested_loops
 
 _lists, _runs = schema.recommendations, schema.runs
 
@@ -151,8 +152,10 @@ def list_overlap(
         .group_by(pair.model, pair.common)
         .order_by(pair.model, pair.common)
     )
+    with without_nested_loops(connection):
+        counted = connection.execute(counts).all()
     overlaps = {}
-    for model, group in groupby(connection.execute(counts), key=lambda row: row.model):
+    for model, group in groupby(counted, key=lambda row: row.model):
         rows = list(group)
         kept = {int(row.common): int(row.users) for row in rows}
         same = sum(int(row.same) for row in rows)

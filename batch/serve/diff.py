@@ -11,6 +11,7 @@ from batch.query import NoSuchModelError, models
 from batch.ranking.metric_names import RunMetrics
 from batch.store import schema
 from batch.store.checks import is_model_row
+from batch.store.database import without_nested_loops
 
 MOST_MOVED = 5
 """Films named of those that entered most lists, and of those that left most."""
@@ -163,7 +164,9 @@ def _moved(
     most_moved = (
         select(ranked).where(ranked.c.place <= MOST_MOVED).order_by(ranked.c.model, ranked.c.place)
     )
+    with without_nested_loops(connection):
+        rows = connection.execute(most_moved).all()
     films: dict[str, list[MovedFilm]] = defaultdict(list)
-    for row in connection.execute(most_moved):
+    for row in rows:
         films[row.model].append(MovedFilm(row.movie_key, row.title, row.lists))
     return films

@@ -325,6 +325,21 @@ def _file_lock(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def without_nested_loops(connection: Connection) -> Iterator[None]:
+    """Let Postgres join by hashing or sorting in this block of a transaction.
+
+    It has no statistics of rows that were just written, takes them for few, and
+    would compare every row of one run with every row of the other.
+    """
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    connection.exec_driver_sql("SET LOCAL enable_nestloop = off")
+    yield
+    connection.exec_driver_sql("SET LOCAL enable_nestloop = on")
+
+
+@contextmanager
 def small_write(database: Database) -> Iterator[Connection]:
     """A transaction of a few rows, also while a night runs.
 
