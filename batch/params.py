@@ -31,10 +31,10 @@ SupportWeight = Annotated[float, Field(ge=0, le=1e4, allow_inf_nan=False)]
 """Times ln(1 + support), at most 23 for a billion users, it must stay below LARGEST."""
 Hidden = Annotated[int, Field(ge=1, le=1024)]
 """A user's weights are solved from a matrix of hidden^2 numbers, 8 MB each at this limit."""
-LearningRate = Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)]
+LearningRate = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 """From about 10,000 on the ratings of a night are not finite."""
-Epochs = Annotated[int, Field(ge=1, le=10_000)]
-"""Where a small rate goes on improving, a training of more would outlast the night."""
+Epochs = Annotated[int, Field(ge=1, le=1_000_000)]
+"""A training of more would outlast any night."""
 
 
 class Knobs(BaseModel):

@@ -2,14 +2,14 @@
 
 import json
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 import yaml
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, text, update
 
 from batch.serve.contract import MARK
 from batch.serve.view_columns import VIEWS
@@ -145,8 +145,10 @@ def test_every_example_answers_its_question(kit: Path, connection: Connection) -
     [(run_id, published_at)] = query(current)
     assert run_id == 1
     assert published_at is not None
+    two_hours_ago = datetime.now(UTC) - timedelta(hours=2)
+    connection.execute(update(schema.publication).values(published_at=two_hours_ago))
     [(run_id, hours)] = query(age)
-    assert (run_id, float(hours)) == (1, 0.0)
+    assert (run_id, float(hours)) == (1, 2.0)
 
 
 @pytest.mark.promise("E2")

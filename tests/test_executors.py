@@ -117,7 +117,7 @@ class Stub:
     first: float = 0.0  # additional seconds of the first block
     fault: str = ""
 
-    def explained(self, names: Sequence[str], users: Ints, n: int) -> dict[str, Any]:
+    def rank_with_evidence(self, names: Sequence[str], users: Ints, n: int) -> dict[str, Any]:
         if self.fault == "raise":
             raise np.linalg.LinAlgError("singular")
         if self.fault == "die":
@@ -277,7 +277,7 @@ def test_nothing_listens_beyond_this_machine(alone: executors.Executor) -> None:
 class Threads:
     """In place of fitted models: returns how many threads they would use."""
 
-    def explained(self, *_: object) -> dict[str, Any]:
+    def rank_with_evidence(self, *_: object) -> dict[str, Any]:
         import numba
         from threadpoolctl import threadpool_info
 

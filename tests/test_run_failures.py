@@ -121,43 +121,6 @@ def test_a_night_that_is_published_opens_no_run(
     assert [summary.run_id for summary in summaries] == [2]
 
 
-@pytest.mark.parametrize("kind", ["folder", "entry", "name"])
-def test_a_folder_that_cannot_be_read_is_refused(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    """A folder that cannot be listed is reported with its path and a remedy; the run goes on."""
-    folder = tmp_path / "closed"
-    folder.mkdir()
-    good = tmp_path / "good.csv"
-    good.write_text("user,movie,rating\nu1,m1,4\nu1,m2,5\n")
-    list_folder = Path.iterdir
-
-    class Closed(type(folder)):  # type: ignore[misc]
-        """An entry of a folder without the right to search it."""
-
-        def is_file(self) -> bool:
-            raise PermissionError(13, "Permission denied", str(self))
-
-    def iterdir(path: Path) -> Iterator[Path]:
-        if path == folder and kind == "folder":
-            raise PermissionError(13, "Permission denied", str(path))
-        if path == folder:
-            return iter([Closed(folder / "a.csv")])
-        return list_folder(path)
-
-    monkeypatch.setattr(Path, "iterdir", iterdir)
-    if kind == "name":  # of which the system itself says that it cannot be
-        folder = tmp_path / ("x" * 300)
-    monkeypatch.setenv("RECBATCH_INGEST__PATHS", json.dumps([str(folder), str(good)]))
-    outcome = run_night(database, Order(TODAY, force=True))
-    assert [report.status for report in outcome.ingested] == ["refused", "merged"]
-    [refused, _] = outcome.ingested
-    reason = "File name too long" if kind == "name" else "Permission denied"
-    remedy = "let the job read it, or take it out of ingest.paths"
-    assert refused.why == f"{folder}: {reason}; {remedy}"
-    assert outcome.status == "published"
-
-
 def test_a_file_that_cannot_be_read_is_refused(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,13 +1,11 @@
 """Settings -> the inputs of the steps of a run."""
 
-from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
-from pathlib import Path
 from typing import TypedDict
 from zoneinfo import ZoneInfo
 
 from batch.config import Config
-from batch.ingest import Queries, Report, Settings
+from batch.ingest import Queries, Settings
 from batch.ingest.merge import Limits
 from batch.params import LIKED_SHARE
 from batch.ratings import Ratings
@@ -37,29 +35,6 @@ def ingest_settings(config: Config) -> Settings:
     chosen = config.ingest
     limits = Limits(chosen.max_rejects, chosen.max_reject_share)
     return Settings(chosen.scale, chosen.columns.model_dump(), limits)
-
-
-def readable_paths(paths: Iterable[Path]) -> tuple[list[Path], list[Report]]:
-    """The paths that ingest can look into, and a report of each that it cannot."""
-    readable = []
-    refused = []
-    for path in paths:
-        try:
-            _look_into(path)
-        except OSError as error:
-            reason = error.strerror or str(error)
-            why = f"{path}: {reason}; let the job read it, or take it out of ingest.paths"
-            refused.append(Report(str(path), None, why, "refused"))
-        else:
-            readable.append(path)
-    return readable, refused
-
-
-def _look_into(path: Path) -> None:
-    """List a folder and look up each of its entries, as ingest does. Raises OSError."""
-    if path.is_dir():
-        for entry in path.iterdir():
-            entry.is_file()
 
 
 def end_of_day(day: date | None, config: Config) -> int | None:

@@ -17,7 +17,6 @@ from batch.job.inputs import (
     evaluation_inputs,
     ingest_settings,
     queries,
-    readable_paths,
 )
 from batch.job.score_users import WrittenRows, score_users
 from batch.job.summary import RunSummary
@@ -67,8 +66,9 @@ def require_writable(folder: Path) -> None:
 def ingest_files(job: Job) -> list[Report]:
     """Ingest the files and queries of the settings; refused ones do not stop the run."""
     config = job.config
-    paths, reports = readable_paths(config.ingest.paths)
-    reports += ingest(job.database, paths, ingest_settings(config), queries=queries(config))
+    reports = ingest(
+        job.database, config.ingest.paths, ingest_settings(config), queries=queries(config)
+    )
     for report in reports:
         log = log_warning if report.status == "refused" else log_info
         log(
