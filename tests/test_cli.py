@@ -14,11 +14,12 @@ from sqlalchemy import insert
 from batch.config import Config
 from batch.store import schema
 from batch.store.database import open_database, run_lock
+from fixed import program as recbatch
 
 MODELS = "blend, item_item, neural, user_user"
 
 
-def recbatch(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def recbatch_process(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """Run the program in a folder, as a shell would."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")
@@ -37,7 +38,7 @@ def recbatch(folder: Path, *arguments: str, **environ: str) -> subprocess.Comple
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder that `recbatch demo` leaves, and what it printed."""
     folder = tmp_path_factory.mktemp("first") / "demo"
-    done = recbatch(folder.parent, "demo")
+    done = recbatch_process(folder.parent, "demo")
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
@@ -230,7 +231,7 @@ def test_an_ascii_terminal_still_shows_titles(tmp_path: Path) -> None:
     (tmp_path / "x.csv").write_text("\n".join(["user,movie,rating", *ratings, ""]))
     assert recbatch(tmp_path, "ingest", "x.csv").returncode == 0
     assert recbatch(tmp_path, "--quiet", "run").returncode == 0
-    done = recbatch(tmp_path, "top", "a", PYTHONIOENCODING="ascii")
+    done = recbatch_process(tmp_path, "top", "a", PYTHONIOENCODING="ascii")
     assert done.returncode == 0
     assert "2 \\xbd" in done.stdout
 
@@ -238,7 +239,7 @@ def test_an_ascii_terminal_still_shows_titles(tmp_path: Path) -> None:
 def test_a_locked_database_is_exit_75(demo: tuple[Path, str]) -> None:
     """While another job runs, a command that would write ends at once with 75."""
     with run_lock(open_database(f"sqlite:///{demo[0] / 'recbatch.db'}")):
-        done = recbatch(demo[0], "run")
+        done = recbatch_process(demo[0], "run")
     assert done.returncode == 75
     assert "another job holds" in done.stderr
 

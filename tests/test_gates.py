@@ -26,8 +26,8 @@ from batch.store import publish, schema
 from batch.store.checks import Check
 from batch.store.database import Database, run_lock, upgrade
 from data import settings
+from fixed import program as recbatch
 from templates import Templates
-from test_cli import recbatch
 
 TONIGHT = date(2026, 11, 23)
 USERS = 40

@@ -316,7 +316,7 @@ def test_order_and_repetition(
     empty: Path, often: Callable[[int, int], int], figure: Callable[[int], None]
 ) -> None:
     """Any order and repetition of files gives the same tables, with the rows of the rule."""
-    times = often(60, 300)
+    times = often(30, 300)
 
     @settings(max_examples=times, derandomize=True, deadline=None)
     @given(orders())

@@ -1,9 +1,6 @@
 """The plain preset, from file to table: the published lists are those of the formulas."""
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +9,7 @@ from sqlalchemy import text
 
 import reference
 from batch.store.database import open_database, upgrade
+from fixed import program
 
 ROOT = Path(__file__).parents[1]
 USERS, FILMS = 30, 45
@@ -46,17 +44,10 @@ def test_plain_publishes_the_lists_of_the_formulas(url: str, tmp_path: Path, see
     shutil.copy(ROOT / "config.yaml", tmp_path)
     database = open_database(url)
     upgrade(database)
-    environ = os.environ | {"RECBATCH_DATABASE__URL": url, "RECBATCH_MODELS__PRESET": "plain"}
+    environ = {"RECBATCH_DATABASE__URL": url, "RECBATCH_MODELS__PRESET": "plain"}
     for arguments in (["ingest", "user_reviews.csv"], ["run", "--force"]):
-        process = subprocess.run(
-            [sys.executable, "-m", "batch", *arguments],
-            cwd=tmp_path,
-            env=environ,
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        assert process.returncode == 0, process.stderr
+        done = program(tmp_path, *arguments, **environ)
+        assert done.returncode == 0, done.stderr
     table, user_keys, movie_keys = by_key(stars)
     ratings = reference.ratings_of(table)
     lines = reference.lines_of(ratings)

@@ -19,7 +19,7 @@ from batch.job import nightly
 from batch.store.database import Database, grant, open_database, upgrade
 from data import fill, long_csv, settings
 from faults import first_night, fixed_nights
-from fixed import command
+from fixed import command, program
 from tables import rows
 
 PASSWORD = "c4nary-Pa55word"  # noqa: S105  searched for in every output
@@ -171,22 +171,27 @@ def test_a_password_is_never_printed(
     )
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")}
     tries = 0
-    for environ in environments:
+    for environ, own in zip(environments, commands, strict=True):
         for words in commands:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "batch", *words],
-                env=plain | environ,
-                cwd=tmp_path,
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-            command_line = Path(f"/proc/{child.pid}/cmdline").read_bytes()
-            output, _ = child.communicate(timeout=60)
+            done = program(tmp_path, *words, **environ)
+            output = done.stdout + done.stderr
             assert PASSWORD not in output, (environ, words)
-            assert PASSWORD.encode() not in command_line
             assert "Traceback" not in output, (environ, words, output)
             tries += 1
+        # Each command and each place of the password has a process of its own once.
+        child = subprocess.Popen(
+            [sys.executable, "-m", "batch", *own],
+            env=plain | environ,
+            cwd=tmp_path,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        command_line = Path(f"/proc/{child.pid}/cmdline").read_bytes()
+        output, _ = child.communicate(timeout=60)
+        assert PASSWORD not in output, (environ, own)
+        assert PASSWORD.encode() not in command_line
+        assert "Traceback" not in output, (environ, own, output)
     assert not any(PASSWORD in file.read_text() for file in (tmp_path / "kit").iterdir())
     for table in ("runs", "run_checks", "run_metrics", "ingest_batches", "ingest_rejects"):
         assert not any(PASSWORD in str(row) for row in rows(database, f"SELECT * FROM {table}"))
