@@ -56,8 +56,8 @@ MANY = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-EXAMPLES = 1000
-"""Of each of the two kinds."""
+EXAMPLES = 200, 1000
+"""Of each of the two kinds, on a commit and with --soak."""
 
 
 @pytest.fixture
@@ -90,11 +90,16 @@ def check_report(report: Report) -> None:
 
 @pytest.mark.promise("C1")
 @pytest.mark.promise("C5")
-def test_rows_of_all_kinds(empty: Database, tmp_path: Path, figure: Callable[[int], None]) -> None:
+def test_rows_of_all_kinds(
+    empty: Database,
+    tmp_path: Path,
+    often: Callable[[int, int], int],
+    figure: Callable[[int], None],
+) -> None:
     """Exactly the rows with a bad field, or one too many or too few, are rejected by their line."""
     path = tmp_path / "x.csv"
 
-    @settings(MANY, max_examples=EXAMPLES)
+    @settings(MANY, max_examples=often(*EXAMPLES))
     @given(st.lists(ROW, min_size=1, max_size=30))
     def check(table: list[tuple[tuple[Field, ...], int]]) -> None:
         lines = [HEADER]
@@ -123,7 +128,7 @@ def test_rows_of_all_kinds(empty: Database, tmp_path: Path, figure: Callable[[in
         assert [reject.line for reject in report.rejects] == bad_lines
 
     check()
-    figure(EXAMPLES)
+    figure(often(*EXAMPLES))
 
 
 FIRST_LINES = [
@@ -144,12 +149,17 @@ PARTS = [
 @pytest.mark.promise("C1")
 @pytest.mark.promise("C2")
 @pytest.mark.promise("C4")
-def test_bytes_of_all_kinds(empty: Database, tmp_path: Path, figure: Callable[[int], None]) -> None:
+def test_bytes_of_all_kinds(
+    empty: Database,
+    tmp_path: Path,
+    often: Callable[[int, int], int],
+    figure: Callable[[int], None],
+) -> None:
     """A file of any bytes is merged, skipped, or refused with a reason, and no row is lost."""
     path = tmp_path / "x.csv"
     lines = st.lists(st.lists(st.sampled_from(PARTS), max_size=12), max_size=12)
 
-    @settings(MANY, max_examples=EXAMPLES)
+    @settings(MANY, max_examples=often(*EXAMPLES))
     @given(st.sampled_from(FIRST_LINES), lines)
     def check(first: bytes, others: list[list[bytes]]) -> None:
         path.write_bytes(b"\n".join([first, *map(b"".join, others)]))
@@ -160,7 +170,7 @@ def test_bytes_of_all_kinds(empty: Database, tmp_path: Path, figure: Callable[[i
     check()
     assert ratings(empty) == []
     assert rows(empty, "SELECT * FROM ingest_batches") == []
-    figure(EXAMPLES)
+    figure(often(*EXAMPLES))
 
 
 MB = 1 << 20
