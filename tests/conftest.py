@@ -27,35 +27,17 @@ SAME_ROWS = {"D1", "D2", "D3"}
 
 
 FIRST = (
-    "test_faults",
-    "test_states",
-    "test_gates",
-    "test_kernels",
-    "test_ensemble",
-    "test_explain",
-    "test_tutorial",
-    "test_package",
-    "test_container",
-    "test_kills",
-    "test_crowds",
-    "test_executors",
-    "test_movielens",
-    "test_neural",
-    "test_nightly",
-    "test_useful",
-)
-"""The longest files, longest first, so that both processes end at about the same time."""
+    "test_gates", "test_faults", "test_tutorial", "test_cli", "test_movielens", "test_states",
+    "test_kills", "test_crowds", "test_container", "test_package", "test_security", "test_schedule",
+    "test_executors", "test_evidence", "test_kernels", "test_ensemble", "test_explain",
+    "test_neural", "test_plain", "test_nightly", "test_hostile", "test_useful", "test_same_rows",
+    "test_own_model", "test_report",
+)  # fmt: skip
+"""The longest files first, so that processes that share the tests end at about the same time."""
 APART = ("test_faults", "test_states", "test_kills", "test_crowds")
 """Files whose tests share nothing, and may run in different processes."""
-NOT_QUICK = (
-    *FIRST,
-    "test_docs",
-    "test_own_model",
-    "test_recipes",
-    "test_same_rows",
-    "test_schedule",
-)
-"""Files that are left out by --quick: kills, faults, real models at length, whole programs."""
+NOT_QUICK = (*FIRST, "test_docs", "test_recipes")
+"""Files that --quick leaves out: kills, faults, long fits, whole programs."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
