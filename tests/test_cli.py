@@ -19,7 +19,9 @@ from fixed import program as recbatch
 MODELS = "blend, item_item, neural, user_user"
 
 
-def recbatch_process(folder: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def recbatch_process(
+    folder: Path, *arguments: str, **environ: str
+) -> subprocess.CompletedProcess[str]:
     """Run the program in a folder, as a shell would."""
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")
