@@ -52,8 +52,8 @@ EXITS = {
     REFUSED: "A check refused the run; the published lists are unchanged.",
     UNHEALTHY: "`recbatch check`: the lists are stale, or the last run failed or was refused.",
     LOCKED: "Another job is at work on this database; try again later.",
-    130: "Ended by SIGINT; the published lists are unchanged.",
-    143: "Ended by SIGTERM; the published lists are unchanged.",
+    130: "Ended by SIGINT; the published lists are unchanged, unless the run had been published.",
+    143: "Ended by SIGTERM; the published lists are unchanged, unless the run had been published.",
 }
 OWN_NUMBER = "The program's own number, which sources do not have."
 SIGNS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤"}
