@@ -176,8 +176,8 @@ def check_own_ratings(
         learnt: list[dict[int, float]] = [{} for _ in items]
         if params.learnt_ridge:
             learnt = learnt_weights(profiles, user, items, params.learnt_ridge)
-        found = reasons(model, ratings, user, items)
-        for item, reason, added in zip(items, found, learnt, strict=True):
+        reasons_of_items = reasons(model, ratings, user, items)
+        for item, reason, added in zip(items, reasons_of_items, learnt, strict=True):
             s = similarities(slow.columns, slow.column_deviations, item, slow.lines, params)
             own = [j for j in slow.lines[user] if j in s]
             support = sum(abs(s[j]) for j in own) + params.support_shrinkage

@@ -64,8 +64,8 @@ class Run:
         """Every row of its lists, with the reason as data."""
         statement = text("SELECT * FROM recommendations ORDER BY user_id, model, rank")
         with self.database.reader.connect() as connection:
-            found = connection.execute(statement).all()
-        return [(row, as_data(row.reason)) for row in found]
+            result = connection.execute(statement).all()
+        return [(row, as_data(row.reason)) for row in result]
 
 
 def as_data(reason: Any) -> dict[str, Any]:
@@ -179,9 +179,9 @@ def check_query(statement: str, database: Database, run: Run) -> None:
             film, stars, weight = reason["films"][0]
             expected.append((row.rank, titles[film], stars, weight))
     assert len(expected) == 5
-    found = rows(database, statement.replace("'1'", "'u1'"))
+    result = rows(database, statement.replace("'1'", "'u1'"))
     as_numbers = [
-        (rank, title, float(stars), float(weight)) for rank, title, stars, weight in found
+        (rank, title, float(stars), float(weight)) for rank, title, stars, weight in result
     ]
     assert as_numbers == expected
 

@@ -43,7 +43,7 @@ def test_a_line_is_key_value_pairs_with_the_run(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"),
+    ("value", "expected"),
     [
         (r"C:\films", r"C:\films"),
         (r"C:\my films", r'"C:\\my films"'),
@@ -57,15 +57,15 @@ def test_a_line_is_key_value_pairs_with_the_run(capsys: pytest.CaptureFixture[st
     ],
 )
 def test_a_quoted_value_can_be_read_back(
-    value: str, shown: str, capsys: pytest.CaptureFixture[str]
+    value: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In a quoted value each backslash, quote and line break is escaped, unambiguously."""
     telemetry.start_logging(verbose=True, style="text")
     telemetry.log_info("loaded", file=value)
     line = capsys.readouterr().err.removesuffix("\n")
-    assert line.partition(" event=loaded file=")[2] == shown
-    if shown.startswith('"'):
-        assert unquoted(shown) == value
+    assert line.partition(" event=loaded file=")[2] == expected
+    if expected.startswith('"'):
+        assert unquoted(expected) == value
 
 
 def unquoted(text: str) -> str:

@@ -248,7 +248,16 @@ def _count_neighbours(  # type: ignore[no-untyped-def]
 
 
 @compiled((*_PART, _CELLS, _INTS, _COLUMNS, _COLUMNS, _MATRIX, _INTS_OUT))
-def _strongest(start, stop, profiles, rows, targets, places, weights, films):  # type: ignore[no-untyped-def]
+def _strongest(  # type: ignore[no-untyped-def]
+    start,
+    stop,
+    profiles,
+    rows,
+    targets,
+    places,
+    weights,
+    films,
+):
     for cell in range(start, stop):
         largest = 0.0
         target = targets[cell]
