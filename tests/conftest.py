@@ -14,7 +14,7 @@ from xdist.scheduler import LoadScopeScheduling
 import promises
 from batch.store.database import Database, open_database, upgrade
 from faults import Faults, first_night, fixed_nights
-from reuse import share_compiled_sql, share_evaluations, share_parser
+from reuse import share_compiled_sql, share_parser, share_results
 from templates import Templates
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -128,14 +128,14 @@ def _built_once() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _evaluated_once(request: pytest.FixtureRequest) -> Iterator[None]:
+def _fitted_once(request: pytest.FixtureRequest) -> Iterator[None]:
     """Not where a test changes the program, or stands for the same result of a second time."""
     promised = {mark.args[0] for mark in request.node.iter_markers("promise")}
     if "monkeypatch" in request.fixturenames or promised & SAME_ROWS:
         yield
         return
     with pytest.MonkeyPatch.context() as patch:
-        share_evaluations(patch)
+        share_results(patch)
         yield
 
 

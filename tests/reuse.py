@@ -1,4 +1,4 @@
-"""Compiled SQL, the parser and evaluations, which each night would build again -> built once."""
+"""What each night would build again, compiled SQL, the parser, models -> built once."""
 
 from functools import cache
 from hashlib import sha256
@@ -9,6 +9,7 @@ import typer
 from sqlalchemy import Engine, create_engine
 
 from batch.job import steps
+from batch.models import Model, fit
 from batch.params import Models
 from batch.ranking.evaluate import Evaluation, evaluate
 from batch.ratings import Ratings
@@ -46,24 +47,30 @@ def share_parser(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
 
 
-_evaluations: dict[tuple[str, ...], Evaluation] = {}
+_results: dict[tuple[str, ...], Any] = {}
 
 
-def share_evaluations(patch: pytest.MonkeyPatch) -> None:
-    """Let nights on the same ratings and settings share one evaluation.
+def share_results(patch: pytest.MonkeyPatch) -> None:
+    """Let nights on the same ratings and settings share one evaluation and the fitted models.
 
-    It is most of a small night's time.
-
-    `evaluate` is pure, so that it would return the same again.
+    They are most of a small night's time. `evaluate` and `fit` are pure: they would return the
+    same again.
     """
 
     def evaluate_once(ratings: Ratings, models: Models, **inputs: Any) -> Evaluation:
         key = (_digest(ratings), models.model_dump_json(), repr(sorted(inputs.items())))
-        if key not in _evaluations:
-            _evaluations[key] = evaluate(ratings, models, **inputs)
-        return _evaluations[key]
+        if key not in _results:
+            _results[key] = evaluate(ratings, models, **inputs)
+        return _results[key]
+
+    def fit_once(name: str, ratings: Ratings, params: Any, seed: int) -> Model:
+        key = (name, _digest(ratings), repr(params), str(seed))
+        if key not in _results:
+            _results[key] = fit(name, ratings, params, seed)
+        return _results[key]
 
     patch.setattr(steps, "evaluate", evaluate_once)
+    patch.setattr(steps, "fit", fit_once)
 
 
 def _digest(ratings: Ratings) -> str:

@@ -415,9 +415,9 @@ def test_precision_of_another_length_is_not_compared(crafted: Connection) -> Non
 
 @pytest.fixture(scope="session")
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sample of the demo: 600 users and 2000 films, with tastes that models can learn."""
+    """Half of the demo's sample: users with tastes that models can learn."""
     folder = tmp_path_factory.mktemp("sample")
-    write_sample(folder)
+    write_sample(folder, n_users=300, n_items=900)
     return folder
 
 
