@@ -38,6 +38,8 @@ FIRST = (
 """The longest files first, so that processes that share the tests end at about the same time."""
 APART = ("test_faults", "test_states", "test_kills", "test_crowds")
 """Files whose tests share nothing, and may run in different processes."""
+WITH = {"test_tutorial": "test_movielens"}
+"""Files that share nights with those of another."""
 NOT_QUICK = (*FIRST, "test_docs", "test_recipes")
 """Files that --quick leaves out: kills, faults, long fits, whole programs."""
 
@@ -86,8 +88,8 @@ class _ByFile(LoadScopeScheduling):
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.split("::")[0]
-        return nodeid if Path(file).stem in APART else file
+        file = Path(nodeid.split("::")[0]).stem
+        return nodeid if file in APART else WITH.get(file, file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

@@ -2,13 +2,16 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
+import pytest
+
+from fixed import by_fixed_arithmetic, program
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "tutorial.md"
@@ -17,12 +20,6 @@ UNREAD = {"links.csv": "movieId,imdbId,tmdbId", "tags.csv": "userId,movieId,tag,
 """What the zip as downloaded holds besides."""
 FITTED = re.compile(r"recbatch (run|top 1|explain|diff)\b|app\.py")
 """Commands whose output depends on the last digits of linear algebra, which differ by machine."""
-PROGRAM = (
-    "import sys; sys.path.insert(0, {tests!r}); {first}; from batch.cli import main; "
-    "sys.argv[0] = 'recbatch'; main()"
-)
-QUICK = "import fixed, pytest; fixed.by_fixed_arithmetic(pytest.MonkeyPatch())"
-"""The second database is there to show where rows go: its night fits nothing."""
 
 
 def blocks(text: str) -> Iterator[tuple[str | None, str, str]]:
@@ -33,14 +30,31 @@ def blocks(text: str) -> Iterator[tuple[str | None, str, str]]:
         yield saved or None, kind, content
 
 
-def install(folder: Path, first: str = "pass") -> None:
-    """A `recbatch` in this folder that is the program under test."""
-    program = PROGRAM.format(tests=str(ROOT / "tests"), first=first)
-    folder.mkdir(exist_ok=True)
-    (folder / "recbatch").write_text(
-        f'#!/bin/sh\nexec {sys.executable} -W ignore -c "{program}" "$@"\n'
-    )
-    (folder / "recbatch").chmod(0o755)
+def said(commands: str, folder: Path, environ: dict[str, str]) -> str:
+    """What a block of commands prints: those of `recbatch` run in this process.
+
+    Each process of its own would load what fits models, and evaluate the same ratings, again.
+    """
+    printed = ""
+    for line in commands.splitlines():
+        if line.startswith("export "):
+            name, value = line.removeprefix("export ").split("=", 1)
+            environ[name] = value
+            continue
+        if line.startswith("recbatch "):
+            done = program(folder, *shlex.split(line)[1:], **environ)
+        else:
+            done = subprocess.run(
+                shlex.split(line),
+                cwd=folder,
+                env=os.environ | environ,
+                check=False,
+                capture_output=True,
+                text=True,
+            )
+        assert done.returncode == 0, line + done.stdout + done.stderr
+        printed += done.stdout
+    return printed
 
 
 def shape(output: str, *, fitted: bool) -> list[str]:
@@ -62,56 +76,44 @@ def _form(line: str) -> str:
 
 
 def test_the_tutorial_is_what_happens(
-    tmp_path: Path, movielens: Path, postgres_server: str, postgres_url: str
+    tmp_path: Path,
+    movielens: Path,
+    postgres_server: str,
+    postgres_url: str,
 ) -> None:
     """The tutorial's commands, in an empty folder with MovieLens' zip, print what it shows."""
-    work, path = tmp_path / "work", tmp_path / "bin"
+    work = tmp_path / "work"
     work.mkdir()
-    install(path)
     unpacked = tmp_path / "zip" / movielens.name
     shutil.copytree(movielens, unpacked)
     for name, header in UNREAD.items():
         (unpacked / name).write_text(f"{header}\n")
     shutil.make_archive(str(work / "ml-latest-small"), "zip", unpacked.parent, unpacked.name)
-    environ = {
-        name: value for name, value in os.environ.items() if not name.startswith("RECBATCH_")
-    }
-    environ |= {
-        "PYTHONPATH": str(ROOT),
-        "COLUMNS": "100",
-        "NO_COLOR": "1",
-        "PATH": f"{path}:{os.environ['PATH']}",
-    }
-    said, commands, compared = "", "", 0
-    for saved, kind, content in blocks(PAGE.read_text(encoding="utf-8")):
-        if saved:
-            (work / saved).parent.mkdir(exist_ok=True)
-            (work / saved).write_text(content)
-        elif kind == "sh" and "pip install" not in content:
-            commands = content
-            if ADDRESS in commands:
-                install(path, QUICK)
-                commands = commands.replace(ADDRESS, f"'{postgres_url}'")
-                with psycopg.connect(postgres_server, autocommit=True) as connection:
-                    connection.execute("DROP ROLE IF EXISTS web")
-                    connection.execute("CREATE ROLE web")
-            told = subprocess.run(
-                ["bash", "-e", "-c", commands],
-                cwd=work,
-                env=environ,
-                check=False,
-                capture_output=True,
-                text=True,
-            )
-            assert told.returncode == 0, commands + told.stdout + told.stderr
-            said = told.stdout
-        elif kind == "text":
-            fitted = bool(FITTED.search(commands))
-            assert shape(said, fitted=fitted) == shape(content, fitted=fitted), commands + said
-            compared += 1
-        elif kind == "sql":
-            with psycopg.connect(postgres_url) as connection:
-                assert [row[0] for row in connection.execute(content).fetchall()] == [1, 2, 3, 4, 5]
-                connection.execute("DROP OWNED BY web; DROP ROLE web")
+    environ = {"PYTHONPATH": str(ROOT), "COLUMNS": "100", "NO_COLOR": "1"}
+    printed, commands, compared = "", "", 0
+    with pytest.MonkeyPatch.context() as patch:
+        for saved, kind, content in blocks(PAGE.read_text(encoding="utf-8")):
+            if saved:
+                (work / saved).parent.mkdir(exist_ok=True)
+                (work / saved).write_text(content)
+            elif kind == "sh" and "pip install" not in content:
+                commands = content
+                if ADDRESS in commands:
+                    by_fixed_arithmetic(patch)  # this database is there to show where rows go
+                    commands = commands.replace(ADDRESS, postgres_url)
+                    with psycopg.connect(postgres_server, autocommit=True) as connection:
+                        connection.execute("DROP ROLE IF EXISTS web")
+                        connection.execute("CREATE ROLE web")
+                printed = said(commands, work, environ)
+            elif kind == "text":
+                fitted = bool(FITTED.search(commands))
+                shown = shape(printed, fitted=fitted)
+                assert shown == shape(content, fitted=fitted), commands + printed
+                compared += 1
+            elif kind == "sql":
+                with psycopg.connect(postgres_url) as connection:
+                    found = connection.execute(content).fetchall()
+                    assert [row[0] for row in found] == [1, 2, 3, 4, 5]
+                    connection.execute("DROP OWNED BY web; DROP ROLE web")
     assert compared > 10
     assert (work / "report-1.html").stat().st_size > 10_000
