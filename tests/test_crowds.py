@@ -68,7 +68,7 @@ def test_readers_in_a_crowd(
     crowd = [
         in_child(lambda told=told: read(url, until, told), tmp_path / "log") for told in answers
     ]  # type: ignore[misc]
-    wanted = often(15, 200)
+    wanted = often(6, 200)
     for _ in range(wanted):
         assert command("-q", "run") == 0
     if often(0, 1):
@@ -120,7 +120,7 @@ def test_twenty_at_once(
         return measure(*given)
 
     monkeypatch.setattr(steps, "measure", slowly)
-    rounds = often(2, 10)
+    rounds = often(1, 10)
     for round_ in range(rounds):
         found = together(20, lambda _: command("-q", "run"), tmp_path / "log")
         assert [code for code, _ in found] == [LOCKED] * 19 + [0], (tmp_path / "log").read_text()

@@ -72,7 +72,7 @@ def test_a_process_may_be_killed_at_any_time(
     began = time.monotonic()
     fine(database, "nothing")
     lasts, chance, killed = time.monotonic() - began, np.random.default_rng(20261125), 0
-    times = often(10, 200 if database.file else 100)
+    times = often(4, 200 if database.file else 100)
     for _ in range(times):
         child = in_child(lambda: command("-q", "run"), tmp_path / "log")
         time.sleep(chance.random() * lasts)
