@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from sqlalchemy import URL, create_engine, text
+import psycopg
+from sqlalchemy import URL
 
 from batch.store.database import Database, open_database
 from tables import rows
@@ -109,19 +110,19 @@ def _copy_sqlite(source: Path, target: Path) -> None:
 
 def _create(url: URL, template: str = "template1") -> None:
     """Create a Postgres database, in place of one of that name."""
-    _drop(url)
     copied = f"CREATE DATABASE {url.database} TEMPLATE {template} STRATEGY FILE_COPY"
-    _at_server(url, copied)
+    _at_server(url, f"DROP DATABASE IF EXISTS {url.database} WITH (FORCE)", copied)
 
 
 def _drop(url: URL) -> None:
-    """Drop a Postgres database if it exists, whoever is connected to it."""
-    _at_server(url, f"DROP DATABASE IF EXISTS {url.database} WITH (FORCE)")
+    """Drop a Postgres database, whoever is connected to it."""
+    _at_server(url, f"DROP DATABASE {url.database} WITH (FORCE)")
 
 
-def _at_server(url: URL, statement: str) -> None:
-    """Execute a statement in the server's own database, outside a transaction."""
-    engine = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
+def _at_server(url: URL, *statements: str) -> None:
+    """Execute statements in the server's own database, outside a transaction."""
+    address = url.set(drivername="postgresql", database="postgres")
+    with psycopg.connect(address.render_as_string(hide_password=False)) as connection:
+        connection.autocommit = True
+        for statement in statements:
+            connection.execute(statement.encode())

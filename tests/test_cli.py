@@ -258,18 +258,20 @@ def test_a_rejected_night_is_exit_3(tmp_path: Path) -> None:
     assert "'recbatch publish 1' publishes this run all the same" in done.stderr
 
 
-def test_logs_carry_the_run_and_results_do_not_mix(demo: tuple[Path, str]) -> None:
+def test_logs_carry_the_run_and_results_do_not_mix(tmp_path: Path) -> None:
     """Logs go to stderr, one JSON object per line with the run id; results to stdout."""
-    done = recbatch(demo[0], "run", "--json")
+    recbatch(tmp_path, "sample-data", "in", "--users", "200", "--films", "300")
+    assert recbatch(tmp_path, "ingest", "in").returncode == 0
+    done = recbatch(tmp_path, "run", "--json")
     outcome = json.loads(done.stdout)
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert all({"time", "level", "event"} <= line.keys() for line in lines)
     fits = [line for line in lines if line["event"] == "fit"]
     assert [line["run"] for line in fits] == [outcome["run_id"]] * 6
-    assert recbatch(demo[0], "--quiet", "run").stderr == ""
-    log = recbatch(demo[0], "--log-format", "text", "run").stderr
+    assert recbatch(tmp_path, "--quiet", "run").stderr == ""
+    log = recbatch(tmp_path, "--log-format", "text", "run").stderr
     assert f"level=info run={outcome['run_id'] + 2} event=finished status=published" in log
-    assert recbatch(demo[0], "--log-format", "xml", "run").returncode == 2
+    assert recbatch(tmp_path, "--log-format", "xml", "run").returncode == 2
 
 
 def test_a_password_never_appears(tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ def test_tables_stop_growing(
         database, tmp_path / "more", random_rows(1, n_users=120)
     )  # so that lists are most of what there is
     sizes = []
-    for _ in range(12):
+    for _ in range(8):
         assert command("-q", "run", "--force") == 0
         sizes.append(_size(database))
     assert max(sizes[4:]) <= 1.1 * max(sizes[:4])

@@ -38,7 +38,7 @@ def lists(folder: Path, backwards: bool, seed: str, threads: str) -> list[tuple[
 
     for name, text in files.items():
         (folder / name).write_text(text)
-        recbatch("ingest", name)
+    recbatch("ingest", *files)
     recbatch("-q", "run")
     url = f"sqlite:///{folder / 'recbatch.db'}"
     why = {}
