@@ -4,20 +4,20 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-# The limits are what later steps can take: refused at the start, a value costs no night.
+# The limits are what later steps can take: a value refused at the start costs no night.
 
 AtLeastZero = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
-"""More than there is of anything here; from 2^63 on, torch, numba and SQL overflow."""
+"""The limit is above any real count; from 2^63 on, torch, numba and SQL overflow."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
 LARGEST = 1e6
 """Bound on the size of a rating, a score or a weight: a larger one means that a model diverged."""
 LIKED_SHARE = 0.8
-"""A rating from this share of the scale's maximum on is liked, 4 of 5 stars, unless set."""
+"""Unless set, a rating of at least this share of the scale's maximum is liked: 4 of 5 stars."""
 MIN_RIDGE = 1e-3
-"""Of films, or users, that are rated alike the weights cannot be solved below a ridge of 1e-11."""
+"""Weights of films, or users, that are rated alike cannot be solved below a ridge of 1e-11."""
 
 
 def _ridge(value: float) -> float:
@@ -28,13 +28,13 @@ def _ridge(value: float) -> float:
 
 Ridge = Annotated[AtLeastZero, AfterValidator(_ridge)]
 SupportWeight = Annotated[float, Field(ge=0, le=1e4, allow_inf_nan=False)]
-"""Times ln(1 + support), at most 23 for a billion users, it must stay below LARGEST."""
+"""The product with ln(1 + support), at most 23 for a billion users, must stay below LARGEST."""
 Hidden = Annotated[int, Field(ge=1, le=1024)]
 """A user's weights are solved from a matrix of hidden^2 numbers, 8 MB each at this limit."""
 LearningRate = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
-"""From about 10,000 on the ratings of a night are not finite."""
+"""From about 10,000 on, predicted ratings are not finite."""
 Epochs = Annotated[int, Field(ge=1, le=1_000_000)]
-"""A training of more would outlast any night."""
+"""More would outlast any night."""
 
 
 class Knobs(BaseModel):
@@ -47,11 +47,11 @@ class Neighbourhood(Knobs):
     """Collaborative filtering by neighbours, for `user_user` and `item_item` alike."""
 
     baseline: Literal["user_mean", "bias"]
-    """Ratings are measured against the user's mean, or mu + b_u + b_i, without item effects too."""
+    """Deviations are from the user's mean, or (bias) from mu + b_u + b_i."""
     similarity: Literal["cosine", "adjusted_cosine", "pearson", "full_cosine"]
-    """Over co-rated cells; in full_cosine absent counts as 0. Negative values are kept."""
+    """Over co-rated cells; in full_cosine, unrated cells are 0. Negative values are kept."""
     overlap_shrinkage: AtLeastZero
-    """beta in s = sim * n / (n + beta), n co-rated cells: one common item has cosine 1.0, noise."""
+    """beta in s = sim * n / (n + beta), n co-rated cells: one gives a cosine of 1.0, noise."""
     support_shrinkage: AtLeastZero
     """lambda added to sum |s|: without it one enthusiastic stranger puts an obscure film first."""
     neighbours: Literal["all"] | Count
@@ -85,7 +85,7 @@ class Neural(Knobs):
     epochs: Epochs
     """At most this many passes over the ratings."""
     patience: Count
-    """per_movie stops after so many epochs without a better one; sooner if the best came early."""
+    """per_movie stops after this many epochs without a better one; sooner after an early best."""
     batch_size: Count
     """Ratings per step of per_movie."""
     max_weights_mb: Positive
@@ -101,16 +101,16 @@ class Models(Knobs):
 
 
 class Gates(Knobs):
-    """What a run must reach to be published, unless overridden; measured in docs/gates.md."""
+    """Limits that a run must meet to be published, unless overridden; measured in docs/gates.md."""
 
     min_users_judged: Count = 20
     """A gate whose figures come from fewer users is skipped: a bootstrap needs more."""
     min_users_share: Share = 0.9
     """Users with a list, per model, against the published run: half gone is a broken export."""
     min_rows_share: Share = 0.9
-    """Rows likewise: lists that became short are no better than missing ones."""
+    """Rows, per model, against the published run: short lists are no better than missing ones."""
     min_films_share: Share = 0.5
-    """Different films likewise: a model that lists the same few for all has learnt nothing."""
+    """Different films, per model, against the published run: few mean that nothing was learnt."""
     max_rmse_of_bias: AtLeastZero = 1.0
     """RMSE against that of user and film means, which any model must match."""
     min_precision_of_popular: AtLeastZero = 0.9
@@ -120,7 +120,7 @@ class Gates(Knobs):
     min_precision_of_published: AtLeastZero = 0.8
     """Precision against the published run: normal nights stay above 1, `plain` falls to 0.01."""
     max_churn: Share = 0.5
-    """Users none of whose films stay: few on a normal night, nearly all on poisoned ratings."""
+    """Share of users who keep no film: low on a normal night, near 1 on poisoned ratings."""
 
 
 _PLAIN_NEIGHBOURHOOD = Neighbourhood(

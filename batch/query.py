@@ -184,8 +184,8 @@ def top(
     """
     run = _run(connection, run_id)
     films = _films(connection, run.run_id, model)
-    of_user = films.where(_users.c.user_key == user).limit(n)
-    rows = connection.execute(of_user).all()
+    list_of_user = films.where(_users.c.user_key == user).limit(n)
+    rows = connection.execute(list_of_user).all()
     if rows:
         return _answer(rows, model, run, Names(connection))
     _require_model(connection, run.run_id, model)
@@ -212,8 +212,8 @@ def _answers(connection: Connection, run: Run, model: str) -> Iterator[Answer]:
     streamed = connection.execution_options(yield_per=10_000)
     rows = streamed.execute(_films(connection, run.run_id, model))
     names = Names(connection)  # shared, so that each title is looked up once
-    for _, of_user in groupby(rows, key=lambda row: row.user_key):
-        yield _answer(list(of_user), model, run, names)
+    for _, rows_of_user in groupby(rows, key=lambda row: row.user_key):
+        yield _answer(list(rows_of_user), model, run, names)
 
 
 def popular(
@@ -376,7 +376,7 @@ class Names:
         ids: Iterable[int],
         names: dict[int, str],
     ) -> None:
-        """Add the names of those ids to `names` that are not in it."""
+        """Add the names of the ids that `names` lacks."""
         missing = sorted(set(ids) - names.keys())
         if missing:
             by_id = select(key, name).where(key.in_(missing))

@@ -15,12 +15,12 @@ Texts: TypeAlias = npt.NDArray[np.str_]
 Sparse: TypeAlias = Any  # scipy.sparse.csr_array, which has no types
 
 SCORE_DECIMALS = 6
-"""Scores are published with so many decimals, and are a tie if they agree in all of them.
+"""Scores are published with this many decimals, and are a tie if they agree in all of them.
 
 So rounding noise never decides a list.
 """
 NOBODY = -1
-"""The place of an index, of a film or of a user, where there is none: after the end of a list."""
+"""Stands for a missing index of a film or a user, such as after the end of a list."""
 
 
 def _no_ids() -> Ints:

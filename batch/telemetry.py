@@ -61,7 +61,7 @@ def _moment(record: logging.LogRecord) -> datetime:
 
 
 def _json_value(value: Any) -> Any:
-    """What JSON has a type for; infinities, nan, dates and paths become text."""
+    """A value that JSON has a type for; infinities, nan, dates and paths become text."""
     if isinstance(value, float) and math.isfinite(value):
         return round(value, 6)
     if value is None or isinstance(value, (str, int)):

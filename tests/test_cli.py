@@ -179,7 +179,7 @@ def test_the_demo_leaves_foreign_files_alone(tmp_path: Path) -> None:
     own.write_text(",User,My Film\n0,Me,5\n")
     done = recbatch(tmp_path, "demo", ".")
     assert done.returncode == 1
-    message = "already holds user_reviews.csv, which are not the demo's; name a new folder"
+    message = "already contains user_reviews.csv, which are not the demo's; name a new folder"
     assert message in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["user_reviews.csv"]
 

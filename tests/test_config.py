@@ -206,11 +206,11 @@ def test_usual_addresses_are_accepted(url: str) -> None:
         ("dask: {scheduler: 'tcp://h:65536'}\n", "dask.scheduler: is not an address such as tcp:"),
         ("dask: {workers: 0}\n", "dask.workers: Input should be greater than or equal to 1"),
         ("models:\n  neural:\n    learning_rate: .nan\n", "models.neural.learning_rate: "),
-        ('artifacts: {dir: "a\\0b"}\n', "artifacts.dir: holds a NUL character; remove it"),
+        ('artifacts: {dir: "a\\0b"}\n', "artifacts.dir: contains a NUL character; remove it"),
         ('filters: {films: ["\\uDCFF"]}\n', "filters.films: is not UTF-8 text"),
         (
             f"artifacts: {{dir: {'½' * 128}}}\n",
-            "artifacts.dir: holds a name of more than 255 bytes",
+            "artifacts.dir: contains a name of more than 255 bytes",
         ),
     ],
 )

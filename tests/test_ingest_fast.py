@@ -114,7 +114,7 @@ def test_blocks_have_the_same_rows(
 ) -> None:
     """Wherever a file is cut, blocks give the same ratings, rejects, line numbers and refusals."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fast_ratings, "PIECE_BYTES", piece)
+        patch.setattr(fast_ratings, "CHUNK_BYTES", piece)
         fast, slow = both_ways(*file, limits)
     assert repr(fast) == repr(slow)
 
@@ -151,7 +151,7 @@ def test_blocks_are_merged_like_rows(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many blocks with pairs in any order, some repeated, are merged by the rule for ratings."""
-    monkeypatch.setattr(fast_ratings, "PIECE_BYTES", 200)
+    monkeypatch.setattr(fast_ratings, "CHUNK_BYTES", 200)
     draw = random.Random(0)  # noqa: S311  not a secret
     cells = [
         (draw.randint(1, 9), draw.randint(1, 9), draw.randint(1, 10) / 2, draw.randint(0, 50))
@@ -192,7 +192,7 @@ def test_order_within_a_file(
     piece: int,
 ) -> None:
     """Pairs out of order, or repeated, in one block or in two, are merged like any others."""
-    monkeypatch.setattr(fast_ratings, "PIECE_BYTES", piece)
+    monkeypatch.setattr(fast_ratings, "CHUNK_BYTES", piece)
     path = tmp_path / "ratings.csv"
     first_lines = [HEADER, "1,1,1,0", "1,2,1,0", "2,1,1,0"]
     path.write_text("\n".join(first_lines + lines) + "\n")

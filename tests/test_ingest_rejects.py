@@ -406,7 +406,7 @@ REFUSED = {
     ),
     "empty title": Refused(".csv", ",User,Heat,\n0,Ann,1,2\n", ":1: film 2 is empty; .+"),
     "NUL": Refused(
-        ".csv", ",User,He\0at\n0,Ann,1\n", r":1: film 1 'He\\x00at' holds a NUL byte; .+"
+        ".csv", ",User,He\0at\n0,Ann,1\n", r":1: film 1 'He\\x00at' contains a NUL byte; .+"
     ),
     "open quote": Refused(".csv", OPEN_QUOTE, r":3: not CSV \(unexpected end of data\); .+"),
     "stray quote": Refused(".csv", STRAY_QUOTE, r":2: not CSV \(',' expected after '\"'\); .+"),

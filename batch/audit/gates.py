@@ -97,7 +97,7 @@ def _precision(tonight: ComparedRun, published: ComparedRun, limits: Gates) -> C
 
 
 def _volumes(tonight: ComparedRun, published: ComparedRun, limits: Gates) -> Checks:
-    """Users, rows and films that are missing; of a missing model all are."""
+    """Users, rows and films of each model, as shares of the published run's; 0 if it is missing."""
     for model, before in published.volumes.items():
         now = tonight.volumes.get(model, Volume(0, 0, 0))
         counts = [

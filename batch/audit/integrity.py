@@ -26,7 +26,7 @@ def audit_integrity(connection: Connection, run_id: int) -> list[Check]:
 
 
 def _rows_off(connection: Connection, run_id: int) -> int:
-    """Rows in the table less rows counted while writing, in absolute numbers."""
+    """The absolute difference of rows in the table and rows counted while writing."""
     in_table = (
         select(_lists.c.model, func.count())
         .where(_lists.c.run_id == run_id)
@@ -111,7 +111,7 @@ def _not_finite(connection: Connection, run_id: int) -> int:
     stars = func.coalesce(func.abs(_lists.c.predicted_rating), 0)
     is_inside = and_(
         func.abs(_lists.c.score) < LARGEST,
-        _lists.c.support < schema.MOST_SUPPORT,
+        _lists.c.support < schema.MAX_SUPPORT,
         stars < LARGEST,
     )
     outside = func.coalesce(func.sum(case((is_inside, 0), else_=1)), 0)

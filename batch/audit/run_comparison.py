@@ -44,7 +44,7 @@ class ComparedRun:
 class Overlap:
     """What two runs' lists of one model have in common, without fallback rows.
 
-    Compared are users with a list in both runs.
+    Only users with a list in both runs are compared.
     """
 
     same: int  # users with the same films in the same places
@@ -62,9 +62,9 @@ class Overlap:
 
 
 def compared_runs(connection: Connection, run_ids: list[int]) -> tuple[int, list[ComparedRun]]:
-    """The rank that all runs have, and the runs in this order, down to that rank.
+    """The lowest rank that all runs have, and the runs in this order, down to that rank.
 
-    So that lists of different lengths can be compared.
+    The limit makes lists of different lengths comparable.
     """
     lengths = select(_runs.c.top_n).where(_runs.c.run_id.in_(run_ids))
     ranks = min(connection.execute(lengths).scalars())
@@ -93,7 +93,7 @@ def _metrics(connection: Connection, run_id: int) -> RunMetrics:
 
 
 def _volumes(connection: Connection, run_id: int, ranks: int) -> dict[str, Volume]:
-    """Without fallback rows, which would hide that a model has no predictions any more."""
+    """Sizes of lists by model, without fallback rows, which would hide missing predictions."""
     # A user has one first rank, which is cheaper to count than different users.
     users = func.sum(case((_lists.c.rank == 1, 1), else_=0))
     films = func.count(distinct(_lists.c.movie_id))

@@ -32,11 +32,9 @@ WRONG_USE_ERRORS = (
     query.UnknownFilmError,
     query.AmbiguousFilmError,
 )
-"""Errors that another command line or other settings avoid."""
+"""Errors that other arguments or settings avoid."""
 SQLITE_REMEDIES = {
-    "unable to open database file": (
-        "SQLite must be able to write into its folder, to read as well"
-    ),
+    "unable to open database file": ("SQLite must be able to write into its folder, even to read"),
     "file is not a database": "mend database.url, or move the file away",
 }
 """Messages of SQLite that name neither the file nor a remedy."""
@@ -60,7 +58,7 @@ def main() -> None:
     shutdown.listen()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            # A title must not fail on a terminal that lacks its letters.
+            # Printing a title must not fail on a terminal that lacks its letters.
             stream.reconfigure(errors="backslashreplace")
     # Imports leave a million objects that stay. Collecting garbage among them after every 700 new
     # ones, and once more at the end, would take a small run one second of its ten.
@@ -86,9 +84,7 @@ def _options(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
     log_format: Annotated[
         Literal["text", "json"] | None,
-        typer.Option(
-            help="Of the log on stderr, a line an event. Default: text on a terminal, else json."
-        ),
+        typer.Option(help="Format of the log on stderr. Default: text on a terminal, else json."),
     ] = None,
     _version: Annotated[
         bool,

@@ -1,4 +1,4 @@
-"""What all commands share: arguments, settings and database, and how results are printed."""
+"""Shared by all commands: arguments, settings and database, and how results are printed."""
 
 import json
 from collections.abc import Callable
@@ -11,8 +11,11 @@ from batch.config import Config, load_config
 from batch.store import database
 from batch.store.database import Database, open_database
 
-FAILED, REFUSED, UNHEALTHY, LOCKED = 1, 3, 5, 75
-"""Exit codes, as docs/running.md has them."""
+# Exit codes; docs/reference.md has their meanings.
+FAILED = 1
+REFUSED = 3
+UNHEALTHY = 5
+LOCKED = 75
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 User = Annotated[
@@ -53,7 +56,7 @@ def open_ready(*, create: bool = False) -> tuple[Config, Database]:
 
 
 def print_result(as_json: bool, content: Any, print_text: Callable[[], None]) -> None:
-    """Print the content as JSON, or call what prints it as text."""
+    """Print the content as JSON, or call `print_text`."""
     if as_json:
         typer.echo(json.dumps(content, default=_as_text, indent=2, ensure_ascii=False))
     else:

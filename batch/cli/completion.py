@@ -15,8 +15,8 @@ from batch.store.runs import newest_runs
 RUNS = 20
 """How many of the newest runs are offered."""
 FAILURES = (RecbatchError, SQLAlchemyError, OSError)
-"""What may be wrong with settings or database. Completion then offers nothing: the command itself
-will print what is wrong."""
+"""Errors in settings or database. Completion then offers nothing: the command itself will print
+them."""
 
 
 def models(context: typer.Context, incomplete: str) -> list[str]:

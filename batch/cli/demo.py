@@ -49,7 +49,7 @@ def demonstrate(folder: Path) -> nightly.Outcome:
 
 
 def _write_files(folder: Path) -> None:
-    """Sample data and settings, unless an earlier demo has written them."""
+    """Write sample data and settings, unless an earlier demo has written them."""
     settings = folder / "config.yaml"
     files = [settings, *(folder / name for name in SAMPLE)]
     present = [file.name for file in files if file.exists()]
@@ -57,7 +57,7 @@ def _write_files(folder: Path) -> None:
         return
     if present:
         raise ForeignFileError(
-            f"{folder} already holds {', '.join(present)}, which are not the demo's;"
+            f"{folder} already contains {', '.join(present)}, which are not the demo's;"
             " name a new folder"
         )
     write_sample(folder)
@@ -81,7 +81,7 @@ def _load(folder: Path) -> Config:
 
 
 def _print_lists(database: Database) -> str:
-    """Print the lists of a few users, the models side by side; the key of the first user."""
+    """Print the lists of a few users, the models side by side; returns the first user's key."""
     with database.reader.connect() as connection:
         models = query.models(connection)
         answers = islice(query.lists(connection, model=models[0]), USERS)

@@ -76,7 +76,7 @@ def list_filters(as_json: AsJson = False) -> None:
 @commands.command()
 def remove(
     filter_id: Annotated[
-        int, typer.Argument(metavar="ID", help="As 'recbatch filter list' has it.")
+        int, typer.Argument(metavar="ID", help="Its number in 'recbatch filter list'.")
     ],
     as_json: AsJson = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""A command line -> one command called; tidy help, errors of one line, closed pipes no error."""
+"""A command line -> one command called; tidy help, one-line errors, none for a closed pipe."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -10,9 +10,10 @@ from typer.core import TyperCommand, TyperGroup
 
 PROGRAM = "recbatch"
 """The name in help and completion, also for `python -m batch`."""
-WRONG_USE, HUNG_UP = 2, 141
-"""Exit codes. HUNG_UP is what a shell reports of a program whose reader has closed the pipe
-(128 + SIGPIPE), as in `recbatch top 1 | head -1`."""
+WRONG_USE = 2
+"""Exit code for unknown commands, options and values."""
+HUNG_UP = 141
+"""Exit code where the reader has closed the pipe (128 + SIGPIPE): `recbatch top 1 | head -1`."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,7 +51,7 @@ class Commands(typer.Typer):
 
 
 def call(commands: typer.Typer) -> int:
-    """Run the command of the command line; its exit code.
+    """Run the command of the command line, and return its exit code.
 
     Raises typer.TyperException for an unknown command, option or value.
     """

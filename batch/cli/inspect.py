@@ -1,4 +1,4 @@
-"""Commands that print what the database holds, and change nothing."""
+"""Commands that print what is in the database, and change nothing."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -57,7 +57,7 @@ def top(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a user's list; whoever has none, or is unknown, gets the popular one.
+    """Show a user's list, or the popular one if the user is unknown or has none.
 
     Example: recbatch top 1 --model item_item
     """
@@ -229,7 +229,7 @@ def diff(
         int,
         typer.Argument(
             metavar="B",
-            help="The run it is compared with, the newer one as a rule.",
+            help="The run to compare it with, usually the newer one.",
             autocompletion=completion.runs,
         ),
     ],

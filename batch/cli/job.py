@@ -86,7 +86,7 @@ def ingest(
     snapshot_at: Annotated[
         datetime | None,
         typer.Option(
-            help="The age, in UTC, of files without times. Default: when each was modified."
+            help="The time, in UTC, of ratings without one. Default: when each file was modified."
         ),
     ] = None,
     as_json: AsJson = False,
@@ -128,11 +128,12 @@ def run(
     publish: Annotated[
         bool | None,
         typer.Option(
-            "--publish/--no-publish", help="Make the result current. Default: unless --as-of."
+            "--publish/--no-publish",
+            help="Make the result current. Default: yes, unless --as-of is given.",
         ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Publish over every gate but integrity; recorded.")
+        bool, typer.Option("--force", help="Publish in spite of failed gates; recorded.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what the run would work on, and write nothing.")
@@ -183,7 +184,7 @@ def run(
 
 
 def _trigger(scheduled_for: str | None, trigger: str) -> Literal["manual", "catchup", "schedule"]:
-    """What started the run, as `runs.triggered_by` has it."""
+    """What started the run: a value of `runs.triggered_by`."""
     if scheduled_for is None:
         return "manual"
     return "catchup" if trigger == "catchup" else "schedule"
@@ -242,7 +243,7 @@ def schedule(
 
 
 def _options_before_command() -> list[str]:
-    """The words of the options before this command, for the command that the schedule runs."""
+    """The options before this command, for the command that the schedule runs."""
     words = []
     for name, value in options.items():
         if value:

@@ -46,7 +46,7 @@ def _check_line(check: Check) -> str:
 
 
 def _rejected_lines(outcome: Outcome, overridden: Sequence[str]) -> None:
-    """What to do after a run was rejected, on stderr."""
+    """Print the remedies for a rejected run on stderr."""
     gates_only = all(check.severity == "gate" for check in outcome.failed_checks)
     publish = f"'recbatch publish {outcome.run_id}'"
     if gates_only:

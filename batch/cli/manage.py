@@ -62,7 +62,8 @@ def _print_current(as_json: bool, run_id: int) -> None:
 @commands.command()
 def purge(
     keep: Annotated[
-        int | None, typer.Option(min=2, help="Runs whose lists stay. Default: publish.keep_runs.")
+        int | None,
+        typer.Option(min=2, help="Runs whose lists are kept. Default: publish.keep_runs."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -84,7 +85,8 @@ def purge(
 @commands.command()
 def contract(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="Where to put the files; made if it is not there.")
+        Path,
+        typer.Argument(metavar="DIR", help="Where to put the files; created if it is missing."),
     ],
     role: Annotated[
         str, typer.Option(help="The Postgres role that grants.sql is for.")
@@ -133,7 +135,7 @@ def forget(user: User, as_json: AsJson = False) -> None:
 @commands.command()
 def backup(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="The copy; it must not be there yet.")
+        Path, typer.Argument(metavar="FILE", help="The copy, a file that does not exist yet.")
     ],
     as_json: AsJson = False,
 ) -> None:

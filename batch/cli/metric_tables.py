@@ -94,7 +94,7 @@ def _metrics_table(metrics: RunMetrics, names: Sequence[str], title: str) -> Non
 
 
 def _column(metrics: RunMetrics, metric: str) -> dict[str, str]:
-    """One metric of every model; the best value has a star, the others a space behind."""
+    """One metric of every model; the best value ends with a star, the others with a space."""
     values = {model: metrics.get(model, metric) for model in metrics.by_model}
     measured = [value for value in values.values() if value is not None]
     best = None

@@ -79,12 +79,13 @@ AWKWARD = (
 """Titles that careless reading breaks: a number, commas, letters outside ASCII, quotes, colons."""
 
 MEAN = 3.4  # stars
-LEAST_RATED, MOST_RATED = 23, 39  # films per user
+MIN_RATED = 23  # films per user
+MAX_RATED = 39  # films per user
 NOISE = 0.7  # stars, standard deviation; what no model can predict
 
 
 class SampleFiles(NamedTuple):
-    """The two files, and how many ratings the first one holds."""
+    """The two files, and the number of ratings in the first."""
 
     ratings: Path
     genres: Path
@@ -176,8 +177,8 @@ def _ratings(rng: np.random.Generator, genres: Floats, n_users: int) -> Floats:
 
     # Zipf-Mandelbrot: views fall as (rank + 1) ** -0.8, which leaves some films without ratings.
     popularity = -0.8 * np.log(2 + rng.permutation(n_items))  # (n_items,), log weight
-    range_of_rated = MOST_RATED - LEAST_RATED + 1
-    n_rated = LEAST_RATED + range_of_rated * rng.beta(1.2, 2.9, size=n_users)  # (n_users,)
+    range_of_rated = MAX_RATED - MIN_RATED + 1
+    n_rated = MIN_RATED + range_of_rated * rng.beta(1.2, 2.9, size=n_users)  # (n_users,)
     n_rated = np.minimum(np.floor(n_rated), max(1, n_items // 2))  # mean 27.5
     order = _draw_order(rng, popularity + 1.3 * by_genre + 1.4 * by_mood)  # (n_users, n_items)
     rated = order < n_rated[:, None]  # (n_users, n_items)

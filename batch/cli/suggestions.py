@@ -13,7 +13,7 @@ CANDIDATES = 300
 """Names of the database that are compared, so that a typo costs milliseconds however many there
 are."""
 SUGGESTIONS = 3
-"""Names at most in a message."""
+"""Maximum names in a message."""
 YEAR = re.compile(r" \(\d{4}\)$")
 """The end of a title in MovieLens, which people leave out."""
 WORD = re.compile(r"[^\W\d]{2,}")
@@ -60,7 +60,7 @@ def did_you_mean(text: str, names: Iterable[str]) -> str:
 def _similar(connection: Connection, text: str, *columns: Column[str]) -> str:
     """Suggestions from some columns: names that begin like the text, or contain its longest word.
 
-    None for a number, which resembles other numbers by chance only.
+    There are none for a number, which resembles other numbers by chance only.
     """
     words = WORD.findall(text)
     if not words:

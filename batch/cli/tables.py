@@ -100,7 +100,7 @@ def explanation_table(explanation: PairExplanation) -> None:
     if explanation.few:
         typer.echo(
             "this user has rated fewer films than publish.least_ratings:"
-            " the lists hold popular ones instead"
+            " the lists contain popular ones instead"
         )
 
 

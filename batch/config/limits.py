@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 from batch.params import LARGEST
 
 MAX_NAME = 255
-"""Bytes of a file's name that Linux and macOS take."""
+"""Maximum bytes of a file name on Linux and macOS."""
 MAX_SCALE = LARGEST / 10
 """Stars. Predictions may be beyond the scale, and a night with one beyond LARGEST is refused."""
 
@@ -23,20 +23,20 @@ Megabytes: TypeAlias = Annotated[int, Field(ge=100, le=100_000_000)]
 
 
 def check_text(value: Any) -> None:
-    """Raise ValueError for text that no file name, database or JSON can hold."""
+    """Raise ValueError for text that no file name, database or JSON can contain."""
     text = str(value)
     if "\0" in text:
-        raise ValueError("holds a NUL character; remove it")
+        raise ValueError("contains a NUL character; remove it")
     try:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError("is not UTF-8 text") from None
     if isinstance(value, Path) and any(len(name.encode()) > MAX_NAME for name in value.parts):
-        raise ValueError(f"holds a name of more than {MAX_NAME} bytes")
+        raise ValueError(f"contains a name of more than {MAX_NAME} bytes")
 
 
 def _http_address(value: str) -> str:
-    # The value may hold a secret: no message repeats it.
+    # The value may contain a secret: no message repeats it.
     if not _can_be_called(value):
         raise ValueError("is not an address such as https://HOST:PORT/PATH")
     return value

@@ -23,20 +23,20 @@ SECRETS = (
     ["metrics", "push_url"],
     ["notify", "webhook_url"],
 )
-"""Settings that may hold a secret.
+"""Settings that may contain a secret.
 
-They are never part of a message, and the variable's name with _FILE behind it names a file instead.
+They are never part of a message. The variable's name with _FILE appended names a file instead.
 """
 MAX_BYTES = 65_536
 """A larger file is not a settings file."""
 NUMBERS_AND_CHOICES = ("int", "float", "finite", "greater", "less", "literal")
-"""How pydantic's types of errors begin that a wrong number or a wrong choice causes."""
+"""Prefixes of pydantic's error types for a wrong number or a wrong choice."""
 MAX_SHOWN = 60
 """Characters of a wrong value that are repeated in a message."""
 
 
 class ConfigError(RecbatchError):
-    """A setting that cannot be used; the message says where it is and what would do."""
+    """A setting that cannot be used; the message says where it is and what is allowed."""
 
 
 def load_config(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
@@ -66,7 +66,7 @@ def shipped_text() -> str:
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML without aliases, where a key that comes twice is an error."""
+    """YAML without aliases, where a repeated key is an error."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.events.AliasEvent):
@@ -164,7 +164,7 @@ def _problems(error: ValidationError, source: Path, variables: set[str]) -> Iter
 
 
 def _setting(problem: ErrorDetails) -> tuple[str, ...]:
-    """The path of the wrong setting, without the names of types that pydantic puts behind it."""
+    """The path of the wrong setting, without the names of types that pydantic appends."""
     path = [str(part) for part in problem["loc"]]
     if problem["type"] != "extra_forbidden":
         while path and not path[-1].isidentifier() and not path[-1].isdigit():
@@ -182,7 +182,7 @@ def _unknown(path: tuple[str, ...]) -> str:
 
 
 def _value(problem: ErrorDetails) -> str:
-    """The value, only of numbers and choices: other text may be a secret in the wrong place."""
+    """The value, if it is a number or a choice: other text may be a misplaced secret."""
     value = repr(problem["input"])
     shown = problem["type"].startswith(NUMBERS_AND_CHOICES) and len(value) <= MAX_SHOWN
     return f"; it is {value}" if shown else ""

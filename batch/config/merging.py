@@ -5,7 +5,7 @@ from typing import Any
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, where the second wins key by key."""
+    """Both mappings in one; the second wins key by key."""
     result = dict(under)
     for key, value in over.items():
         before = result.get(key)

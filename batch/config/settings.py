@@ -28,7 +28,7 @@ NOT_IN_FINGERPRINT: dict[str, Any] = {
     "notify": True,
     "ingest": {"query_url"},
 }
-"""What changes no row: where databases are, where users are scored, and who is notified."""
+"""Settings that change no row: where data is, where users are scored, who is notified."""
 
 
 class Section(BaseModel):
@@ -80,15 +80,15 @@ class IngestSettings(Section):
     """Lowest and highest rating, stars. None: what the format fixes, else what is seen."""
     columns: Columns = Columns()
     max_rejects: int = Field(10_000, ge=0)
-    """More rejected rows than this refuse the file: the export is broken, not single rows."""
+    """A file with more rejected rows is refused: its export is broken, not single rows."""
     max_reject_share: Share = 0.01
-    """Likewise a larger share of the rows; ten rejects are always tolerated, for small files."""
+    """A file with a larger share of rejected rows is refused, if they are more than ten."""
     query: str | None = None
     """A SELECT of user, movie, rating and maybe time, ingested before each run, read-only."""
     films_query: str | None = None
-    """Likewise of movie, title and maybe genres, with | between them."""
+    """A SELECT of movie, title and maybe genres, with | between the names of genres."""
     query_url: str | None = None
-    """The database of both queries. None: the one of this program's tables."""
+    """The database of both queries. None: `database.url`."""
 
     @field_validator("paths", mode="before")
     @classmethod
@@ -104,7 +104,7 @@ class IngestSettings(Section):
         if not lowest < highest:
             raise ValueError("the lowest rating must be below the highest, as in [0.5, 5]")
         if highest <= 0:
-            # models, metrics and the blend measure ratings by the highest
+            # ratings are divided by the highest, or compared with a share of it
             raise ValueError("the highest rating must be above 0, as in [-5, 5]")
         return value
 
@@ -115,11 +115,11 @@ class PublishSettings(Section):
     top_n: int = Field(5, ge=1, le=1000)
     """Films in a list."""
     keep_runs: int = Field(14, ge=2, le=1_000_000_000)
-    """Runs whose rows stay, two weeks of nights; the published and the previous one always do."""
+    """Runs whose rows are kept: two weeks. The published and the previous run are always kept."""
     least_ratings: Count = 5
-    """A user with fewer gets popular films: below that, no model was measured to beat them."""
+    """A user with fewer ratings gets popular films, which no model was measured to beat there."""
     diversity: Share = 0
-    """Weight of differences in genres against scores when the blend's films are chosen; 0: none."""
+    """How much different genres count, against scores, when the blend's films are chosen."""
 
 
 class FilterSettings(Section):
@@ -136,7 +136,7 @@ class FilterSettings(Section):
         values = _as_list(value)
         if not isinstance(values, list | tuple):
             return values
-        # YAML reads a key such as 318 as a number; true and false are mistakes, though ints too.
+        # YAML reads a key such as 318 as a number; `is int` excludes true and false.
         return [str(item) if type(item) is int else item for item in values]
 
 
@@ -167,7 +167,7 @@ class EvaluationSettings(Section):
     """How a night is measured."""
 
     relevant_from: Stars | None = None
-    """A held-out rating from here on is liked. None: 80 % of the scale's maximum, 4 of 5 stars."""
+    """A held-out rating of at least this is liked. None: 80 % of the scale's maximum."""
     users: Count = 5000
     """Users, drawn by the seed, whose ratings are held out: 5,000 measure precision to 0.01."""
     seed: Seed = 20261123
@@ -175,12 +175,12 @@ class EvaluationSettings(Section):
 
 
 class CheckSettings(Section):
-    """From which age of the published list `recbatch check` complains."""
+    """The age of the published list at which `recbatch check` complains."""
 
     warn_after_hours: Hours = 26
     """A day, and two hours for a night that is slow or late."""
     error_after_hours: Hours = 50
-    """Two failed nights in a row, and those two hours; after one, the next night mends it."""
+    """Two failed nights in a row, and two hours; one failed night is mended by the next."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -216,14 +216,14 @@ class ArtifactSettings(Section):
     """What a run leaves outside the database."""
 
     dir: Path = Path("artifacts")
-    """Trained weights, one file a run."""
+    """Trained weights, one file per run."""
 
 
 class ResourceSettings(Section):
     """What a run may use of the machine."""
 
     memory_mb: Megabytes = 3500
-    """A twentieth of it is for the users that a core scores together; nothing else is limited."""
+    """As many users are scored together as fit in a twentieth of it; nothing else is limited."""
 
 
 class DaskSettings(Section):
@@ -232,7 +232,7 @@ class DaskSettings(Section):
     scheduler: SchedulerAddress | None = None
     """A running scheduler, `tcp://HOST:PORT`. None: a cluster on this machine, for the run only."""
     workers: int = Field(2, ge=1, le=1024)
-    """Processes of that cluster on this machine, a core each, with a copy of the models each."""
+    """Processes of that cluster. Each takes one core, and memory for a copy of the models."""
 
 
 class Config(Section):
@@ -275,7 +275,8 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _liked_on_scale(self) -> Self:
-        liked, scale = self.evaluation.relevant_from, self.ingest.scale
+        liked = self.evaluation.relevant_from
+        scale = self.ingest.scale
         if liked is not None and scale is not None and not scale[0] <= liked <= scale[1]:
             lowest, highest = scale
             raise ValueError(
@@ -291,7 +292,7 @@ class Config(Section):
 
 
 def _as_list(value: Any) -> Any:
-    """A text alone becomes a list of one, an empty text an empty list; all else stays."""
+    """A text becomes a list of one, an empty text an empty list; other values stay."""
     if not isinstance(value, str):
         return value
     return [value] if value else []

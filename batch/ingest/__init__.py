@@ -32,7 +32,7 @@ def ingest(
     1970 UTC, replaces the files' modification times. A dry run writes nothing.
     """
     reports, files = survey(paths, settings, snapshot_at)
-    if not queries.asked:
+    if not queries.statements:
         return _merge_all(database, reports, files, settings, dry_run)
     with TemporaryDirectory(prefix="recbatch-") as folder:
         failed, results = run_queries(database, queries, Path(folder), settings)

@@ -80,7 +80,7 @@ class File:
 def merged_before(connection: Connection, file: File, settings: Settings) -> int | None:
     """The batch that merged the same content by the same settings, or None.
 
-    Where some rating has no time of its own, the file's age must be the same too.
+    If some rating has no time of its own, `snapshot_at` must be the same too.
     """
     same = select(_batches.c.batch_id).where(
         _batches.c.status == "merged",
@@ -148,7 +148,7 @@ def record_refusal(
 
 
 def _scale(file: File, counts: Counts, settings: Settings) -> tuple[float | None, float | None]:
-    """The scale of a file's ratings: of the settings, else of its format, else as seen."""
+    """The scale of a file's ratings: from the settings, else its format, else the ratings seen."""
     if counts.lowest is None:
         return None, None
     return settings.scale or file.format.scale or (counts.lowest, counts.highest)

@@ -16,7 +16,7 @@ csv.field_size_limit(131_072)  # characters of a field, before an open quote is 
 def csv_rows(lines: Iterable[str]) -> Fields:
     """The fields of each CSV row that is not empty; the header is the first.
 
-    Raises RefusedError on broken quoting: behind it, nobody can tell where a row ends.
+    Raises RefusedError on broken quoting: after it, nobody can tell where a row ends.
     """
     reader = csv.reader(lines, strict=True)
     last_line = 0

@@ -16,16 +16,19 @@ from batch.ratings import Floats, Ints
 Bytes = npt.NDArray[np.uint8]
 SlowReader = Callable[[Iterable[str]], Iterator[RatingRow | Reject]]
 
-PIECE_BYTES = 4 << 20
-"""Bytes read at a time, and the rest of the last line: about 200,000 ratings."""
+CHUNK_BYTES = 4 << 20
+"""Bytes read at a time, before the rest of the last line: about 200,000 ratings."""
 ID_DIGITS = 16
-"""At most, as in `parsing.MOVIELENS_ID`."""
+"""Maximum digits of an id, as in `parsing.MOVIELENS_ID`."""
 TIME_DIGITS = 12
-"""At most, as in `parsing.EPOCH`."""
+"""Maximum digits of a time, as in `parsing.EPOCH`."""
 RATING_WIDTH = 3
 """Characters of a rating with a decimal, such as 2.5; without one it is a single digit."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-COMMA, LINE_END, POINT, ZERO = b",\n.0"
+COMMA = ord(",")
+LINE_END = ord("\n")
+POINT = ord(".")
+ZERO = ord("0")
 
 
 @dataclass(frozen=True)
@@ -55,35 +58,37 @@ def read_ratings(
     """Blocks of ratings, and from the first line that is not plain on the rows of the slow reader.
 
     Both readers agree on plain lines, so that the result does not depend on where the switch
-    happens. `advance` is called with the bytes that are done. Raises RefusedError.
+    happens. `advance` is called with the number of bytes that are done. Raises RefusedError.
     """
     lines_done = 0
     repeated = []  # the header, which the slow reader needs again
-    piece = b""
+    chunk = b""
     plain = True
     if layout.header is not None:
-        piece = file.readline()
-        first_line = piece.removeprefix(BYTE_ORDER_MARK).rstrip(b"\r\n")
+        chunk = file.readline()
+        first_line = chunk.removeprefix(BYTE_ORDER_MARK).rstrip(b"\r\n")
         plain = first_line == layout.header
         if plain:
             lines_done = 1
             repeated = [layout.header.decode() + "\n"]
-    while plain and (piece := file.read(PIECE_BYTES)):
-        piece += file.readline()
-        block = parse_block(piece, layout.separator, reading)
+    while plain and (chunk := file.read(CHUNK_BYTES)):
+        chunk += file.readline()
+        block = parse_block(chunk, layout.separator, reading)
         if block is None:
             break
         yield block
         lines_done += len(block.stars)
-        advance(len(piece))
-    encoding = UTF8 if lines_done == 0 else "utf-8"  # a byte order mark only opens a file
-    with _text(BytesIO(piece), encoding) as rest_of_piece, _text(file, "utf-8") as rest:
-        rows = read_slowly(chain(repeated, rest_of_piece, rest))
+        advance(len(chunk))
+    encoding = (
+        UTF8 if lines_done == 0 else "utf-8"
+    )  # only a file's start may have a byte order mark
+    with _text(BytesIO(chunk), encoding) as rest_of_chunk, _text(file, "utf-8") as rest:
+        rows = read_slowly(chain(repeated, rest_of_chunk, rest))
         yield from _renumbered(rows, lines_done - len(repeated))
 
 
 def _renumbered(rows: Iterator[RatingRow | Reject], offset: int) -> Iterator[RatingRow | Reject]:
-    """The same rows and errors, with the lines before them counted."""
+    """The same rows and errors, with `offset` added to their line numbers."""
     try:
         for row in rows:
             if isinstance(row, Reject):
@@ -100,20 +105,20 @@ def _text(file: IO[bytes], encoding: str) -> IO[str]:
     return TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
 
 
-def parse_block(piece: bytes, separator: bytes, reading: Reading) -> Block | None:
+def parse_block(chunk: bytes, separator: bytes, reading: Reading) -> Block | None:
     """The ratings of k whole lines such as `1,31,2.5,1260759144`, or None.
 
     None means that some line is not plain, or is to be rejected. Plain lines have ids without
     leading zeros, ratings of one digit and at most one decimal, and times in seconds.
     """
     if separator != b",":
-        if b"," in piece:
+        if b"," in chunk:
             return None
-        piece = piece.replace(separator, b",")
-    piece = piece.replace(b"\r\n", b"\n")
-    if not piece.endswith(b"\n"):
-        piece += b"\n"
-    text = np.frombuffer(piece, np.uint8)  # (n_bytes,)
+        chunk = chunk.replace(separator, b",")
+    chunk = chunk.replace(b"\r\n", b"\n")
+    if not chunk.endswith(b"\n"):
+        chunk += b"\n"
+    text = np.frombuffer(chunk, np.uint8)  # (n_bytes,)
     separators = np.flatnonzero((text == COMMA) | (text == LINE_END))
     if len(separators) % 4:
         return None

@@ -54,7 +54,7 @@ USUAL_FAMILIES = {
 """Usual file name -> family: where a file that cannot be read would have belonged."""
 
 LINE_END = re.compile(r"\r\n|\r|\n")
-"""What ends a line of a file; str.splitlines also splits at characters that occur in titles."""
+"""The ends of lines; str.splitlines also splits at characters that occur in titles."""
 SAMPLE_LINES = 10
 MAX_QUOTED = 60
 """Characters of a first line that a message quotes."""

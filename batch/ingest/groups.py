@@ -125,7 +125,7 @@ def _open_rows(
 
 
 def _report_progress(lines: Iterable[str], advance: Callable[[int], None]) -> Iterator[str]:
-    """The same lines; `advance` is called now and then with the characters read."""
+    """The same lines; `advance` is called now and then with the number of characters read."""
     characters = 0
     for line in lines:
         yield line
@@ -164,7 +164,7 @@ def _refused(merge: _Merge, error: RefusedError) -> Report:
     return Report(
         file=merge.file.name,
         format=merge.file.format.name,
-        why=error.about(merge.file.name),
+        why=error.with_place(merge.file.name),
         status="refused",
         read=counts.read,
         rejected=counts.read,

@@ -1,4 +1,4 @@
-"""A long CSV, one rating or one film a row, its columns found by name -> rows."""
+"""A long CSV, one rating or one film per row, its columns found by name -> rows."""
 
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -24,7 +24,7 @@ RATINGS_COLUMNS = {
     "rating": ("rating", "stars", "score"),
     "time": ("rated_at", "timestamp", "time", "date"),
 }
-"""Names that are found without a column map, in any case; the first in this order is taken."""
+"""Usual names of columns, in upper or lower case; the first in this order is taken."""
 MOVIES_COLUMNS = {
     "movie": MOVIE_NAMES,
     "title": ("title", "name"),

@@ -1,4 +1,4 @@
-"""What merging ratings and merging films share: limits, counts of rows, and ids for keys."""
+"""Shared by merging ratings and merging films: limits, counts of rows, and ids for keys."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from batch.store.database import next_id
 FileRow: TypeAlias = Block | RatingRow | MovieRow
 
 ALWAYS_TOLERATED = 10
-"""Rejected rows that never refuse a file: in a small file their share means little."""
+"""Up to this many rejected rows a file is not refused: in small files their share says little."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """From how many rejected rows on a file is refused."""
+    """The limits on rejected rows above which a file is refused."""
 
     max_rejects: int
     max_reject_share: float
@@ -59,7 +59,7 @@ class Batch:
     """One file's number in `ingest_batches`, and the counts of its rows so far."""
 
     batch_id: int
-    snapshot_at: int  # seconds since 1970 UTC: the age of whatever has no time of its own
+    snapshot_at: int  # seconds since 1970 UTC: the time assumed for rows without one
     counts: Counts = field(default_factory=Counts)
 
 
@@ -102,7 +102,7 @@ def read_keys(connection: Connection, table: Table) -> Keys:
 def accepted_rows(
     rows: Iterable[FileRow | Reject], counts: Counts, limits: Limits
 ) -> Iterator[FileRow]:
-    """Count all rows and keep the rejects; the others are returned.
+    """Count all rows, keep the rejects, and yield the others.
 
     Raises RefusedError as soon as there are too many rejects for a file of any length.
     """

@@ -52,9 +52,7 @@ def merge_movies(
 
 
 def _conflict(row: MovieRow, first: MovieRow) -> Reject:
-    message = (
-        f"film {row.movie_key} was described otherwise at line {first.line}; remove one of the two"
-    )
+    message = f"film {row.movie_key} is different at line {first.line}; remove one of the two"
     return Reject(row.line, None, "CONFLICTING_DUPLICATE", message, row.title)
 
 

@@ -192,7 +192,7 @@ def _update_names(connection: Connection, names: dict[str, str]) -> None:
 
 
 def _update_titles(connection: Connection, titles: dict[str, str]) -> None:
-    """Titles for films that no catalogue describes, by the same rule; until then it is the key."""
+    """Titles for films that no catalogue describes, by the same rule; else the title is the key."""
     if not titles:
         return
     m = schema.movies

@@ -16,7 +16,7 @@ UNUSED_HEADERS = [
     ["tagId", "tag"],
 ]
 UNUSED_NAMES = ("users.dat", "tags.dat")
-"""Parts of the MovieLens archives that hold neither ratings nor films."""
+"""Parts of the MovieLens archives that contain neither ratings nor films."""
 NO_GENRES = "(no genres listed)"
 
 

@@ -42,7 +42,7 @@ GENRES = (
 )
 """The 19 flags of u.item in order, from the data set's README; `unknown` means no genre."""
 FIRST_FLAG = 5
-MOVIE_WIDTH = FIRST_FLAG + len(GENRES)
+MOVIE_FIELDS = FIRST_FLAG + len(GENRES)
 
 
 def recognise_ratings(sample: Sample) -> str | None:
@@ -51,7 +51,7 @@ def recognise_ratings(sample: Sample) -> str | None:
 
 
 def recognise_movies(sample: Sample) -> str | None:
-    separators = MOVIE_WIDTH - 1
+    separators = MOVIE_FIELDS - 1
     matches = most(MOVIE.match(line) and line.count("|") == separators for line in sample.lines)
     return "its lines are movie|title|...|19 genre flags" if matches else None
 
@@ -63,7 +63,7 @@ def read_ratings(lines: Iterable[str], reading: Reading) -> Iterator[RatingRow |
 
 def read_movies(lines: Iterable[str], _reading: Reading) -> Iterator[MovieRow | Reject]:
     """`1|Toy Story (1995)|01-Jan-1995||http://...|0|0|0|1|1|1|0|...`"""
-    return parse_rows(split_rows(lines, "|"), MOVIE_WIDTH, "|", _parse_movie)
+    return parse_rows(split_rows(lines, "|"), MOVIE_FIELDS, "|", _parse_movie)
 
 
 def _parse_movie(line: int, fields: list[str]) -> MovieRow:

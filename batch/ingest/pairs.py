@@ -19,8 +19,8 @@ def read_pairs(path: Path, settings: Settings) -> dict[tuple[str, str], float]:
     """The ratings of a file or folder in any format: (user_key, movie_key) -> stars.
 
     Of several ratings of a pair the later counts, then the higher. Raises UnreadableError for a
-    file that `ingest` would refuse and for a row that it would reject: a measurement must not
-    leave out any.
+    file that `ingest` would refuse and for a row that it would reject: a measurement must use every
+    row.
     """
     reports, files = survey([path], settings, None)
     refused = [report.why for report in reports if report.status == "refused"]
@@ -32,12 +32,12 @@ def read_pairs(path: Path, settings: Settings) -> dict[tuple[str, str], float]:
             continue
         try:
             for _, user_key, movie_key, stars, rated_at in _rating_rows(file, settings):
-                age = file.snapshot_at if rated_at is None else rated_at
+                time = file.snapshot_at if rated_at is None else rated_at
                 pair = (user_key, movie_key)
-                rank = (age, stars)
+                rank = (time, stars)
                 best[pair] = max(rank, best.get(pair, rank))
         except RefusedError as error:
-            raise UnreadableError(error.about(file.name)) from None
+            raise UnreadableError(error.with_place(file.name)) from None
     return {pair: stars for pair, (_, stars) in best.items()}
 
 

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
 
 MAX_KEY = 400
-"""Characters of a key or title; a longer one is a sign of a broken file."""
+"""Maximum characters of a key or title; a longer one is a sign of a broken file."""
 MAX_TEXT = 1024
-"""Characters of a rejected row that are stored."""
+"""Maximum characters of a rejected row that are stored."""
 MAX_SHOWN = 40
-"""Characters of a bad field that a message quotes."""
+"""Maximum characters of a bad field that a message quotes."""
 MAX_WARNINGS = 100
 """Warnings that are kept for one file; the rest are counted."""
 MAX_CACHED = 10_000
@@ -63,8 +63,8 @@ class RefusedError(Exception):
         self.code = code
         self.line = line
 
-    def about(self, file: object) -> str:
-        """The message behind its place: `FILE:LINE: ...`."""
+    def with_place(self, file: object) -> str:
+        """The message after its place: `FILE:LINE: ...`."""
         if self.line is None:
             return f"{file}: {self}"
         return f"{file}:{self.line}: {self}"
@@ -72,7 +72,7 @@ class RefusedError(Exception):
 
 @dataclass
 class Reading:
-    """The settings by which one file is read, and what its reader finds besides rows."""
+    """The settings for reading one file, and the titles, names and warnings found in it."""
 
     limits: tuple[float, float] | None  # lowest and highest rating that is accepted, stars
     columns: dict[str, str | None]  # user, movie, rating, time -> column named in the settings
@@ -152,7 +152,7 @@ def key(text: str, name: str) -> str:
         and text[0] != " "
         and text[-1] != " "
     ):
-        return text  # as most keys are; cleaning is slow
+        return text  # most keys need no cleaning, which is slow
     cleaned = unicodedata.normalize("NFC", text).strip()
     if not cleaned:
         raise BadRowError(name, "EMPTY_KEY", f"{name} is empty; fix the row")
@@ -160,7 +160,7 @@ def key(text: str, name: str) -> str:
         message = f"{name} has {len(cleaned)} characters, more than {MAX_KEY}; fix the row"
         raise BadRowError(name, "KEY_TOO_LONG", message)
     if "\0" in cleaned:
-        message = f"{name} {_quoted(cleaned)} holds a NUL byte; fix the row"
+        message = f"{name} {_quoted(cleaned)} contains a NUL byte; fix the row"
         raise BadRowError(name, "NUL_BYTE", message)
     if any("\ud800" <= character <= "\udfff" for character in cleaned):
         message = f"{name} {_quoted(cleaned)} is not valid UTF-8; save the file as UTF-8"
@@ -179,7 +179,7 @@ def movielens_id(text: str, name: str) -> str:
 def unique_key(text: str, what: str, taken: dict[str, int], reading: Reading) -> str:
     """A key for a name: a repeat becomes `text #2` in order of appearance, with a warning.
 
-    `taken` maps every key so far to how often it has come as a name; this name is added.
+    `taken` maps each key to how often that name has occurred; this name is added.
     """
     number = taken.get(text, 0) + 1
     candidate = text if number == 1 else f"{text} #{number}"
@@ -203,8 +203,8 @@ def require_field_count(fields: list[str], expected: int) -> None:
     """Raise BadRowError unless the row has the expected number of fields."""
     if len(fields) != expected:
         message = (
-            f"{len(fields)} fields where {expected} belong; "
-            "fix the row, or quote a field that holds the separator"
+            f"{len(fields)} fields instead of {expected}; "
+            "fix the row, or quote a field that contains the separator"
         )
         raise BadRowError(None, "FIELD_COUNT", message)
 
@@ -225,7 +225,7 @@ def _seconds_of_date(text: str, name: str) -> int:
 
 
 def _quoted(text: str) -> str:
-    """A field as a message shows it: cut, in quotes, in ASCII."""
+    """A field as a message shows it: shortened, in quotes, in ASCII."""
     if len(text) > MAX_SHOWN:
         text = text[:MAX_SHOWN] + "..."
     return repr(text).encode("ascii", "backslashreplace").decode()

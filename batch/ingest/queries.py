@@ -39,7 +39,7 @@ class Queries:
     url: str | None = None  # of the database with those tables; None: this program's own
 
     @property
-    def asked(self) -> list[Statement]:
+    def statements(self) -> list[Statement]:
         """The queries that are set; films come before their ratings."""
         statements = []
         if self.films is not None:
@@ -55,13 +55,13 @@ NO_QUERIES = Queries()
 def run_queries(
     database: Database, queries: Queries, folder: Path, settings: Settings
 ) -> tuple[list[Report], list[File]]:
-    """Write the rows of each query into a file in this folder; reports are of failed queries.
+    """Write the rows of each query into a file in this folder; returns reports of failures.
 
     All queries see one snapshot, on a connection that cannot write, and rows are not held in
     memory. Where one query fails the other is refused too: they belong together.
     """
-    statements = queries.asked
-    statement = statements[-1]  # gets the blame where the database cannot be opened
+    statements = queries.statements
+    statement = statements[-1]  # reported as failed where the database cannot be opened
     files: list[File] = []
     try:
         with _source_database(database, queries.url).reader.connect() as connection:
@@ -77,7 +77,7 @@ def run_queries(
         failure = RefusedError("QUERY_FAILED", f"the query failed: {reason}; fix the query")
         return _refuse_all(statements, statement, failure), []
     with database.reader.connect() as connection:
-        return [], [_with_earlier_age(connection, file, settings) for file in files]
+        return [], [_with_earlier_time(connection, file, settings) for file in files]
 
 
 def _source_database(database: Database, url: str | None) -> Database:
@@ -145,16 +145,16 @@ def _text(value: Any) -> str:
     return str(value)
 
 
-def _with_earlier_age(connection: Connection, file: File, settings: Settings) -> File:
-    """The file with the age of the query's last result, if that had the same content.
+def _with_earlier_time(connection: Connection, file: File, settings: Settings) -> File:
+    """The file with the `snapshot_at` of the query's last result, if that had the same content.
 
     Its ratings without times have not become newer.
     """
     b = schema.ingest_batches.c
-    of_query = select(b.sha256, b.settings_sha256, b.snapshot_at).where(
+    earlier = select(b.sha256, b.settings_sha256, b.snapshot_at).where(
         b.format == file.format.name, b.status == "merged"
     )
-    last = connection.execute(of_query.order_by(b.batch_id.desc()).limit(1)).first()
+    last = connection.execute(earlier.order_by(b.batch_id.desc()).limit(1)).first()
     if last is None or last.sha256 != file.sha256:
         return file
     if last.settings_sha256 != settings.sha256:
@@ -171,7 +171,7 @@ def _refuse_all(
         name = statement.name
         if statement is failed:
             code = error.code
-            why = error.about(name)
+            why = error.with_place(name)
         else:
             code = "GROUP_REFUSED"
             why = f"{name}: not merged, because it belongs with {failed.name}"

@@ -26,17 +26,17 @@ SUFFIXES = {".csv", ".tsv", ".dat", ".data", ".item", ".zip", ".gz"}
 UTF8 = "utf-8-sig"
 """UTF-8, with or without a byte order mark."""
 
-PIECE_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 20
 BUFFER_BYTES = 1 << 16
 HEAD_BYTES = 8 << 20
 """Bytes by which a format is recognised, and the longest line that any file may have.
 
 The header of a wide matrix of 100,000 films fits.
 """
-FREE_BYTES = 64 << 20
-"""Any file may unpack to this size."""
+UNCHECKED_BYTES = 64 << 20
+"""Any file may unpack to this size, whatever its packed size."""
 MAX_RATIO = 500
-"""A larger file may unpack to this multiple of its packed size. Sparse matrices stay below it."""
+"""A larger file may unpack to this multiple of its packed size; sparse matrices stay below."""
 
 FILE_KINDS = {
     stat.S_IFDIR: "folder",
@@ -52,7 +52,7 @@ BROKEN_ARCHIVE = (
     KeyError,  # a member that the archive no longer has
     ValueError,  # a name that is not valid in its encoding
 )
-"""What Python's readers raise on damaged archives, besides OSError without a number."""
+"""Errors that Python raises for damaged archives, besides OSError without a number."""
 
 
 @dataclass(frozen=True)
@@ -111,33 +111,33 @@ class Source:
     def fingerprint(self) -> tuple[str, int]:
         """The sha256 and the size in bytes of the unpacked content.
 
-        The whole file is read here for the first time. Raises RefusedError where it would
-        fill memory or time: at the packed size times MAX_RATIO, or at a very long line.
+        The whole file is read here for the first time. Raises RefusedError where it unpacks to
+        more than MAX_RATIO times its packed size, or has a line longer than HEAD_BYTES.
         """
         digest = hashlib.sha256()
         size = 0
         line = 1
-        line_bytes = 0  # of the line that goes on in the next piece
+        line_bytes = 0  # of the line so far, which continues in the next chunk
         with self.open() as file:
             packed_size = self._packed_size()
-            while piece := file.read(PIECE_BYTES):
-                digest.update(piece)
-                size += len(piece)
-                if size > FREE_BYTES and size > MAX_RATIO * packed_size:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+                size += len(chunk)
+                if size > UNCHECKED_BYTES and size > MAX_RATIO * packed_size:
                     message = (
                         f"it unpacks to more than {MAX_RATIO} times its size; "
                         "unpack it yourself if you trust it"
                     )
                     raise RefusedError("BOMB", message)
-                last_end = max(piece.rfind(b"\n"), piece.rfind(b"\r"))
+                last_end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r"))
                 if last_end < 0:
-                    line_bytes += len(piece)
+                    line_bytes += len(chunk)
                 else:
-                    line_bytes = len(piece) - last_end - 1
+                    line_bytes = len(chunk) - last_end - 1
                 if line_bytes > HEAD_BYTES:
                     message = f"a line of more than {HEAD_BYTES >> 20} MB; no format has those"
                     raise RefusedError("LINE_TOO_LONG", message, line)
-                line += piece.count(b"\n")
+                line += chunk.count(b"\n")
         return digest.hexdigest(), size
 
     def _packed_size(self) -> int:
@@ -151,8 +151,8 @@ class Source:
         decoder = codecs.getincrementaldecoder("utf-8")()
         with self.open() as file:
             try:
-                while piece := file.read(PIECE_BYTES):
-                    decoder.decode(piece)
+                while chunk := file.read(CHUNK_BYTES):
+                    decoder.decode(chunk)
                 decoder.decode(b"", final=True)
             except UnicodeDecodeError:
                 return "latin-1"
@@ -160,18 +160,20 @@ class Source:
 
     @contextmanager
     def lines(self, encoding: str) -> Iterator[IO[str]]:
-        """Lines of text with their ends; an invalid byte becomes a surrogate, and costs one row."""
+        """Lines of text with their ends; an invalid byte becomes a surrogate, its row a reject."""
         with self.open() as file:
             yield TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
 
 
 class _Checked(RawIOBase):
-    """An open file whose errors are RefusedError, so that no other code's errors are caught."""
+    """An open file whose own errors, and no others, become RefusedError."""
 
     def __init__(self, path: Path, file: IO[bytes]) -> None:
         super().__init__()
         self._path = path
-        self._file = cast("BufferedReader", file)  # gzip's and zipfile's have readinto as well
+        self._file = cast(
+            "BufferedReader", file
+        )  # gzip's and zipfile's files have readinto as well
 
     def readable(self) -> bool:
         return True
@@ -199,7 +201,7 @@ def find(path: Path) -> list[Source]:
 
 
 def members(source: Source) -> list[Source]:
-    """The data files in a .zip, in order of name; of any other file itself.
+    """The data files in a .zip, in order of name; for any other file, the file itself.
 
     Raises RefusedError for what is not a regular file, or a broken archive.
     """
@@ -230,7 +232,7 @@ def _status(path: Path) -> os.stat_result:
     with _refusing(path):
         try:
             return path.stat()
-        except ValueError:  # a NUL, which no file name has
+        except ValueError:  # a NUL character, which no file name contains
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from None
 
 

@@ -65,4 +65,4 @@ def _examine_file(source: Source, settings: Settings, snapshot_at: int | None) -
 
 
 def _refused(name: str, error: RefusedError) -> Report:
-    return Report(name, None, error.about(name), "refused", code=error.code)
+    return Report(name, None, error.with_place(name), "refused", code=error.code)

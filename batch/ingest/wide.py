@@ -100,7 +100,7 @@ def _film_keys(names: list[str], reading: Reading) -> list[str]:
 
 
 def read_movies(lines: Iterable[str], reading: Reading) -> Iterator[MovieRow | Reject]:
-    """`0,The Net,1,0,...`: a film a row, a repeated title becoming `title #2`."""
+    """`0,The Net,1,0,...`: one film per row; a repeated title becomes `title #2`."""
     rows = csv_rows(lines)
     _, header = next(rows)
     title_place = 1 if header[0].strip() == "" else 0

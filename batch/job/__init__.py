@@ -1,1 +1,1 @@
-"""The nightly job and whatever else writes: settings and tables -> a published run."""
+"""The nightly job, and other jobs that write: settings and tables -> a published run."""

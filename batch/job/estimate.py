@@ -42,10 +42,10 @@ def estimate(connection: Connection, ratings: Ratings, params: Models, block: in
     run = connection.execute(newest).first()
     if run is None or not run.n_ratings:
         return _from_one_block(ratings, params, block)
-    of_run = select(metrics.metric, metrics.value).where(
+    figures_of_run = select(metrics.metric, metrics.value).where(
         metrics.run_id == run.run_id, metrics.model == NIGHT
     )
-    figures = dict(connection.execute(of_run).all())
+    figures = dict(connection.execute(figures_of_run).all())
     return _from_run(run.run_id, figures, ratings, run.n_users, run.n_ratings)
 
 
@@ -67,13 +67,13 @@ def _from_one_block(ratings: Ratings, params: Models, block: int) -> Estimate:
     if not len(users):
         return Estimate(0.0, "there are no ratings")
     model = fit("user_user", ratings, params.user_user, 0)
-    model.score(users[:1])  # compiles, so that the measurement does not
+    model.score(users[:1])  # compiles the loops, which is not to be measured
     start = perf_counter()
     model.score(users)
-    taken = perf_counter() - start
+    seconds = perf_counter() - start
     n_active = int(np.count_nonzero(ratings.user_counts()))
     return Estimate(
-        taken / len(users) * n_active,
-        f"user_user alone, from {len(users):,} users scored now in {taken:.2g} s; "
+        seconds / len(users) * n_active,
+        f"user_user alone, from {len(users):,} users scored now in {seconds:.2g} s; "
         "no run measured yet",
     )

@@ -19,11 +19,11 @@ from batch.ratings import Ints
 from batch.telemetry import capture_warnings, log_info, log_warning
 
 CONNECT_SECONDS = 30
-"""For a scheduler to answer."""
+"""Longest wait for the answer of a scheduler."""
 WORKERLESS_SECONDS = 60
 """Longest time without any worker: enough to restart killed ones."""
 POLL_SECONDS = 5
-"""Between checks that there still are workers, while a block is waited for."""
+"""Interval of checks that there still are workers, while waiting for a block."""
 IN_FLIGHT = 4
 """Blocks submitted and not yet collected, for each thread of the cluster.
 

@@ -33,7 +33,7 @@ class PairExplanation:
     movie_key: str
     title: str
     rated: float | None  # stars, if the user has rated it
-    few: bool  # the user has so few ratings that their lists hold popular films only
+    few: bool  # the user has so few ratings that their lists contain popular films only
     scale: tuple[float, float]
     hidden_by: tuple[str, ...]  # filters and settings
     opinions: tuple[ModelExplanation, ...]
@@ -149,10 +149,10 @@ def _recorded_weights(connection: Connection, loaded: Loaded, config: Config) ->
     if run is None or not _has_same_inputs(run, loaded, config):
         return None
     metrics = schema.run_metrics.c
-    of_blend = select(metrics.metric, metrics.value).where(
+    figures_of_blend = select(metrics.metric, metrics.value).where(
         metrics.run_id == run.run_id, metrics.model == "blend"
     )
-    figures = dict(connection.execute(of_blend).all())
+    figures = dict(connection.execute(figures_of_blend).all())
     if "learnt_from_ratings" not in figures:
         return _Recorded(None)
     if "list_odds" not in figures:  # a run of an earlier version, which recorded less

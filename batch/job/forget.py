@@ -67,12 +67,12 @@ def forget(database: Database, user_key: str) -> Forgotten:
             connection.exec_driver_sql("PRAGMA secure_delete = ON")
         user = connection.execute(select(_users).where(_users.c.user_key == user_key)).one()
         texts = {text for text in (user.user_key, user.name) if text}
-        of_user = _ratings.c.user_id == user.user_id
-        n_ratings = connection.execute(delete(_ratings).where(of_user)).rowcount
+        is_own_rating = _ratings.c.user_id == user.user_id
+        n_ratings = connection.execute(delete(_ratings).where(is_own_rating)).rowcount
         n_rows = _delete_lists(connection, user.user_id)
         n_rejects = _delete_rejects(connection, texts)
-        of_user = _filters.c.user_id == user.user_id
-        n_filters = connection.execute(delete(_filters).where(of_user)).rowcount
+        is_own_filter = _filters.c.user_id == user.user_id
+        n_filters = connection.execute(delete(_filters).where(is_own_filter)).rowcount
         connection.execute(delete(_users).where(_users.c.user_id == user.user_id))
         connection.execute(update(_runs).values(artifact=None, artifact_sha256=None))
     _overwrite(database)
@@ -87,8 +87,8 @@ def _delete_lists(connection: Connection, user_id: int) -> int:
     kept_runs = select(_runs.c.run_id).where(_runs.c.purged_at.is_(None))
     n_deleted = 0
     for run_id in connection.execute(kept_runs).scalars().all():
-        of_user = and_(_lists.c.run_id == run_id, _lists.c.user_id == user_id)
-        by_model = select(_lists.c.model, func.count()).where(of_user).group_by(_lists.c.model)
+        is_own_row = and_(_lists.c.run_id == run_id, _lists.c.user_id == user_id)
+        by_model = select(_lists.c.model, func.count()).where(is_own_row).group_by(_lists.c.model)
         for model, count in connection.execute(by_model).all():
             lower_count = update(_metrics).where(
                 _metrics.c.run_id == run_id,
@@ -96,7 +96,7 @@ def _delete_lists(connection: Connection, user_id: int) -> int:
                 _metrics.c.metric == ROWS,
             )
             connection.execute(lower_count.values(value=_metrics.c.value - count))
-        n_of_run = connection.execute(delete(_lists).where(of_user)).rowcount
+        n_of_run = connection.execute(delete(_lists).where(is_own_row)).rowcount
         lower_total = update(_runs).where(
             _runs.c.run_id == run_id, _runs.c.rows_written.is_not(None)
         )
@@ -130,7 +130,7 @@ def _is_of_user(format_: str, row: str, texts: set[str]) -> bool:
     if format_ not in (LONG.name, QUERY.name):
         return False
     # Looked for as whole fields, and not split: a key may contain commas. In
-    # doubt a row goes.
+    # doubt a row is deleted.
     fields = f",{normalize('NFC', row)},"
     return any(re.search(rf",\s*{re.escape(text)}\s*,", fields) for text in texts)
 
@@ -161,7 +161,7 @@ def _overwrite(database: Database) -> None:
 
 
 def _delete_weights(connection: Connection) -> tuple[int, list[Path]]:
-    """Delete all files of weights: how many, and those that could not be deleted."""
+    """Delete all files of weights; returns how many, and those that could not be deleted."""
     n_deleted = 0
     remaining = []
     names = select(_runs.c.artifact).where(_runs.c.artifact.is_not(None))

@@ -11,18 +11,18 @@ from batch.params import LIKED_SHARE
 from batch.ratings import Ratings
 
 BLOCK_SHARE = 0.055
-"""Of the memory, for one block of users. Larger blocks are no faster."""
+"""Share of the memory for one block of users. Larger blocks are no faster."""
 BLOCK_ARRAYS = 12
 """Arrays (b, n_items) of doubles in memory at once while a block is scored."""
 PASS_USERS = 16
-"""Most users that a model scores in one pass over all ratings."""
+"""Maximum number of users that a model scores in one pass over all ratings."""
 MAX_BLOCK = 128
-"""Users: enough blocks for every core even where users are few.
+"""Maximum users in a block: so small that even few users make a block for every core.
 
-It does not depend on the number of cores, because rows must not.
+It is the same for any number of cores, so that rows are the same too.
 """
 LAST_DAY = date(9000, 1, 1)
-"""Later days cannot be represented in every time zone, and no rating is as new."""
+"""Later days cannot be represented in every time zone, and no rating is that new."""
 
 
 def queries(config: Config) -> Queries:

@@ -35,7 +35,7 @@ MAX_ERROR = 2000
 
 @dataclass(frozen=True)
 class Order:
-    """Which night a run is for, and what may become of it."""
+    """Which night a run is for, and whether it may be published."""
 
     logical_date: date
     triggered_by: Literal["manual", "schedule", "catchup"] = "manual"
@@ -46,7 +46,7 @@ class Order:
 
 @dataclass
 class Outcome:
-    """What a run led to."""
+    """The result of a run."""
 
     status: Ended | Literal["already_published"]
     run_id: int
@@ -87,7 +87,7 @@ def run(database: Database, config: Config, order: Order) -> Outcome:
 
 
 def _published_before(lock: Connection, order: Order) -> int | None:
-    """The run that was published for this night; a manual run is done all the same."""
+    """The run already published for this night, which makes a scheduled run unnecessary."""
     if order.triggered_by == "manual":
         return None
     with lock.begin():
@@ -97,7 +97,7 @@ def _published_before(lock: Connection, order: Order) -> int | None:
 def _run_locked(
     database: Database, config: Config, order: Order, lock: Connection, summary: RunSummary
 ) -> Outcome:
-    """Open a run, so that it has a row in `runs` whatever happens, and do it."""
+    """Open a run, so that it has a row in `runs` even if it fails, and carry it out."""
     key = _open_run(database, config, order)
     summary.run_id = key.run_id
     job = Job(database, config, key, summary)
@@ -152,15 +152,14 @@ def _recompute(job: Job, order: Order, lock: Connection) -> Outcome:
 
 
 def _decide(checks: list[Check], order: Order) -> Ended:
-    """What becomes of audited lists.
+    """The status of a run whose lists were audited.
 
-    Gates protect what readers see: a run that is not to be published may fail
-    them and be ready.
+    Failed gates reject a run only if it is to be published, and not forced.
     """
-    refusing = ["integrity"]
+    severities = ["integrity"]
     if order.publish and not order.force:
-        refusing.append("gate")
-    if any(check.severity in refusing and not check.passed for check in checks):
+        severities.append("gate")
+    if any(check.severity in severities and not check.passed for check in checks):
         return "rejected"
     return "published" if order.publish else "ready"
 
@@ -172,8 +171,8 @@ def _end(job: Job, order: Order, status: Ended, n_rows: int, lock: Connection) -
     cannot publish.
     """
     columns = {"rows_written": n_rows, "forced": int(order.force)}
-    done = publish.has_ended_as(job.key, status)
-    with publish.commit_or_verify(job.database, lock, done):
+    has_ended = publish.has_ended_as(job.key, status)
+    with publish.commit_or_verify(job.database, lock, has_ended):
         if status == "published":
             publish.publish(lock, job.key, **columns)
         else:
@@ -182,7 +181,7 @@ def _end(job: Job, order: Order, status: Ended, n_rows: int, lock: Connection) -
 
 
 def _tidy_up(job: Job, outcome: Outcome) -> None:
-    """Log the end and purge old runs; what fails here is only a warning."""
+    """Log the end and purge old runs; a failure here is only a warning."""
     try:
         log_info("finished", status=outcome.status, rows=sum(outcome.rows.values()))
         publish.purge(job.database, job.config.publish.keep_runs)
@@ -191,7 +190,7 @@ def _tidy_up(job: Job, outcome: Outcome) -> None:
 
 
 def _record_failure(job: Job, error: BaseException) -> None:
-    """Leave the reason in `runs`, unless the run had ended before the error came.
+    """Record the error in `runs`, unless the run ended before it.
 
     Where even that cannot be written, the next run marks this one as abandoned.
     """

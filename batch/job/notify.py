@@ -73,7 +73,7 @@ def _attempt(deliver: Callable[[], None], failure: str, **fields: object) -> Non
         log_warning(failure, **fields, error=str(error))
     except OSError as error:
         log_warning(failure, **fields, error=error.strerror or str(error))
-    except Exception as error:  # its message might quote a URL, which may hold a secret
+    except Exception as error:  # its message might quote a URL, which may contain a secret
         log_warning(failure, **fields, error=type(error).__name__)
 
 
@@ -148,8 +148,8 @@ def _post(url: str, body: bytes, content_type: str) -> None:
         if error is not None:
             errors.append(error)
 
-    # Only a thread bounds all of it: the look-up of a host has no limit, an
-    # answer may trickle in.
+    # Only a thread limits the total time: the look-up of a host has no limit,
+    # and an answer may trickle in.
     delivery = Thread(target=deliver, daemon=True)
     delivery.start()
     delivery.join(TIMEOUT)
@@ -171,7 +171,7 @@ def _too_late() -> str:
 
 
 def _delivery_error(url: str, body: bytes, content_type: str) -> str | None:
-    """POST a body; why it was not accepted, or None if it was."""
+    """POST a body; returns why it was not accepted, or None if it was."""
     headers = {"Content-Type": content_type, "User-Agent": f"recbatch/{__version__}"}
     parts = urlsplit(url)
     if parts.username:

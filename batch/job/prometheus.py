@@ -11,7 +11,7 @@ from batch.store.checks import CHURN
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 LAST_RUN = "recbatch_last_run_"
-"""What the names of metrics of any run begin with. The others are of the last published run.
+"""Prefix of the metrics of any run. The others are of the last published run.
 
 Every run gives all of them, with zeros for steps it did not reach: a
 Pushgateway keeps the old value of what a push does not name.
@@ -30,7 +30,7 @@ HELP = {
     "recbatch_last_run_id": "Number of the last run; 0 if it ended before it had one.",
     "recbatch_last_run_failed_checks": "Integrity checks and gates that the last run failed.",
     "recbatch_last_run_step_seconds": "How long each step of the last run took; 0 if not reached.",
-    "recbatch_last_run_peak_memory_bytes": "The most memory that the last run used.",
+    "recbatch_last_run_peak_memory_bytes": "Peak memory of the last run.",
     "recbatch_last_run_ingested_rows": "Rows of files that the last run ingested, by result.",
     "recbatch_last_run_refused_files": "Files that the last run refused.",
     "recbatch_last_run_ratings": "Ratings that the last run used; 0 if it did not load them.",
@@ -149,9 +149,9 @@ def _text(samples: list[Sample]) -> str:
     """Each metric once with help and type, its samples together."""
     lines = []
     for name, help_text in HELP.items():
-        of_name = [_line(sample) for sample in samples if sample.name == name]
-        if of_name:
-            lines += [f"# HELP {name} {help_text}", f"# TYPE {name} gauge", *of_name]
+        lines_of_name = [_line(sample) for sample in samples if sample.name == name]
+        if lines_of_name:
+            lines += [f"# HELP {name} {help_text}", f"# TYPE {name} gauge", *lines_of_name]
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -16,7 +16,7 @@ from batch.telemetry import log_warning
 def republish(
     database: Database, rules: FilterSettings, choose: Callable[[Connection], int]
 ) -> int:
-    """Make another run current; `choose` picks it under the run lock. Returns its number.
+    """Make another run current, and return its number; `choose` picks it under the run lock.
 
     The films of `rules` are filtered first: the run's lists may be older than
     the settings. Raises CannotPublishError for a run without complete lists, or whose lists

@@ -23,13 +23,13 @@ from batch.store.database import Database
 from batch.telemetry import log_info, log_warning
 
 TICK = 20
-"""Seconds between looks at the clock, and most delay after the machine slept."""
+"""Seconds between looks at the clock, and the longest delay after the machine slept."""
 LATE = timedelta(minutes=10)
 """A night that starts later than this after it was due is recorded as a catch-up."""
 ATTEMPTS = 3
 """Runs of one night that may be killed before it is left to a person."""
 MAX_PAUSE = timedelta(minutes=15)
-"""Between attempts that leave no row in `runs`, such as without a database."""
+"""Longest pause between attempts that leave no row in `runs`, such as without a database."""
 GRACE = 30
 """Seconds that a running job has to end after SIGTERM, as much as Kubernetes gives."""
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -135,10 +135,10 @@ def _weekday_names(field: str) -> str:
 def final_status(database: Database, logical_date: date) -> str | None:
     """The status after which a night is not started again; None: start it."""
     runs = schema.runs.c
-    of_night = select(runs.status, runs.triggered_by).where(runs.logical_date == logical_date)
+    runs_of_night = select(runs.status, runs.triggered_by).where(runs.logical_date == logical_date)
     with database.reader.connect() as connection:
-        rows = connection.execute(of_night).all()
-    # Of a person's runs only a published one counts.
+        rows = connection.execute(runs_of_night).all()
+    # A manual run counts only if it was published.
     statuses = [
         row.status for row in rows if row.status == "published" or row.triggered_by != "manual"
     ]
@@ -152,9 +152,7 @@ def final_status(database: Database, logical_date: date) -> str | None:
 
 
 def run_forever(database: Database, settings: ScheduleSettings, command: list[str]) -> None:
-    """Run the job whenever it is due, until SIGTERM or SIGINT.
-
-    They end a running job first.
+    """Run the job whenever it is due, until SIGTERM or SIGINT, which end a running job too.
 
     Each run is a process of its own, started by the command that a person would
     type: a crash leaves the scheduler up, and memory is returned. Raises
@@ -235,7 +233,7 @@ class Clock:
         self._end_job()
 
     def _run(self, night: Night, moment: datetime) -> int | None:
-        """Run a night; its exit code, or None if the scheduler was stopped before."""
+        """Run a night; returns its exit code, or None if the scheduler was stopped before."""
         trigger = "catchup" if moment - night.due > LATE else "schedule"
         log_info("starting", night=night.logical_date, trigger=trigger)
         options = ["--scheduled-for", str(night.logical_date), "--trigger", trigger]

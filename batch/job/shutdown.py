@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 RECHECK_SECONDS = 1.0
-"""Between checks that the exception of a signal is still being handled."""
+"""Interval of checks that the exception of a signal is still being handled."""
 
 
 class Interrupted(SystemExit):

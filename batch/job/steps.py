@@ -43,7 +43,7 @@ class ArtifactsError(RecbatchError):
 
 @dataclass(frozen=True)
 class Job:
-    """What every step of a run needs."""
+    """The values that every step of a run needs."""
 
     database: Database
     config: Config
@@ -52,7 +52,7 @@ class Job:
 
 
 def require_writable(folder: Path) -> None:
-    """Fail now for what would lose the weights hours later. Raises ArtifactsError."""
+    """Raise ArtifactsError now rather than lose the weights hours later."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder) as file:
@@ -213,7 +213,7 @@ def save_models(job: Job, models: Mapping[str, Model]) -> None:
 
 
 def _path_unless_removed(file: Path) -> str | None:
-    """Remove a file; its path if that fails, so that purge tries again."""
+    """Remove a file; returns its path if that fails, so that purge tries again."""
     try:
         file.unlink(missing_ok=True)
     except OSError:

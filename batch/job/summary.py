@@ -8,7 +8,7 @@ from typing import Literal
 from batch.store.checks import Check
 
 Ended = Literal["published", "ready", "rejected"]
-"""A run that came to its end, with complete lists."""
+"""The status of a run that ended with complete lists."""
 Status = Ended | Literal["failed", "abandoned"]
 ENDED: tuple[Ended, ...] = ("published", "ready", "rejected")
 STATUSES: tuple[Status, ...] = (*ENDED, "failed", "abandoned")
@@ -18,7 +18,7 @@ STEPS = ("load", "evaluate", "fit", "score", "audit")
 
 @dataclass
 class RunSummary:
-    """Lives from the start of a run to its end; what it does not reach stays empty."""
+    """Filled in from the start of a run to its end; figures of steps not reached stay empty."""
 
     night: date
     triggered_by: str
@@ -36,7 +36,7 @@ class RunSummary:
     files_refused: int = 0
     seconds: dict[str, float] = field(default_factory=dict)  # by step
     newest_rating: float | None = None  # seconds since 1970 UTC
-    peak_mb: float = 0.0  # the most memory used
+    peak_mb: float = 0.0  # peak memory
     checks: Sequence[Check] = ()
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by model
     rows: Mapping[str, int] = field(default_factory=dict)  # written, by model

@@ -13,9 +13,9 @@ from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Pairs
 CELLS_PER_PART = 32
 """Cells that a thread takes at a time."""
 EQUAL = 10.0**TIE
-"""Weights that agree to so many decimals are ordered by key, not by rounding noise."""
+"""Weights that are equal in units of 1 / EQUAL are ordered by key, not by rounding noise."""
 EQUAL_LEARNT = 10.0**SCORE_DECIMALS
-"""Likewise for learnt weights, whose last digits depend on the linear algebra library."""
+"""The same for learnt weights, whose last digits depend on the linear algebra library."""
 
 _INTS = types.Array(types.int64, 1, "C", readonly=True)
 _COLUMNS = types.Array(types.int32, 1, "C", readonly=True)
@@ -70,7 +70,7 @@ def heaviest_ratings(
 def neighbour_evidence(
     pairs: Pairs, raters: Cells, expected: tuple[Floats, Floats], similarities: Floats
 ) -> tuple[Ints, Floats, Floats]:
-    """How many users with similarity above 0, and below 0, rated each film, and how.
+    """Counts and mean ratings of users with similarity above 0, and below 0, who rated each film.
 
     `raters` are values by film, (n_items, n_users); `expected`, of users and of films, is what
     must be added to a value to get stars. `similarities`, (b, n_users), are of each user of the
@@ -81,13 +81,13 @@ def neighbour_evidence(
     counts = np.zeros((p, 2), dtype=np.int64)
     sums = np.zeros((p, 2))
     largest = np.zeros(p)
-    of_users, of_items = expected
+    user_effects, item_effects = expected
     inputs = (
         read_only(pairs.rows),
         read_only(pairs.columns),
         raters,
-        read_only(of_users),
-        read_only(of_items),
+        read_only(user_effects),
+        read_only(item_effects),
         read_only(similarities),
     )
 
@@ -170,8 +170,8 @@ def _heaviest(  # type: ignore[no-untyped-def]
     users,
     targets,
     ratings,
-    of_users,
-    of_items,
+    user_effects,
+    item_effects,
     noise,
     similarities,
     divisors,
@@ -185,7 +185,7 @@ def _heaviest(  # type: ignore[no-untyped-def]
         target = targets[cell]
         for rated in range(ratings.starts[user], ratings.starts[user + 1]):
             item = ratings.columns[rated]
-            deviation = ratings.values[rated] - (of_users[user] + of_items[item])
+            deviation = ratings.values[rated] - (user_effects[user] + item_effects[item])
             # binary search for the target among the items similar to this one
             low = similarities.starts[item]
             high = similarities.starts[item + 1]
@@ -228,8 +228,8 @@ def _count_neighbours(  # type: ignore[no-untyped-def]
     rows,
     targets,
     raters,
-    of_users,
-    of_items,
+    user_effects,
+    item_effects,
     similarities,
     counts,
     sums,
@@ -243,7 +243,9 @@ def _count_neighbours(  # type: ignore[no-untyped-def]
             if similarity[rater] != 0:
                 side = 0 if similarity[rater] > 0 else 1
                 counts[cell, side] += 1
-                sums[cell, side] += raters.values[place] + of_users[rater] + of_items[target]
+                sums[cell, side] += (
+                    raters.values[place] + user_effects[rater] + item_effects[target]
+                )
                 largest[cell] = max(largest[cell], similarity[rater])
 
 

@@ -11,12 +11,12 @@ from batch.params import LARGEST
 from batch.ratings import NOBODY, Floats, Ints
 
 NAMED = 3
-"""At most so many films, or genres, are named in a reason; the rest is added up to one number."""
+"""Maximum films, or genres, that a reason names; the rest is added up to one number."""
 NO_REASON = ""
 
 
 class Ids(Protocol):
-    """The database's ids of columns, such as `Ratings` has them."""
+    """The database's ids of columns, as in `Ratings`."""
 
     @property
     def movie_ids(self) -> Ints:
@@ -78,9 +78,9 @@ class Neighbours:
 
     similar: Ints  # (p,) users of positive similarity
     mean: Floats  # (p,) stars they gave the film; 0 without such users
-    agreement: Floats  # (p,) the largest similarity; 0 likewise
+    agreement: Floats  # (p,) the largest similarity; 0 without such users
     opposed: Ints  # (p,) users of negative similarity
-    opposed_mean: Floats  # (p,) stars they gave it; 0 likewise
+    opposed_mean: Floats  # (p,) stars they gave it; 0 without such users
     departure: Floats  # (p,) prediction - baseline, stars; nan without a prediction
 
     def stored(self, _ids: Ids) -> list[str]:

@@ -66,7 +66,7 @@ class PreferenceScores(NamedTuple):
 
 @dataclass(frozen=True)
 class FeatureModel:
-    """What the features of any user and film are computed from."""
+    """The data that the features of any user and film are computed from."""
 
     bias: Baseline
     log_counts: Floats  # ln(1 + ratings of the film), (n_items,)

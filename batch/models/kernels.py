@@ -81,7 +81,7 @@ PEARSON = 6
 PRODUCT, COUNT, OWN_SQUARE, OTHER_SQUARE, OWN_TOTAL, OTHER_TOTAL = range(6)
 """Columns of `sums`: of r_u r_v, 1, r_u^2, r_v^2, r_u and r_v over co-rated cells."""
 ALL = 0
-"""In place of k: all neighbours are kept, also those of negative similarity."""
+"""The value of k with which all neighbours are kept, also those of negative similarity."""
 ROWS_A_PART = 32
 """Rows that a thread takes at a time.
 
@@ -459,18 +459,18 @@ def _user_weighted_sums(  # type: ignore[no-untyped-def]
             _keep_highest(s[:n_others], spec.k, rounded)
         for place in range(n_others):
             similarities[lane, others[place]] = s[place]
-    of_neighbour = np.zeros(lanes, deviations.values.dtype)
+    lane_similarities = np.zeros(lanes, deviations.values.dtype)
     for other in range(m):
         largest = 0.0
         for lane in range(stop - start):
-            of_neighbour[lane] = similarities[lane, other]
+            lane_similarities[lane] = similarities[lane, other]
             largest = max(largest, abs(similarities[lane, other]))
         if largest > 0:
             first = deviations.starts[other]
             end = deviations.starts[other + 1]
             columns_rated = deviations.columns
             values = deviations.values
-            _add_neighbour(of_neighbour, columns_rated, values, first, end, sums)
+            _add_neighbour(lane_similarities, columns_rated, values, first, end, sums)
     for item in range(len(column_of_item)):
         column = column_of_item[item]
         for lane in range(stop - start):

@@ -13,7 +13,7 @@ from batch.models.evidence import NAMED, Opaque, OwnGenres
 from batch.ratings import NOBODY, Floats, Ints, Pairs
 
 DECIMALS = 9
-"""Contributions that agree to so many decimals are equal: far above rounding noise."""
+"""Contributions that agree to this many decimals are equal: far above rounding noise."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class PerMovie:
         # a stable sort leaves equal genres in order of their names
         heaviest = np.argsort(-size, axis=1, kind="stable")[:, :NAMED]  # (p, NAMED)
         weights = np.take_along_axis(contributions, heaviest, axis=1)
-        named = np.where(weights != 0, heaviest, NOBODY)
+        genres = np.where(weights != 0, heaviest, NOBODY)
         departure = rating[cells] - self.baseline.at(users, cells)
-        return OwnGenres(named, weights, departure)
+        return OwnGenres(genres, weights, departure)
 
     def _activated(self, z: Floats) -> Floats:
         return np.maximum(z, 0.0) if self.rectified else z

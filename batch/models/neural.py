@@ -33,9 +33,9 @@ def fit(ratings: Ratings, params: Neural, seed: int) -> PerMovie | Flattened:
     sampled = ratings.n_users > LEARNERS
     if sampled:
         learners = ratings.some_users(LEARNERS, seed)
-        of_learners = ratings.of(learners)  # (n_ratings,)
-        training_ratings = ratings.keep(of_learners)
-        training_targets = targets[of_learners]
+        is_training = ratings.of(learners)  # (n_ratings,)
+        training_ratings = ratings.keep(is_training)
+        training_targets = targets[is_training]
     else:
         learners = np.arange(ratings.n_users)
         training_ratings = ratings

@@ -21,7 +21,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Profiles:
-    """What similarities between m rows (users, or items) are computed from."""
+    """The data that similarities between m rows (users, or items) are computed from."""
 
     rows: Cells  # (m, n)
     columns: Cells  # (n, m) the same cells by column
@@ -30,7 +30,7 @@ class Profiles:
 
 
 def profiles(values: Sparse, by_column: Sparse, params: Neighbourhood) -> Profiles:
-    """Rows to compare -> what their similarities are computed from.
+    """Rows to compare -> the data that their similarities are computed from.
 
     `values` are the rows, CSR (m, n), and `by_column` the same cells, CSR (n,
     m). They are deviations r - b for `adjusted_cosine`, and ratings for the

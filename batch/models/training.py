@@ -163,13 +163,13 @@ class Training:
         """
         errors, x, hidden, own = self.forward(layers, cells)
         slope = (errors * (2 / len(errors)))[:, None]  # (k, 1)
-        of_hidden = slope * own[:, :-1]  # (k, hidden)
+        hidden_gradient = slope * own[:, :-1]  # (k, hidden)
         if self.params.activation == "relu":
-            of_hidden = of_hidden * (hidden > 0)
-        of_own = torch.hstack([slope * hidden, slope])  # (k, hidden + 1)
+            hidden_gradient = hidden_gradient * (hidden > 0)
+        own_gradient = torch.hstack([slope * hidden, slope])  # (k, hidden + 1)
         return Layers(
-            shared=of_hidden.T @ x,
-            own=torch.zeros_like(layers.own).index_add_(0, cells.users, of_own),
+            shared=hidden_gradient.T @ x,
+            own=torch.zeros_like(layers.own).index_add_(0, cells.users, own_gradient),
         )
 
 

@@ -14,7 +14,7 @@ SHRINKAGE = 100.0
 INVERSE_PENALTY = 1.0
 """scikit-learn's C of the logistic regression."""
 LEAST_LIKED = 30
-"""Fewest liked films among the candidates to learn from: about one for each feature."""
+"""Minimum liked films among the candidates to learn from: about one for each feature."""
 
 STARS_WEIGHT = "stars_weight_"
 """Prefix of the metric that stores the ridge weight of a feature."""
@@ -81,7 +81,7 @@ class FeatureScale:
 
     mean: Floats  # (n_features,) over candidates
     spread: Floats  # (n_features,) standard deviation over candidates
-    spread_in_list: Floats  # (n_features,) likewise, of values less each user's mean
+    spread_in_list: Floats  # (n_features,) standard deviation of values less each user's mean
 
     @staticmethod
     def of(levels: Floats, centred: Floats) -> "FeatureScale":
@@ -124,7 +124,7 @@ class Weights:
 
     @staticmethod
     def from_figures(figures: Mapping[str, float]) -> "Weights":
-        """The weights behind these figures, in order of name.
+        """The weights that these figures store, in order of name.
 
         Raises KeyError if one is missing.
         """
@@ -216,7 +216,7 @@ class Blend:
     def shares(
         self, features: Features, rows: Ints, candidate_score: Floats
     ) -> tuple[float, dict[str, Floats]]:
-        """The log-odds behind `chances`: their start, and what each share adds, (p,).
+        """The log-odds of `chances`: their start, and what each share adds, (p,).
 
         Shares are in order of name. Arguments are those of `chances`.
         """

@@ -24,12 +24,12 @@ class Pool(NamedTuple):
     preferences: "PreferenceScores"
     cells: Pairs
     n_candidates: int
-    scores: Floats  # (p,) what candidates are chosen by
+    scores: Floats  # (p,) the score that candidates are chosen by
 
 
 @dataclass(frozen=True)
 class BlendBlock:
-    """What the blend ranks for a block of b users."""
+    """The cells that the blend ranks for a block of b users."""
 
     pool: Pool
     cells: Pairs  # of the pool, then the requested pairs
@@ -50,7 +50,7 @@ def rank_pool(
     candidate_rows = pool.cells.rows[:n_candidates]
     candidate_scores = pool.scores[:n_candidates]
     chances = blend.chances(features, candidate_rows, candidate_scores)
-    # Fillers are scored below 0, so that they come behind every candidate.
+    # Fillers are scored below 0, so that they come after every candidate.
     filler_scores = expit(pool.scores[n_candidates:]) - 1.0
     score = np.concatenate([chances, filler_scores])
     rows, columns = pool.cells
@@ -111,7 +111,7 @@ def _in_lists(values: Floats, places: tuple[Ints, Ints], shape: tuple[int, int])
 
 
 def _evidence(start: float, shares: Mapping[str, Floats], kept: Ints) -> Shares:
-    """Evidence for these cells of the pool, (p,); those behind the candidates are fillers."""
+    """Evidence for these cells of the pool, (p,); those after the candidates are fillers."""
     all_shares = table(shares, tuple(shares))  # (n_candidates, n_shares)
     is_filler = kept >= len(all_shares)
     kept_shares = np.zeros((len(kept), all_shares.shape[1]))

@@ -16,7 +16,7 @@ def diversify(listed: Ints, score: Floats, genres: Floats, weight: float, n: int
     Values that are equal after rounding are a tie, which the earlier position
     wins. Unlike theirs, the result stays in order of score.
 
-    `listed` and `score` are (b, k), best first, NOBODY behind the end of a list.
+    `listed` and `score` are (b, k), best first, NOBODY after the end of a list.
     `genres` is (n_items, n_genres), 0/1.
     """
     b, k = listed.shape

@@ -44,10 +44,10 @@ BY_SCORE = "blend_by_score"
 """Name of the blend without diversity, measured beside it where `publish.diversity` is set."""
 CANDIDATES = 100
 """Films of each user that the blend ranks. Fewer miss some that are liked, more teach nothing."""
-LEAST_RATED = 5
-"""Fewest ratings of a candidate: with two or three, a high score is chance."""
+MIN_RATED = 5
+"""Minimum ratings of a candidate: with two or three, a high score is chance."""
 SCALED_USERS = 300
-"""Users whose candidates the features' scale is computed from."""
+"""Users from whose candidates the scale of features is computed."""
 
 
 def rank_scores(
@@ -133,10 +133,10 @@ class Ensemble:
         """Features of users' candidates and of their ratings in `held`, `block` users at a time."""
         from batch.models.compiled import side_by_side
 
-        def of_block(positions: Ints) -> CandidateFeatures:
+        def features_of_block(positions: Ints) -> CandidateFeatures:
             return self._candidate_features(users[positions], held)
 
-        return side_by_side(of_block, blocks(len(users), block))
+        return side_by_side(features_of_block, blocks(len(users), block))
 
     def _candidate_features(self, users: Ints, held: Ratings | None) -> CandidateFeatures:
         preferences = self.feature_model.preference_scores(users)
@@ -278,7 +278,7 @@ def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:
         models=models,
         feature_model=fit_feature_model(ratings, preference),
         tie_order=tie_order(item_counts),
-        candidate_films=item_counts >= LEAST_RATED,
+        candidate_films=item_counts >= MIN_RATED,
         blend=None,
     )
 
@@ -312,7 +312,7 @@ def learn_weights(
 
 
 def _listed_values(values: Floats, listed: Ints) -> Floats:
-    """(b, n_items) -> the values of listed films, (b, n); nan behind the end of a list."""
+    """(b, n_items) -> the values of listed films, (b, n); nan after the end of a list."""
     if not values.shape[1]:
         return np.full(listed.shape, np.nan)
     columns = np.maximum(listed, 0)

@@ -18,9 +18,9 @@ from batch.ranking.ranked_block import RankedBlock
 from batch.ratings import NOBODY, Bools, Ints, Pairs, Ratings, blocks
 
 SAMPLED_USERS = 2000
-"""Most users that the blend is learnt from: 200,000 candidates settle 30 weights."""
+"""Maximum users that the blend is learnt from: 200,000 candidates settle 30 weights."""
 MANY = 10_000_000
-"""Most ratings for which the network is fitted beside another model, which takes about 12 bytes a
+"""Maximum ratings for fitting the network beside another model, which takes about 12 bytes per
 rating more memory."""
 MEASURED = (*PUBLISHED, *REFERENCE)
 """The models that are measured."""
@@ -82,12 +82,12 @@ def figures(
 ) -> dict[str, Metrics]:
     """The metrics of every judged model, and the blend's gain over the models and its weights."""
     catalogue = Catalogue(train.matrix, train.genres)
-    metrics = {name: measure(of_model, catalogue, seed) for name, of_model in judged.items()}
-    of_blend = dict(metrics["blend"])
-    of_blend |= gain(judged["blend"], [judged[name] for name in PERSONAL], seed)
+    metrics = {name: measure(model, catalogue, seed) for name, model in judged.items()}
+    blend_metrics = dict(metrics["blend"])
+    blend_metrics |= gain(judged["blend"], [judged[name] for name in PERSONAL], seed)
     if weights:
-        of_blend |= weights.figures()
-    metrics["blend"] = of_blend
+        blend_metrics |= weights.figures()
+    metrics["blend"] = blend_metrics
     return metrics
 
 
@@ -176,38 +176,38 @@ def judge(
     from batch.models.compiled import side_by_side
 
     def ranked(positions: Ints) -> tuple[Ints, Mapping[str, RankedBlock]]:
-        of_block = users[positions]
-        pairs = Pairs.stored(held.matrix[of_block])
-        return positions, scorer.rank_users(names, of_block, n, pairs)
+        block_users = users[positions]
+        pairs = Pairs.stored(held.matrix[block_users])
+        return positions, scorer.rank_users(names, block_users, n, pairs)
 
     judged = {name: _empty(held, users, n) for name in names}
     starts = np.concatenate([[0], np.cumsum(held.user_counts()[users])])  # (u + 1,)
     for positions, by_model in side_by_side(ranked, blocks(len(users), block)):
-        of_block = users[positions]
-        truth = held.matrix[of_block]  # CSR (b, n_items)
+        block_users = users[positions]
+        truth = held.matrix[block_users]  # CSR (b, n_items)
         pairs = Pairs.stored(truth)
         liked = np.zeros(truth.shape, dtype=np.bool_)
         liked[pairs] = truth.data >= relevant_from
-        of_pairs = slice(starts[positions[0]], starts[positions[-1] + 1])
+        block_pairs = slice(starts[positions[0]], starts[positions[-1] + 1])
         for name, lists in by_model.items():
             is_fallback = np.isnan(lists.predicted)
-            baseline = scorer.baseline(name).at(of_block, pairs)
+            baseline = scorer.baseline(name).at(block_users, pairs)
             stars = np.where(is_fallback, baseline, lists.predicted)
             hits = lists.listed != NOBODY
             hits[hits] = liked[Pairs.listed(lists.listed)]
-            of_model = judged[name]
-            of_model.predicted[of_pairs] = np.clip(stars, *scorer.ratings.scale)
-            of_model.is_fallback[of_pairs] = is_fallback
-            of_model.listed[positions] = lists.listed
-            of_model.hits[positions] = hits
-            of_model.relevant[positions] = liked.sum(axis=1)
+            model = judged[name]
+            model.predicted[block_pairs] = np.clip(stars, *scorer.ratings.scale)
+            model.is_fallback[block_pairs] = is_fallback
+            model.listed[positions] = lists.listed
+            model.hits[positions] = hits
+            model.relevant[positions] = liked.sum(axis=1)
     return judged
 
 
 def _cut_of_sample(
     ratings: Ratings, users: int, seed: int, cut: Callable[[Ratings, int], Bools]
 ) -> Bools:
-    """The ratings that `cut` takes from at most so many users, a seeded sample, (n_ratings,)."""
+    """The ratings that `cut` takes from a seeded sample of at most `users` users, (n_ratings,)."""
     chosen = ratings.of(ratings.some_users(users, seed))
     chosen[chosen] = cut(ratings.keep(chosen), seed)
     return chosen

@@ -63,7 +63,7 @@ def _explanation(
 
 
 def _cause(ratings: Ratings, user: int, item: int) -> str:
-    """What there are too few ratings of for a prediction."""
+    """The cause of a missing prediction, a key of `reasons.sentences.NO_PREDICTION`."""
     rated = ratings.matrix[[user]].indices
     if not len(rated):
         return "user"

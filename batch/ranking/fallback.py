@@ -16,7 +16,7 @@ SHORT = fallback("nothing more to say")
 
 @dataclass(frozen=True)
 class Lists:
-    """One model's lists as they are published, (b, n) each, best first, NOBODY behind their end."""
+    """One model's lists as they are published, (b, n) each, best first, NOBODY after their end."""
 
     listed: Ints  # columns
     score: Floats

@@ -39,8 +39,8 @@ def hold_out_mixed(ratings: Ratings, seed: int) -> Bools:
 
 def _counts(ratings: Ratings) -> Floats:
     """How many ratings of the same user are held out, (n_ratings,)."""
-    of_user = np.floor(HELD_OUT * ratings.user_counts())  # (n_users,)
-    return of_user[ratings.user_of_rating()]
+    counts = np.floor(HELD_OUT * ratings.user_counts())  # (n_users,)
+    return counts[ratings.user_of_rating()]
 
 
 def _orders(ratings: Ratings, seed: int) -> tuple[Floats, Floats]:

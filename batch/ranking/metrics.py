@@ -9,7 +9,7 @@ from batch.ranking.metric_names import Bound, MetricName
 from batch.ratings import NOBODY, Bools, Floats, Ints, Sparse
 
 RESAMPLES = 1000
-"""Bootstrap samples of users behind an interval."""
+"""Bootstrap samples of users for an interval."""
 DRAWN_AT_ONCE = 1 << 13
 """Users drawn in one call; a call for each sample would cost more than its draws."""
 CONFIDENCE = 0.95
@@ -28,7 +28,7 @@ class Judged:
     """One model's lists and predictions beside the held-out ratings of u users."""
 
     users: Ints  # (u,) rows of the rating matrix
-    listed: Ints  # (u, n) columns, NOBODY behind the end of a list
+    listed: Ints  # (u, n) columns, NOBODY after the end of a list
     hits: Bools  # (u, n) the listed film is relevant
     relevant: Ints  # (u,) number of relevant held-out films
     user: Ints  # (n_pairs,) position in `users` of each held-out rating's user
@@ -81,7 +81,7 @@ def gain(judged: Judged, others: Sequence[Judged], seed: int) -> Metrics:
         own = _accuracy(judged.hits[counted], judged.relevant[counted])
         by_other = [_accuracy(other.hits[counted], other.relevant[counted]) for other in others]
         for name in WITH_INTERVAL:
-            values = [of_other[name] for of_other in by_other]
+            values = [accuracy[name] for accuracy in by_other]
             best = max(values, key=lambda by_user: float(by_user.mean()))
             difference = own[name] - best  # (users,)
             low, high = interval(difference, np.ones_like(best), seed)

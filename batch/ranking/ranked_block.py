@@ -12,8 +12,8 @@ from batch.ratings import NOBODY, Floats, Ints, Texts
 class RankedBlock:
     """Lists of n for b users, and predictions for the p requested pairs."""
 
-    listed: Ints  # (b, n) columns, best first, NOBODY behind the end of a list
-    score: Floats  # (b, n) what orders the list; nan behind its end, here and below
+    listed: Ints  # (b, n) columns, best first, NOBODY after the end of a list
+    score: Floats  # (b, n) what orders the list; nan after its end, here and below
     rating: Floats  # (b, n) stars
     support: Floats  # (b, n)
     predicted: Floats  # (p,) stars, nan without a prediction

@@ -17,7 +17,7 @@ SHARES = {
 }
 """The shares of the blend's score: name -> words."""
 MAX_SHARES = 3
-"""So many of the largest shares are put into words."""
+"""Maximum shares that are put into words, the largest ones."""
 MIN_WEIGHT = 0.005
 """A weight below this would be printed as 0.00."""
 FILLER = "Not among your most promising films: it fills up a list that would be short."

@@ -23,7 +23,7 @@ Its text must stay as it is, or files of an earlier version would be refused.
 """
 PROMISES = """\
 - These names, their order and their types stay as they are within a major version of recbatch.
-  Columns may be added behind the others, and views beside these: name the columns that you read.
+  Columns may be added after the others, and views beside these: name the columns that you read.
 - One statement sees one whole run, also while another is being published. Two statements see the
   same run only within one transaction of REPEATABLE READ (Postgres) or one transaction (SQLite).
 - Everything else in the database is private to the job, and may change with any version.

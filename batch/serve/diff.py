@@ -70,8 +70,8 @@ def diff(connection: Connection, before: int, after: int, model: str | None = No
 
     Raises query.NoSuchRunError, NoSuchModelError.
     """
-    of_both = {*models(connection, run_id=before), *models(connection, run_id=after)}
-    available = sorted(of_both)
+    all_models = {*models(connection, run_id=before), *models(connection, run_id=after)}
+    available = sorted(all_models)
     if model is not None and model not in available:
         names = ", ".join(available) or "none"
         raise NoSuchModelError(f"no lists of a model {model!r}; there are {names}")

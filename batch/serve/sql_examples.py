@@ -24,7 +24,7 @@ SELECT rank, movie_key, title, predicted_rating
 FROM {lists}
 WHERE user_key = '42' AND model = 'blend' AND rank <= 5
 ORDER BY rank""",
-        "The top five of each of your own users, by a table of yours that holds the key": f"""\
+        "The top five of each of your own users, by a table of yours that has the key": f"""\
 SELECT c.user_key, r.rank, r.movie_key, r.title
 FROM customers AS c
 JOIN {lists} AS r ON r.user_key = c.user_key AND r.model = 'blend'

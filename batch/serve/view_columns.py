@@ -116,7 +116,7 @@ _RECOMMENDATIONS = (
         _lists.reason,
         "Why the film is there, for programs; NULL where there is no reason. "
         "Kind `fallback`: a popular film, because the model had no prediction.",
-        unit="a JSON object; text that holds one on SQLite",
+        unit="a JSON object; on SQLite, text that contains one",
         promise="keys may be added",
     ),
     ViewColumn(
@@ -160,4 +160,4 @@ DESCRIPTIONS = {
     "current_popular": "The list for anyone without a list of their own, of the published run: "
     "one row per film.",
 }
-"""What each view holds, and what one row is."""
+"""The content of each view, and what one row is."""

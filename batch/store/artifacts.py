@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
-# Nothing is ever unpickled: safetensors holds numbers only.
+# Nothing is ever unpickled: safetensors files contain only numbers.
 
 
 def weights_file(folder: Path, name: str) -> Path:

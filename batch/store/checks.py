@@ -78,8 +78,8 @@ def recorded(connection: Connection, run_id: int) -> list[Check]:
     """
     c = _checks.c
     columns = select(c.name, c.value, c.threshold, c.severity, c.passed)
-    of_run = columns.where(c.run_id == run_id).order_by(c.name)
-    return [_check(*row) for row in connection.execute(of_run)]
+    checks_of_run = columns.where(c.run_id == run_id).order_by(c.name)
+    return [_check(*row) for row in connection.execute(checks_of_run)]
 
 
 def _check(name: str, value: float, threshold: float, severity: Severity, passed: int) -> Check:

@@ -96,8 +96,7 @@ def _open_sqlite(url: URL, schema_name: str) -> Database:
         raise DatabaseUrlError("database.url must name a file, such as sqlite:///recbatch.db")
     writer = sqlite_engine(url, reader=False)
     reader = sqlite_engine(url, reader=True)
-    # Resolved, so that the file has one lock by whatever link it is
-    # reached.
+    # Resolved, so that all links to the file share one lock.
     return Database(writer, reader, url, schema_name, Path(name).resolve())
 
 
@@ -254,8 +253,8 @@ def run_lock(database: Database) -> Iterator[Connection]:
     """Hold the database's run lock, and yield the connection to publish on.
 
     The lock ends with the process: it is `flock` on a file beside the
-    SQLite file, and on Postgres a session advisory lock, where a lost lock
-    means that its connection is gone, and with it the publication. Raises
+    SQLite file, and on Postgres a session advisory lock, where a job that
+    lost the lock has lost the connection to publish on too. Raises
     LockedError at once if another process has it.
     """
     if database.file:
@@ -307,7 +306,7 @@ def abandon(connection: Connection) -> None:
 
 @contextmanager
 def _file_lock(path: Path) -> Iterator[None]:
-    """flock on a file that is never deleted, so that there is one of its name."""
+    """flock on a file that is never deleted, so that all processes lock the same file."""
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o600)
     try:

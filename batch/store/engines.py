@@ -20,7 +20,7 @@ _WRITER_SETTINGS = (
     # Bytes; gives disk space back after a large night.
     "journal_size_limit = 67108864",
     # 32 MiB hold the films that each new rating is checked against;
-    # SQLite's 2 do not.
+    # SQLite's default, 2 MiB, is too small.
     "cache_size = -32768",
 )
 _READER_SETTINGS = ("query_only = ON",)

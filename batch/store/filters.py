@@ -183,9 +183,9 @@ def filters_of_pair(
 ) -> list[Filter]:
     """The filters active now on a film for a user, or for everyone."""
     applies = or_(_filters.c.user_id.is_(None), _users.c.user_key == user_key)
-    of_film = _movies.c.movie_key == movie_key
+    is_film = _movies.c.movie_key == movie_key
     active = is_active(now_on(connection.dialect))
-    return _read(connection, and_(of_film, applies, active))
+    return _read(connection, and_(is_film, applies, active))
 
 
 def _read(connection: Connection, condition: ColumnElement[bool]) -> list[Filter]:
@@ -261,20 +261,20 @@ def _synchronise(
     """
     f = _filters.c
     current = and_(f.setting == setting, is_active(at_moment(moment)))
-    gone = and_(current, f.movie_id.not_in(movie_ids))
-    connection.execute(update(_filters).where(gone).values(ends_at=moment))
+    outdated = and_(current, f.movie_id.not_in(movie_ids))
+    connection.execute(update(_filters).where(outdated).values(ends_at=moment))
 
-    named = movie_ids.subquery()
+    films = movie_ids.subquery()
     with_row = select(f.movie_id).where(current)
-    position = func.row_number().over(order_by=named.c.movie_id)
+    position = func.row_number().over(order_by=films.c.movie_id)
     values = {
         "filter_id": _next_filter_id(connection) - 1 + position,
-        "movie_id": named.c.movie_id,
+        "movie_id": films.c.movie_id,
         "starts_at": at_moment(moment),
         "reason": literal(f"the setting filters.{setting}"),
         "setting": literal(setting),
     }
-    missing = select(*values.values()).where(named.c.movie_id.not_in(with_row))
+    missing = select(*values.values()).where(films.c.movie_id.not_in(with_row))
     connection.execute(insert(_filters).from_select(list(values), missing))
 
 
@@ -286,8 +286,8 @@ def _films_named(keys: Iterable[str]) -> Select[Any]:
 def _films_of_genres(names: Iterable[str]) -> Select[Any]:
     """movie_id of the films that have any of these genres, each once."""
     g, link = _genres.c, _links.c
-    of_genre = select(link.movie_id).join(_genres, g.genre_id == link.genre_id)
-    return of_genre.where(g.name.in_(names)).distinct()
+    movie_ids = select(link.movie_id).join(_genres, g.genre_id == link.genre_id)
+    return movie_ids.where(g.name.in_(names)).distinct()
 
 
 def _warn_of_unknown(connection: Connection, rules: FilterSettings) -> None:

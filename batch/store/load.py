@@ -218,7 +218,7 @@ def _row_starts(
 
 
 def _targets(users: Ints, starts: Ints) -> Ints:
-    """Where cells go, (n_cells,): of whole users, given as sorted rows."""
+    """The positions of cells, (n_cells,), of whole users, given as sorted rows."""
     # The first cell of each user
     firsts = np.flatnonzero(np.diff(users, prepend=-1))
     lengths = np.diff(firsts, append=len(users))
@@ -244,7 +244,9 @@ def _blocks_of_cells(
         n_bytes += len(part)
         if n_bytes >= BLOCK:
             yield _unpacked(connection, user_ids, parts)
-            user_ids, parts, n_bytes = [], [], 0
+            user_ids = []
+            parts = []
+            n_bytes = 0
     if parts:
         yield _unpacked(connection, user_ids, parts)
 
@@ -277,9 +279,9 @@ def _exact_stars(
 ) -> dict[tuple[int, int], float]:
     """(user_id, movie_id) -> stars, for stars that are not whole millionths."""
     r = _ratings.c
-    of_users = r.user_id.between(first_user_id, last_user_id)
+    in_range = r.user_id.between(first_user_id, last_user_id)
     inexact: ColumnElement[bool] = ~literal_column(f"({_IS_MILLIONTHS})")
-    cells = select(r.user_id, r.movie_id, r.rating).where(of_users & inexact)
+    cells = select(r.user_id, r.movie_id, r.rating).where(in_range & inexact)
     rows = connection.execute(cells)
     return {(user_id, movie_id): stars for user_id, movie_id, stars in rows}
 

@@ -66,7 +66,7 @@ def open_run(
     """
     now = datetime.now(UTC)
     running = update(_runs).where(_runs.c.status == "running")
-    message = "its process ended without a word"
+    message = "its process ended without giving a reason"
     ended = running.values(status="abandoned", finished_at=now, error=message)
     connection.execute(ended)
     run_id = next_id(connection, _runs.c.run_id)
@@ -144,7 +144,7 @@ def write_lists(
         "movie_id": ratings.movie_ids[lists.listed[rows, ranks]],
         "score": _stored(lists.score[rows, ranks], LARGEST),
         "predicted_rating": _stored(lists.rating[rows, ranks], LARGEST),
-        "support": _stored(lists.support[rows, ranks], schema.MOST_SUPPORT),
+        "support": _stored(lists.support[rows, ranks], schema.MAX_SUPPORT),
         "reason": lists.reasons[rows, ranks],
     }
     constants: dict[str, int | str] = {"run_id": run.run_id, "model": model}
@@ -154,7 +154,7 @@ def write_lists(
 def _stored(values: Floats, largest: float) -> Floats:
     """Values as they are stored, rounded as ties are decided, without noise.
 
-    Values beyond what the column holds are cut to it: the audit then
+    Values outside the column's range are clipped to it: the audit then
     refuses the run, and its lists remain as evidence.
     """
     return values.astype(np.float64).round(SCORE_DECIMALS).clip(-largest, largest)
@@ -292,11 +292,11 @@ def published_on(connection: Connection, logical_date: date) -> int | None:
 
 @contextmanager
 def commit_or_verify(
-    database: Database, connection: Connection, done: Select[Any]
+    database: Database, connection: Connection, is_committed: Select[Any]
 ) -> Iterator[None]:
-    """One transaction, whose failed commit is looked up on a second connection.
+    """One transaction; if its commit fails, a second connection looks whether it took effect.
 
-    If the query `done` returns a row there, it did, and nothing is raised.
+    If the query `is_committed` returns a row there, it did, and nothing is raised.
     """
     try:
         with connection.begin():
@@ -305,7 +305,7 @@ def commit_or_verify(
         abandon(connection)
         # The first connection may be gone.
         with database.reader.connect() as second:
-            if second.execute(done).first() is None:
+            if second.execute(is_committed).first() is None:
                 raise
         log_warning("the database did not answer, but had done it")
 

@@ -54,7 +54,7 @@ def _delete_lists(connection: Connection, run_id: int) -> None:
 
 
 def _is_published(run_id: int) -> ColumnElement[bool]:
-    """Whether the run is current or the one before, by the statement itself."""
+    """Whether the run is current or the one before, looked up by the statement it is part of."""
     p = _publication.c
     pointed_at = or_(p.run_id == run_id, p.previous_run_id == run_id)
     return exists(select(p.slot).where(pointed_at))

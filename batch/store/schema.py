@@ -31,7 +31,7 @@ VIEWS = ("current_recommendations", "current_popular")
 WITH_LISTS = ("published", "ready", "rejected")
 """The statuses of runs that have lists, until they are purged."""
 
-MOST_SUPPORT = 1e12
+MAX_SUPPORT = 1e12
 """The largest value of `recommendations.support`."""
 
 
@@ -53,7 +53,7 @@ metadata = MetaData(
 
 
 def _table(name: str, *parts: Any, rowid: bool = True) -> Table:
-    """A STRICT table; without a rowid where it is read by its primary key."""
+    """A STRICT table; with `rowid=False` its rows are stored in order of the primary key."""
     return Table(name, metadata, *parts, sqlite_strict=True, sqlite_with_rowid=rowid)
 
 
@@ -113,17 +113,22 @@ ingest_batches = _table(
         doc="Its path; for a file in an archive, followed by the path inside.",
     ),
     Column("format", Text, doc="NULL where it was not recognised."),
-    Column("sha256", Text, doc="Of the unpacked content; NULL where it could not be read."),
-    Column("settings_sha256", Text, nullable=False, doc="Of the settings it was read with."),
+    Column("sha256", Text, doc="Hash of the unpacked content; NULL where it could not be read."),
+    Column("settings_sha256", Text, nullable=False, doc="Hash of the settings it was read with."),
     Column(
         "snapshot_at",
         Id,
         nullable=False,
-        doc="The age of its ratings that have no time, seconds since 1970 UTC.",
+        doc="The time assumed for its ratings that have none, seconds since 1970 UTC.",
     ),
     Column("ingested_at", Moment, nullable=False, doc="UTC."),
     Column("status", Text, nullable=False, doc="`refused`: none of its rows were merged."),
-    Column("rows_read", Id, nullable=False, doc="Of a wide matrix: cells that are not 0."),
+    Column(
+        "rows_read",
+        Id,
+        nullable=False,
+        doc="Rows in the file; for a wide matrix, cells that are not 0.",
+    ),
     Column("rows_accepted", Id, nullable=False, doc="Rows that were merged."),
     Column("rows_rejected", Id, nullable=False, doc="Rows kept in `ingest_rejects`."),
     Column(
@@ -136,7 +141,7 @@ ingest_batches = _table(
         "all_timed",
         Small,
         nullable=False,
-        doc="1: every rating has its own time, so that the age of the file has no effect.",
+        doc="1: every rating has its own time, so that `snapshot_at` has no effect.",
     ),
     Column("scale_min", Real, doc="Lowest rating, stars; NULL for a file without ratings."),
     Column("scale_max", Real, doc="Highest rating, stars; NULL for a file without ratings."),
@@ -161,8 +166,8 @@ ingest_rejects = _table(
     rowid=False,
 )
 
-# No foreign keys: three look-ups a row take most of the time of a large
-# ingest on Postgres. `load` refuses the rows that they would have refused.
+# No foreign keys: three look-ups per row take most of the time of a large
+# ingest on Postgres. `load` refuses rows without a user or film.
 ratings = _table(
     "ratings",
     Column("user_id", Id, primary_key=True, autoincrement=False),
@@ -185,7 +190,11 @@ item_filters = _table(
         doc="The user it applies to; NULL: everyone.",
     ),
     Column("starts_at", Moment, nullable=False, doc="UTC."),
-    Column("ends_at", Moment, doc="The first moment after it, UTC; NULL: it does not end."),
+    Column(
+        "ends_at",
+        Moment,
+        doc="The filter is active until just before this time, UTC; NULL: it does not end.",
+    ),
     Column("reason", Text, doc="A note for people."),
     Column(
         "setting",
@@ -204,7 +213,7 @@ _NIGHTLY = text("status = 'published' AND triggered_by <> 'manual'")
 runs = _table(
     "runs",
     _id("run_id"),
-    Column("logical_date", Day, nullable=False, doc="The night that it is the run of."),
+    Column("logical_date", Day, nullable=False, doc="The night that the run is for."),
     Column("triggered_by", Text, nullable=False, doc="A person or the schedule."),
     Column(
         "status",
@@ -217,7 +226,7 @@ runs = _table(
         "owner",
         Text,
         nullable=False,
-        doc="The token of the process that opened it, which alone may publish it.",
+        doc="The token of the process that opened the run; no other process may publish it.",
     ),
     Column("started_at", Moment, nullable=False, doc="UTC."),
     Column("finished_at", Moment, doc="UTC."),
@@ -227,28 +236,30 @@ runs = _table(
     Column("n_users", Id, doc="Users in the tables."),
     Column("n_movies", Id, doc="Films in the tables."),
     Column("n_ratings", Id, doc="Ratings that it used."),
-    Column("top_n", Id, nullable=False, doc="The most films in a list."),
-    Column("rows_written", Id, doc="Rows of lists, of all models."),
+    Column("top_n", Id, nullable=False, doc="Maximum number of films in a list."),
+    Column("rows_written", Id, doc="Rows in the lists of all models."),
     Column("rating_min", Real, doc="Lowest rating of the scale, stars."),
     Column("rating_max", Real, doc="Highest rating of the scale, stars."),
     Column("seed", Id, nullable=False, doc="The seed of all random numbers."),
-    Column("config_sha256", Text, nullable=False, doc="Of every setting that rows may depend on."),
-    Column("data_sha256", Text, doc="Of the ratings and genres it was computed from."),
+    Column(
+        "config_sha256", Text, nullable=False, doc="Hash of every setting that rows may depend on."
+    ),
+    Column("data_sha256", Text, doc="Hash of the ratings and genres that it was computed from."),
     Column("last_batch_id", Id, doc="The newest batch whose ratings it used."),
-    Column("last_filter_id", Id, doc="The newest filter when it began; NULL: none yet."),
+    Column("last_filter_id", Id, doc="The newest filter when the run began; NULL: there was none."),
     Column(
         "known_until",
         Id,
-        doc="Ratings from this time on were left out, seconds since 1970 UTC; NULL: none were.",
+        doc="Ratings from this time on were left out, seconds since 1970 UTC; NULL: all were used.",
     ),
     Column(
         "versions",
         Json,
         nullable=False,
-        doc="Of this program and of the packages that numbers depend on.",
+        doc="Versions of this program and of the packages that its results depend on.",
     ),
     Column("artifact", Text, doc="The file of its trained weights."),
-    Column("artifact_sha256", Text, doc="Of that file."),
+    Column("artifact_sha256", Text, doc="Hash of that file."),
     Column("error", Text, doc="Why it failed."),
     CheckConstraint("triggered_by IN ('manual', 'schedule', 'catchup')", name="triggered_by"),
     CheckConstraint(
@@ -275,7 +286,7 @@ run_metrics = _table(
     "run_metrics",
     _key("run_id", "runs.run_id"),
     Column("model", Text, primary_key=True, doc="`night`: the run itself."),
-    Column("metric", Text, primary_key=True, doc="Its name."),
+    Column("metric", Text, primary_key=True, doc="Name of the metric."),
     Column("value", Real, nullable=False, doc="In the unit of the metric."),
     rowid=False,
 )
@@ -283,7 +294,7 @@ run_metrics = _table(
 run_checks = _table(
     "run_checks",
     _key("run_id", "runs.run_id"),
-    Column("name", Text, primary_key=True, doc="Of the check."),
+    Column("name", Text, primary_key=True, doc="Name of the check."),
     Column("value", Real, nullable=False, doc="What was measured."),
     Column("threshold", Real, nullable=False, doc="What it was compared with."),
     Column("severity", Text, nullable=False, doc="`integrity`: nobody can override it."),
@@ -293,7 +304,7 @@ run_checks = _table(
 )
 
 # No foreign keys in the lists: the audit checks millions of rows in one
-# join instead of one trigger call a row. The range of score refuses NaN and
+# join instead of one trigger call per row. The range of score refuses NaN and
 # infinity on both databases.
 recommendations = _table(
     "recommendations",
@@ -333,7 +344,9 @@ popular_items = _table(
 publication = _table(
     "publication",
     Column("slot", Text, primary_key=True, doc="Always `current`, so that there is one row."),
-    Column("run_id", Id, ForeignKey("runs.run_id"), nullable=False, doc="What readers see."),
+    Column(
+        "run_id", Id, ForeignKey("runs.run_id"), nullable=False, doc="The run that readers see."
+    ),
     Column(
         "previous_run_id",
         Id,

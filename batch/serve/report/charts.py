@@ -14,11 +14,17 @@ from matplotlib.ticker import MaxNLocator
 from batch.serve.report.svg import ROLE, figure, inline, style
 
 WIDTH = 340
-"""Of a chart, in pixels: a phone's width less margins. Wider windows show several in a row."""
-LEFT, RIGHT, ROW, FOOT = 84, 52, 27, 30
-"""Pixels for names, for a column of figures, for each row, and for the axis."""
+"""Pixels: a phone's width less margins. Wider windows show several charts in a row."""
+LEFT = 84
+"""Pixels for names."""
+RIGHT = 52
+"""Pixels for a column of figures."""
+ROW = 27
+"""Pixels for each row."""
+FOOT = 30
+"""Pixels for the axis below."""
 LABELLED_COLUMNS = 8
-"""Columns of a histogram that have room for their figures; of more only the highest has one."""
+"""Maximum columns of a histogram that all have a figure; of more, only the highest has one."""
 ROUND_STEPS = (1, 2, 5, 10)
 """Steps of an axis; 2.5 would need one more digit than the labels have."""
 Number = Callable[[float], str]

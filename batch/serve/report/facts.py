@@ -22,7 +22,7 @@ from batch.store.checks import CHURN, Check, recorded
 from batch.store.runs import NIGHT, Run, current_run, find_run, step_seconds
 
 TREND_RUNS = 30
-"""Runs at most in a trend: a month of nights."""
+"""Maximum runs in a trend: a month of nights."""
 STEPS = ("load", "evaluate", "fit", "score")
 """The order of the steps of a night; any others come after them."""
 

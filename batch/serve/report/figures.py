@@ -244,8 +244,10 @@ def steps(facts: Facts) -> Chart | None:
     peak = facts.night.get("peak_mb")
     if peak:
         note += f", {words.memory(peak)} at most"
-    named = {words.STEPS.get(step, step): value for step, value in by_step.items()}
-    return Chart("Where did the time go?", f"{note}.", bars("steps", named, words.duration))
+    seconds_by_name = {words.STEPS.get(step, step): value for step, value in by_step.items()}
+    return Chart(
+        "Where did the time go?", f"{note}.", bars("steps", seconds_by_name, words.duration)
+    )
 
 
 def _of_lists(facts: Facts, metric: str) -> str:

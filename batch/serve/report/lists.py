@@ -14,10 +14,12 @@ from batch.store.checks import is_model_row
 
 FEW = 10
 """Films whose share of all places shows how much every user gets the same."""
-CANDIDATES, SAMPLE_USERS = 24, 4
-"""Users spread over all user ids, and how many of them the page shows, spread by ratings."""
+CANDIDATES = 24
+"""Users, spread over all user ids, among whom the sample users are chosen."""
+SAMPLE_USERS = 4
+"""Users that the page shows, spread by number of ratings."""
 SAMPLE_FILMS = 10
-"""Films at most of each list of a sample user."""
+"""Maximum films shown of each list of a sample user."""
 FAVOURITES = 3
 """Films that a sample user rated highest."""
 
@@ -99,11 +101,11 @@ def _film_counts(run_id: int) -> Any:
     )
     place = func.row_number().over(partition_by=by_film.c.model, order_by=by_film.c.lists.desc())
     ranked = select(by_film.c.model, by_film.c.lists, place.label("place")).subquery()
-    of_few = case((ranked.c.place <= FEW, ranked.c.lists), else_=0)
+    places_of_few = case((ranked.c.place <= FEW, ranked.c.lists), else_=0)
     return select(
         ranked.c.model,
         func.count().label("films"),
-        func.sum(of_few).label("few_rows"),
+        func.sum(places_of_few).label("few_rows"),
     ).group_by(ranked.c.model)
 
 

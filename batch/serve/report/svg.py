@@ -65,7 +65,7 @@ def inline(drawing: Figure, name: str, label: str) -> Markup:
 
 
 def _without_style(svg: str) -> str:
-    """What is between <svg> and </svg>, without the style sheet."""
+    """The content of the <svg> element, without the style sheet."""
     svg = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", svg, flags=re.S)
     start = svg.index(">", svg.index("<svg")) + 1
     end = svg.index("</svg>")

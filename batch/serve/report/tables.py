@@ -106,14 +106,14 @@ def figures(facts: Facts, columns: Sequence[Column]) -> Table:
     names = [*facts.models, *facts.baselines]
     values: dict[str, dict[str, float]] = {}  # by metric and model
     for column in columns:
-        of_column = {name: facts.metrics.get(name, column.metric) for name in names}
-        measured = {name: value for name, value in of_column.items() if value is not None}
+        figures_of_column = {name: facts.metrics.get(name, column.metric) for name in names}
+        measured = {name: value for name, value in figures_of_column.items() if value is not None}
         if measured:
             values[column.metric] = measured
     filled = [column for column in columns if column.metric in values]
     rows = []
     for name in names:
-        if any(name in of_column for of_column in values.values()):
+        if any(name in by_model for by_model in values.values()):
             cells = [_figure(column, name, values[column.metric]) for column in filled]
             rows.append(Row(name, cells, baseline=name in facts.baselines))
     return Table([column.heading for column in filled], rows)
@@ -131,11 +131,11 @@ def _figure(column: Column, model: str, values: Mapping[str, float]) -> Cell:
 def gates(facts: Facts) -> tuple[Table, list[RunCheck]]:
     """Checks of each model, a row for each kind; and those of the whole run. Failed ones first."""
     by_kind: dict[str, dict[str, Check]] = {}
-    of_run = []
+    run_checks = []
     for check in facts.checks:
         model = _model_of(check, facts.models)
         if model is None:
-            of_run.append(check)
+            run_checks.append(check)
         else:
             kind = check.name.removesuffix(f"_{model}")
             by_kind.setdefault(kind, {})[model] = check
@@ -146,8 +146,8 @@ def gates(facts: Facts) -> tuple[Table, list[RunCheck]]:
     for kind, checks in sorted(by_kind.items(), key=_failed_first):
         cells = [_check_cell(checks.get(model)) for model in models]
         rows.append(Row(words.check(kind), cells, wanted=_wanted(list(checks.values()))))
-    of_run.sort(key=lambda check: (check.passed, check.severity != "integrity", check.name))
-    return Table(models, rows), [_run_check(check) for check in of_run]
+    run_checks.sort(key=lambda check: (check.passed, check.severity != "integrity", check.name))
+    return Table(models, rows), [_run_check(check) for check in run_checks]
 
 
 def _model_of(check: Check, models: Sequence[str]) -> str | None:

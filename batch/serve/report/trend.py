@@ -11,12 +11,16 @@ from matplotlib.ticker import MaxNLocator
 from batch.serve.report.charts import FOOT, ROUND_STEPS, WIDTH, Number, bare, trimmed
 from batch.serve.report.svg import ROLE, figure, inline, style
 
-LEFT, TOP, HEIGHT = 56, 12, 156
-"""Pixels for the axis, above the lines, and in all."""
+LEFT = 56
+"""Pixels for the axis."""
+TOP = 12
+"""Pixels above the lines."""
+HEIGHT = 156
+"""Pixels of the whole chart."""
 LETTER_WIDTH = 7
 """Pixels of a letter, rounded up."""
 LABEL_DISTANCE = 0.16
-"""The least distance of two labels, as a share of the height."""
+"""The minimum distance of two labels, as a share of the height."""
 
 
 @dataclass(frozen=True)
