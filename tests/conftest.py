@@ -41,8 +41,12 @@ APART = ("test_faults", "test_states", "test_kills", "test_crowds")
 """Files whose tests share nothing, and may run in different processes."""
 WITH = {"test_tutorial": "test_movielens"}
 """Files that share nights with those of another."""
-NOT_QUICK = (*FIRST, "test_docs", "test_recipes")
-"""Files that --quick leaves out: kills, faults, long fits, whole programs."""
+NOT_QUICK = (
+    *FIRST, "test_docs", "test_recipes", "test_evaluate", "test_usage", "test_load", "test_leaks",
+    "test_sample", "test_run_failures", "test_notify_job", "test_forget", "test_evaluate_file",
+    "test_fallback", "test_query", "test_estimate", "test_notify", "test_filters",
+)  # fmt: skip
+"""Files that --quick leaves out: kills, faults, long fits, whole nights and programs."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -102,7 +106,13 @@ def _is_quick(item: pytest.Item) -> bool:
     parameters = getattr(item, "callspec", None)
     on_postgres = parameters is not None and parameters.params.get("url") == "postgres"
     needs_server = "postgres_server" in getattr(item, "fixturenames", ())
-    return not (on_postgres or needs_server or item.path.stem in NOT_QUICK)
+    return not (on_postgres or needs_server)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """--quick does not even import the files that it leaves out."""
+    left_out = config.option.quick and collection_path.stem in NOT_QUICK
+    return True if left_out else None
 
 
 @pytest.fixture(scope="session")
