@@ -1,7 +1,8 @@
 """Reads the content of a database by keys, after files were ingested or runs were published."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from batch.store.database import Database, open_database, upgrade
 
 Write = Callable[..., Path]
 Films = dict[str, tuple[str, list[str]]]
+Select = Callable[[str], list[tuple[Any, ...]]]
 
 
 def by(
@@ -32,10 +34,17 @@ def with_tables(url: str) -> Database:
     return database
 
 
+@contextmanager
+def selects(database: Database) -> Iterator[Select]:
+    """Answers queries from one snapshot."""
+    with database.reader.connect() as connection:
+        yield lambda sql: [tuple(row) for row in connection.execute(text(sql))]
+
+
 def rows(database: Database, sql: str) -> list[tuple[Any, ...]]:
     """The result of a query."""
-    with database.reader.connect() as connection:
-        return [tuple(row) for row in connection.execute(text(sql))]
+    with selects(database) as select:
+        return select(sql)
 
 
 def ratings(database: Database) -> list[tuple[Any, ...]]:
@@ -61,18 +70,14 @@ def flags(*on: int) -> str:
 
 def shown(database: Database) -> int | None:
     """The run that readers see, by the views: one whole published run, or None."""
-    with database.reader.connect() as connection:  # one snapshot
-
-        def select(sql: str) -> list[Any]:
-            return list(connection.execute(text(sql)).all())
-
+    with selects(database) as select:
         pointer = select("SELECT run_id FROM publication")
         lists = select("SELECT run_id, count(*) FROM current_recommendations GROUP BY run_id")
         popular = select("SELECT run_id, count(*) FROM current_popular GROUP BY run_id")
         if not pointer:
             assert lists == popular == []
             return None
-        run_id: int = pointer[0].run_id
+        run_id: int = pointer[0][0]
         [(status, rows_written)] = select(
             f"SELECT status, rows_written FROM runs WHERE run_id = {run_id}"
         )
@@ -100,8 +105,8 @@ def leftovers(database: Database) -> list[tuple[Any, ...]]:
     There are none once a later run has ended. Files are those in the folder that
     RECBATCH_ARTIFACTS__DIR names.
     """
-    artifacts = rows(database, "SELECT artifact FROM runs WHERE purged_at IS NULL")
-    expected = {file for (file,) in artifacts}
-    left: list[tuple[Any, ...]] = rows(database, ORPHANS)
+    with selects(database) as select:
+        expected = {file for (file,) in select("SELECT artifact FROM runs WHERE purged_at IS NULL")}
+        left = select(ORPHANS)
     files = {str(path) for path in Path(os.environ["RECBATCH_ARTIFACTS__DIR"]).iterdir()}
     return [*left, *(("file", file) for file in sorted(files - expected))]

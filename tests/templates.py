@@ -12,7 +12,7 @@ import psycopg
 from sqlalchemy import URL
 
 from batch.store.database import Database, open_database
-from tables import rows
+from tables import Select
 
 Make = Callable[[Database, Path], None]
 """Fills an empty database, and a folder beside it."""
@@ -83,21 +83,21 @@ def snapshot(database: Database, folder: Path) -> Iterator[Callable[[], None]]:
         _drop(database.url.set(database=name))
 
 
-def contents(database: Database, folder: Path) -> str:
+def contents(select: Select, folder: Path) -> str:
     """What the next night may depend on: runs, rows of each, the pointer, files of weights.
 
     Rows are counted: each transaction of a night writes the same rows every time.
     """
-    parts: list[Any] = [rows(database, "SELECT run_id, previous_run_id FROM publication")]
+    parts: list[Any] = [select("SELECT run_id, previous_run_id FROM publication")]
     runs = """
         SELECT run_id, status, finished_at IS NULL, published_at IS NULL, purged_at IS NULL,
                error IS NULL, n_users, n_movies, n_ratings, rows_written, data_sha256,
                last_batch_id, artifact, artifact_sha256
         FROM runs ORDER BY run_id"""
-    parts.append(rows(database, runs))
+    parts.append(select(runs))
     for table in PER_RUN:
         counts = f"SELECT run_id, count(*) FROM {table} GROUP BY run_id ORDER BY run_id"
-        parts.append(rows(database, counts))
+        parts.append(select(counts))
     parts.append(sorted(file.name for file in folder.iterdir()))
     return repr(parts)
 

@@ -17,7 +17,7 @@ from data import fill, long_csv
 from faults import KINDS, Faults, Kind
 from fixed import command
 from processes import ended, in_child
-from tables import leftovers, rows, shown
+from tables import leftovers, rows, selects, shown
 from templates import contents, snapshot
 
 DONE, FAILED = 0, 1
@@ -56,10 +56,17 @@ def require_plain(code: int, printed: str, where: int) -> None:
 
 
 def night(
-    nights: Faults, database: Database, output: Read, at: int = 0, kind: Kind = "before"
+    nights: Faults,
+    database: Database,
+    output: Read,
+    before: int | None,
+    at: int = 0,
+    kind: Kind = "before",
 ) -> tuple[int, int]:
-    """The same for a night, whose exit code must agree with whether readers see a new run."""
-    before = shown(database)
+    """The same for a night, whose exit code must agree with whether readers see a new run.
+
+    Before it they see run `before`.
+    """
     code, reached = faulted(nights, output, ("-q", "run"), at, kind)
     assert code == (FAILED if shown(database) == before else DONE), at
     return code, reached
@@ -91,18 +98,20 @@ def test_any_statement_may_fail(
     outcomes: list[int] = []
     no_evidence: Counter[Kind] = Counter()
     with snapshot(database, weights) as restore:
-        _, normal = night(nights, database, output)
+        before = shown(database)
+        _, normal = night(nights, database, output, before)
         for round_ in range(often(*ROUNDS)):
             for at in count(1):
                 kind = KINDS[(at + round_) % len(KINDS)]
                 restore()
-                code, reached = night(nights, database, output, at, kind)
+                code, reached = night(nights, database, output, before, at, kind)
                 if reached < at:  # it is done before: every statement has had its turn
                     break
                 outcomes.append(code)
-                open_runs = rows(database, "SELECT run_id FROM runs WHERE status = 'running'")
+                with selects(database) as select:
+                    open_runs = select("SELECT run_id FROM runs WHERE status = 'running'")
+                    state = contents(select, weights)
                 no_evidence[kind] += len(open_runs)
-                state = contents(database, weights)
                 if often(0, 1) or state not in states:
                     states.add(state)
                     next_night(database)
@@ -176,12 +185,13 @@ class Forget:
 
     def done(self) -> bool:
         """They are nowhere, or everywhere."""
-        known = rows(self.database, f"SELECT user_id FROM users WHERE user_key = '{self.user}'")
-        for table in ("ratings", "recommendations"):
-            strangers = (
-                f"SELECT count(*) FROM {table} WHERE user_id NOT IN (SELECT user_id FROM users)"
-            )
-            assert rows(self.database, strangers) == [(0,)]
+        with selects(self.database) as select:
+            known = select(f"SELECT user_id FROM users WHERE user_key = '{self.user}'")
+            for table in ("ratings", "recommendations"):
+                strangers = (
+                    f"SELECT count(*) FROM {table} WHERE user_id NOT IN (SELECT user_id FROM users)"
+                )
+                assert select(strangers) == [(0,)]
         assert known or not list(self.weights.iterdir())
         return not known
 
@@ -237,11 +247,13 @@ def test_a_commit_whose_answer_is_lost_is_told_as_it_went(
     nights: Faults,
     database: Database,
     monkeypatch: pytest.MonkeyPatch,
+    often: Callable[[int, int], int],
     figure: Callable[[int], None],
 ) -> None:
     """A night or rollback whose last commit was done without an answer reports success, once."""
     assert command("-q", "run") == DONE
-    for name, arguments in (("publish", ["-q", "run"]), ("republish", ["rollback"])) * 10:
+    times = often(3, 10)
+    for name, arguments in (("publish", ["-q", "run"]), ("republish", ["rollback"])) * times:
         work = getattr(publish, name)
 
         def then_lose(*given: Any, work: Any = work, **named: Any) -> None:
@@ -255,7 +267,7 @@ def test_a_commit_whose_answer_is_lost_is_told_as_it_went(
         nights.rest()
         assert nights.count > 1
         assert shown(database) != before
-    figure(20)
+    figure(2 * times)
 
 
 @contextmanager
@@ -289,7 +301,7 @@ def test_a_full_disk(
     outcomes = []
     for pages in range(20):
         with room_for(pages):
-            outcomes.append(night(nights, database, output)[0])
+            outcomes.append(night(nights, database, output, shown(database))[0])
         next_night(database)
     assert set(outcomes) == {DONE, FAILED}
     figure(len(outcomes))

@@ -496,9 +496,9 @@ def test_normal_nights_pass(
 ) -> None:
     """Nights of different seeds, each compared with the one before, pass every gate.
 
-    Three nights, with --soak twenty on SQLite.
+    Two nights, with --soak twenty on SQLite.
     """
-    for seed in range(often(3, 20) if url.startswith("sqlite") else 3):
+    for seed in range(often(2, 20) if url.startswith("sqlite") else 2):
         outcome = night(sampled, tmp_path, RECBATCH_EVALUATION__SEED=str(seed))
         assert outcome.failed_checks == []
         assert outcome.status == "published"
