@@ -97,6 +97,7 @@ class _ByFile(LoadScopeScheduling):
         return nodeid if file in APART else WITH.get(file, file)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
     """Tests of a file run in one process, for most files."""
     return _ByFile(config, log)
