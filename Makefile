@@ -25,7 +25,7 @@ quick: .venv/test
 
 # What is tried at random, more often than on a commit, and the table of docs/reliability.md.
 soak: .venv/test
-	$(PYTEST) -m "promise or soak" --soak --promises docs/reliability.md
+	$(PYTEST) -m "promise or soak" --soak --promises=docs/reliability.md
 
 lint: .venv/test
 	$(BIN)/ruff check .

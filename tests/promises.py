@@ -1,6 +1,6 @@
 """What the program promises operators, and the table of how often each promise was tried and kept.
 
-    python -m pytest tests -n 2 -m promise --soak --promises docs/reliability.md
+    python -m pytest tests -n 2 -m "promise or soak" --soak --promises=docs/reliability.md
 
 A test names its promise, `@pytest.mark.promise("A7")`, and reports its number of tries with the
 fixture `figure`.
