@@ -206,8 +206,8 @@ def interval(sums: Floats, weights: Floats, seed: int) -> tuple[float, float]:
         drawn = random.integers(0, n_users, (min(step, RESAMPLES - start), n_users))
         drawn += n_users * np.arange(len(drawn))[:, None]  # so that each sample has its own counts
         counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
-        for sample, row in enumerate(counts, start):
-            ratios[sample] = float(row @ sums) / max(float(row @ weights), 1e-12)
+        for sample, row in enumerate(counts.astype(np.float64), start):
+            ratios[sample] = row.dot(sums) / max(row.dot(weights), 1e-12)
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(ratios, [tail, 1 - tail])
     return float(low), float(high)
