@@ -184,6 +184,36 @@ def test_the_demo_leaves_foreign_files_alone(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["user_reviews.csv"]
 
 
+HUGE = "99999999999999999999"
+NUMBERS = [
+    f"publish {HUGE}",
+    f"top Ann --run {HUGE}",
+    f"top Ann -n {HUGE}",
+    f"filter remove {HUGE}",
+    f"diff {HUGE} 1",
+    f"diff 1 {HUGE}",
+    f"report {HUGE}",
+    f"purge --keep {HUGE}",
+    f"runs -n {HUGE}",
+    f"check --warn-after {HUGE}",
+    f"check --error-after {HUGE}",
+    f"schedule --next {HUGE}",
+    f"sample-data x --users {HUGE}",
+    f"sample-data x --films {HUGE}",
+]
+"""Command lines with a number that no database or clock can take."""
+
+
+@pytest.mark.parametrize("arguments", NUMBERS)
+def test_a_number_has_a_limit(arguments: str, tmp_path: Path) -> None:
+    """A number that is too large is wrong use, in one line that says what is allowed."""
+    done = recbatch(tmp_path, *arguments.split())
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "less than or equal to" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 BAD_ENVIRONMENTS = [
     ("demo taken", "", 1, "taken: "),
     ("sample-data taken", "", 1, "taken: File exists"),
@@ -256,6 +286,18 @@ def test_a_rejected_night_is_exit_3(tmp_path: Path) -> None:
     assert "gate ratings: 0, at least 1 wanted (ratings to learn from)" in done.stdout
     assert "nothing was published, and readers get what they got before" in done.stderr
     assert "'recbatch publish 1' publishes this run all the same" in done.stderr
+
+
+@pytest.mark.parametrize("liked", ["0.4", "5.1"])
+def test_liked_is_within_the_scale(tmp_path: Path, liked: str) -> None:
+    """A run for which all ratings are liked, or none, fails before it scores, and says why."""
+    recbatch(tmp_path, "sample-data", "in", "--users", "20", "--films", "60")
+    assert recbatch(tmp_path, "ingest", "in").returncode == 0
+    done = recbatch(tmp_path, "run", RECBATCH_EVALUATION__RELEVANT_FROM=liked)
+    assert done.returncode == 2
+    assert f"evaluation.relevant_from: {liked} is outside the scale of the ratings" in done.stderr
+    [run] = json.loads(recbatch(tmp_path, "runs", "--json").stdout)
+    assert run["status"] == "failed"
 
 
 def test_logs_carry_the_run_and_results_do_not_mix(tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ Movie = Annotated[
     str, typer.Argument(metavar="MOVIE", help="A film's key, or a title that only one film has.")
 ]
 A_RUN = "A run that 'recbatch runs' lists."
+LARGEST_NUMBER = 2**31 - 1
+"""Of a run, a filter or a count: what an integer of either database can contain."""
 
 options: dict[str, Any] = {"config": None, "log_format": None}
 """The values of the options that stand before a command."""

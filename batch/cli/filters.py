@@ -7,7 +7,14 @@ from typing import Annotated
 import typer
 
 from batch.cli import help, suggestions
-from batch.cli.arguments import AsJson, Movie, open_ready, print_result, utc
+from batch.cli.arguments import (
+    LARGEST_NUMBER,
+    AsJson,
+    Movie,
+    open_ready,
+    print_result,
+    utc,
+)
 from batch.store import database
 
 commands = help.Commands(help="Films that must not be shown.")
@@ -76,7 +83,10 @@ def list_filters(as_json: AsJson = False) -> None:
 @commands.command()
 def remove(
     filter_id: Annotated[
-        int, typer.Argument(metavar="ID", help="Its number in 'recbatch filter list'.")
+        int,
+        typer.Argument(
+            max=LARGEST_NUMBER, metavar="ID", help="Its number in 'recbatch filter list'."
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:

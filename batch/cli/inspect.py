@@ -13,6 +13,7 @@ from batch import query
 from batch.cli import completion, help, suggestions
 from batch.cli.arguments import (
     A_RUN,
+    LARGEST_NUMBER,
     UNHEALTHY,
     AsJson,
     Movie,
@@ -25,6 +26,7 @@ from batch.cli.arguments import (
 )
 from batch.cli.help import WRONG_USE
 from batch.config import CheckSettings
+from batch.config.limits import MAX_HOURS
 
 if TYPE_CHECKING:  # imported where it is needed, so that other commands start faster
     from batch.serve.health import Ages
@@ -44,12 +46,14 @@ def top(
         ),
     ] = None,
     n: Annotated[
-        int | None, typer.Option("-n", min=1, metavar="N", help="At most this many films.")
+        int | None,
+        typer.Option("-n", min=1, max=LARGEST_NUMBER, metavar="N", help="At most this many films."),
     ] = None,
     run_id: Annotated[
         int | None,
         typer.Option(
             "--run",
+            max=LARGEST_NUMBER,
             metavar="RUN",
             help="A run other than the published one.",
             autocompletion=completion.runs,
@@ -181,7 +185,10 @@ def evaluate(
 
 @commands.command()
 def runs(
-    n: Annotated[int, typer.Option("-n", min=1, help="How many of the newest runs.")] = 20,
+    n: Annotated[
+        int,
+        typer.Option("-n", min=1, max=LARGEST_NUMBER, help="How many of the newest runs."),
+    ] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List the runs, newest first.
@@ -202,7 +209,10 @@ def report(
     run_id: Annotated[
         int | None,
         typer.Argument(
-            metavar="[RUN]", help="Default: the published run.", autocompletion=completion.runs
+            max=LARGEST_NUMBER,
+            metavar="[RUN]",
+            help="Default: the published run.",
+            autocompletion=completion.runs,
         ),
     ] = None,
     output: Annotated[
@@ -224,10 +234,14 @@ def report(
 
 @commands.command()
 def diff(
-    before: Annotated[int, typer.Argument(metavar="A", help=A_RUN, autocompletion=completion.runs)],
+    before: Annotated[
+        int,
+        typer.Argument(max=LARGEST_NUMBER, metavar="A", help=A_RUN, autocompletion=completion.runs),
+    ],
     after: Annotated[
         int,
         typer.Argument(
+            max=LARGEST_NUMBER,
             metavar="B",
             help="The run to compare it with, usually the newer one.",
             autocompletion=completion.runs,
@@ -259,10 +273,16 @@ def diff(
 @commands.command()
 def check(
     warn_after: Annotated[
-        float | None, typer.Option(min=0, metavar="HOURS", help="Default: check.warn_after_hours.")
+        float | None,
+        typer.Option(
+            min=0, max=MAX_HOURS, metavar="HOURS", help="Default: check.warn_after_hours."
+        ),
     ] = None,
     error_after: Annotated[
-        float | None, typer.Option(min=0, metavar="HOURS", help="Default: check.error_after_hours.")
+        float | None,
+        typer.Option(
+            min=0, max=MAX_HOURS, metavar="HOURS", help="Default: check.error_after_hours."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

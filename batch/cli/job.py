@@ -12,6 +12,7 @@ from batch import query
 from batch.cli import help
 from batch.cli.arguments import (
     FAILED,
+    LARGEST_NUMBER,
     REFUSED,
     AsJson,
     connect,
@@ -27,6 +28,9 @@ from batch.store import database
 from batch.store.database import Database
 
 commands = help.Commands()
+
+MAX_SAMPLE = 100_000
+"""Users or films; the wide file has a cell for each pair."""
 
 
 @commands.command()
@@ -52,8 +56,8 @@ def sample_data(
     folder: Annotated[
         Path, typer.Argument(help="Where to put user_reviews.csv and movie_genres.csv.")
     ],
-    users: Annotated[int, typer.Option(min=1, help="Users.")] = 600,
-    films: Annotated[int, typer.Option(min=1, help="Films.")] = 2000,
+    users: Annotated[int, typer.Option(min=1, max=MAX_SAMPLE, help="Users.")] = 600,
+    films: Annotated[int, typer.Option(min=1, max=MAX_SAMPLE, help="Films.")] = 2000,
     seed: Annotated[
         int, typer.Option(min=0, help="The same seed gives the same files.")
     ] = 20261123,
@@ -213,7 +217,13 @@ def _overridden_gates(data: Database) -> list[str]:
 def schedule(
     upcoming: Annotated[
         int | None,
-        typer.Option("--next", min=1, metavar="N", help="Print the next N times and stop."),
+        typer.Option(
+            "--next",
+            min=1,
+            max=LARGEST_NUMBER,
+            metavar="N",
+            help="Print the next N times and stop.",
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --next: print JSON instead of text.")

@@ -9,6 +9,7 @@ import typer
 from batch.cli import completion, help, suggestions
 from batch.cli.arguments import (
     A_RUN,
+    LARGEST_NUMBER,
     AsJson,
     User,
     connect,
@@ -24,7 +25,10 @@ commands = help.Commands()
 @commands.command()
 def publish(
     run_id: Annotated[
-        int, typer.Argument(metavar="RUN", help=A_RUN, autocompletion=completion.runs)
+        int,
+        typer.Argument(
+            max=LARGEST_NUMBER, metavar="RUN", help=A_RUN, autocompletion=completion.runs
+        ),
     ],
     as_json: AsJson = False,
 ) -> None:
@@ -63,7 +67,11 @@ def _print_current(as_json: bool, run_id: int) -> None:
 def purge(
     keep: Annotated[
         int | None,
-        typer.Option(min=2, help="Runs whose lists are kept. Default: publish.keep_runs."),
+        typer.Option(
+            min=2,
+            max=LARGEST_NUMBER,
+            help="Runs whose lists are kept. Default: publish.keep_runs.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:

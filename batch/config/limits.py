@@ -16,8 +16,9 @@ MAX_SCALE = LARGEST / 10
 Seed: TypeAlias = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """scikit-learn takes 32 bits."""
 Stars: TypeAlias = Annotated[float, Field(ge=-MAX_SCALE, le=MAX_SCALE)]
-Hours: TypeAlias = Annotated[float, Field(gt=0, le=1e6)]
+MAX_HOURS = 1e6
 """114 years; a timedelta ends at 24 billion hours."""
+Hours: TypeAlias = Annotated[float, Field(gt=0, le=MAX_HOURS)]
 Megabytes: TypeAlias = Annotated[int, Field(ge=100, le=100_000_000)]
 """100 TB."""
 

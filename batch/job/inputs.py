@@ -4,7 +4,7 @@ from datetime import date, datetime, time, timedelta
 from typing import TypedDict
 from zoneinfo import ZoneInfo
 
-from batch.config import Config
+from batch.config import Config, ConfigError
 from batch.ingest import Queries, Settings
 from batch.ingest.merge import Limits
 from batch.params import LIKED_SHARE
@@ -68,10 +68,19 @@ class EvaluationInputs(TypedDict):
 
 
 def evaluation_inputs(ratings: Ratings, config: Config) -> EvaluationInputs:
-    """The settings of an evaluation, defaults filled in."""
+    """The settings of an evaluation, defaults filled in.
+
+    Raises ConfigError if every rating would count as liked, or none.
+    """
     relevant_from = config.evaluation.relevant_from
+    lowest, highest = ratings.scale
     if relevant_from is None:
-        relevant_from = LIKED_SHARE * ratings.scale[1]
+        relevant_from = LIKED_SHARE * highest
+    elif ratings.n_ratings and not lowest <= relevant_from <= highest:
+        raise ConfigError(
+            f"evaluation.relevant_from: {relevant_from:g} is outside the scale of the ratings, "
+            f"{lowest:g} to {highest:g}; change it, or leave it out for {LIKED_SHARE * highest:g}"
+        )
     return {
         "seed": config.evaluation.seed,
         "n": config.publish.top_n,

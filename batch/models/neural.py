@@ -7,7 +7,7 @@ import numpy as np
 from batch.models import flattened
 from batch.models.baseline import fit_baseline
 from batch.models.networks import Flattened, PerMovie
-from batch.models.training import Training, train
+from batch.models.training import Training, one_thread, train
 from batch.models.user_rows import best_penalty, solve_rows
 from batch.params import Neural
 from batch.ratings import Floats, Ratings
@@ -26,7 +26,8 @@ def fit(ratings: Ratings, params: Neural, seed: int) -> PerMovie | Flattened:
     shared layer, and every user's own row is then solved in closed form.
     """
     if params.architecture == "flattened":
-        return flattened.fit(ratings, params, seed)
+        with one_thread():
+            return flattened.fit(ratings, params, seed)
     added = params.baseline == "bias"
     baseline = fit_baseline("bias" if added else "user_mean", ratings)
     targets = baseline.deviations(ratings).data  # (n_ratings,)

@@ -33,7 +33,7 @@ def train(training: "Training") -> dict[str, Floats]:
     """
     order, n_held = shuffled_order(len(training.ratings.targets), training.seed)
     shuffled = training.ratings.at(order)
-    with _one_thread(), torch.no_grad():
+    with one_thread(), torch.no_grad():
         held = shuffled.at(slice(n_held)) if n_held else shuffled
         rest = shuffled.at(slice(n_held, None))
         _, best = training.train(rest, held, training.params.epochs)
@@ -50,11 +50,11 @@ def shuffled_order(n_ratings: int, seed: int) -> tuple[Tensor, int]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Torch on one thread.
 
     A step on a thousand ratings gains nothing from a second one, and where cores are busy it
-    waits long for it.
+    waits long for it. Sums over several threads may also end in other digits the next time.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
