@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,8 +13,6 @@ Figures: TypeAlias = dict[str, Any]
 
 ROOT = Path(__file__).resolve().parents[1]
 LAUNCH = Path(__file__).with_name("launch.py")
-FIELD = re.compile(r"(\w+)=(\"(?:[^\"\\]|\\.)*\"|\S+)")
-"""A field of a log line."""
 
 
 def measured(
@@ -87,16 +84,17 @@ def expect(figures: Figures) -> None:
 
 
 def steps(logged: str) -> list[Figures]:
-    """The steps in a log, in order: name, seconds, peak memory at their end, and counts."""
+    """The steps in a log of JSON lines, in order: name, seconds, peak memory, and counts."""
     all_steps = []
     for line in logged.splitlines():
-        fields = dict(FIELD.findall(line))
-        if "event" not in fields or "seconds" not in fields:
+        if not line.startswith("{"):
             continue
-        name = fields.pop("event")
-        model = fields.pop("model", None)
-        fields.pop("level", None)
+        fields = json.loads(line)
+        if "seconds" not in fields:
+            continue
+        model = fields.get("model")
+        name = fields["event"]
         step: Figures = {"step": f"{name} {model}" if model else name}
-        step |= {field: float(value) for field, value in fields.items()}
+        step |= {field: value for field, value in fields.items() if isinstance(value, int | float)}
         all_steps.append(step)
     return all_steps
