@@ -115,7 +115,7 @@ def _create(url: URL, template: str = "template1") -> None:
 
 
 def _drop(url: URL) -> None:
-    """Drop a Postgres database, whoever is connected to it."""
+    """Drop a Postgres database, even while others are connected to it."""
     _at_server(url, f"DROP DATABASE {url.database} WITH (FORCE)")
 
 

@@ -21,12 +21,15 @@ from tables import shown
 
 LOCKED = 75
 READERS = 8
-PAUSE = 0.05
-"""Seconds between a reader's rounds; without it eight would leave no core to the other tests."""
+PAUSES = 50, 0
+"""Milliseconds between a reader's rounds: on a commit, when other tests run too, and in soak."""
 
 
-def read(url: str, until: Path, told: Path) -> int:
-    """Read lists until a file appears; record the number of answers and what was wrong."""
+def read(url: str, until: Path, told: Path, pause: float) -> int:
+    """Read lists until a file appears; record the number of answers and what was wrong.
+
+    The pause between rounds is in seconds.
+    """
     database = open_database(url)
     one = text(
         "SELECT run_id, rank FROM current_recommendations WHERE user_key = :key AND model = 'blend'"
@@ -50,7 +53,7 @@ def read(url: str, until: Path, told: Path) -> int:
             reads += 1
             if [row[1] for row in whole] != [500]:
                 wrong.append(whole)
-            time.sleep(PAUSE)
+            time.sleep(pause)
     told.write_text(
         json.dumps({"reads": reads, "runs": len(seen), "wrong": [str(each) for each in wrong[:5]]})
     )
@@ -68,8 +71,10 @@ def test_readers_in_a_crowd(
         tmp_path / "until",
         [tmp_path / f"reader-{number}" for number in range(READERS)],
     )
+    pause = often(*PAUSES) / 1000
     crowd = [
-        in_child(lambda told=told: read(url, until, told), tmp_path / "log") for told in answers
+        in_child(lambda told=told: read(url, until, told, pause), tmp_path / "log")
+        for told in answers
     ]  # type: ignore[misc]
     wanted = often(6, 200)
     for _ in range(wanted):
@@ -185,14 +190,15 @@ def test_a_holder_that_is_gone(
 @pytest.mark.usefixtures("nights")
 @pytest.mark.promise("A11")
 def test_tables_stop_growing(
-    database: Database, tmp_path: Path, figure: Callable[[int], None]
-) -> None:
+    database: Database, tmp_path: Path, often: Callable[[int, int], int],
+    figure: Callable[[int], None],
+) -> None:  # fmt: skip
     """From the third night on, with two runs kept, the file or table grows no more."""
     fill(
         database, tmp_path / "more", random_rows(1, n_users=120)
     )  # so that lists are most of what there is
     sizes = []
-    for _ in range(8):
+    for _ in range(often(8, 12)):
         assert command("-q", "run", "--force") == 0
         sizes.append(_size(database))
     assert max(sizes[4:]) <= 1.1 * max(sizes[:4])

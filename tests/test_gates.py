@@ -498,7 +498,7 @@ def test_normal_nights_pass(
 
     Two nights, with --soak twenty on SQLite.
     """
-    for seed in range(often(2, 20) if url.startswith("sqlite") else 2):
+    for seed in range(often(2, 20 if url.startswith("sqlite") else 3)):
         outcome = night(sampled, tmp_path, RECBATCH_EVALUATION__SEED=str(seed))
         assert outcome.failed_checks == []
         assert outcome.status == "published"

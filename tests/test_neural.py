@@ -423,6 +423,26 @@ def test_threads_change_no_digit(threads: int, monkeypatch: pytest.MonkeyPatch) 
         assert weights == expected
 
 
+def test_flattened_trains_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums over several threads may end in other digits the next time."""
+    forward = flattened._forward
+    threads = set()
+
+    def watched(*given: Any) -> torch.Tensor:
+        threads.add(torch.get_num_threads())
+        return forward(*given)
+
+    monkeypatch.setattr(flattened, "_forward", watched)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        neural.fit(small(), FLATTENED, 0)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert threads == {1}
+
+
 FLATTENED = knobs(architecture="flattened")
 SMALL = [[5.0, NAN, 3.0, 1.0], [NAN, 4.0, 2.0, NAN], [1.0, 2.0, NAN, 5.0]]  # (3, 4)
 

@@ -34,7 +34,7 @@ WRONG_USE_ERRORS = (
 )
 """Errors that other arguments or settings avoid."""
 SQLITE_REMEDIES = {
-    "unable to open database file": ("SQLite must be able to write into its folder, even to read"),
+    "unable to open database file": "SQLite must be able to write into its folder, even to read",
     "file is not a database": "mend database.url, or move the file away",
 }
 """Messages of SQLite that name neither the file nor a remedy."""

@@ -79,9 +79,8 @@ def read_ratings(
         yield block
         lines_done += len(block.stars)
         advance(len(chunk))
-    encoding = (
-        UTF8 if lines_done == 0 else "utf-8"
-    )  # only a file's start may have a byte order mark
+    # Only the start of a file may have a byte order mark.
+    encoding = UTF8 if lines_done == 0 else "utf-8"
     with _text(BytesIO(chunk), encoding) as rest_of_chunk, _text(file, "utf-8") as rest:
         rows = read_slowly(chain(repeated, rest_of_chunk, rest))
         yield from _renumbered(rows, lines_done - len(repeated))
