@@ -4,11 +4,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import text
 
 from batch.ingest import Settings
+from batch.ingest.file_format import Choices
 from batch.ingest.merge import Limits
 from batch.store.database import Database, open_database, upgrade
 
@@ -21,10 +22,16 @@ def by(
     scale: tuple[float, float] | None = None,
     rejects: int = 10_000,
     share: float = 0.01,
+    unrated: tuple[float, ...] | None = None,
+    one_user: str | None = None,
+    layout: Literal["long", "wide"] | None = None,
     **columns: Any,
 ) -> Settings:
-    """Settings to ingest with, the shipped limits; columns are named as in ingest.columns."""
-    return Settings(scale, columns, Limits(rejects, share))
+    """Settings to ingest with, the shipped limits; columns are named as in ingest.columns.
+
+    `layout` is ingest.format.
+    """
+    return Settings(scale, Choices(columns, layout, one_user, unrated), Limits(rejects, share))
 
 
 def with_tables(url: str) -> Database:

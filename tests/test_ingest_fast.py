@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batch.ingest import fast_ratings, ingest
+from batch.ingest import fast_ratings, ingest, movielens, movielens_100k, movielens_dat
+from batch.ingest.encoding import UTF8
+from batch.ingest.errors import RefusedError
 from batch.ingest.fast_ratings import Block, read_ratings
-from batch.ingest.formats import DAT, MOVIELENS, U_DATA, Format
-from batch.ingest.parsing import Reading, RefusedError
-from batch.ingest.sources import UTF8
+from batch.ingest.file_format import Choices, Layout, Sample
+from batch.ingest.parsing import Reading
+from batch.ingest.separated import Dialect
+from batch.ingest.tables import read_lines
 from batch.store.database import Database
 from tables import by, ratings, rows
 
@@ -36,15 +39,43 @@ ODD = [
 """Fields that cannot, or only in some columns."""
 ENDS = ["\n", "\n", "\n", "\r\n", "\r", "\n\n", "", ",\n"]
 HEADER_ENDS = ["\n", "\r\n", "\r", " \n", "\n\n"]
-FORMATS = [MOVIELENS, DAT, U_DATA]
+
+
+class Kind(NamedTuple):
+    """A kind of MovieLens ratings, and how its lines are split."""
+
+    layout: Layout
+    dialect: Dialect
+
+    @property
+    def separator(self) -> str:
+        return self.dialect.separator
+
+    @property
+    def header(self) -> str | None:
+        assert self.layout.plain is not None
+        header = self.layout.plain.header
+        return None if header is None else header.decode()
+
+
+def kind_of(layout: Layout | None, dialect: Dialect) -> Kind:
+    assert layout is not None
+    return Kind(layout, dialect)
+
+
+LATEST = kind_of(
+    movielens.recognise_ratings(Sample([movielens.RATINGS_HEADER], Choices())), Dialect(",")
+)
+DAT = kind_of(movielens_dat.recognise_ratings(["1::2::3::4"]), movielens_dat.DIALECT)
+U_DATA = kind_of(movielens_100k.recognise_ratings(["1\t2\t3\t4"]), movielens_100k.RATINGS_DIALECT)
+KINDS = [LATEST, DAT, U_DATA]
 
 
 @st.composite
-def files(draw: st.DrawFn) -> tuple[Format, bytes]:
+def files(draw: st.DrawFn) -> tuple[Kind, bytes]:
     """A file of plain lines, some of which have an odd field or line end."""
-    format_ = draw(st.sampled_from(FORMATS))
-    assert format_.plain is not None
-    separator = format_.plain.separator.decode()
+    kind = draw(st.sampled_from(KINDS))
+    separator = kind.separator
     lines = []
     for _ in range(draw(st.integers(0, 8))):
         fields = list(draw(st.sampled_from(PLAIN)))
@@ -57,12 +88,12 @@ def files(draw: st.DrawFn) -> tuple[Format, bytes]:
         lines.append(separator.join(fields) + end)
     header = ""
     starts = ["", "", "\ufeff", ""]
-    if format_.plain.header is not None:
-        header = format_.plain.header.decode() + draw(st.sampled_from(HEADER_ENDS))
+    if kind.header is not None:
+        header = kind.header + draw(st.sampled_from(HEADER_ENDS))
         starts = ["", "", "\ufeff", "\n"]
     start = draw(st.sampled_from(starts))
     text = start + header + "".join(lines)
-    return format_, text.encode("utf-8", "surrogateescape")
+    return kind, text.encode("utf-8", "surrogateescape")
 
 
 class Result(NamedTuple):
@@ -78,9 +109,7 @@ def result_of(reader: Iterator[Any]) -> Result:
     try:
         for row in reader:
             if isinstance(row, Block):
-                columns = [column.tolist() for column in row]
-                for user, movie, stars, time in zip(*columns, strict=True):
-                    result.append((None, str(user), str(movie), stars, time))
+                result += [(None, *rating[1:]) for rating in row.ratings()]
             else:
                 result.append(tuple(row))
     except RefusedError as error:
@@ -89,17 +118,18 @@ def result_of(reader: Iterator[Any]) -> Result:
 
 
 def both_ways(
-    format_: Format, content: bytes, limits: tuple[float, float] | None = (0.5, 5.0)
+    kind: Kind, content: bytes, limits: tuple[float, float] | None = (0.5, 5.0)
 ) -> tuple[Result, Result]:
     """The results of reading in blocks and row by row; rows of blocks have no line in either."""
-    assert format_.plain is not None
+    layout = kind.layout
+    assert layout.plain is not None
 
     def read_slowly(lines: Iterable[str]) -> Iterator[Any]:
-        return format_.read(lines, Reading(limits, {}, NOW))
+        return read_lines(lines, kind.dialect, layout, Reading(limits, NOW))
 
-    reading = Reading(limits, {}, NOW)
+    reading = Reading(limits, NOW)
     file = io.BytesIO(content)
-    fast = result_of(read_ratings(file, format_.plain, read_slowly, reading, lambda _: None))
+    fast = result_of(read_ratings(file, layout.plain, read_slowly, reading, lambda _: None))
     text = io.TextIOWrapper(io.BytesIO(content), UTF8, "surrogateescape", newline="")
     slow = result_of(read_slowly(text))
     in_blocks = sum(row[0] is None for row in fast.rows)
@@ -110,7 +140,7 @@ def both_ways(
 @settings(max_examples=400, derandomize=True, deadline=None)
 @given(files(), st.integers(1, 60), st.sampled_from([(0.5, 5.0), (1.0, 5.0), None]))
 def test_blocks_have_the_same_rows(
-    file: tuple[Format, bytes], piece: int, limits: tuple[float, float] | None
+    file: tuple[Kind, bytes], piece: int, limits: tuple[float, float] | None
 ) -> None:
     """Wherever a file is cut, blocks give the same ratings, rejects, line numbers and refusals."""
     with pytest.MonkeyPatch.context() as patch:
@@ -119,16 +149,14 @@ def test_blocks_have_the_same_rows(
     assert repr(fast) == repr(slow)
 
 
-@pytest.mark.parametrize("format_", FORMATS, ids=lambda format_: format_.name)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.layout.format.name)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_plain_files_are_read_in_blocks(format_: Format, end: str) -> None:
+def test_plain_files_are_read_in_blocks(kind: Kind, end: str) -> None:
     """A file as MovieLens writes it is read in blocks to its last line, with either line end."""
-    assert format_.plain is not None
-    separator = format_.plain.separator.decode()
-    lines = [separator.join(fields) for fields in PLAIN]
-    if format_.plain.header is not None:
-        lines.insert(0, format_.plain.header.decode())
-    fast, slow = both_ways(format_, end.join(lines).encode())
+    lines = [kind.separator.join(fields) for fields in PLAIN]
+    if kind.header is not None:
+        lines.insert(0, kind.header)
+    fast, slow = both_ways(kind, end.join(lines).encode())
     assert [row[0] for row in fast.rows] == [None] * len(PLAIN)
     assert fast.rows == slow.rows
 
@@ -143,7 +171,7 @@ def test_odd_fields_are_read_row_by_row(field: int, odd: str) -> None:
         table[place][field] = odd
         lines = [HEADER, *map(",".join, table)]
         text = "\n".join(lines) + "\n"
-        fast, slow = both_ways(MOVIELENS, text.encode("utf-8", "surrogateescape"))
+        fast, slow = both_ways(LATEST, text.encode("utf-8", "surrogateescape"))
         assert repr(fast) == repr(slow)
 
 
@@ -154,7 +182,12 @@ def test_blocks_are_merged_like_rows(
     monkeypatch.setattr(fast_ratings, "CHUNK_BYTES", 200)
     draw = random.Random(0)  # noqa: S311  not a secret
     cells = [
-        (draw.randint(1, 9), draw.randint(1, 9), draw.randint(1, 10) / 2, draw.randint(0, 50))
+        (
+            draw.randint(1, 9),
+            draw.randint(1, 9),
+            draw.randint(1, 10) / 2,
+            978_300_760 + draw.randint(0, 50),
+        )
         for _ in range(400)
     ]
     for number, part in enumerate((cells[:200], cells[200:])):

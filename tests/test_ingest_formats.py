@@ -72,7 +72,7 @@ KNOWN = {
     ),
     "long": Known(
         f'user,movie,rating,timestamp\nAnn,"Net, The",4,{T}\nBob,Heat,-3.25,\n',
-        "long CSV",
+        "long file",
         "its header names user = user, movie = movie, rating = rating, time = timestamp",
         [("Ann", "Net, The", 4.0, T), ("Bob", "Heat", -3.25, None)],
     ),
@@ -270,6 +270,7 @@ def test_zip_as_downloaded(database: Database, tmp_path: Path) -> None:
             archive.writestr(f"ml-mini/{name}", text)
     reports = ingest(database, [path], by())
     assert [(report.file, report.status) for report in reports] == [
+        (f"{path}/ml-mini/README.txt", "skipped"),
         (f"{path}/ml-mini/links.csv", "skipped"),
         (f"{path}/ml-mini/tags.csv", "skipped"),
         (f"{path}/ml-mini/movies.csv", "merged"),
@@ -298,14 +299,22 @@ def test_parts_that_are_not_needed(sqlite: Database, write: Write, name: str, co
 
 
 def test_folder(sqlite: Database, write: Write) -> None:
-    """A folder means its data files, by their endings in any case; other entries are ignored."""
+    """A folder means its tables, by their endings in any case; other files are named."""
     first = write("in/A.CSV", "user,movie,rating\nAnn,Heat,1\n")
     second = write("in/b.tsv", KNOWN["100K"].text)
-    write("in/README.txt", "nothing")
+    readme = write("in/README.txt", "nothing")
+    program = write("in/load.py", "nothing")
+    write("in/.DS_Store", "nothing")
     write("in/below/c.csv", "user,movie,rating\nAnn,Heat,2\n")
     reports = ingest(sqlite, [first.parent], by())
-    statuses = {report.file: report.status for report in reports}
-    assert statuses == {str(first): "merged", str(second): "merged"}
+    statuses = {report.file: (report.status, report.why) for report in reports}
+    assert {file: status for file, (status, _) in statuses.items()} == {
+        str(first): "merged",
+        str(second): "merged",
+        str(readme): "skipped",
+        str(program): "skipped",
+    }
+    assert statuses[str(program)][1] == "not looked at, because of its ending"
 
 
 def test_file_name_that_is_no_text(database: Database, tmp_path: Path) -> None:
@@ -430,7 +439,7 @@ def test_keys_of_names(names: list[str]) -> None:
 
 def test_repeated_title_behind_a_bad_row(sqlite: Database, write: Write) -> None:
     """A rejected row of the genre matrix still counts among the films of one title."""
-    path = write("x.csv", ",movie_title,genre_a,genre_b\n0,Heat,x,0\n1,Heat,0,1\n")
+    path = write("x.csv", ",movie_title,genre_a,genre_b\n0,Heat,?,0\n1,Heat,0,1\n")
     ingest(sqlite, [path], by())
     assert films(sqlite) == {"Heat #2": ("Heat", ["b"])}
 
@@ -444,7 +453,7 @@ def test_unrated_in_a_wide_matrix(database: Database, write: Write) -> None:
 
 def test_movielens_latest_small(database: Database, movielens: Path) -> None:
     """The real ml-latest-small is read whole: 610 users, 9742 films, 100836 ratings."""
-    of_films, of_ratings = ingest(database, [movielens], by())
+    *_, of_films, of_ratings = ingest(database, [movielens], by())
     n_rows = {of_films: 9742, of_ratings: 100_836}
     for report, expected in n_rows.items():
         assert (report.status, report.read, report.accepted) == ("merged", expected, expected)

@@ -229,11 +229,11 @@ def long_files(draw: st.DrawFn) -> File:
 def wide_files(draw: st.DrawFn) -> File:
     titles = draw(st.lists(st.sampled_from(TITLES), min_size=1, max_size=3))
     users = draw(st.lists(st.sampled_from(USERS), min_size=1, max_size=3))
-    lines = [f"User,{','.join(titles)}\n"]
+    lines = [f"index,User,{','.join(titles)}\n"]
     expected: list[tuple[str, str, int, int | None]] = []
     for user, user_key in zip(users, keyed(users), strict=True):
         cells = [draw(st.integers(0, 3)) for _ in titles]
-        lines.append(f"{user},{','.join(map(str, cells))}\n")
+        lines.append(f"0,{user},{','.join(map(str, cells))}\n")
         for film, stars in zip(keyed(titles), cells, strict=True):
             if stars:
                 expected.append((user_key, film, stars, None))
@@ -391,11 +391,11 @@ def test_dry_run(database: Database, write: Write) -> None:
     before = all_rows(database)
     reports = ingest(database, [folder, broken], by(), dry_run=True)
     of_broken, of_films, of_ratings = reports
-    assert (of_broken.status, of_broken.read, of_broken.accepted) == ("refused", 0, 0)
+    assert (of_broken.status, of_broken.read, of_broken.accepted) == ("refused", 1, 0)
     assert (of_films.status, of_films.read, of_films.accepted) == ("would be merged", 2, 2)
     assert (of_ratings.status, of_ratings.read) == ("would be merged", 3)
     assert (of_ratings.accepted, of_ratings.rejected, of_ratings.duplicate) == (1, 1, 1)
-    for report in (of_broken, of_films):
-        assert (report.rejected, report.duplicate) == (0, 0)
+    assert (of_broken.rejected, of_broken.duplicate) == (1, 0)
+    assert (of_films.rejected, of_films.duplicate) == (0, 0)
     assert {report.batch_id for report in reports} == {None}
     assert all_rows(database) == before

@@ -141,7 +141,7 @@ BROKEN = [
     (
         Queries("SELECT who FROM shop_ratings"),
         "ingest.query",
-        "no column for user, movie or rating; name them in",
+        "none of them is known to be the user",
     ),
     (
         Queries(RATINGS, "SELECT what AS movie FROM shop_films"),

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from batch.ingest import Report, UnreadableError, ingest, read_pairs
-from batch.ingest.parsing import RefusedError
+from batch.ingest.errors import RefusedError
 from batch.ingest.sources import find, members
 from batch.store.database import Database
 from fixed import command
@@ -117,8 +117,7 @@ ENTRIES: dict[str, tuple[str, Callable[[Path], object], str, str]] = {
     "locked zip": ("x.zip", locked, "UNREADABLE", PERMISSION),
     "disk error": ("x.csv", lambda path: path.symlink_to(MEMORY), "UNREADABLE", DISK_ERROR),
     "disk error, gzip": ("x.gz", lambda path: path.symlink_to(MEMORY), "UNREADABLE", DISK_ERROR),
-    # zipfile does not tell a file that it cannot read from one that is no archive
-    "disk error, zip": ("x.zip", lambda path: path.symlink_to(MEMORY), "BAD_ARCHIVE", BROKEN),
+    "disk error, zip": ("x.zip", lambda path: path.symlink_to(MEMORY), "UNREADABLE", DISK_ERROR),
     "broken link": (
         "x.csv",
         lambda path: path.symlink_to("nowhere.csv"),
@@ -210,12 +209,12 @@ def test_paths_that_cannot_be_files(sqlite: Database, write: Callable[..., Path]
 def test_a_file_that_vanishes_once_listed(write: Callable[..., Path]) -> None:
     """A file that is deleted after its folder was listed is refused at every step."""
     path = write("in/x.csv", RATINGS)
-    [source] = find(path.parent)
+    [source], _ = find(path.parent)
     path.unlink()
     steps: list[Callable[[], object]] = [
         lambda: members(source),
         source.head,
-        source.fingerprint,
+        source.content,
         lambda: source.modified_at,
     ]
     for step in steps:

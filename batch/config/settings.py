@@ -63,12 +63,12 @@ class DatabaseSettings(Section):
 
 
 class Columns(Section):
-    """The columns of a plain long CSV; None: the usual names, such as user_id or timestamp."""
+    """The columns of a long file, by name or by number from 1; None: the usual names."""
 
-    user: str | None = None
-    movie: str | None = None
-    rating: str | None = None
-    time: str | None = None
+    user: str | int | None = None
+    movie: str | int | None = None
+    rating: str | int | None = None
+    time: str | int | None = None
 
 
 class IngestSettings(Section):
@@ -79,6 +79,12 @@ class IngestSettings(Section):
     scale: tuple[Stars, Stars] | None = None
     """Lowest and highest rating, stars. None: what the format fixes, else what is seen."""
     columns: Columns = Columns()
+    format: Literal["long", "wide"] | None = None
+    """Decides where a file may be a long file as well as a wide matrix."""
+    user: str | None = None
+    """The user of all ratings in files without a column for it, such as exports of one person."""
+    unrated: tuple[float, ...] | None = None
+    """Ratings that mean "not rated", such as 0 or -1; []: every value is a rating."""
     max_rejects: int = Field(10_000, ge=0)
     """A file with more rejected rows is refused: its export is broken, not single rows."""
     max_reject_share: Share = 0.01

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 
 from sqlalchemy import Connection, insert, or_, select, update
 
-from batch.ingest.file_format import Format
+from batch.ingest.file_format import Choices, Format
 from batch.ingest.merge import Counts, Limits
 from batch.ingest.parsing import Reading, Reject
 from batch.ingest.sources import Source
+from batch.ingest.tables import ReadFile
 from batch.store import schema
 from batch.store.bulk_insert import bulk_insert
 from batch.store.database import next_id
@@ -24,7 +25,7 @@ class Settings:
     """The settings of ingest that decide which rows are accepted."""
 
     scale: tuple[float, float] | None  # stars
-    columns: dict[str, str | None]  # user, movie, rating, time -> column of a long file
+    choices: Choices
     limits: Limits
 
     @property
@@ -32,7 +33,11 @@ class Settings:
         """A hash that tells whether a file would be read as before: a wider scale accepts more."""
         max_rejects = self.limits.max_rejects
         max_share = self.limits.max_reject_share
-        text = json.dumps([self.scale, self.columns, max_rejects, max_share])
+        values: list[object] = [self.scale, dict(self.choices.columns), max_rejects, max_share]
+        more = [self.choices.format, self.choices.user, self.choices.unrated]
+        if any(value is not None for value in more):
+            values += more
+        text = json.dumps(values)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -61,6 +66,7 @@ class File:
     source: Source
     format: Format
     why: str  # how it was recognised
+    read: ReadFile
     sha256: str  # of the unpacked content
     size: int  # bytes, unpacked
     snapshot_at: int  # seconds since 1970 UTC
@@ -74,7 +80,8 @@ class File:
         """A new context in which this file is read."""
         limits = self.format.limits if settings.scale is None else settings.scale
         now = int(datetime.now(UTC).timestamp())
-        return Reading(limits, settings.columns, now)
+        unrated = frozenset(settings.choices.unrated or ())
+        return Reading(limits, now, unrated)
 
 
 def merged_before(connection: Connection, file: File, settings: Settings) -> int | None:
@@ -114,7 +121,7 @@ def close_batch(
         "rows_accepted": counts.accepted,
         "rows_rejected": len(counts.rejects),
         "rows_duplicate": counts.duplicate,
-        "all_timed": int(counts.all_timed),
+        "all_timed": int(counts.seen.all_timed),
         "scale_min": low,
         "scale_max": high,
     }
@@ -149,9 +156,10 @@ def record_refusal(
 
 def _scale(file: File, counts: Counts, settings: Settings) -> tuple[float | None, float | None]:
     """The scale of a file's ratings: from the settings, else its format, else the ratings seen."""
-    if counts.lowest is None:
+    seen = counts.seen
+    if not seen.n_ratings:
         return None, None
-    return settings.scale or file.format.scale or (counts.lowest, counts.highest)
+    return settings.scale or file.format.scale or (seen.lowest, seen.highest)
 
 
 def _insert(connection: Connection, settings: Settings, row: dict[str, object]) -> int:

@@ -4,17 +4,19 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO, TextIOWrapper
 from itertools import chain
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from batch.ingest.parsing import DAY_SECONDS, RatingRow, Reading, RefusedError, Reject
-from batch.ingest.sources import UTF8
-from batch.ratings import Floats, Ints
+from batch.ingest.encoding import UTF8
+from batch.ingest.errors import RefusedError
+from batch.ingest.parsing import RatingRow, Reading, Reject
+from batch.ingest.times import DAY_SECONDS
+from batch.ratings import Bools, Floats, Ints
 
 Bytes = npt.NDArray[np.uint8]
-SlowReader = Callable[[Iterable[str]], Iterator[RatingRow | Reject]]
+SlowReader = Callable[[Iterable[str]], Iterator[Any]]  # of RatingRow and Reject
 
 CHUNK_BYTES = 4 << 20
 """Bytes read at a time, before the rest of the last line: about 200,000 ratings."""
@@ -39,13 +41,41 @@ class PlainLayout:
     header: bytes | None = None
 
 
-class Block(NamedTuple):
-    """Ratings of k consecutive lines, none of which is rejected; each column is (k,)."""
+class Column(NamedTuple):
+    """The keys of k ratings."""
 
-    users: Ints  # numbers whose text is the user_key
-    movies: Ints  # numbers whose text is the movie_key
-    stars: Floats
-    times: Ints  # seconds since 1970 UTC
+    keys: list[str]  # the different ones, in order of appearance
+    places: Ints  # (k,) the place of each rating's key in `keys`
+
+    def only(self, chosen: Bools) -> "Column":
+        """The keys of the ratings for which `chosen`, (k,), is true."""
+        used, places = np.unique(self.places[chosen], return_inverse=True)
+        return Column([self.keys[place] for place in used], places)
+
+
+class Block(NamedTuple):
+    """Ratings of k rows, none of which is rejected."""
+
+    users: Column
+    movies: Column
+    stars: Floats  # (k,)
+    times: Floats  # (k,) seconds since 1970 UTC, or nan for a rating without a time
+
+    def ratings(self) -> Iterator[RatingRow]:
+        """The ratings one by one; their lines are not known."""
+        columns = (self.users.places, self.movies.places, self.stars, self.times)
+        for user, movie, stars, time in zip(*[column.tolist() for column in columns], strict=True):
+            rated_at = None if time != time else int(time)
+            yield 0, self.users.keys[user], self.movies.keys[movie], stars, rated_at
+
+    def only(self, chosen: Bools) -> "Block":
+        """The ratings for which `chosen`, (k,), is true."""
+        return Block(
+            self.users.only(chosen),
+            self.movies.only(chosen),
+            self.stars[chosen],
+            self.times[chosen],
+        )
 
 
 def read_ratings(
@@ -131,10 +161,10 @@ def parse_block(chunk: bytes, separator: bytes, reading: Reading) -> Block | Non
     has_decimal = widths[:, 2] == RATING_WIDTH  # (k,) `2.5`, not `2`
     tenths = digits[starts[:, 2]] * 10.0 + np.where(has_decimal, digits[ends[:, 2] - 1], 0)
     block = Block(
-        users=_numbers(digits, ends[:, 0], widths[:, 0]),
-        movies=_numbers(digits, ends[:, 1], widths[:, 1]),
+        users=_column(_numbers(digits, ends[:, 0], widths[:, 0])),
+        movies=_column(_numbers(digits, ends[:, 1], widths[:, 1])),
         stars=tenths / 10,  # a quotient of whole numbers is the number nearest to the text
-        times=_numbers(digits, ends[:, 3], widths[:, 3]),
+        times=_numbers(digits, ends[:, 3], widths[:, 3]).astype(np.float64),
     )
     low, high = reading.limits or (0.0, 10.0)
     if block.stars.min() < low or block.stars.max() > high:
@@ -171,3 +201,12 @@ def _numbers(digits: Bytes, ends: Ints, widths: Ints) -> Ints:
         place_digits = np.where(widths > place, digits[ends - 1 - place], 0)
         numbers += place_digits * np.int64(10**place)
     return numbers
+
+
+def _column(numbers: Ints) -> Column:
+    """Numbers (k,) as keys, which are their texts."""
+    sorted_numbers, first, places = np.unique(numbers, return_index=True, return_inverse=True)
+    in_order = np.argsort(first)
+    place_of_sorted = np.empty(len(first), dtype=np.int64)
+    place_of_sorted[in_order] = np.arange(len(first))
+    return Column([str(number) for number in sorted_numbers[in_order]], place_of_sorted[places])

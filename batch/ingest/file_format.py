@@ -1,46 +1,81 @@
-"""What a file format is: its name, its group, and how its lines become rows."""
+"""What a file format is, the first rows of a table by which it is recognised, and a layout."""
 
-import csv
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeAlias
 
-from batch.ingest.fast_ratings import PlainLayout
-from batch.ingest.parsing import Reader, RefusedError
+from batch.ingest.columns import Named
+from batch.ingest.fast_ratings import Block, PlainLayout
+from batch.ingest.parsing import MovieRow, RatingRow, Reading, Reject
+from batch.ingest.rows import TableRows
+from batch.ingest.times import SECONDS, TimeFormat
+
+FileRow: TypeAlias = Block | RatingRow | MovieRow
+"""What the rows of a file become."""
+RowParser: TypeAlias = Callable[[TableRows, Reading], Iterator[FileRow | Reject]]
+"""The rows of a table, after its header -> ratings or films. Raises RefusedError."""
 
 
 @dataclass(frozen=True)
-class Sample:
-    """The first lines of a file, by which its format is recognised."""
+class Choices:
+    """The settings that decide how files are read where their content does not."""
 
-    lines: list[str]  # up to ten that are not blank, without their ends
-    columns: dict[str, str | None]  # user, movie, rating, time -> column named in the settings
-    separator: str = ","
-
-    @cached_property
-    def header(self) -> list[str]:
-        """The fields of the first row, without outer spaces. Raises RefusedError."""
-        if self.separator != ",":
-            names = self.lines[0].split(self.separator)
-            return [name.strip().strip('"') for name in names]
-        try:
-            names = next(csv.reader(self.lines, strict=True))
-        except csv.Error as error:
-            message = f"the header is not CSV ({error}); fix its quotes"
-            raise RefusedError("CSV_SYNTAX", message, 1) from None
-        return [name.strip() for name in names]
+    columns: Named = field(default_factory=dict)
+    format: Literal["long", "wide"] | None = None
+    user: str | None = None  # of files without a column for the user
+    unrated: tuple[float, ...] | None = None  # ratings that mean "not rated"; None: undecided
 
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of file, and how it is read."""
+    """One kind of file."""
 
     name: str
     family: str  # files of a family in one folder are a group, merged in one transaction
     kind: Literal["ratings", "movies"]
-    read: Reader
     usual_name: str | None = None  # by which a file that cannot be read is put into its group
     limits: tuple[float, float] | None = None  # lowest and highest rating accepted, stars
     scale: tuple[float, float] | None = None  # what the format fixes; None: the ratings seen
-    legacy_encoding: bool = False  # may be latin-1
-    plain: PlainLayout | None = None  # where it can be read in blocks
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The first rows of a table, of which the first may be its header."""
+
+    rows: list[list[str]]  # not blank, at least one
+    choices: Choices
+
+    @cached_property
+    def header(self) -> list[str]:
+        """The first row, without outer blanks, and without blank columns at its end."""
+        names = [name.strip() for name in self.rows[0]]
+        while len(names) > 1 and not names[-1] and not self.column(len(names) - 1):
+            names.pop()
+        return names
+
+    def column(self, place: int, first_row: int = 1) -> list[str]:
+        """The fields of one column, from this row on, where they are not blank."""
+        fields = [row[place].strip() for row in self.rows[first_row:] if len(row) > place]
+        return [text for text in fields if text]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the rows of one table are read."""
+
+    format: Format
+    why: str  # how it was recognised
+    parse: RowParser
+    width: int  # fields of a row
+    has_header: bool = True
+    times: TimeFormat = SECONDS
+    plain: PlainLayout | None = None  # where it can be read in blocks of bytes
+
+
+@dataclass(frozen=True)
+class NearMiss:
+    """Why a table that looks like a format is not quite of that format."""
+
+    code: str
+    message: str

@@ -1,128 +1,316 @@
-"""The first lines of a file -> its format, and why; this is the only list of formats."""
+"""A file -> its table and layout, and why; this is the only list of formats."""
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from batch.ingest import long, movielens, movielens_100k, movielens_dat, wide
-from batch.ingest.file_format import Format, Sample
-from batch.ingest.long import LONG, QUERY, QUERY_MOVIES
+from batch.ingest import (
+    catalogue,
+    letterboxd,
+    long,
+    movielens,
+    movielens_100k,
+    movielens_dat,
+    netflix,
+    wide,
+)
+from batch.ingest.catalogue import QUERY_MOVIES
+from batch.ingest.columns import shown
+from batch.ingest.encoding import Encoding
+from batch.ingest.errors import RefusedError
+from batch.ingest.file_format import Choices, Format, Layout, NearMiss, Sample
+from batch.ingest.letterboxd import LETTERBOXD
+from batch.ingest.long import LONG, QUERY
 from batch.ingest.movielens import MOVIELENS, MOVIELENS_MOVIES
 from batch.ingest.movielens_100k import U_DATA, U_ITEM
 from batch.ingest.movielens_dat import DAT, DAT_MOVIES
-from batch.ingest.parsing import RefusedError
-from batch.ingest.sources import Source
+from batch.ingest.netflix import NETFLIX, NETFLIX_MOVIES
+from batch.ingest.rows import Rows, has_width, most
+from batch.ingest.separated import BLANKS, Dialect, table_rows
+from batch.ingest.sources import HEAD_BYTES, ZIP_MARK, Content, Source
+from batch.ingest.tables import ReadFile, TextTable, reader
+from batch.ingest.value_tables import (
+    OLD_EXCEL_MARK,
+    PARQUET_MARK,
+    Excel,
+    JsonLines,
+    Parquet,
+    looks_like_json,
+)
 from batch.ingest.wide import WIDE, WIDE_GENRES
 
-__all__ = [
-    "DAT",
-    "LONG",
-    "MOVIELENS",
-    "QUERY",
-    "QUERY_MOVIES",
-    "USUAL_FAMILIES",
-    "U_DATA",
-    "Format",
-    "Recognised",
-    "recognise",
-]
-
-Recogniser = Callable[[Sample], str | None]
-"""The first lines -> why they are of a format, or None."""
-
-BY_LINES: tuple[tuple[Format, Recogniser], ...] = (
-    (DAT, movielens_dat.recognise_ratings),
-    (DAT_MOVIES, movielens_dat.recognise_movies),
-    (U_DATA, movielens_100k.recognise_ratings),
-    (U_ITEM, movielens_100k.recognise_movies),
+BY_LINES: tuple[tuple[Dialect, Callable[[list[str]], Layout | None]], ...] = (
+    (movielens_dat.DIALECT, movielens_dat.recognise_ratings),
+    (movielens_dat.DIALECT, movielens_dat.recognise_movies),
+    (movielens_100k.RATINGS_DIALECT, movielens_100k.recognise_ratings),
+    (movielens_100k.MOVIES_DIALECT, movielens_100k.recognise_movies),
+    (netflix.DIALECT, netflix.recognise_ratings),
+    (netflix.DIALECT, netflix.recognise_movies),
 )
-"""Formats without a header. Each pair of a format and its recogniser is tried in this order."""
-BY_HEADER: tuple[tuple[Format, Recogniser], ...] = (
-    (WIDE, wide.recognise_indexed_ratings),
-    (WIDE_GENRES, wide.recognise_movies),
-    (MOVIELENS, movielens.recognise_ratings),
-    (MOVIELENS_MOVIES, movielens.recognise_movies),
-    (LONG, long.recognise),
-    (WIDE, wide.recognise_ratings),  # last: `User` alone says little
+"""Formats whose lines have one form, and how they are split; tried in this order."""
+BY_HEADER: tuple[Callable[[Sample], Layout | None], ...] = (
+    wide.recognise_movies,
+    movielens.recognise_ratings,
+    movielens.recognise_movies,
+    letterboxd.recognise,
 )
-"""Formats with a header, tried where no format without one matches."""
+"""Formats with a header of their own."""
+FORMATS = (
+    *(DAT, DAT_MOVIES, U_DATA, U_ITEM, NETFLIX, NETFLIX_MOVIES),
+    *(WIDE, WIDE_GENRES, MOVIELENS, MOVIELENS_MOVIES, LETTERBOXD),
+    *(LONG, QUERY, QUERY_MOVIES, catalogue.CATALOGUE),
+)
 USUAL_FAMILIES = {
     format_.usual_name: format_.family
-    for format_, _ in BY_LINES + BY_HEADER
-    if format_.usual_name is not None
+    for format_ in FORMATS
+    if format_.usual_name is not None and format_.kind == "ratings"
 }
-"""Usual file name -> family: where a file that cannot be read would have belonged."""
+"""Usual name of a file of ratings -> family: where one that cannot be read would have belonged."""
 
-LINE_END = re.compile(r"\r\n|\r|\n")
-"""The ends of lines; str.splitlines also splits at characters that occur in titles."""
-SAMPLE_LINES = 10
+LINE = re.compile(r"[^\r\n]*(\r\n|\r|\n|\Z)")
+"""A line with its end; str.splitlines also splits at characters that occur in titles."""
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\Z')
+"""The first line by which Excel tells the separator."""
+SEPARATORS = (",", ";", "\t", "|", movielens_dat.SEPARATOR)
+SEPARATOR_NAMES = {
+    ",": "commas",
+    ";": "semicolons",
+    "\t": "tabs",
+    "|": "vertical bars",
+    movielens_dat.SEPARATOR: "double colons",
+    BLANKS: "blanks",
+}
+LINES_OF_FORM = 10
+"""First lines by which a format without a header is recognised."""
+SAMPLE_LINES = 1000
+SAMPLE_CHARACTERS = 1 << 20
+"""Characters after which a sample ends that has LINES_OF_FORM lines."""
+MAX_COLUMNS = 200_000
+"""Twice the films of the largest public data sets; a file with more is transposed, or hostile."""
 MAX_QUOTED = 60
 """Characters of a first line that a message quotes."""
-OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs"}
-NOT_NEEDED = "a part of MovieLens that is not needed"
+NOT_NEEDED = "a part of {} that is not needed"
 EXPECTED = (
-    "expected a wide matrix (',User,Film,...'), a genre matrix (',movie_title,genre_...'), "
-    "MovieLens files, or a long CSV with columns for user, movie and rating "
-    "(name them in ingest.columns)"
+    "expected a long file with columns for user, movie and rating (name them in ingest.columns), "
+    "a wide matrix (',User,Film,...'), a catalogue (movie_id, title, genres), a genre matrix "
+    "(',movie_title,genre_...') or a known export; docs/ingest.md lists them"
 )
 
 
 @dataclass(frozen=True)
 class Recognised:
-    """A file's format and the reason; the format is None for a known file that is not needed."""
+    """A file's format, how it was recognised, and what reads it."""
 
-    format: Format | None
+    format: Format
+    why: str
+    read: ReadFile
+
+
+@dataclass(frozen=True)
+class NotNeeded:
+    """A known file with neither ratings nor films."""
+
     why: str
 
 
-def recognise(source: Source, columns: dict[str, str | None]) -> Recognised:
-    """Recognise a file by its content. Raises RefusedError where it has no known format.
-
-    `columns` maps user, movie, rating and time to the columns named in the settings.
-    """
+def recognise(source: Source, content: Content, choices: Choices) -> Recognised | NotNeeded:
+    """Recognise a file by its content. Raises RefusedError where it fits none or two readings."""
     if source.base_name in movielens.UNUSED_NAMES:
-        return Recognised(None, NOT_NEEDED)
-    sample = Sample(_first_lines(source.head()), columns)
-    recognised = _first_match(BY_LINES, sample) or _by_header(sample)
-    if recognised is None:
-        raise _unknown_format(sample)
-    return recognised
+        return NotNeeded(NOT_NEEDED.format("MovieLens"))
+    head = source.head()
+    if head.startswith(PARQUET_MARK):
+        return _of_values(Parquet(source), choices)
+    if head.startswith(ZIP_MARK):
+        return _of_values(Excel(source), choices)
+    if head.startswith(OLD_EXCEL_MARK):
+        message = "a file of Excel before 2007; save it as .xlsx"
+        raise RefusedError("OLD_EXCEL", message)
+    lines = _first_lines(head, content)
+    if looks_like_json(lines):
+        return _of_values(JsonLines(source, content.encoding), choices)
+    for dialect, layout_of in BY_LINES:
+        layout = layout_of(lines[:LINES_OF_FORM])
+        if layout is not None:
+            return _of_text(TextTable(source, content.encoding, dialect), layout)
+    return _separated(source, content.encoding, lines, choices)
 
 
-def _first_lines(head: bytes) -> list[str]:
+def recognise_query(
+    source: Source, content: Content, layout_of: Callable[[Sample], Layout], choices: Choices
+) -> Recognised:
+    """The layout of the rows of a query, which are stored as CSV. Raises RefusedError."""
+    dialect = Dialect(",")
+    rows = _sample_rows(_first_lines(source.head(), content), dialect)
+    layout = layout_of(Sample(rows, choices))
+    return _of_text(TextTable(source, content.encoding, dialect), layout)
+
+
+def _of_text(table: TextTable, layout: Layout) -> Recognised:
+    guess = table.encoding.guess
+    why = layout.why if guess is None else f"{layout.why}; {guess}"
+    return Recognised(layout.format, why, reader(table, layout))
+
+
+def _of_values(table: JsonLines | Parquet | Excel, choices: Choices) -> Recognised:
+    """A table that is no text. Raises RefusedError."""
+    rows = [fields for fields in table.sample() if any(text.strip() for text in fields)]
+    if not rows:
+        raise RefusedError("EMPTY", "the file is empty")
+    layout = _layout(Sample(rows, choices))
+    if isinstance(layout, Layout):
+        return Recognised(layout.format, layout.why, reader(table, layout))
+    raise _not_known(rows[0], layout)
+
+
+def _first_lines(head: bytes, content: Content) -> list[str]:
     """The first lines that are not blank, without their ends. Raises RefusedError."""
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        message = "the file is UTF-16; save it as UTF-8"
-        raise RefusedError("BAD_ENCODING_FILE", message, 1)
-    text = head.decode("utf-8-sig", errors="replace")
+    if content.long_line is not None:
+        message = f"a line of more than {HEAD_BYTES >> 20} MB; no format has those"
+        raise RefusedError("LINE_TOO_LONG", message, content.long_line)
+    text = head.decode(content.encoding.name, errors="surrogateescape")
     if not text.strip():
         raise RefusedError("EMPTY", "the file is empty")
-    lines = LINE_END.split(text, 100)  # the last of these is all the rest
-    return [line for line in lines if line.strip()][:SAMPLE_LINES]
+    lines = []
+    n_characters = 0
+    for match in LINE.finditer(text):
+        line = match.group().rstrip("\r\n")
+        if not line.strip():
+            continue
+        lines.append(line)
+        n_characters += len(line)
+        if len(lines) == SAMPLE_LINES:
+            break
+        if n_characters > SAMPLE_CHARACTERS and len(lines) >= LINES_OF_FORM:
+            break
+    if content.size > len(head) and len(lines) > 1 and match.end() == len(text):
+        lines.pop()  # the head ends within it
+    return lines
 
 
-def _by_header(sample: Sample) -> Recognised | None:
-    if sample.header in movielens.UNUSED_HEADERS:
-        return Recognised(None, NOT_NEEDED)
-    return _first_match(BY_HEADER, sample)
+def _separated(
+    source: Source, encoding: Encoding, lines: list[str], choices: Choices
+) -> Recognised | NotNeeded:
+    """The one reading of lines of fields. Raises RefusedError where there is none, or two."""
+    skipped = 0
+    separators: tuple[str, ...] = SEPARATORS
+    told = SEPARATOR_LINE.match(lines[0].strip())
+    if told is not None and len(lines) > 1:
+        skipped = 1
+        separators = (told.group(1),)
+    tables: list[tuple[Dialect, Sample]] = []
+    uneven: list[tuple[Dialect, Sample]] = []
+    for separator in (*separators, BLANKS):
+        if separator == BLANKS and tables:
+            break  # blanks occur in most texts
+        quoted = len(separator) == 1 and separator != BLANKS
+        dialect = Dialect(separator, quoted, skipped)
+        rows = _sample_rows(lines, dialect)
+        sample = Sample(rows, choices)
+        if rows and len(sample.header) > 1:
+            of_kind = tables if _is_even(sample) else uneven
+            of_kind.append((dialect, sample))
+    readings: list[tuple[Dialect, Layout]] = []
+    misses: list[RefusedError] = []
+    for dialect, sample in tables or uneven:
+        if sample.header in movielens.UNUSED_HEADERS:
+            return NotNeeded(NOT_NEEDED.format("MovieLens"))
+        if letterboxd.is_unused(sample.header):
+            return NotNeeded(NOT_NEEDED.format("Letterboxd's export"))
+        try:
+            layout = _layout(sample)
+        except RefusedError as error:
+            misses.append(error)
+            continue
+        if isinstance(layout, Layout):
+            readings.append((dialect, layout))
+        elif layout is not None:
+            misses.append(RefusedError(layout.code, layout.message, 1 + skipped))
+    if len(readings) > 1:
+        raise _two_separators(readings)
+    if readings:
+        dialect, layout = readings[0]
+        return _of_text(TextTable(source, encoding, dialect), layout)
+    if misses:
+        raise misses[0]
+    if lines[0].count('"') % 2:
+        message = f"the header is not CSV ({_quoted(lines[0])} has an open quote); fix its quotes"
+        raise RefusedError("CSV_SYNTAX", message, 1)
+    message = f"not a format that is known ({_quoted(lines[0])}); {EXPECTED}"
+    raise RefusedError("UNKNOWN_FORMAT", message, 1)
 
 
-def _first_match(formats: Iterable[tuple[Format, Recogniser]], sample: Sample) -> Recognised | None:
-    for format_, recogniser in formats:
-        why = recogniser(sample)
-        if why:
-            return Recognised(format_, why)
-    return None
+def _sample_rows(lines: list[str], dialect: Dialect) -> list[list[str]]:
+    """The fields of the first rows that are not blank and have no broken quotes."""
+    sample: list[list[str]] = []
+    with_ends = [line + "\n" for line in lines]
+    for block in table_rows(with_ends, dialect, None):
+        if isinstance(block, Rows):
+            sample += [fields for fields in block.fields if any(map(str.strip, fields))]
+        elif not sample:
+            return []  # nobody can tell how many columns there are
+    return sample
 
 
-def _unknown_format(sample: Sample) -> RefusedError:
-    """The error for a file of no known format: another separator, or what was expected."""
-    first = sample.lines[0]
-    if len(first) > MAX_QUOTED:
-        first = first[:MAX_QUOTED] + "..."
-    for separator, plural in OTHER_SEPARATORS.items():
-        if _by_header(replace(sample, separator=separator)):
-            message = f"separated by {plural} ({first!r}); save it with commas"
-            return RefusedError("WRONG_DELIMITER", message, 1)
-    message = f"not a format that is known ({first!r}); {EXPECTED}"
-    return RefusedError("UNKNOWN_FORMAT", message, 1)
+def _is_even(sample: Sample) -> bool:
+    """Whether most rows have as many fields as the first."""
+    width = len(sample.header)
+    rows = sample.rows[1:]
+    return not rows or most(has_width(fields, width) for fields in rows)
+
+
+def _layout(sample: Sample) -> Layout | NearMiss | None:
+    """The one layout of a table, or what is missing. Raises RefusedError where it fits two."""
+    n_columns = len(sample.header)
+    if n_columns > MAX_COLUMNS:
+        message = f"{n_columns:,} columns, more than {MAX_COLUMNS:,}; write a long file instead"
+        raise RefusedError("TOO_MANY_COLUMNS", message, 1)
+    for layout_of in BY_HEADER:
+        layout = layout_of(sample)
+        if layout is not None:
+            return layout
+    as_long: Layout | NearMiss | None = None
+    as_wide: Layout | NearMiss | None = None
+    if sample.choices.format != "wide":
+        as_long = long.recognise(sample)
+    if sample.choices.format != "long":
+        as_wide = wide.recognise_ratings(sample)
+    if isinstance(as_long, Layout):
+        wide_too = isinstance(as_wide, Layout) and n_columns > long.MAX_LONG_COLUMNS
+        if wide_too and as_long.has_header:
+            raise _long_or_wide(as_long.why, as_wide)
+        return as_long
+    as_catalogue = catalogue.recognise(sample)
+    if as_catalogue is not None:
+        return as_catalogue
+    if as_long is not None and isinstance(as_wide, Layout):
+        raise _long_or_wide(as_long.message, as_wide)
+    return as_wide or as_long
+
+
+def _long_or_wide(as_long: str, as_wide: Layout | NearMiss | None) -> RefusedError:
+    matrix = as_wide.why if isinstance(as_wide, Layout) else ""
+    message = (
+        f"it may be a long file ({as_long}) or a wide matrix ({matrix}); "
+        "set ingest.format to long or wide"
+    )
+    return RefusedError("LONG_OR_WIDE", message, 1)
+
+
+def _two_separators(readings: list[tuple[Dialect, Layout]]) -> RefusedError:
+    names = [SEPARATOR_NAMES.get(dialect.separator, "") for dialect, _ in readings[:2]]
+    message = (
+        f"its fields may be separated by {' or '.join(names)}; "
+        "begin the file with a line sep=, or sep=; that says which"
+    )
+    return RefusedError("AMBIGUOUS_SEPARATOR", message, 1)
+
+
+def _not_known(header: list[str], miss: NearMiss | None) -> RefusedError:
+    if miss is not None:
+        return RefusedError(miss.code, miss.message)
+    message = f"not a format that is known (its columns are {shown(header)}); {EXPECTED}"
+    return RefusedError("UNKNOWN_FORMAT", message)
+
+
+def _quoted(line: str) -> str:
+    return repr(line if len(line) <= MAX_QUOTED else line[:MAX_QUOTED] + "...")

@@ -1,27 +1,23 @@
 """Files that belong together -> one transaction: all of them are merged, or none."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import cast
 
 from sqlalchemy import Connection
 
 from batch.ingest.batches import File, Report, Settings, close_batch, merged_before, open_batch
-from batch.ingest.fast_ratings import read_ratings
+from batch.ingest.errors import RefusedError
 from batch.ingest.formats import USUAL_FAMILIES
-from batch.ingest.merge import Batch, FileRow
+from batch.ingest.merge import Batch
 from batch.ingest.merge_movies import merge_movies
 from batch.ingest.merge_ratings import merge_ratings
-from batch.ingest.parsing import RatingRow, Reading, RefusedError, Reject
-from batch.ingest.sources import UTF8
+from batch.ingest.plausible import Seen, require_decided, require_scale, require_times
 from batch.store.database import Database
 from batch.telemetry import progress
-
-PROGRESS_CHARACTERS = 1 << 18
-"""Characters that are read between two reports of the progress."""
 
 
 @dataclass
@@ -67,9 +63,13 @@ def refuse_group(files: list[File], culprit: str) -> list[Report]:
 def merge_group(
     database: Database, files: list[File], settings: Settings, dry_run: bool
 ) -> list[Report]:
-    """Merge a group in one transaction, films before ratings, then by name; or refuse it."""
+    """Merge a group in one transaction, films before ratings, then by name.
+
+    Its ratings are merged whole or not at all. A catalogue that is refused keeps none of them out.
+    """
     unchanged: list[Report] = []
     merges: list[_Merge] = []
+    refused: list[Report] = []
     in_order = sorted(files, key=lambda file: (file.format.kind != "movies", file.name))
     try:
         with database.writer.begin() as connection:
@@ -78,61 +78,53 @@ def merge_group(
                 if earlier_batch is not None:
                     unchanged.append(_unchanged(file, earlier_batch))
                     continue
-                batch_id = open_batch(connection, file, settings)
-                merges.append(_Merge(file, Batch(batch_id, file.snapshot_at)))
-                _merge_file(connection, merges[-1], settings)
+                if file.format.kind == "movies":
+                    try:
+                        with connection.begin_nested():
+                            _merge_file(connection, file, settings, merges)
+                    except RefusedError as error:
+                        refused.append(_refused(merges.pop(), error))
+                else:
+                    _merge_file(connection, file, settings, merges)
             if dry_run:
                 raise _DryRunError
     except RefusedError as error:
-        return _refused_group(in_order, unchanged, merges, error)
+        refused_files = {report.file for report in refused}
+        others = [file for file in in_order if file.name not in refused_files]
+        return refused + _refused_group(others, unchanged, merges, error)
     except _DryRunError:
         pass
-    return unchanged + [_merged(merge, dry_run) for merge in merges]
+    return refused + unchanged + [_merged(merge, dry_run) for merge in merges]
 
 
-def _merge_file(connection: Connection, merge: _Merge, settings: Settings) -> None:
-    file = merge.file
-    batch = merge.batch
+def _merge_file(
+    connection: Connection, file: File, settings: Settings, merges: list[_Merge]
+) -> None:
+    """Merge one file, and append it to `merges` before its rows. Raises RefusedError."""
+    batch = Batch(open_batch(connection, file, settings), file.snapshot_at)
+    merge = _Merge(file, batch)
+    merges.append(merge)
     reading = file.reading(settings)
     bar = progress(f"reading {file.source.base_name}", file.size)
-    with bar as advance, _open_rows(file, reading, advance) as rows:
+    with bar as advance, closing(file.read(reading, advance)) as rows:
         if file.format.kind == "movies":
             merge_movies(connection, rows, batch, settings.limits)
         else:
-            merge_ratings(connection, rows, reading, batch, settings.limits)
+            check_whole = partial(_require_plausible, file, settings)
+            merge_ratings(connection, rows, reading, batch, settings.limits, check_whole)
+    if reading.n_unrated:
+        reading.warn(f"{reading.n_unrated:,} rows are not rated, by ingest.unrated")
     merge.warnings = reading.warnings
     close_batch(connection, batch.batch_id, file, batch.counts, settings)
 
 
-@contextmanager
-def _open_rows(
-    file: File, reading: Reading, advance: Callable[[int], None]
-) -> Iterator[Iterator[FileRow | Reject]]:
-    """The rows of a file, in blocks where its format has a plain layout."""
-    layout = file.format.plain
-
-    def read_slowly(lines: Iterable[str]) -> Iterator[FileRow | Reject]:
-        return file.format.read(_report_progress(lines, advance), reading)
-
-    if layout is not None:
-        slow_ratings = cast("Callable[[Iterable[str]], Iterator[RatingRow | Reject]]", read_slowly)
-        with file.source.open() as binary:
-            yield read_ratings(binary, layout, slow_ratings, reading, advance)
-        return
-    encoding = file.source.legacy_encoding() if file.format.legacy_encoding else UTF8
-    with file.source.lines(encoding) as lines:
-        yield read_slowly(lines)
-
-
-def _report_progress(lines: Iterable[str], advance: Callable[[int], None]) -> Iterator[str]:
-    """The same lines; `advance` is called now and then with the number of characters read."""
-    characters = 0
-    for line in lines:
-        yield line
-        characters += len(line)
-        if characters >= PROGRESS_CHARACTERS:
-            advance(characters)
-            characters = 0
+def _require_plausible(file: File, settings: Settings, seen: Seen) -> None:
+    """Raise RefusedError where the ratings of a file cannot be what they seem."""
+    require_times(seen)
+    if file.format.scale is None and settings.scale is None:
+        require_scale(seen)
+    if file.format.family in ("long", "query") and settings.choices.unrated is None:
+        require_decided(seen)
 
 
 def _refused_group(

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 import numpy as np
 from sqlalchemy import Connection, Table, select
 
-from batch.ingest.fast_ratings import Block
-from batch.ingest.parsing import MovieRow, RatingRow, RefusedError, Reject
+from batch.ingest.errors import RefusedError
+from batch.ingest.fast_ratings import Block, Column
+from batch.ingest.file_format import FileRow
+from batch.ingest.parsing import Reject
+from batch.ingest.plausible import Seen
 from batch.ratings import Ints
 from batch.store.database import next_id
-
-FileRow: TypeAlias = Block | RatingRow | MovieRow
 
 ALWAYS_TOLERATED = 10
 """Up to this many rejected rows a file is not refused: in small files their share says little."""
@@ -33,20 +33,7 @@ class Counts:
     read: int = 0
     accepted: int = 0
     rejects: list[Reject] = field(default_factory=list)
-    lowest: float | None = None  # stars, of the ratings read
-    highest: float | None = None  # stars
-    all_timed: bool = False  # each rating has its own time
-
-    def add_ratings(self, low: float, high: float, all_timed: bool) -> None:
-        """Include the lowest and highest of more ratings, and whether each has its own time."""
-        if self.lowest is None or self.highest is None:
-            self.lowest = low
-            self.highest = high
-            self.all_timed = all_timed
-        else:
-            self.lowest = min(low, self.lowest)
-            self.highest = max(high, self.highest)
-            self.all_timed = all_timed and self.all_timed
+    seen: Seen = field(default_factory=Seen)
 
     @property
     def duplicate(self) -> int:
@@ -83,13 +70,10 @@ class Keys:
         self.new.append(key)
         return new_id
 
-    def ids_of(self, numbers: Ints) -> Ints:
-        """The ids, (k,), of keys that are numbers as text; new ones in order of appearance."""
-        keys, first, place = np.unique(numbers, return_index=True, return_inverse=True)
-        ids = np.empty(len(keys), dtype=np.int64)
-        for number in np.argsort(first).tolist():
-            ids[number] = self.id_of(str(keys[number]))
-        return ids[place]
+    def ids_of(self, column: Column) -> Ints:
+        """The ids, (k,), of the keys of k ratings; new ones in order of appearance."""
+        ids = np.array([self.id_of(key) for key in column.keys], dtype=np.int64)
+        return ids[column.places]
 
 
 def read_keys(connection: Connection, table: Table) -> Keys:

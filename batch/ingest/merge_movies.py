@@ -5,9 +5,9 @@ from typing import Any, cast
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 
+from batch.ingest.file_format import FileRow
 from batch.ingest.merge import (
     Batch,
-    FileRow,
     Keys,
     Limits,
     accepted_rows,

@@ -3,7 +3,8 @@
 The order in which files are merged never changes the result.
 """
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any, cast
 
@@ -21,10 +22,10 @@ from sqlalchemy import (
 )
 
 from batch.ingest.fast_ratings import Block
+from batch.ingest.file_format import FileRow
 from batch.ingest.merge import (
     Batch,
     Counts,
-    FileRow,
     Keys,
     Limits,
     accepted_rows,
@@ -32,6 +33,7 @@ from batch.ingest.merge import (
     read_keys,
 )
 from batch.ingest.parsing import RatingRow, Reading, Reject
+from batch.ingest.plausible import MAX_VALUES, Seen
 from batch.store import schema
 from batch.store.bulk_insert import bulk_insert, insert_columns
 
@@ -95,10 +97,12 @@ def merge_ratings(
     reading: Reading,
     batch: Batch,
     limits: Limits,
+    check_whole: Callable[[Seen], None],
 ) -> None:
     """Merge the ratings of one file, with their users and films; `batch` gets the counts.
 
-    Raises RefusedError where too many rows are rejected; the caller then rolls back.
+    Raises RefusedError where too many rows are rejected, or `check_whole` does, which gets all
+    ratings together; the caller then rolls back.
     """
     users = read_keys(connection, schema.users)
     movies = read_keys(connection, schema.movies)
@@ -107,6 +111,7 @@ def merge_ratings(
     accepted = cast("Iterator[Block | RatingRow]", accepted_rows(rows, counts, limits))
     distinct = _fill_stage(connection, accepted, users, movies, counts)
     check_rejects(counts, limits)
+    check_whole(counts.seen)
     _update_names(connection, reading.names)
     _update_titles(connection, reading.titles)
     _insert_users(connection, users, reading.names)
@@ -144,9 +149,7 @@ def _fill_stage(
             if last_pair >= (user_ids[0], movie_ids[0]) or (same_user & same_movie).any():
                 distinct = False
             last_pair = (user_ids[-1], movie_ids[-1])
-            lowest = float(block.stars.min())
-            highest = float(block.stars.max())
-            counts.add_ratings(lowest, highest, all_timed=True)
+            _see_block(block, counts.seen)
             columns = (user_ids, movie_ids, block.stars[order], block.times[order])
             staged_columns = dict(zip(_STAGE_COLUMNS, columns, strict=True))
             insert_columns(connection, _stage, {}, staged_columns)
@@ -157,19 +160,27 @@ def _stage_rows(
     rows: Iterator[RatingRow], users: Keys, movies: Keys, counts: Counts
 ) -> Iterator[tuple[Any, ...]]:
     """The rows with ids instead of keys."""
-    low = float("inf")
-    high = float("-inf")
-    all_timed = True
+    seen = counts.seen
+    stars: Counter[float] = Counter()
     for _, user_key, movie_key, rating, rated_at in rows:
-        if rating < low:
-            low = rating
-        if rating > high:
-            high = rating
-        if rated_at is None:
-            all_timed = False
+        stars[rating] += 1
+        if len(stars) > MAX_VALUES:
+            seen.add(stars)
+            stars.clear()
+        if rated_at is not None:
+            seen.add_times(1, rated_at)
         yield users.id_of(user_key), movies.id_of(movie_key), rating, rated_at
-    if low <= high:
-        counts.add_ratings(low, high, all_timed)
+    if stars:
+        seen.add(stars)
+
+
+def _see_block(block: Block, seen: Seen) -> None:
+    """Count the ratings and times of a block."""
+    values, counts = np.unique(block.stars, return_counts=True)
+    seen.add(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    times = block.times[~np.isnan(block.times)]
+    if len(times):
+        seen.add_times(len(times), float(times.max()))
 
 
 def _update_names(connection: Connection, names: dict[str, str]) -> None:
@@ -200,7 +211,8 @@ def _update_titles(connection: Connection, titles: dict[str, str]) -> None:
     stored = dict(connection.execute(undescribed).all())
     changes = []
     for movie_key, title in titles.items():
-        if movie_key in stored and title < stored[movie_key]:
+        stored_title = stored.get(movie_key)
+        if stored_title is not None and (stored_title == movie_key or title < stored_title):
             changes.append({"key": movie_key, "new_title": title})
     if changes:
         values: dict[str, Any] = {"title": bindparam("new_title")}

@@ -1,11 +1,21 @@
 """MovieLens latest, 20M, 25M and 32M: ratings.csv and movies.csv -> rows."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
-from batch.ingest.csv_rows import csv_rows, parse_rows
 from batch.ingest.fast_ratings import PlainLayout
-from batch.ingest.file_format import Format, Sample
-from batch.ingest.parsing import MovieRow, RatingRow, Reading, Reject, key, movielens_id
+from batch.ingest.file_format import Format, Layout, Sample
+from batch.ingest.genres import GenreColumn
+from batch.ingest.parsing import (
+    MOVIELENS_ID,
+    MovieRow,
+    RatingRow,
+    Reading,
+    Reject,
+    key,
+    movielens_id,
+)
+from batch.ingest.rows import TableRows, most, parse_rows
+from batch.ingest.times import SECONDS
 
 RATINGS_HEADER = ["userId", "movieId", "rating", "timestamp"]
 MOVIES_HEADER = ["movieId", "title", "genres"]
@@ -17,33 +27,64 @@ UNUSED_HEADERS = [
 ]
 UNUSED_NAMES = ("users.dat", "tags.dat")
 """Parts of the MovieLens archives that contain neither ratings nor films."""
-NO_GENRES = "(no genres listed)"
+
+MOVIELENS = Format(
+    "MovieLens ratings.csv",
+    family="movielens",
+    kind="ratings",
+    usual_name="ratings.csv",
+    limits=(0.5, 5.0),
+    scale=(0.5, 5.0),
+)
+MOVIELENS_MOVIES = Format(
+    "MovieLens movies.csv", family="movielens", kind="movies", usual_name="movies.csv"
+)
+PLAIN = PlainLayout(b",", header=",".join(RATINGS_HEADER).encode())
+GENRES = GenreColumn("|")
 
 
-def recognise_ratings(sample: Sample) -> str | None:
-    return _recognise_header(sample, RATINGS_HEADER)
+def recognise_ratings(sample: Sample) -> Layout | None:
+    """The header of MovieLens above numbers: other ids or times are a long file's."""
+    if sample.header != RATINGS_HEADER or not _has_ids(sample, 2):
+        return None
+    times = sample.column(3)
+    if times and not most(_is_time(text) for text in times):
+        return None
+    return Layout(MOVIELENS, _why(RATINGS_HEADER), read_ratings, 4, plain=PLAIN)
 
 
-def recognise_movies(sample: Sample) -> str | None:
-    return _recognise_header(sample, MOVIES_HEADER)
+def recognise_movies(sample: Sample) -> Layout | None:
+    if sample.header != MOVIES_HEADER or not _has_ids(sample, 1):
+        return None
+    return Layout(MOVIELENS_MOVIES, _why(MOVIES_HEADER), read_movies, 3)
 
 
-def _recognise_header(sample: Sample, header: list[str]) -> str | None:
-    return f"its header is {','.join(header)}" if sample.header == header else None
+def _why(header: list[str]) -> str:
+    return f"its header is {','.join(header)}"
 
 
-def read_ratings(lines: Iterable[str], reading: Reading) -> Iterator[RatingRow | Reject]:
+def _has_ids(sample: Sample, n_columns: int) -> bool:
+    """Whether most fields of the first columns are numbers."""
+    columns = [sample.column(place) for place in range(n_columns)]
+    return all(not ids or most(map(MOVIELENS_ID.match, ids)) for ids in columns)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        SECONDS.seconds(text)
+    except ValueError:
+        return False
+    return True
+
+
+def read_ratings(rows: TableRows, reading: Reading) -> Iterator[RatingRow | Reject]:
     """`1,31,2.5,1260759144`"""
-    rows = csv_rows(lines)
-    next(rows)  # the header
-    return parse_rows(rows, len(RATINGS_HEADER), ",", rating_parser(reading))
+    return parse_rows(rows, 4, rating_parser(reading))
 
 
-def read_movies(lines: Iterable[str], _reading: Reading) -> Iterator[MovieRow | Reject]:
+def read_movies(rows: TableRows, _reading: Reading) -> Iterator[MovieRow | Reject]:
     """`11,"American President, The (1995)",Comedy|Drama|Romance`"""
-    rows = csv_rows(lines)
-    next(rows)  # the header
-    return parse_rows(rows, len(MOVIES_HEADER), ",", parse_movie)
+    return parse_rows(rows, 3, parse_movie)
 
 
 def rating_parser(reading: Reading) -> Callable[[int, list[str]], RatingRow]:
@@ -62,30 +103,4 @@ def parse_movie(line: int, fields: list[str]) -> MovieRow:
     """The three fields movie, title, genres -> a film. Raises BadRowError."""
     movie, title, genres = fields
     movie_key = movielens_id(movie, "movieId")
-    return MovieRow(line, movie_key, key(title, "title"), listed_genres(genres))
-
-
-def listed_genres(text: str) -> tuple[str, ...]:
-    """`Comedy|Drama` -> names, sorted; none for "(no genres listed)". Raises BadRowError."""
-    names = [name.strip() for name in text.split("|")]
-    genres = {key(name, "genre") for name in names if name and name != NO_GENRES}
-    return tuple(sorted(genres))
-
-
-MOVIELENS = Format(
-    "MovieLens ratings.csv",
-    family="movielens",
-    kind="ratings",
-    read=read_ratings,
-    usual_name="ratings.csv",
-    limits=(0.5, 5.0),
-    scale=(0.5, 5.0),
-    plain=PlainLayout(b",", header=",".join(RATINGS_HEADER).encode()),
-)
-MOVIELENS_MOVIES = Format(
-    "MovieLens movies.csv",
-    family="movielens",
-    kind="movies",
-    read=read_movies,
-    usual_name="movies.csv",
-)
+    return MovieRow(line, movie_key, key(title, "title"), GENRES.names(genres))

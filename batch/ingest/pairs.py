@@ -1,13 +1,15 @@
 """A ratings file -> the rating of each pair of user and film; nothing is written."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import cast
 
 from batch import RecbatchError
 from batch.ingest.batches import File, Settings
-from batch.ingest.parsing import RatingRow, RefusedError, Reject
-from batch.ingest.sources import UTF8
+from batch.ingest.errors import RefusedError
+from batch.ingest.fast_ratings import Block
+from batch.ingest.parsing import RatingRow, Reject
 from batch.ingest.survey import survey
 
 
@@ -43,8 +45,11 @@ def read_pairs(path: Path, settings: Settings) -> dict[tuple[str, str], float]:
 
 def _rating_rows(file: File, settings: Settings) -> Iterator[RatingRow]:
     """The ratings of a file. Raises RefusedError for the first row that would be rejected."""
-    with file.source.lines(UTF8) as lines:
-        for row in file.format.read(lines, file.reading(settings)):
+    with closing(file.read(file.reading(settings), lambda _: None)) as rows:
+        for row in rows:
             if isinstance(row, Reject):
                 raise RefusedError(row.code, row.message, row.line)
-            yield cast("RatingRow", row)
+            if isinstance(row, Block):
+                yield from row.ratings()
+            else:
+                yield cast("RatingRow", row)

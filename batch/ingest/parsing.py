@@ -2,10 +2,11 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import NamedTuple, TypeAlias
+
+from batch.ingest.errors import BadRowError
+from batch.ingest.times import DAY_SECONDS, ISO, NOTHING, SECONDS, TimeFormat
 
 MAX_KEY = 400
 """Maximum characters of a key or title; a longer one is a sign of a broken file."""
@@ -18,10 +19,10 @@ MAX_WARNINGS = 100
 MAX_CACHED = 10_000
 """Distinct texts of ratings to cache: real files have dozens, a hostile one may have millions."""
 
-NUMBER = re.compile(r"-?[0-9]{1,4}(?:\.[0-9]{1,6})?\Z")
-EPOCH = re.compile(r"[0-9]{1,12}\Z")
+NUMBER = re.compile(r"-?[0-9]{1,4}(?:[.,][0-9]{1,30})?\Z")
+DECIMALS = 6
+"""Decimals of a rating that are stored; more are rounded."""
 MOVIELENS_ID = re.compile(r"[0-9]{1,16}\Z")
-DAY_SECONDS = 86_400
 
 RatingRow: TypeAlias = tuple[int, str, str, float, int | None]
 """line, user_key, movie_key, rating in stars, seconds since 1970 UTC or None."""
@@ -46,53 +47,35 @@ class Reject(NamedTuple):
     text: str
 
 
-class BadRowError(Exception):
-    """A field that cannot be read: its name, a code, and a message with value and remedy."""
-
-    def __init__(self, name: str | None, code: str, message: str) -> None:
-        super().__init__(message)
-        self.name = name
-        self.code = code
-
-
-class RefusedError(Exception):
-    """A file that cannot be merged: a code, a message with the remedy, and the line, if any."""
-
-    def __init__(self, code: str, message: str, line: int | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.line = line
-
-    def with_place(self, file: object) -> str:
-        """The message after its place: `FILE:LINE: ...`."""
-        if self.line is None:
-            return f"{file}: {self}"
-        return f"{file}:{self.line}: {self}"
-
-
 @dataclass
 class Reading:
     """The settings for reading one file, and the titles, names and warnings found in it."""
 
     limits: tuple[float, float] | None  # lowest and highest rating that is accepted, stars
-    columns: dict[str, str | None]  # user, movie, rating, time -> column named in the settings
     now: int  # seconds since 1970 UTC
+    unrated: frozenset[float] = frozenset()  # values that mean "not rated"
+    times: TimeFormat = SECONDS
     titles: dict[str, str] = field(default_factory=dict)  # movie_key -> title, of ratings files
     names: dict[str, str] = field(default_factory=dict)  # user_key -> name
+    n_unrated: int = 0  # rows whose rating means "not rated"
     _warnings: list[str] = field(default_factory=list)
     _more_warnings: int = 0  # those beyond MAX_WARNINGS
     _ratings: dict[str, float] = field(default_factory=dict)  # text -> stars, a cache
 
     def rating(self, text: str, name: str = "rating") -> float:
-        """The rating in stars, finite and within the limits. Raises BadRowError."""
+        """The rating in stars, finite and within the limits. Raises BadRowError.
+
+        Values that mean "not rated" are within all limits.
+        """
         cached = self._ratings.get(text)  # the same dozen texts, millions of times
         if cached is not None:
             return cached
-        if not NUMBER.match(text.strip()):
+        number = text.strip().replace(",", ".")
+        if not NUMBER.match(number):
             message = f"rating {_quoted(text)} is not a number such as 4 or 3.5; fix the row"
             raise BadRowError(name, "BAD_RATING", message)
-        stars = float(text) + 0.0  # -0.0 becomes 0.0
-        if self.limits is not None:
+        stars = round(float(number), DECIMALS) + 0.0  # -0.0 becomes 0.0
+        if self.limits is not None and stars not in self.unrated:
             low, high = self.limits
             if not low <= stars <= high:
                 message = (
@@ -105,18 +88,34 @@ class Reading:
         return stars
 
     def time(self, text: str, name: str = "timestamp") -> int | None:
-        """Seconds since 1970 UTC, or None for an empty field. Raises BadRowError.
+        """Seconds since 1970 UTC, or None where there is no time. Raises BadRowError.
 
-        The text is seconds since 1970, or ISO 8601, in UTC where it has no offset.
+        The text is a time as most of its column are written, or ISO 8601; both are in UTC
+        where they have no offset.
         """
         text = text.strip()
-        if not text:
+        if text.casefold() in NOTHING:
             return None
-        seconds = int(text) if EPOCH.match(text) else _seconds_of_date(text, name)
+        try:
+            seconds = self._seconds(text)
+        except ValueError:
+            if self.times in (SECONDS, ISO):
+                expected = f"neither {SECONDS.name} nor a date such as 2026-11-23T02:30:00Z"
+            else:
+                expected = f"not among {self.times.name}, as the others of its column are"
+            message = f"time {_quoted(text)} is {expected}; fix the row"
+            raise BadRowError(name, "BAD_TIME", message) from None
         if seconds > self.now + DAY_SECONDS or seconds < 0:
             message = f"time {_quoted(text)} is before 1970 or in the future; fix the row"
             raise BadRowError(name, "TIME_RANGE", message)
         return seconds
+
+    def _seconds(self, text: str) -> int:
+        """Raises ValueError."""
+        try:
+            return self.times.seconds(text)
+        except ValueError:
+            return ISO.seconds(text)
 
     def warn(self, message: str) -> None:
         """Keep a warning about the file, or count it where there are many."""
@@ -131,13 +130,6 @@ class Reading:
         if not self._more_warnings:
             return list(self._warnings)
         return [*self._warnings, f"and {self._more_warnings:,} more like these"]
-
-
-Reader: TypeAlias = Callable[
-    [Iterable[str], Reading],
-    Iterator[RatingRow | Reject] | Iterator[MovieRow | Reject],
-]
-"""Lines of text, with their ends -> rows and rejects. Raises RefusedError."""
 
 
 def key(text: str, name: str) -> str:
@@ -207,21 +199,6 @@ def require_field_count(fields: list[str], expected: int) -> None:
             "fix the row, or quote a field that contains the separator"
         )
         raise BadRowError(None, "FIELD_COUNT", message)
-
-
-def _seconds_of_date(text: str, name: str) -> int:
-    """Seconds since 1970 UTC. Raises BadRowError."""
-    try:
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return int(moment.timestamp())
-    except (ValueError, OverflowError):
-        message = (
-            f"time {_quoted(text)} is neither seconds since 1970 "
-            "nor a date such as 2026-11-23T02:30:00Z; fix the row"
-        )
-        raise BadRowError(name, "BAD_TIME", message) from None
 
 
 def _quoted(text: str) -> str:

@@ -1,20 +1,23 @@
 """Rows of queries on other tables -> CSV files, which are then merged like any other file."""
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import date
-from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, select
 from sqlalchemy.exc import DBAPIError
 
+from batch.ingest import catalogue, long
 from batch.ingest.batches import File, Report, Settings
-from batch.ingest.formats import QUERY, QUERY_MOVIES, Format
-from batch.ingest.parsing import RefusedError
+from batch.ingest.catalogue import QUERY_MOVIES
+from batch.ingest.errors import RefusedError
+from batch.ingest.file_format import Format, Layout, Sample
+from batch.ingest.formats import recognise_query
+from batch.ingest.long import QUERY
 from batch.ingest.sources import Source
+from batch.ingest.values import texts_of
 from batch.store import schema
 from batch.store.database import Database, DatabaseUrlError, open_database
 
@@ -27,6 +30,7 @@ class Statement(NamedTuple):
 
     name: str  # of the setting, shown instead of a path
     format: Format
+    layout_of: Callable[[Sample], Layout]
     sql: str
 
 
@@ -43,9 +47,11 @@ class Queries:
         """The queries that are set; films come before their ratings."""
         statements = []
         if self.films is not None:
-            statements.append(Statement("ingest.films_query", QUERY_MOVIES, self.films))
+            statements.append(
+                Statement("ingest.films_query", QUERY_MOVIES, catalogue.read_of_query, self.films)
+            )
         if self.ratings is not None:
-            statements.append(Statement("ingest.query", QUERY, self.ratings))
+            statements.append(Statement("ingest.query", QUERY, long.read_of_query, self.ratings))
         return statements
 
 
@@ -69,7 +75,7 @@ def run_queries(
                 # The user's tables are not in this program's own schema.
                 connection.exec_driver_sql("SET search_path TO DEFAULT")
             for statement in statements:
-                files.append(_fetch(connection, statement, folder))
+                files.append(_fetch(connection, statement, folder, settings))
     except RefusedError as error:
         return _refuse_all(statements, statement, error), []
     except DBAPIError as error:
@@ -95,7 +101,7 @@ def _source_database(database: Database, url: str | None) -> Database:
     return source
 
 
-def _fetch(connection: Connection, statement: Statement, folder: Path) -> File:
+def _fetch(connection: Connection, statement: Statement, folder: Path, settings: Settings) -> File:
     """Run a query and write its rows as CSV, under the names of its columns."""
     source = Source(folder / f"{statement.name}.csv", None, label=statement.name)
     try:
@@ -106,13 +112,15 @@ def _fetch(connection: Connection, statement: Statement, folder: Path) -> File:
             "make room there, or set TMPDIR to another folder"
         )
         raise RefusedError("UNWRITABLE", message) from None
-    sha256, size = source.fingerprint()
+    content = source.content()
+    recognised = recognise_query(source, content, statement.layout_of, settings.choices)
     return File(
         source=source,
         format=statement.format,
         why="the settings ask for it",
-        sha256=sha256,
-        size=size,
+        read=recognised.read,
+        sha256=content.sha256,
+        size=content.size,
         snapshot_at=source.modified_at,
     )
 
@@ -125,24 +133,7 @@ def _write_csv(connection: Connection, sql: str, file: Path) -> None:
     with file.open("w", encoding="utf-8", newline="", errors="backslashreplace") as output:
         writer = csv.writer(output, lineterminator="\n")
         writer.writerow(result.keys())
-        writer.writerows(_texts(row) for row in result)
-
-
-def _texts(row: Iterable[Any]) -> list[str]:
-    return [_text(value) for value in row]
-
-
-def _text(value: Any) -> str:
-    """A value as a person would write it: 4, not 4.000000; nothing for NULL."""
-    if value is None:
-        return ""
-    if isinstance(value, date):  # includes datetime
-        return value.isoformat()
-    if isinstance(value, Decimal) and value.is_finite():
-        return f"{value.normalize():f}"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
+        writer.writerows(texts_of(row) for row in result)
 
 
 def _with_earlier_time(connection: Connection, file: File, settings: Settings) -> File:

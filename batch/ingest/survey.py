@@ -1,12 +1,12 @@
 """Paths -> the files to merge, and reports of those that are skipped or refused."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from batch.ingest.batches import File, Report, Settings
-from batch.ingest.formats import recognise
-from batch.ingest.parsing import RefusedError
-from batch.ingest.sources import Source, find, members, path_text
+from batch.ingest.errors import RefusedError
+from batch.ingest.formats import NotNeeded, recognise
+from batch.ingest.sources import Passed, Source, find, members, path_text
 
 
 def survey(
@@ -20,48 +20,71 @@ def survey(
     files: list[File] = []
     for path in paths:
         try:
-            sources = find(path)
+            sources, passed = find(path)
         except RefusedError as error:
             reports.append(_refused(path_text(path), error))
             continue
+        reports += map(_passed_over, passed)
+        of_path: list[File | Report] = []
         for source in sources:
-            for result in _examine_source(source, settings, snapshot_at):
-                if isinstance(result, File):
-                    files.append(result)
-                else:
-                    reports.append(result)
+            of_path += _examine_source(source, settings, snapshot_at)
+        if len(sources) > 1 and not any(_is_usable(result) for result in of_path):
+            of_path.append(_refused(path_text(path), _nothing_usable(len(of_path))))
+        for result in of_path:
+            if isinstance(result, File):
+                files.append(result)
+            else:
+                reports.append(result)
     return reports, files
 
 
 def _examine_source(
     source: Source, settings: Settings, snapshot_at: int | None
-) -> Iterator[File | Report]:
-    """The result for a file, or for each data file in a .zip."""
+) -> list[File | Report]:
+    """The results for a file, or for the members of an archive."""
     try:
-        sources = members(source)
+        sources, passed = members(source)
     except RefusedError as error:
-        yield _refused(source.name, error)
-        return
+        return [_refused(source.name, error)]
+    results: list[File | Report] = [_passed_over(member) for member in passed]
     for member in sources:
         try:
-            yield _examine_file(member, settings, snapshot_at)
+            results.append(_examine_file(member, settings, snapshot_at))
         except RefusedError as error:
-            yield _refused(member.name, error)
+            results.append(_refused(member.name, error))
+    if sources != [source] and not any(_is_usable(result) for result in results):
+        results.append(_refused(source.name, _nothing_usable(len(results))))
+    return results
+
+
+def _is_usable(result: File | Report) -> bool:
+    """Whether it is a file with ratings or films, or one whose refusal says so already."""
+    return isinstance(result, File) or result.status == "refused"
+
+
+def _nothing_usable(n_files: int) -> RefusedError:
+    message = f"none of its {n_files:,} files has ratings or films; name the right one"
+    return RefusedError("NOTHING_USABLE", message)
 
 
 def _examine_file(source: Source, settings: Settings, snapshot_at: int | None) -> File | Report:
-    recognised = recognise(source, settings.columns)
-    if recognised.format is None:
+    content = source.content()
+    recognised = recognise(source, content, settings.choices)
+    if isinstance(recognised, NotNeeded):
         return Report(source.name, None, recognised.why, "skipped")
-    sha256, size = source.fingerprint()
     return File(
         source=source,
         format=recognised.format,
         why=recognised.why,
-        sha256=sha256,
-        size=size,
+        read=recognised.read,
+        sha256=content.sha256,
+        size=content.size,
         snapshot_at=source.modified_at if snapshot_at is None else snapshot_at,
     )
+
+
+def _passed_over(passed: Passed) -> Report:
+    return Report(passed.name, None, passed.why, "skipped")
 
 
 def _refused(name: str, error: RefusedError) -> Report:

@@ -1,90 +1,184 @@
-"""The wide pair: a user x film matrix of ratings, and a film x genre matrix of flags -> rows."""
+"""Wide tables: a user x film matrix of ratings, and a film x genre matrix of flags -> rows."""
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
-from batch.ingest.csv_rows import csv_rows, parse_rows
-from batch.ingest.file_format import Format, Sample
+from batch.ingest.columns import INDEX_NAMES, MOVIE_NAMES, USER_NAMES, fold, is_name_of
+from batch.ingest.errors import BadRowError, RefusedError
+from batch.ingest.file_format import Format, Layout, NearMiss, Sample
+from batch.ingest.long import MAX_LONG_COLUMNS, is_rating
 from batch.ingest.parsing import (
-    BadRowError,
     MovieRow,
     RatingRow,
     Reading,
-    RefusedError,
     Reject,
     key,
     rejected,
     unique_key,
 )
+from batch.ingest.rows import TableRows, most, parse_rows
+from batch.ingest.times import NOTHING
 
-USUAL_ZEROS = {"", "0", "0.0"}  # checked first, because most cells are these
-ZERO = re.compile(r"\s*(-?0+(\.0*)?)?\s*\Z")
-FLAGS = {"0": False, "0.0": False, "1": True, "1.0": True}
+WIDE = Format("wide ratings matrix", family="wide", kind="ratings", usual_name="user_reviews.csv")
+WIDE_GENRES = Format(
+    "wide genre matrix", family="wide", kind="movies", usual_name="movie_genres.csv"
+)
+
+USUAL_UNRATED = {"", "0", "0.0", "NaN", "nan", "NA"}  # checked first: most cells are these
+UNRATED = NOTHING | {"false"}
+TRUE = {"1", "true", "t", "yes", "y", "x"}
+FALSE = NOTHING | {"0", "false", "f", "no", "n"}
 GENRE_PREFIX = "genre_"
-MAX_COLUMNS = 200_000
-"""Twice the films of the largest public data sets; a file with more is transposed, or hostile."""
+MAX_SAMPLED = 200
+"""Columns whose cells are looked at to recognise a matrix."""
+MIN_ROWS = 5
+"""Rows from which on repeated users in a narrow matrix mean that it is a long file."""
+NARROW = 4
+"""Films of a matrix that is so narrow that it may be a long file."""
 
 
-def recognise_indexed_ratings(sample: Sample) -> str | None:
+def recognise_ratings(sample: Sample) -> Layout | NearMiss | None:
+    """A matrix whose first column, or the one after an index, names users or films."""
     header = sample.header
-    if len(header) > 2 and header[0] == "" and header[1].casefold() == "user":
-        return f"its header is an unnamed index, User and {len(header) - 2:,} films"
+    named = _named_place(header)
+    if named is None or len(header) < named + 2:
+        return None
+    n_columns = len(header) - named - 1
+    films_are_rows = header[named] != "" and not is_name_of(header[named], USER_NAMES)
+    if not _cells_are_ratings(sample, named):
+        return None
+    if sample.choices.format != "wide":
+        doubt = _doubt(sample, named, films_are_rows)
+        if doubt is not None:
+            message = (
+                f"it may be a matrix of ratings, but {doubt}; set ingest.format: wide if it is "
+                "one, or name the columns of a long file in ingest.columns"
+            )
+            return NearMiss("LONG_OR_WIDE", message)
+    index = "an unnamed index, " if named == 1 and not header[0] else ""
+    name = header[named] or "an unnamed column of users"
+    if films_are_rows:
+        why = f"its header is {index}{name} and {n_columns:,} users"
+    else:
+        why = f"its header is {index}{name} and {n_columns:,} films"
+    parse = partial(read_ratings, sample.header, named, films_are_rows)
+    return Layout(WIDE, why, parse, len(header))
+
+
+def recognise_movies(sample: Sample) -> Layout | None:
+    """A matrix of films whose other columns begin with genre_."""
+    header = sample.header
+    title = 1 if len(header) > 1 and fold(header[0]) in INDEX_NAMES else 0
+    genres = header[title + 1 :]
+    if not genres or not is_name_of(header[title], MOVIE_NAMES):
+        return None
+    if not all(name.casefold().startswith(GENRE_PREFIX) for name in genres):
+        return None
+    why = f"its header is {header[title]} and {len(genres)} columns {GENRE_PREFIX}..."
+    return Layout(WIDE_GENRES, why, partial(read_movies, header, title), len(header))
+
+
+def _named_place(header: list[str]) -> int | None:
+    """The place of the column that names the rows, or None."""
+    if len(header) > 1 and fold(header[0]) in INDEX_NAMES and _names_rows(header[1]):
+        return 1
+    return 0 if header[0] == "" or _names_rows(header[0]) else None
+
+
+def _names_rows(name: str) -> bool:
+    return is_name_of(name, USER_NAMES) or is_name_of(name, MOVIE_NAMES)
+
+
+def _cells(sample: Sample, named: int) -> list[list[str]]:
+    """The cells of the first columns behind the one that names the rows."""
+    places = range(named + 1, len(sample.header))
+    return [sample.column(place) for place in places[:MAX_SAMPLED]]
+
+
+def _cells_are_ratings(sample: Sample, named: int) -> bool:
+    """Whether half of the cells are ratings or mean "not rated", in each column of a few."""
+    columns = _cells(sample, named)
+    if len(columns) > MAX_LONG_COLUMNS:
+        columns = [[cell for cells in columns for cell in cells]]
+    return not any(most(map(_is_other_text, cells)) for cells in columns)
+
+
+def _is_other_text(cell: str) -> bool:
+    return not _is_unrated(cell) and not is_rating(cell)
+
+
+def _doubt(sample: Sample, named: int, films_are_rows: bool) -> str | None:
+    """Why a table that could be a matrix may be something else; None for a plain matrix."""
+    name = sample.header[named] or "the first column"
+    n_columns = len(sample.header) - named - 1
+    if n_columns == 1 and named == 0:
+        return f"it has one column beside {name}"
+    if n_columns <= NARROW and _repeats(sample.column(named)):
+        return f"its rows repeat what {name} has"
+    if films_are_rows and n_columns <= MAX_LONG_COLUMNS:
+        return f"{name} names films, and so few columns are rarely users"
+    if films_are_rows and not _has_other_ratings(sample, named):
+        return "its cells are 0 and 1 as in a matrix of genres, whose columns begin with genre_"
     return None
 
 
-def recognise_ratings(sample: Sample) -> str | None:
-    header = sample.header
-    if len(header) > 1 and header[0].casefold() == "user":
-        return f"its header is User and {len(header) - 1:,} films"
-    return None
+def _has_other_ratings(sample: Sample, named: int) -> bool:
+    """Whether some cell is neither 0 nor 1: flags of genres are no ratings of users."""
+    cells = [cell for cells in _cells(sample, named) for cell in cells]
+    return any(is_rating(cell) and float(cell.replace(",", ".")) not in (0, 1) for cell in cells)
 
 
-def recognise_movies(sample: Sample) -> str | None:
-    header = sample.header
-    names = header[1:] if header[0] == "" else header
-    genres = names[1:]
-    if not genres or names[0] != "movie_title":
-        return None
-    if not all(name.startswith(GENRE_PREFIX) for name in genres):
-        return None
-    return f"its header is movie_title and {len(genres)} columns {GENRE_PREFIX}..."
+def _repeats(names: list[str]) -> bool:
+    return len(names) >= MIN_ROWS and len(set(names)) * 2 < len(names)
 
 
-def read_ratings(lines: Iterable[str], reading: Reading) -> Iterator[RatingRow | Reject]:
-    """`0,Ann,0.0,4.0,...`: a row for each cell that is not 0, 0.0 or empty.
+def read_ratings(
+    header: list[str], named: int, films_are_rows: bool, rows: TableRows, reading: Reading
+) -> Iterator[RatingRow | Reject]:
+    """`0,Ann,0.0,4.0,...`: a row for each cell that is not 0, empty, NaN or another such mark.
 
     Users are keyed by their name and films by their title; a repeat becomes `name #2`. A line
     that cannot be read as a whole, such as one without a user, is rejected cell by cell.
     """
-    rows = csv_rows(lines)
-    _, header = next(rows)
-    if len(header) > MAX_COLUMNS:
-        message = f"{len(header):,} columns, more than {MAX_COLUMNS:,}; write a long CSV instead"
-        raise RefusedError("TOO_MANY_COLUMNS", message, 1)
-    first_film = 2 if header[0].strip() == "" else 1
-    films = _film_keys(header[first_film:], reading)
-    taken_users: dict[str, int] = {}
-    for line, fields in rows:
-        cells = fields[first_film:]
-        try:
-            if len(fields) != len(header):
-                message = f"{len(fields)} fields where the header has {len(header)}; fix the line"
-                raise BadRowError(None, "FIELD_COUNT", message)
-            name = key(fields[first_film - 1], "User")
-        except BadRowError as error:
-            rated = [cell for cell in cells if not _is_zero(cell)]
-            for cell in rated or [""]:
-                yield rejected(line, error, cell)
+    first_cell = named + 1
+    names = header[first_cell:]
+    of_columns = _user_keys(names, reading) if films_are_rows else _film_keys(names, reading)
+    of_rows = "film" if films_are_rows else "user"
+    taken: dict[str, int] = {}
+    for block in rows:
+        if isinstance(block, Reject):
+            yield block
             continue
-        user = unique_key(name, "user", taken_users, reading)
-        for film, cell in zip(films, cells, strict=True):
-            if cell in USUAL_ZEROS or _is_zero(cell):
-                continue
+        for line, fields in zip(block.lines, block.fields, strict=True):
+            cells = fields[first_cell:]
             try:
-                yield line, user, film, reading.rating(cell, film), None
-                reading.names[user] = name
+                if len(fields) != len(header):
+                    message = (
+                        f"{len(fields)} fields where the header has {len(header)}; fix the line"
+                    )
+                    raise BadRowError(None, "FIELD_COUNT", message)
+                name = key(fields[named], header[named] or of_rows)
             except BadRowError as error:
-                yield rejected(line, error, cell)
+                rated = [cell for cell in cells if not _is_unrated(cell)]
+                for cell in rated or [""]:
+                    yield rejected(line, error, cell)
+                continue
+            of_row = unique_key(name, of_rows, taken, reading)
+            if films_are_rows:
+                reading.titles[of_row] = name
+            for of_column, cell in zip(of_columns, cells, strict=True):
+                if cell in USUAL_UNRATED or _is_unrated(cell):
+                    continue
+                user, film = (of_column, of_row) if films_are_rows else (of_row, of_column)
+                try:
+                    stars = reading.rating(cell, of_column)
+                except BadRowError as error:
+                    yield rejected(line, error, cell)
+                    continue
+                if stars not in reading.unrated:
+                    yield line, user, film, stars, None
+                    if not films_are_rows:
+                        reading.names[user] = name
 
 
 def _film_keys(names: list[str], reading: Reading) -> list[str]:
@@ -99,30 +193,41 @@ def _film_keys(names: list[str], reading: Reading) -> list[str]:
     return films
 
 
-def read_movies(lines: Iterable[str], reading: Reading) -> Iterator[MovieRow | Reject]:
+def _user_keys(names: list[str], reading: Reading) -> list[str]:
+    """A key for each column of a user; the names are kept in `reading`. Raises RefusedError."""
+    try:
+        texts = [key(name, f"user {number}") for number, name in enumerate(names, 1)]
+    except BadRowError as error:
+        raise RefusedError("BAD_HEADER", str(error), 1) from None
+    taken: dict[str, int] = {}
+    users = [unique_key(text, "user", taken, reading) for text in texts]
+    reading.names.update(zip(users, texts, strict=True))
+    return users
+
+
+def read_movies(
+    header: list[str], title_place: int, rows: TableRows, reading: Reading
+) -> Iterator[MovieRow | Reject]:
     """`0,The Net,1,0,...`: one film per row; a repeated title becomes `title #2`."""
-    rows = csv_rows(lines)
-    _, header = next(rows)
-    title_place = 1 if header[0].strip() == "" else 0
     first_flag = title_place + 1
     genres = _genre_names(header[first_flag:])
     taken: dict[str, int] = {}
 
     def parse(line: int, fields: list[str]) -> MovieRow:
-        title = key(fields[title_place], "movie_title")
+        title = key(fields[title_place], header[title_place])
         # Before the flags are read, so that a rejected row still counts as a repeat.
         film = unique_key(title, "film", taken, reading)
         flags = zip(genres, fields[first_flag:], strict=True)
         has = [genre for genre, flag in flags if _flag(genre, flag)]
         return MovieRow(line, film, title, tuple(sorted(has)))
 
-    return parse_rows(rows, len(header), ",", parse)
+    return parse_rows(rows, len(header), parse)
 
 
 def _genre_names(columns: list[str]) -> list[str]:
     """`genre_drama` -> drama, for each column. Raises RefusedError."""
     try:
-        names = [key(name.strip().removeprefix(GENRE_PREFIX), "genre") for name in columns]
+        names = [key(name.strip()[len(GENRE_PREFIX) :], "genre") for name in columns]
     except BadRowError as error:
         raise RefusedError("BAD_HEADER", str(error), 1) from None
     if len(set(names)) < len(names):
@@ -132,30 +237,19 @@ def _genre_names(columns: list[str]) -> list[str]:
 
 
 def _flag(genre: str, text: str) -> bool:
-    flag = FLAGS.get(text.strip())
-    if flag is None:
-        column = GENRE_PREFIX + genre
-        message = f"{column} is {text!r}, not 0 or 1; fix the row"
-        raise BadRowError(column, "BAD_FLAG", message)
-    return flag
+    flag = text.strip().casefold().removesuffix(".0")
+    if flag in TRUE:
+        return True
+    if flag in FALSE:
+        return False
+    column = GENRE_PREFIX + genre
+    message = f"{column} is {text!r}, not 0 or 1; fix the row"
+    raise BadRowError(column, "BAD_FLAG", message)
 
 
-def _is_zero(cell: str) -> bool:
-    """Whether a cell means "not rated", with any number of zeros and spaces."""
-    return ZERO.match(cell) is not None
-
-
-WIDE = Format(
-    "wide ratings matrix",
-    family="wide",
-    kind="ratings",
-    read=read_ratings,
-    usual_name="user_reviews.csv",
-)
-WIDE_GENRES = Format(
-    "wide genre matrix",
-    family="wide",
-    kind="movies",
-    read=read_movies,
-    usual_name="movie_genres.csv",
-)
+def _is_unrated(cell: str) -> bool:
+    """Whether a cell means "not rated": zero in any form, nothing, NaN, NA and the like."""
+    text = cell.strip().casefold()
+    if text in UNRATED:
+        return True
+    return text.strip("-0.,") == "" and "0" in text and is_rating(text)

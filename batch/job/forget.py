@@ -10,7 +10,11 @@ from sqlalchemy import Connection, and_, delete, func, select, update
 from sqlalchemy.exc import DBAPIError
 
 from batch import RecbatchError
-from batch.ingest.formats import DAT, LONG, MOVIELENS, QUERY, U_DATA
+from batch.ingest.formats import FORMATS
+from batch.ingest.movielens import MOVIELENS
+from batch.ingest.movielens_100k import U_DATA
+from batch.ingest.movielens_dat import DAT
+from batch.ingest.wide import WIDE
 from batch.store import schema
 from batch.store.checks import ROWS
 from batch.store.database import Database
@@ -25,15 +29,14 @@ _filters = schema.item_filters
 _batches = schema.ingest_batches
 _rejects = schema.ingest_rejects
 
-USER_FIRST = {
-    format_.name: format_.plain.separator.decode()
-    for format_ in (MOVIELENS, DAT, U_DATA)
-    if format_.plain
-}
+USER_FIRST = {MOVIELENS.name: ",", DAT.name: "::", U_DATA.name: "\t"}
 """Formats whose rows begin with the user, and the separator after it.
 
 In their rows any number further on may be a film's or a rating.
 """
+WITHOUT_USERS = {format_.name for format_ in FORMATS if format_.kind == "movies"} | {WIDE.name}
+SEPARATOR = r"[\s,;|:\"]"
+"""A character between the fields of a rejected row."""
 
 
 class StillThereError(RecbatchError):
@@ -127,12 +130,12 @@ def _is_of_user(format_: str, row: str, texts: set[str]) -> bool:
     """
     if format_ in USER_FIRST:
         return row.split(USER_FIRST[format_], 1)[0].strip() in texts
-    if format_ not in (LONG.name, QUERY.name):
+    if format_ in WITHOUT_USERS:
         return False
-    # Looked for as whole fields, and not split: a key may contain commas. In
+    # Looked for as whole fields, and not split: a key may contain separators. In
     # doubt a row is deleted.
     fields = f",{normalize('NFC', row)},"
-    return any(re.search(rf",\s*{re.escape(text)}\s*,", fields) for text in texts)
+    return any(re.search(rf"{SEPARATOR}{re.escape(text)}{SEPARATOR}", fields) for text in texts)
 
 
 def _overwrite(database: Database) -> None:

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo
 
 from batch.config import Config, ConfigError
 from batch.ingest import Queries, Settings
+from batch.ingest.file_format import Choices
 from batch.ingest.merge import Limits
 from batch.params import LIKED_SHARE
 from batch.ratings import Ratings
@@ -34,7 +35,8 @@ def ingest_settings(config: Config) -> Settings:
     """The settings of ingest."""
     chosen = config.ingest
     limits = Limits(chosen.max_rejects, chosen.max_reject_share)
-    return Settings(chosen.scale, chosen.columns.model_dump(), limits)
+    choices = Choices(chosen.columns.model_dump(), chosen.format, chosen.user, chosen.unrated)
+    return Settings(chosen.scale, choices, limits)
 
 
 def end_of_day(day: date | None, config: Config) -> int | None:

@@ -1,0 +1,69 @@
+"""Catalogues of any kind, one film a row under a header -> films."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from batch.ingest.columns import MOVIES_COLUMNS, RATINGS_COLUMNS, find_column, find_columns, shown
+from batch.ingest.errors import RefusedError
+from batch.ingest.file_format import Format, Layout, Sample
+from batch.ingest.genres import GenreColumn, genre_column
+from batch.ingest.parsing import MovieRow, Reading, Reject, key
+from batch.ingest.rows import TableRows, parse_rows
+
+CATALOGUE = Format("catalogue of films", family="long", kind="movies")
+QUERY_MOVIES = Format("films of a query", family="query", kind="movies")
+
+
+@dataclass(frozen=True)
+class CatalogueTable:
+    """Where the values of a film are in the rows of a table."""
+
+    header: tuple[str, ...]
+    movie: int
+    title: int
+    genres: int | None
+    genre_column: GenreColumn
+
+    def parse(self, rows: TableRows, _reading: Reading) -> Iterator[MovieRow | Reject]:
+        """`heat,Heat (1995),Crime|Drama`"""
+        return parse_rows(rows, len(self.header), self._parse_row)
+
+    def _parse_row(self, line: int, fields: list[str]) -> MovieRow:
+        movie_key = key(fields[self.movie], self.header[self.movie])
+        title = key(fields[self.title], self.header[self.title])
+        names = () if self.genres is None else self.genre_column.names(fields[self.genres])
+        return MovieRow(line, movie_key, title, names)
+
+
+def recognise(sample: Sample, format_: Format = CATALOGUE) -> Layout | None:
+    """A layout by the names in the header: a key, a title and maybe genres, and no user.
+
+    Films without a key are keyed by their title. Raises RefusedError where two columns fit.
+    """
+    header = sample.header
+    if find_column(header, "user", RATINGS_COLUMNS["user"]) is not None:
+        return None
+    movie_name = sample.choices.columns.get("movie")
+    named = {"movie": movie_name} if movie_name in header else {}
+    places = find_columns(header, MOVIES_COLUMNS, named)
+    title = places["title"]
+    genres = places["genres"]
+    movie = places["movie"]
+    if title is None or (movie is None and genres is None):
+        return None
+    if movie is None:
+        movie = title
+    found = {"movie": movie, "title": title, "genres": genres}
+    texts = [] if genres is None else sample.column(genres)
+    table = CatalogueTable(tuple(header), movie, title, genres, genre_column(texts))
+    names = [f"{what} = {header[place]}" for what, place in found.items() if place is not None]
+    return Layout(format_, f"its header names {', '.join(names)}", table.parse, len(header))
+
+
+def read_of_query(sample: Sample) -> Layout:
+    """The layout of the films of a query. Raises RefusedError."""
+    layout = recognise(sample, QUERY_MOVIES)
+    if layout is None:
+        message = f"no column for movie or title among {shown(sample.header)}; name them so"
+        raise RefusedError("HEADER_MISSING", message, 1)
+    return layout

@@ -1,0 +1,119 @@
+"""All ratings of a file together -> refused where they cannot be what they seem."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from batch.ingest.errors import RefusedError
+
+MAX_VALUES = 10_000
+"""Different ratings that are counted: real files have dozens, a hostile one may have millions."""
+MIN_TIMES = 10
+"""Times from which on a column that lies in 1970 as a whole is a mistake."""
+YEAR_SECONDS = 365 * 86_400
+MARKS = (0.0, -1.0)
+"""Lowest values of a scale that often mean "not rated"."""
+MARK_SHARE = 1 / 3
+"""Share of a file's ratings from which on a lowest value of MARKS must be decided."""
+MIN_RATINGS = 50
+"""Ratings from which on some of them can be called a handful."""
+HANDFUL = 3
+HANDFUL_SHARE = 0.001
+MIN_VALUES = 3
+"""Different ratings that the others must have, so that their range says something."""
+
+
+@dataclass
+class Seen:
+    """What the accepted ratings of a file have in common."""
+
+    lowest: float = math.inf  # stars
+    highest: float = -math.inf
+    n_ratings: int = 0
+    n_times: int = 0  # ratings with a time of their own
+    latest: float = 0.0  # seconds since 1970 UTC
+    counts: Counter[float] | None = field(default_factory=Counter)
+    """How often each rating occurs; None for more than MAX_VALUES different ones."""
+
+    @property
+    def all_timed(self) -> bool:
+        """Whether each rating has its own time."""
+        return 0 < self.n_ratings == self.n_times
+
+    def add(self, stars: Mapping[float, int]) -> None:
+        """More ratings: how often each occurs."""
+        self.lowest = min(self.lowest, min(stars))
+        self.highest = max(self.highest, max(stars))
+        self.n_ratings += sum(stars.values())
+        if self.counts is not None:
+            self.counts.update(stars)
+            if len(self.counts) > MAX_VALUES:
+                self.counts = None
+
+    def add_times(self, n_times: int, latest: float) -> None:
+        """More times, and the latest of them."""
+        self.n_times += n_times
+        self.latest = max(self.latest, latest)
+
+
+def require_times(seen: Seen) -> None:
+    """Raise RefusedError where all of many times lie in 1970: they are no seconds."""
+    if seen.n_times >= MIN_TIMES and seen.latest < YEAR_SECONDS:
+        message = (
+            f"all {seen.n_times:,} times lie in 1970, so that they are no seconds since then; "
+            "write them as dates, or name another column in ingest.columns.time"
+        )
+        raise RefusedError("TIMES_IN_1970", message)
+
+
+def require_decided(seen: Seen) -> None:
+    """Raise RefusedError where a third of the ratings are 0 or -1, and nothing says what it means.
+
+    The caller asks where ingest.unrated is not set.
+    """
+    lowest = seen.lowest
+    if lowest not in MARKS or seen.counts is None:
+        return
+    count = seen.counts[lowest]
+    if count >= MARK_SHARE * seen.n_ratings and len(seen.counts) > 2:
+        message = (
+            f"{count:,} of {seen.n_ratings:,} ratings are {lowest:g}, which may mean "
+            f'"not rated": set ingest.unrated to [{lowest:g}] if it does, '
+            f"or to [] if {lowest:g} is a rating"
+        )
+        raise RefusedError("UNRATED_UNDECIDED", message)
+
+
+def require_scale(seen: Seen) -> None:
+    """Raise RefusedError where a handful of ratings lies far outside all others.
+
+    A handful are HANDFUL ratings, or HANDFUL_SHARE of them. Far is at least twice the highest of
+    the others and farther from it than their whole range, such as 40 among ratings of 1 to 5, or
+    as far below zero. The caller asks where no scale is set or fixed.
+    """
+    n_ratings = seen.n_ratings
+    if n_ratings < MIN_RATINGS or seen.counts is None:
+        return
+    handful = max(HANDFUL, HANDFUL_SHARE * n_ratings)
+    ascending = sorted(seen.counts)
+    for sign in (1, -1):
+        others = ascending[::sign]
+        outermost = others[-1]
+        outside = 0
+        while len(others) > MIN_VALUES and outside + seen.counts[others[-1]] <= handful:
+            nearest = others.pop()
+            outside += seen.counts[nearest]
+            low, high = sorted((others[0], others[-1]))
+            if abs(nearest) >= 2 * max(abs(low), abs(high)) and sign * nearest > high - low:
+                raise _beyond_scale(outermost, outside, low, high)
+
+
+def _beyond_scale(outermost: float, n_outside: int, low: float, high: float) -> RefusedError:
+    rows = "rating is" if n_outside == 1 else "ratings are"
+    message = (
+        f"{n_outside} {rows} as far out as {outermost:g}, where all others lie in "
+        f"{low:g}..{high:g}: set ingest.scale to [{low:g}, {high:g}] to reject such rows, "
+        f"or to [{min(low, outermost):g}, {max(high, outermost):g}] to accept them"
+    )
+    return RefusedError("SCALE_OUTLIERS", message)

@@ -1,0 +1,97 @@
+"""A recognised file -> its ratings or films, in the order of its rows."""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from batch.ingest.encoding import Encoding
+from batch.ingest.fast_ratings import read_ratings
+from batch.ingest.file_format import FileRow, Layout
+from batch.ingest.parsing import Reading, Reject
+from batch.ingest.rows import TableRows, shaped
+from batch.ingest.separated import Dialect, table_rows
+from batch.ingest.sources import Source
+
+Advance = Callable[[int], None]
+"""Called with the number of bytes or characters that were read."""
+FileRows: TypeAlias = Generator[FileRow | Reject, None, None]
+ReadFile: TypeAlias = Callable[[Reading, Advance], FileRows]
+"""What reads a file from its start. Raises RefusedError."""
+
+
+class Table(Protocol):
+    """A file as rows of texts."""
+
+    def rows(self, _width: int, advance: Advance) -> TableRows:
+        """All rows of a table of so many columns, the header included."""
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A file of lines."""
+
+    source: Source
+    encoding: Encoding
+    dialect: Dialect
+
+    def rows(self, width: int, advance: Advance) -> TableRows:
+        """The rows of the whole file."""
+        with self.source.lines(self.encoding.name) as lines:
+            yield from table_rows(lines, self.dialect, width, advance)
+
+
+def reader(table: Table, layout: Layout) -> ReadFile:
+    """What reads a table by a layout."""
+
+    def read(reading: Reading, advance: Advance) -> FileRows:
+        reading.times = layout.times
+        if isinstance(table, TextTable):
+            if table.encoding.guess is not None:
+                reading.warn(f"{table.encoding.guess}, a guess; save it as UTF-8 to be sure")
+            if layout.plain is not None:
+                yield from _read_plain(table, layout, reading, advance)
+                return
+        yield from layout.parse(_below_header(table.rows(layout.width, advance), layout), reading)
+
+    return read
+
+
+def _read_plain(
+    table: TextTable, layout: Layout, reading: Reading, advance: Advance
+) -> Iterator[FileRow | Reject]:
+    """Blocks of bytes, as long as lines are plain."""
+
+    def read_slowly(lines: Iterable[str]) -> Iterator[FileRow | Reject]:
+        return read_lines(lines, table.dialect, layout, reading, advance)
+
+    if layout.plain is not None:
+        with table.source.open() as file:
+            yield from read_ratings(file, layout.plain, read_slowly, reading, advance)
+
+
+def read_lines(
+    lines: Iterable[str],
+    dialect: Dialect,
+    layout: Layout,
+    reading: Reading,
+    advance: Advance = lambda _: None,
+) -> Iterator[FileRow | Reject]:
+    """The ratings or films of these lines, the header included."""
+    rows = table_rows(lines, dialect, layout.width, advance)
+    return layout.parse(_below_header(rows, layout), reading)
+
+
+def _below_header(rows: TableRows, layout: Layout) -> TableRows:
+    """The rows in the shape of the layout, without the header."""
+    waiting = layout.has_header
+    for block in rows:
+        if isinstance(block, Reject):
+            yield block
+            continue
+        in_shape = shaped(block, layout.width)
+        if waiting and in_shape.fields:
+            waiting = False
+            lines, fields, _ = in_shape
+            in_shape = in_shape._replace(lines=lines[1:], fields=fields[1:])
+        if in_shape.fields:
+            yield in_shape
