@@ -83,7 +83,10 @@ def _of_excel_day(text: str) -> int:
 
 
 def _of_iso(text: str) -> int:
+    """Among dates seconds since 1970 are accepted where they cannot be digits of a date."""
     if text.isdigit():
+        if len(text) in (9, 10):
+            return int(text)
         raise ValueError
     return _utc_seconds(datetime.fromisoformat(text.removesuffix(" UTC")))
 
