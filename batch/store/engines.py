@@ -71,6 +71,7 @@ def postgres_engine(url: URL, schema_name: str, *, reader: bool) -> Engine:
         poolclass=NullPool,
         hide_parameters=True,
         isolation_level="REPEATABLE READ" if reader else "READ COMMITTED",
+        use_native_hstore=False,  # no column has it, and looking for it takes a query
         connect_args=_CONNECT_ARGS,
     )
 
