@@ -12,7 +12,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 demo: .venv/runtime
 	$(BIN)/recbatch demo demo
 
-# While one core checks the code, the other compiles the loops that most tests need.
+# While one core checks the code, the other compiles the loops that most tests need; then both test.
 test: .venv/test
 	$(MAKE) --no-print-directory --jobs=2 lint tests
 

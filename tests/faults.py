@@ -73,7 +73,11 @@ class _Watched:
 
 
 class _SqliteCursor(_Watched, sqlite3.Cursor):  # type: ignore[misc]
-    pass
+    def executescript(self, script: str) -> Any:
+        """A script is one statement."""
+        return faults.around(
+            lambda: super(_SqliteCursor, self).executescript(script), self.connection
+        )
 
 
 class _Sqlite(sqlite3.Connection):
@@ -87,6 +91,9 @@ class _Sqlite(sqlite3.Connection):
 
     def executemany(self, *given: Any) -> Any:
         return self.cursor().executemany(*given)
+
+    def executescript(self, script: str) -> Any:
+        return self.cursor().executescript(script)
 
     def commit(self) -> None:
         faults.around(super().commit, self)

@@ -47,7 +47,7 @@ def share_parser(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(typer.main, "get_command", cache(typer.main.get_command))
 
 
-_results: dict[tuple[str, ...], Any] = {}
+_results: dict[tuple[Any, ...], Any] = {}
 
 
 def share_results(patch: pytest.MonkeyPatch) -> None:
@@ -58,7 +58,7 @@ def share_results(patch: pytest.MonkeyPatch) -> None:
     """
 
     def evaluate_once(ratings: Ratings, models: Models, **inputs: Any) -> Evaluation:
-        key = (_digest(ratings), models.model_dump_json(), repr(sorted(inputs.items())))
+        key = (_digest(ratings), models.model_dump_json(), *sorted(inputs.items()))
         if key not in _results:
             _results[key] = evaluate(ratings, models, **inputs)
         return _results[key]
@@ -71,6 +71,7 @@ def share_results(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(steps, "evaluate", evaluate_once)
     patch.setattr(steps, "fit", fit_once)
+    patch.setattr("batch.ranking.evaluate.fit", fit_once)  # `explain` fits what a night fitted
 
 
 def _digest(ratings: Ratings) -> str:

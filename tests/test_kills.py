@@ -19,7 +19,8 @@ from batch.store.database import Database, open_database
 from faults import first_night, fixed_nights
 from fixed import command
 from processes import POINTS, do_at, end_at, ended, in_child
-from tables import leftovers, shown
+from tables import leftovers, selects, shown
+from templates import contents, snapshot
 
 TERMINATED = 143
 KINDS = ("before", "after")
@@ -53,19 +54,29 @@ def test_a_process_may_end_at_any_point(
 ) -> None:
     """A night killed or terminated at any point published nothing or all; the next one works.
 
-    On a commit a whole night follows each kill, and the last termination.
+    Many points leave the same rows and files: on a commit a whole night follows the first kill
+    that leaves them so, and the last termination; with --soak it follows each.
     """
 
     def until() -> int:
         end_at(point, number)
         return command("-q", "run")
 
-    for point in POINTS:
-        before = shown(database)
-        assert ended(in_child(until, tmp_path / "log")) == code, point
-        assert (shown(database) != before) == (point in OUT), point
-        if number == signal.SIGKILL or often(0, 1):
-            fine(database, point)
+    weights = tmp_path / "artifacts"
+    states: set[str] = set()
+    with snapshot(database, weights) as restore:
+        for point in POINTS:
+            restore()
+            before = shown(database)
+            assert ended(in_child(until, tmp_path / "log")) == code, point
+            assert (shown(database) != before) == (point in OUT), point
+            with selects(database) as select:
+                state = contents(select, weights)
+            is_first_kill = number == signal.SIGKILL and state not in states
+            states.add(state)
+            if is_first_kill or often(0, 1):
+                fine(database, point)
+    assert len(states) > 5
     fine(database, "the last point")
     figure(len(POINTS))
 

@@ -25,7 +25,7 @@ def test_a_model_is_one_file_and_one_line(tmp_path: Path) -> None:
     before = init.read_text()
     init.write_text(re.sub(r"^PERSONAL = .*\n", line, before, flags=re.M))
     assert init.read_text() != before
-    write_sample(tmp_path / "csv", n_users=100, n_items=150)
+    write_sample(tmp_path / "csv", n_users=60, n_items=100)
     environ = {name: os.environ[name] for name in os.environ if not name.startswith("RECBATCH_")}
     environ |= {"PYTHONPATH": str(tmp_path), "RECBATCH_INGEST__PATHS": "csv"}
 
@@ -45,7 +45,7 @@ def test_a_model_is_one_file_and_one_line(tmp_path: Path) -> None:
     database = open_database(f"sqlite:///{tmp_path / 'recbatch.db'}")
     own = "FROM current_recommendations WHERE model = 'genre_taste'"
     lists = f"SELECT count(*), count(DISTINCT user_key), max(predicted_rating) > 3 {own}"
-    assert rows(database, lists) == [(500, 100, 1)]
+    assert rows(database, lists) == [(300, 60, 1)]
     metrics = (
         "SELECT count(*) FROM run_metrics"
         " WHERE model = 'genre_taste' AND metric IN ('rmse', 'precision@5')"

@@ -52,7 +52,7 @@ def fit(ratings: Ratings, params: Neural, seed: int) -> Flattened:
         error = ((output[cells] - targets) ** 2).sum()
         if error < STOP:
             break
-        error.backward()  # type: ignore[no-untyped-call]
+        error.backward()
         optimiser.step()
     with torch.no_grad():
         stars = _forward(weights, x).double() * top

@@ -77,7 +77,7 @@ class Cells(NamedTuple):
 
     def parts(self, size: int) -> Iterator["Cells"]:
         """All of them in order, `size` at a time."""
-        columns = [column.split(size) for column in self]  # type: ignore[no-untyped-call]
+        columns = [column.split(size) for column in self]
         return map(Cells._make, zip(*columns, strict=True))
 
 

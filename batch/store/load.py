@@ -3,11 +3,22 @@
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, TypeAlias
 
 import numpy as np
 from scipy import sparse
-from sqlalchemy import ColumnElement, Connection, Table, func, literal_column, or_, select, true
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    Table,
+    func,
+    literal_column,
+    or_,
+    select,
+    true,
+)
 
 from batch import RecbatchError
 from batch.ratings import Floats, Ints, Ratings, blocks
@@ -131,9 +142,8 @@ def _genre_matrix(
 ) -> Floats:
     """0/1 (n_items, n_genres)."""
     matrix = np.zeros((len(movie_ids), len(genre_ids)))
-    rows = connection.execute(select(_links.c.movie_id, _links.c.genre_id)).all()
-    if rows:
-        pairs = np.array(rows, dtype=np.int64)  # (n_pairs, 2)
+    pairs = _pairs(connection, select(_links.c.movie_id, _links.c.genre_id))
+    if len(pairs):
         items = _positions(schema.movies, movie_ids)(pairs[:, 0])
         genres = _positions(schema.genres, genre_ids)(pairs[:, 1])
         matrix[items, genres] = 1.0
@@ -209,12 +219,21 @@ def _row_starts(
     """The CSR row pointers (n_users + 1,): each user's first cell, and the end."""
     user_id = _ratings.c.user_id
     by_user = select(user_id, func.count()).where(used).group_by(user_id)
-    rows = connection.execute(by_user).all()
+    pairs = _pairs(connection, by_user)
     counts = np.zeros(n_users, dtype=np.int64)
-    if rows:
-        ids, row_counts = np.array(rows, dtype=np.int64).T
-        counts[users_at(ids)] = row_counts
+    if len(pairs):
+        counts[users_at(pairs[:, 0])] = pairs[:, 1]
     return np.concatenate([[0], np.cumsum(counts)])
+
+
+def _pairs(connection: Connection, query: Select[int, int]) -> Ints:
+    """The rows of a query for two whole numbers, (n_rows, 2).
+
+    Number by number: numpy asks every `Row` for attributes that it looks up among its columns,
+    which takes fifty times as long.
+    """
+    numbers = chain.from_iterable(connection.execute(query))
+    return np.fromiter(numbers, dtype=np.int64).reshape(-1, 2)
 
 
 def _targets(users: Ints, starts: Ints) -> Ints:
