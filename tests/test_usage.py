@@ -28,10 +28,10 @@ def every_command() -> Iterator[tuple[str, Any]]:
     """The words of each command, and the command itself."""
     root: Any = typer.main.get_command(app)
     for name, item in root.commands.items():
-        inner = getattr(item, "commands", None)
-        if inner is None:
+        inner = getattr(item, "commands", {})
+        if item.params or not inner:
             yield name, item
-        else:
+        if inner:
             yield from ((f"{name} {word}", command) for word, command in inner.items())
 
 

@@ -36,6 +36,7 @@ class Counts:
     lowest: float | None = None  # stars, of the ratings read
     highest: float | None = None  # stars
     all_timed: bool = False  # each rating has its own time
+    superseded: int | None = None  # stored ratings that were overwritten; None: a catalogue
 
     def add_ratings(self, low: float, high: float, all_timed: bool) -> None:
         """Include the lowest and highest of more ratings, and whether each has its own time."""
