@@ -229,6 +229,30 @@ def test_ratings_that_lost_can_come_back(database: Database, tmp_path: Path) -> 
     require_only(database, [other])
 
 
+def test_catalogues_are_not_marked(database: Database, tmp_path: Path, write: Write) -> None:
+    """A catalogue with rows that repeat others is not to be ingested again after an undo."""
+    merge(database, file(tmp_path, "1.csv", 1, ("Ann", "m1", 5.0, 100)))
+    for folder in ("a", "b"):
+        ingest(database, [write(f"{folder}/genres.csv", genre_csv(2 + (folder == "b")))], by())
+    assert rows(database, "SELECT max(rows_duplicate) FROM ingest_batches") == [(2,)]
+    assert take_back(database, 1).to_ingest_again == ()
+
+
+def test_content_that_was_merged_again_is_not_passed_over(
+    database: Database, tmp_path: Path
+) -> None:
+    """Whoever merged an undone file again by hand wants it: other settings read it again too."""
+    same = file(tmp_path, "x.csv", 100, ("Ann", "Heat", 5.0, 100))
+    merge(database, same)
+    take_back(database, 1)
+    [passed_over] = merge(database, same, pass_over_undone=True)
+    assert (passed_over.status, passed_over.batch_id) == ("passed over", 1)
+    merge(database, same)
+    wider = by(scale=(0.0, 10.0))
+    reports = ingest(database, [same.path], wider, snapshot_at=100, pass_over_undone=True)
+    assert [report.status for report in reports] == ["merged"]
+
+
 # What cannot be undone
 
 
@@ -274,11 +298,15 @@ def test_batches_without_ratings(database: Database, tmp_path: Path, write: Writ
 
 def test_described_films_stay(database: Database, tmp_path: Path, write: Write) -> None:
     """Users that only the file named go, films that a catalogue describes stay."""
-    ingest(database, [write("genres.csv", genre_csv(2))], by())
-    merge(database, file(tmp_path, "1.csv", 1, ("Ann", "m1", 5.0, 1), ("Ann", "Heat", 5.0, 1)))
+    catalogue = ",movie_title,genre_a\n0,m0,1\n1,m1,0\n"  # m1 has no genre
+    ingest(database, [write("genres.csv", catalogue)], by())
+    lines = [("Ann", film, 5.0, 1) for film in ("m0", "m1", "Heat")]
+    merge(database, file(tmp_path, "1.csv", 1, *lines))
     undone = take_back(database, 2)
     assert (undone.users, undone.films) == (1, 1)
     assert keys(database) == ([], ["m0", "m1"])
+    with database.reader.connect() as connection:
+        assert load(connection).movie_keys == ["m0", "m1"]
 
 
 def test_every_table_that_names_users_or_films_is_searched() -> None:
@@ -540,6 +568,8 @@ def test_files_named_like_commands(
         "recbatch: 'list' is a command, 'recbatch ingest list', which comes before any option;"
         " a file of that name is './list'; see recbatch ingest --help\n"
     )
+    assert newest_batch(database) == n_batches
+    assert command("ingest", "./list", "--dry-run") == 0
     assert newest_batch(database) == n_batches
     assert command("ingest", "./list", "./undo") == 0
     assert newest_batch(database) == n_batches + 2

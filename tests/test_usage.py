@@ -265,6 +265,7 @@ def test_tab_completes_in_bash(tmp_path: Path) -> None:
         try recbatch run --dry
         try recbatch top ann --model i
         try recbatch publish ""
+        try recbatch ingest undo ""
         RECBATCH_DATABASE__URL=sqlite:///nowhere.db try recbatch publish ""
     """
     done = shell(script, PATH=f"{program.parent}:{os.environ['PATH']}")
@@ -275,6 +276,7 @@ def test_tab_completes_in_bash(tmp_path: Path) -> None:
         "--dry-run",
         "item_item",
         "1",
+        "2 1",
         "",
     ]
 

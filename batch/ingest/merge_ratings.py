@@ -5,7 +5,7 @@ The order in which files are merged never changes the result.
 
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from sqlalchemy import (
@@ -47,21 +47,24 @@ _stage = Table(
 )
 _STAGE_COLUMNS = [column.name for column in _stage.columns]
 
+
 # Of two ratings of a pair the later wins, then the higher, then the one with a time of its own,
 # so that the order of files does not matter. A rating without a time is as old as its file.
-_WINS = """
+def _wins(new: str) -> str:
+    """Whether the rating `new` wins against the stored rating `r` of the same pair."""
+    return f"""
     (
-        COALESCE(s.rated_at, :snapshot_at),
-        s.rating,
-        COALESCE(s.rated_at, -1)
+        COALESCE({new}.rated_at, :snapshot_at),
+        {new}.rating,
+        COALESCE({new}.rated_at, -1)
     ) > (
         COALESCE(r.rated_at, (
             SELECT b.snapshot_at FROM ingest_batches b WHERE b.batch_id = r.batch_id
         )),
         r.rating,
         COALESCE(r.rated_at, -1)
-    )"""
-"""Whether the staged rating `s` wins against the stored rating `r` of the same pair."""
+    )"""  # noqa: S608  the names are constants
+
 
 _SUPERSEDED_PAIRS = """(
     SELECT s.* FROM ratings_stage s
@@ -86,21 +89,22 @@ def _best_of(staged: str) -> str:
 
 def _insert_new(staged: str) -> TextClause:
     """Inserts the ratings of pairs that have none."""
-    # WHERE TRUE tells SQLite that the ON which follows belongs to no join.
-    return _typed(f"""
-        INSERT INTO ratings (user_id, movie_id, rating, rated_at, batch_id)
-        SELECT user_id, movie_id, rating, rated_at, :batch_id FROM {staged} staged WHERE TRUE
-        ON CONFLICT (user_id, movie_id) DO NOTHING
-    """)  # noqa: S608  the names are constants
+    return _insert(staged, "DO NOTHING")
 
 
 def _overwrite(staged: str) -> TextClause:
     """Overwrites the stored ratings that staged ones win against."""
+    # Not an UPDATE with FROM: SQLite would first copy all of the rows.
+    update = "SET rating = excluded.rating, rated_at = excluded.rated_at, batch_id = :batch_id"
+    return _insert(staged, f"DO UPDATE {update} WHERE {_wins('excluded')}")
+
+
+def _insert(staged: str, on_conflict: str) -> TextClause:
+    # WHERE TRUE tells SQLite that the ON which follows belongs to no join.
     return _typed(f"""
-        UPDATE ratings AS r
-        SET rating = s.rating, rated_at = s.rated_at, batch_id = :batch_id
-        FROM {staged} s
-        WHERE r.user_id = s.user_id AND r.movie_id = s.movie_id AND {_WINS}
+        INSERT INTO ratings AS r (user_id, movie_id, rating, rated_at, batch_id)
+        SELECT user_id, movie_id, rating, rated_at, :batch_id FROM {staged} staged WHERE TRUE
+        ON CONFLICT (user_id, movie_id) {on_conflict}
     """)  # noqa: S608  the names are constants
 
 
@@ -109,23 +113,37 @@ def _typed(sql: str) -> TextClause:
     return text(sql).bindparams(*(bindparam(name, type_=schema.Id) for name in names))
 
 
-_INSERT = _insert_new(_best_of("ratings_stage"))
-_OVERWRITE = _overwrite(_best_of(_SUPERSEDED_PAIRS))
-# For pairs that are staged once each and in order, which need not be sorted first.
-_INSERT_DISTINCT = _insert_new("ratings_stage")
-_OVERWRITE_DISTINCT = _overwrite("ratings_stage")
+def _supersede(if_repeated: str) -> TextClause:
+    """Copies the stored ratings that staged ones win against."""
+    return _typed(f"""
+        INSERT INTO superseded_ratings
+            (batch_id, user_id, movie_id, rating, rated_at, previous_batch_id)
+        SELECT :batch_id, r.user_id, r.movie_id, r.rating, r.rated_at, r.batch_id
+        FROM ratings_stage s
+        JOIN ratings r ON r.user_id = s.user_id AND r.movie_id = s.movie_id
+        WHERE {_wins("s")}
+        {if_repeated}
+    """)  # noqa: S608  the names are constants
 
-# Copies the ratings that will be overwritten. A pair that is staged several times meets the
-# same stored rating each time.
-_SUPERSEDE = _typed(f"""
-    INSERT INTO superseded_ratings
-        (batch_id, user_id, movie_id, rating, rated_at, previous_batch_id)
-    SELECT :batch_id, r.user_id, r.movie_id, r.rating, r.rated_at, r.batch_id
-    FROM ratings_stage s
-    JOIN ratings r ON r.user_id = s.user_id AND r.movie_id = s.movie_id
-    WHERE {_WINS}
-    ON CONFLICT (batch_id, user_id, movie_id) DO NOTHING
-""")  # noqa: S608  the names are constants
+
+class _Statements(NamedTuple):
+    """The statements of a merge, in the order they are executed."""
+
+    insert: TextClause
+    supersede: TextClause
+    overwrite: TextClause
+
+
+_ANY_PAIRS = _Statements(
+    _insert_new(_best_of("ratings_stage")),
+    # A pair that is staged several times meets the same stored rating each time.
+    _supersede("ON CONFLICT (batch_id, user_id, movie_id) DO NOTHING"),
+    _overwrite(_best_of(_SUPERSEDED_PAIRS)),
+)
+_DISTINCT_PAIRS = _Statements(
+    _insert_new("ratings_stage"), _supersede(""), _overwrite("ratings_stage")
+)
+"""For pairs that are staged once each and in order, which need not be sorted first."""
 
 
 def merge_ratings(
@@ -165,14 +183,13 @@ def _merge_stage(connection: Connection, batch: Batch, distinct: bool) -> None:
     n_staged = counts.read - len(counts.rejects)
     parameters = {"batch_id": batch.batch_id, "snapshot_at": batch.snapshot_at}
     had_ratings = connection.execute(select(schema.ratings.c.user_id).limit(1)).first() is not None
-    insert = _INSERT_DISTINCT if distinct else _INSERT
-    n_new = connection.execute(insert, parameters).rowcount
+    statements = _DISTINCT_PAIRS if distinct else _ANY_PAIRS
+    n_new = connection.execute(statements.insert, parameters).rowcount
     counts.superseded = 0
     if had_ratings and n_new < n_staged:
-        counts.superseded = connection.execute(_SUPERSEDE, parameters).rowcount
+        counts.superseded = connection.execute(statements.supersede, parameters).rowcount
     if counts.superseded:
-        overwrite = _OVERWRITE_DISTINCT if distinct else _OVERWRITE
-        connection.execute(overwrite, parameters)
+        connection.execute(statements.overwrite, parameters)
     counts.accepted = n_new + counts.superseded
 
 
