@@ -32,6 +32,8 @@ TABLES = {
     "genres": "Names of genres.",
     "movie_genres": "The genres of each film.",
     "ratings": "The newest rating of each film by each user.",
+    "superseded_ratings": "Ratings that a later file overwrote: `recbatch ingest undo` puts them "
+    "back.",
     "ingest_batches": "One row for each file, or result of a query, that was read.",
     "ingest_rejects": "Rows of files that were not merged.",
     "item_filters": "Films that are not listed, for everyone or for one user, and when.",

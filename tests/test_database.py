@@ -216,6 +216,32 @@ def test_filters_of_the_settings_end_with_their_column(database: Database) -> No
     assert rows(database, "SELECT rank FROM current_recommendations") == [(1,)]
 
 
+def test_batches_outlive_a_new_status(database: Database) -> None:
+    """Version 0005 can be left and entered again: batches keep their rows, undone ones end refused.
+
+    Films and rejected rows still refer to their batches, which the database checks.
+    """
+    with database.writer.begin() as connection:
+        insert(connection, "ingest_batches", **BATCH)
+        undone = {"batch_id": 2, "status": "undone", "undone_at": NEW_YEAR}
+        insert(connection, "ingest_batches", **BATCH | undone)
+        insert(connection, "movies", movie_id=1, movie_key="m1", title="t", batch_id=1)
+        reject = {"file": "x", "line": 3, "code": "x", "message": "x", "text": "x"}
+        insert(connection, "ingest_rejects", batch_id=2, reject_no=1, **reject)
+    statuses = []
+    for version, down in (("0004", True), ("head", False)):
+        migrate(database, version, down)
+        columns = "batch_id, file, rows_read, status, error"
+        statuses.append(rows(database, f"SELECT {columns} FROM ingest_batches ORDER BY batch_id"))
+        with database.writer.begin() as connection:
+            with pytest.raises(IntegrityError), connection.begin_nested():
+                connection.execute(text("DELETE FROM ingest_batches WHERE batch_id = 2"))
+            with pytest.raises(IntegrityError), connection.begin_nested():
+                connection.execute(text("UPDATE ingest_batches SET status = 'taken back'"))
+    assert statuses == [[(1, "x", 2, "merged", None), (2, "x", 2, "refused", "undone")]] * 2
+    require_tables(database)
+
+
 def test_the_newest_migration_is_the_required_one() -> None:
     """The version that the program requires is the head of the migrations."""
     assert ScriptDirectory(str(migrations())).get_heads() == [schema.HEAD]

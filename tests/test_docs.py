@@ -50,6 +50,9 @@ def require_command(words: list[str]) -> None:
             assert rest[0] in takes_value, words
             rest = rest[1 + takes_value[rest[0]] :]
             continue
+        has_arguments = any(part.param_type_name == "argument" for part in command.params)
+        if has_arguments and rest[0] not in command.commands:
+            break
         assert rest[0].rstrip(",") in command.commands, words
         command = command.commands[rest.pop(0).rstrip(",")]
     known = {

@@ -144,6 +144,38 @@ class Ingest:
         return bool(there)
 
 
+class Undo:
+    """Of a file that overwrote two ratings and brought a user and a film."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.database = database
+        self.before = self.stored()
+        pairs = "SELECT user_key, movie_key FROM ratings"
+        joined = f"{pairs} JOIN users USING (user_id) JOIN movies USING (movie_id) ORDER BY 1, 2"
+        lines = [(*pair, 5.0, 1_700_000_000) for pair in rows(database, joined)[:2]]
+        file = folder / "wrong.csv"
+        file.write_text(long_csv([*lines, ("new", "only here", 5.0, 1)]))
+        assert command("ingest", str(file)) == DONE
+        self.after = self.stored()
+        [(batch_id,)] = rows(database, "SELECT max(batch_id) FROM ingest_batches")
+        self.arguments = ("ingest", "undo", str(batch_id))
+
+    def stored(self) -> list[list[tuple[Any, ...]]]:
+        """All that the file changed."""
+        with selects(self.database) as select:
+            return [
+                sorted(select(f"SELECT * FROM {table}"), key=repr)
+                for table in ("ratings", "superseded_ratings", "users", "movies")
+            ]
+
+    def done(self) -> bool:
+        """All is as before the file, and its batch says so, or all is as after it."""
+        newest = "SELECT status FROM ingest_batches ORDER BY batch_id DESC LIMIT 1"
+        [(status,)] = rows(self.database, newest)
+        assert self.stored() == (self.before if status == "undone" else self.after)
+        return bool(status == "undone")
+
+
 class Rollback:
     """To the run before."""
 
@@ -199,7 +231,7 @@ class Forget:
 
 
 @pytest.mark.promise("A7")
-@pytest.mark.parametrize("work", [Ingest, Rollback, Purge, Forget])
+@pytest.mark.parametrize("work", [Ingest, Undo, Rollback, Purge, Forget])
 def test_any_statement_of_other_commands_may_fail(
     work: Any,
     nights: Faults,
@@ -211,6 +243,8 @@ def test_any_statement_of_other_commands_may_fail(
     figure: Callable[[int], None],
 ) -> None:
     """If any fails, the command is done whole or not at all, as its exit code says."""
+    if work is Undo and database.file is None and not often(0, 1):
+        pytest.skip("half a minute, for restoring the database: --soak tries it")
     next_night(database)
     monkeypatch.setenv("RECBATCH_PUBLISH__KEEP_RUNS", "5")
     # A process that ends frees its locks; in this one a SQLite connection that was closed under

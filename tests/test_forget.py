@@ -14,7 +14,7 @@ from batch.job.forget import forget
 from batch.store import schema
 from batch.store.backup import NoBackupError, backup
 from batch.store.database import Database, open_database, run_lock
-from data import fill, random_rows
+from data import fill, long_csv, random_rows
 from faults import Faults
 from fixed import command
 from processes import ended, in_child
@@ -50,10 +50,13 @@ def without_secure_delete(database: Database) -> Iterator[None]:
 
 @pytest.fixture
 def with_canary(nights: Faults, database: Database, tmp_path: Path) -> Database:
-    """Three kept runs; one user has a unique name, which is in rejected rows too."""
+    """Three kept runs; one user has a unique name, a rejected row and an overwritten rating."""
     ratings = [(CANARY, movie, rating, at) for _, movie, rating, at in random_rows(0)[:12]]
     bad = [(CANARY, "m1", "x", 1), ("u3", "m2", "y", 1)]
     fill(database, tmp_path / "more", [*ratings, *bad])
+    newer = tmp_path / "newer.csv"
+    newer.write_text(long_csv([(CANARY, ratings[0][1], 0.5, 1_700_000_000)]))
+    assert command("ingest", str(newer)) == 0
     assert command("filter", "add", "m30", "--user", CANARY, "--why", f"{CANARY} asked") == 0
     broken = tmp_path / "broken.csv"
     broken.write_text("user,movie,rating\n" + f"{CANARY},m1,x\n" * 20)
@@ -77,9 +80,13 @@ def test_whoever_is_forgotten_is_nowhere(
     assert set(canaries(with_canary)) == {"users", "ingest_rejects", "item_filters"}
     with without_secure_delete(with_canary):
         assert command("forget", CANARY) == 0
-    counts = "12 ratings, 40 rows of lists, 21 rejected rows, 2 files of weights, 1 filters"
+    counts = (
+        "12 ratings, 1 overwritten ones, 40 rows of lists, 21 rejected rows,"
+        " 2 files of weights, 1 filters"
+    )
     assert capsys.readouterr().out.splitlines()[-1] == f"{CANARY} is forgotten: {counts}"
     assert canaries(with_canary) == []
+    assert rows(with_canary, "SELECT * FROM superseded_ratings") == []
     assert rows(with_canary, "SELECT count(*) FROM ratings") == [(n_ratings - 12,)]
     assert rows(with_canary, of_another) == kept
     assert len(rows(with_canary, "SELECT * FROM ingest_rejects")) == 1

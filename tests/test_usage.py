@@ -28,10 +28,10 @@ def every_command() -> Iterator[tuple[str, Any]]:
     """The words of each command, and the command itself."""
     root: Any = typer.main.get_command(app)
     for name, item in root.commands.items():
-        inner = getattr(item, "commands", None)
-        if inner is None:
+        inner = getattr(item, "commands", {})
+        if item.params or not inner:
             yield name, item
-        else:
+        if inner:
             yield from ((f"{name} {word}", command) for word, command in inner.items())
 
 
@@ -265,6 +265,7 @@ def test_tab_completes_in_bash(tmp_path: Path) -> None:
         try recbatch run --dry
         try recbatch top ann --model i
         try recbatch publish ""
+        try recbatch ingest undo ""
         RECBATCH_DATABASE__URL=sqlite:///nowhere.db try recbatch publish ""
     """
     done = shell(script, PATH=f"{program.parent}:{os.environ['PATH']}")
@@ -275,6 +276,7 @@ def test_tab_completes_in_bash(tmp_path: Path) -> None:
         "--dry-run",
         "item_item",
         "1",
+        "2 1",
         "",
     ]
 

@@ -13,11 +13,12 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from batch import RecbatchError, __version__, query
-from batch.cli import database, filters, help, inspect, job, manage
+from batch.cli import database, filters, help, ingest, inspect, job, manage
 from batch.cli.arguments import FAILED, LOCKED, connect, load_settings, options, stop
 from batch.cli.help import WRONG_USE
 from batch.config import ConfigError
 from batch.job import shutdown
+from batch.store.batches import NoSuchBatchError
 from batch.store.database import DatabaseUrlError, LockedError, NotReadyError
 from batch.store.filters import EmptyWindowError
 
@@ -25,6 +26,7 @@ WRONG_USE_ERRORS = (
     ConfigError,
     DatabaseUrlError,
     EmptyWindowError,
+    NoSuchBatchError,
     NotReadyError,
     query.NoSuchModelError,
     query.UnknownUserError,
@@ -49,6 +51,7 @@ app = help.Commands(
 )
 for module in (job, inspect, manage):
     app.add_typer(module.commands)
+app.add_typer(ingest.commands, name="ingest")
 app.add_typer(database.commands, name="db")
 app.add_typer(filters.commands, name="filter")
 

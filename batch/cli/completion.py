@@ -1,4 +1,4 @@
-"""An unfinished command line -> the models and runs that may come next, read from the database."""
+"""An unfinished command line -> models, runs and batches of the database that may come next."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,11 +9,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from batch import RecbatchError, query
 from batch.config import load_config
+from batch.store.batches import newest_batches
 from batch.store.database import open_database, require_tables
 from batch.store.runs import newest_runs
 
 RUNS = 20
 """How many of the newest runs are offered."""
+BATCHES = 20
+"""How many of the newest batches are offered."""
 FAILURES = (RecbatchError, SQLAlchemyError, OSError)
 """Errors in settings or database. Completion then offers nothing: the command itself will print
 them."""
@@ -35,6 +38,17 @@ def runs(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
             number = str(run.run_id)
             if number.startswith(incomplete) and not run.purged:
                 offered.append((number, f"{run.logical_date} {run.status}"))
+    return offered
+
+
+def batches(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Numbers of the newest batches that are merged; some shells also show the file."""
+    offered = []
+    with suppress(*FAILURES), _reading(context) as connection:
+        for batch in newest_batches(connection, BATCHES):
+            number = str(batch.batch_id)
+            if number.startswith(incomplete) and batch.status == "merged":
+                offered.append((number, batch.file))
     return offered
 
 

@@ -15,6 +15,9 @@ WRONG_USE = 2
 HUNG_UP = 141
 """Exit code where the reader has closed the pipe (128 + SIGPIPE): `recbatch top 1 | head -1`."""
 
+FIRST = ("demo", "sample-data", "ingest")
+"""Commands that come first in help, in the order in which a newcomer needs them."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -28,6 +31,11 @@ class Command(TyperCommand):
 class Group(TyperGroup):
     """A group of commands: flags as in Command; ends without a message where the pipe is closed."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        first = {name: self.commands[name] for name in FIRST if name in self.commands}
+        self.commands = first | dict(self.commands)
+
     def get_params(self, ctx: Any) -> Any:
         return _without_flag_types(super().get_params(ctx))
 
@@ -40,11 +48,38 @@ class Group(TyperGroup):
             return super().invoke(ctx)
 
 
-class Commands(typer.Typer):
-    """A typer application of these two classes."""
+class CommandWithSubcommands(Group):
+    """A command with arguments of its own: it is called unless its first word is a subcommand.
 
-    def __init__(self, *, help: str | None = None, **options: Any) -> None:
-        super().__init__(cls=Group, help=help, no_args_is_help=True, **options)
+    `recbatch ingest FILE` and `recbatch ingest undo 3`, for example. A subcommand's name
+    anywhere else is refused: it may be a misplaced subcommand, or a file of that name.
+    """
+
+    allow_interspersed_args = True  # options may follow arguments, as in any command
+
+    def make_context(
+        self, info_name: Any, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
+        subcommand = self.commands.get(args[0]) if args else None
+        if subcommand is None:
+            return super().make_context(info_name, args, parent, **extra)
+        return subcommand.make_context(f"{info_name} {args[0]}", args[1:], parent, **extra)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for name in self.commands:
+            if name in args:
+                ctx.fail(
+                    f"{name!r} is a command, '{ctx.command_path} {name}', which comes before any"
+                    f" option; a file of that name is './{name}'"
+                )
+        return super().parse_args(ctx, args)
+
+
+class Commands(typer.Typer):
+    """A typer application of these classes."""
+
+    def __init__(self, *, cls: type[Group] = Group, **options: Any) -> None:
+        super().__init__(cls=cls, no_args_is_help=cls is Group, **options)
 
     def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:
         return super().command(name, cls=Command, **options)

@@ -11,7 +11,6 @@ import typer
 from batch import query
 from batch.cli import help
 from batch.cli.arguments import (
-    FAILED,
     LARGEST_NUMBER,
     REFUSED,
     AsJson,
@@ -21,7 +20,6 @@ from batch.cli.arguments import (
     options,
     print_result,
     stop,
-    utc,
 )
 from batch.cli.help import WRONG_USE
 from batch.store import database
@@ -79,44 +77,6 @@ def sample_data(
         {**sample._asdict(), "users": users, "films": films},
         lambda: typer.echo(text),
     )
-
-
-@commands.command()
-def ingest(
-    paths: Annotated[list[Path], typer.Argument(help="Files, folders or MovieLens .zip archives.")],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be merged, and merge nothing.")
-    ] = False,
-    snapshot_at: Annotated[
-        datetime | None,
-        typer.Option(
-            help="The time, in UTC, of ratings without one. Default: when each file was modified."
-        ),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Read ratings and films into the database.
-
-    Example: recbatch ingest ml-latest-small.zip
-    """
-    from batch.cli.lines import ingest_lines
-    from batch.ingest import ingest as merge
-    from batch.job.inputs import ingest_settings
-
-    settings, data = open_ready(create=not dry_run)
-    snapshot = utc(snapshot_at)
-    seconds = None if snapshot is None else int(snapshot.timestamp())
-    with database.run_lock(data):
-        reports = merge(
-            data, paths, ingest_settings(settings), snapshot_at=seconds, dry_run=dry_run
-        )
-    print_result(
-        as_json,
-        [asdict(report) for report in reports],
-        lambda: ingest_lines(reports),
-    )
-    if any(report.status == "refused" for report in reports):
-        raise typer.Exit(FAILED)
 
 
 @commands.command()

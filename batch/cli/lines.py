@@ -12,11 +12,14 @@ if TYPE_CHECKING:  # printing must not wait for the imports that make what is pr
     from collections.abc import Iterable, Mapping, Sequence
 
     from batch.ingest import Report
+    from batch.ingest.undo import Undone
     from batch.job.nightly import Outcome
     from batch.job.schedule import Night
     from batch.serve.health import Finding
     from batch.store.checks import Check
 
+SHOWN_FILES = 10
+"""Files that are named in one line."""
 SHOWN_REJECTS = 5
 """Rejected rows that are printed; all of them are stored in ingest_rejects."""
 
@@ -81,7 +84,7 @@ def ingest_lines(reports: Iterable[Report]) -> None:
     for report in reports:
         if report.status == "refused":
             typer.echo(f"refused: {report.why}", err=True)
-        elif report.status in ("skipped", "unchanged"):
+        elif report.status in ("skipped", "unchanged", "passed over"):
             typer.echo(f"{report.file}: {report.why}, {report.status}")
         else:
             counts = (
@@ -97,6 +100,24 @@ def ingest_lines(reports: Iterable[Report]) -> None:
             typer.echo(f"  and {n_more:,} more, in ingest_rejects", err=True)
         for warning in report.warnings[:SHOWN_REJECTS]:
             typer.echo(f"  {report.file}: {warning}", err=True)
+
+
+def undone_lines(undone: Undone) -> None:
+    """What an undone batch left, and the files that may have to be read again."""
+    typer.echo(
+        f"batch {undone.batch_id} is undone ({undone.file}): {undone.deleted:,} ratings deleted,"
+        f" {undone.restored:,} as they were before, {undone.users:,} users and"
+        f" {undone.films:,} films deleted"
+    )
+    if undone.to_ingest_again:
+        files = undone.to_ingest_again[:SHOWN_FILES]
+        n_more = len(undone.to_ingest_again) - len(files)
+        more = f" and {n_more:,} more" if n_more else ""
+        typer.echo(
+            f"later files may have had ratings that counted less than its own: ingest"
+            f" {', '.join(files)}{more} again; the next run does so with those of ingest.paths",
+            err=True,
+        )
 
 
 def finding_lines(findings: Iterable[Finding]) -> None:

@@ -77,6 +77,9 @@ def purge(
 ) -> None:
     """Delete the lists of old runs; the current run and the one before stay.
 
+    Ratings that files overwrote before those runs are deleted too: such files can
+    no longer be undone.
+
     Example: recbatch purge --keep 7
     """
     from batch.store.publish import purge as purge_runs
@@ -133,7 +136,8 @@ def forget(user: User, as_json: AsJson = False) -> None:
             key = suggestions.find_user(connection, user)
         removed = forget_user(data, key)
     text = (
-        f"{key} is forgotten: {removed.ratings:,} ratings, {removed.rows:,} rows of lists,"
+        f"{key} is forgotten: {removed.ratings:,} ratings,"
+        f" {removed.superseded:,} overwritten ones, {removed.rows:,} rows of lists,"
         f" {removed.rejects:,} rejected rows, {removed.files:,} files of weights,"
         f" {removed.filters:,} filters"
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # printing a list must not wait for the imports that make one
     from batch.job.explain_pair import PairExplanation
     from batch.query import Answer, Film
     from batch.serve.diff import Diff
+    from batch.store.batches import ListedBatch
     from batch.store.filters import Filter
 
 Scale = tuple[float, float]
@@ -133,6 +134,23 @@ def run_table(history: Sequence[Mapping[str, Any]]) -> None:
             _minute(run["started_at"]),
             "" if n_rows is None else f"{n_rows:,}",
             ", ".join(notes),
+        )
+    show_table(table, None)
+
+
+def batch_table(batches: Sequence[ListedBatch]) -> None:
+    """Files that were read, newest first; `rows` are those that were merged."""
+    if not batches:
+        typer.echo("no file was ingested yet")
+        return
+    table = new_table(["batch", "ingested (UTC)", "status", "rows", "file"], right=(0, 3))
+    for batch in batches:
+        table.add_row(
+            str(batch.batch_id),
+            _minute(batch.ingested_at),
+            batch.status,
+            f"{batch.rows_accepted:,}",
+            batch.file,
         )
     show_table(table, None)
 

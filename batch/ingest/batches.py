@@ -48,7 +48,7 @@ class Report:
     file: str
     format: str | None
     why: str  # how it was recognised, or what is wrong with it
-    status: str  # merged, would be merged, unchanged, skipped, refused
+    status: str  # merged, would be merged, unchanged, skipped, passed over, refused
     read: int = 0
     accepted: int = 0
     rejected: int = 0
@@ -87,16 +87,28 @@ class File:
 def merged_before(connection: Connection, file: File, settings: Settings) -> int | None:
     """The batch that merged the same content by the same settings, or None.
 
-    If some rating has no time of its own, `snapshot_at` must be the same too.
+    If some rating has no time of its own, `snapshot_at` must be the same too. A batch does not
+    count if some of its rows may have lost against a batch that has been undone since.
     """
     same = select(_batches.c.batch_id).where(
         _batches.c.status == "merged",
+        _batches.c.lost_to_batch_id.is_(None),
         _batches.c.format == file.format.name,
         _batches.c.sha256 == file.sha256,
         _batches.c.settings_sha256 == settings.sha256,
         or_(_batches.c.all_timed == 1, _batches.c.snapshot_at == file.snapshot_at),
     )
     return connection.execute(same.limit(1)).scalar()
+
+
+def undone_before(connection: Connection, file: File) -> int | None:
+    """The batch that merged the same content last, if it has been undone; else None."""
+    b = _batches.c
+    same = select(b.batch_id, b.status).where(
+        b.sha256 == file.sha256, b.status.in_(("merged", "undone"))
+    )
+    last = connection.execute(same.order_by(b.batch_id.desc()).limit(1)).first()
+    return last.batch_id if last is not None and last.status == "undone" else None
 
 
 def open_batch(connection: Connection, file: File, settings: Settings) -> int:
@@ -121,6 +133,7 @@ def close_batch(
         "rows_accepted": counts.accepted,
         "rows_rejected": len(counts.rejects),
         "rows_duplicate": counts.duplicate,
+        "rows_superseded": counts.superseded,
         "all_timed": int(counts.seen.all_timed),
         "scale_min": low,
         "scale_max": high,

@@ -9,9 +9,18 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
-from batch.ingest.batches import File, Report, Settings, close_batch, merged_before, open_batch
+from batch.ingest.batches import (
+    File,
+    Report,
+    Settings,
+    close_batch,
+    merged_before,
+    open_batch,
+    undone_before,
+)
 from batch.ingest.errors import RefusedError
 from batch.ingest.formats import USUAL_FAMILIES
+from batch.ingest.long import QUERY
 from batch.ingest.merge import Batch
 from batch.ingest.merge_movies import merge_movies
 from batch.ingest.merge_ratings import merge_ratings
@@ -61,11 +70,17 @@ def refuse_group(files: list[File], culprit: str) -> list[Report]:
 
 
 def merge_group(
-    database: Database, files: list[File], settings: Settings, dry_run: bool
+    database: Database,
+    files: list[File],
+    settings: Settings,
+    *,
+    dry_run: bool,
+    pass_over_undone: bool,
 ) -> list[Report]:
     """Merge a group in one transaction, films before ratings, then by name.
 
     Its ratings are merged whole or not at all. A catalogue that is refused keeps none of them out.
+    Files whose content has been undone are left out where `pass_over_undone` is set.
     """
     unchanged: list[Report] = []
     merges: list[_Merge] = []
@@ -77,6 +92,10 @@ def merge_group(
                 earlier_batch = merged_before(connection, file, settings)
                 if earlier_batch is not None:
                     unchanged.append(_unchanged(file, earlier_batch))
+                    continue
+                undone_batch = undone_before(connection, file) if pass_over_undone else None
+                if undone_batch is not None:
+                    unchanged.append(_passed_over(file, undone_batch))
                     continue
                 if file.format.kind == "movies":
                     try:
@@ -148,6 +167,14 @@ def _refused_group(
 def _unchanged(file: File, batch_id: int) -> Report:
     why = f"already ingested as batch {batch_id}"
     return Report(file.name, file.format.name, why, "unchanged", batch_id=batch_id)
+
+
+def _passed_over(file: File, batch_id: int) -> Report:
+    remedy = f"'recbatch ingest {file.name}' merges it again"
+    if file.format.name == QUERY.name:
+        remedy = "it is merged again when it has changed"
+    why = f"undone as batch {batch_id}; {remedy}"
+    return Report(file.name, file.format.name, why, "passed over", batch_id=batch_id)
 
 
 def _refused(merge: _Merge, error: RefusedError) -> Report:

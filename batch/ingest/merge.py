@@ -34,6 +34,7 @@ class Counts:
     accepted: int = 0
     rejects: list[Reject] = field(default_factory=list)
     seen: Seen = field(default_factory=Seen)
+    superseded: int | None = None  # stored ratings that were overwritten; None: a catalogue
 
     @property
     def duplicate(self) -> int:

@@ -90,7 +90,11 @@ def _write_movies(connection: Connection, rows: list[MovieRow], keys: Keys, batc
     columns = ["movie_id", "movie_key", "title", "batch_id"]
     bulk_insert(connection, movies, columns, inserts)
     if updates:
-        values: dict[str, Any] = {"title": bindparam("new_title"), "batch_id": batch_id}
+        values: dict[str, Any] = {
+            "title": bindparam("new_title"),
+            "batch_id": batch_id,
+            "undone_batch_id": None,
+        }
         described = update(movies).where(movies.c.movie_id == bindparam("id"))
         connection.execute(described.values(values), updates)
         old_links = delete(links).where(links.c.movie_id == bindparam("id"))

@@ -6,7 +6,7 @@ The order in which files are merged never changes the result.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from sqlalchemy import (
@@ -36,6 +36,7 @@ from batch.ingest.parsing import RatingRow, Reading, Reject
 from batch.ingest.plausible import MAX_VALUES, Seen
 from batch.store import schema
 from batch.store.bulk_insert import bulk_insert, insert_columns
+from batch.store.leftovers import unmark_leftovers
 
 _stage = Table(
     "ratings_stage",
@@ -48,9 +49,35 @@ _stage = Table(
 )
 _STAGE_COLUMNS = [column.name for column in _stage.columns]
 
+
 # Of two ratings of a pair the later wins, then the higher, then the one with a time of its own,
 # so that the order of files does not matter. A rating without a time is as old as its file.
-_BEST_STAGED = """(
+def _wins(new: str) -> str:
+    """Whether the rating `new` wins against the stored rating `r` of the same pair."""
+    return f"""
+    (
+        COALESCE({new}.rated_at, :snapshot_at),
+        {new}.rating,
+        COALESCE({new}.rated_at, -1)
+    ) > (
+        COALESCE(r.rated_at, (
+            SELECT b.snapshot_at FROM ingest_batches b WHERE b.batch_id = r.batch_id
+        )),
+        r.rating,
+        COALESCE(r.rated_at, -1)
+    )"""  # noqa: S608  the names are constants
+
+
+_SUPERSEDED_PAIRS = """(
+    SELECT s.* FROM ratings_stage s
+    JOIN superseded_ratings o
+        ON o.batch_id = :batch_id AND o.user_id = s.user_id AND o.movie_id = s.movie_id)"""
+"""The staged ratings of pairs whose stored rating is in `superseded_ratings` by now."""
+
+
+def _best_of(staged: str) -> str:
+    """The best of the staged ratings of each pair."""
+    return f"""(
     SELECT * FROM (
         SELECT s.*, ROW_NUMBER() OVER (
             PARTITION BY user_id, movie_id
@@ -58,36 +85,66 @@ _BEST_STAGED = """(
                 rating DESC,
                 COALESCE(rated_at, -1) DESC
             ) AS place
-        FROM ratings_stage s) ranked
-    WHERE place = 1)"""
+        FROM {staged} s) ranked
+    WHERE place = 1)"""  # noqa: S608  the names are constants
 
 
-def _merge_statement(staged: str) -> TextClause:
+def _insert_new(staged: str) -> TextClause:
+    """Inserts the ratings of pairs that have none."""
+    return _insert(staged, "DO NOTHING")
+
+
+def _overwrite(staged: str) -> TextClause:
+    """Overwrites the stored ratings that staged ones win against."""
+    # Not an UPDATE with FROM: SQLite would first copy all of the rows.
+    update = "SET rating = excluded.rating, rated_at = excluded.rated_at, batch_id = :batch_id"
+    return _insert(staged, f"DO UPDATE {update} WHERE {_wins('excluded')}")
+
+
+def _insert(staged: str, on_conflict: str) -> TextClause:
     # WHERE TRUE tells SQLite that the ON which follows belongs to no join.
-    statement = f"""
-        INSERT INTO ratings (user_id, movie_id, rating, rated_at, batch_id)
+    return _typed(f"""
+        INSERT INTO ratings AS r (user_id, movie_id, rating, rated_at, batch_id)
         SELECT user_id, movie_id, rating, rated_at, :batch_id FROM {staged} staged WHERE TRUE
-        ON CONFLICT (user_id, movie_id) DO UPDATE
-        SET rating = excluded.rating, rated_at = excluded.rated_at, batch_id = excluded.batch_id
-        WHERE (
-            COALESCE(excluded.rated_at, :snapshot_at),
-            excluded.rating,
-            COALESCE(excluded.rated_at, -1)
-        ) > (
-            COALESCE(ratings.rated_at, (
-                SELECT b.snapshot_at FROM ingest_batches b WHERE b.batch_id = ratings.batch_id
-            )),
-            ratings.rating,
-            COALESCE(ratings.rated_at, -1)
-        )
-    """  # noqa: S608  the names are constants
-    return text(statement).bindparams(
-        bindparam("snapshot_at", type_=schema.Id), bindparam("batch_id", type_=schema.Id)
-    )
+        ON CONFLICT (user_id, movie_id) {on_conflict}
+    """)  # noqa: S608  the names are constants
 
 
-_MERGE = _merge_statement(_BEST_STAGED)
-_MERGE_DISTINCT = _merge_statement("ratings_stage")
+def _typed(sql: str) -> TextClause:
+    names = [name for name in ("batch_id", "snapshot_at") if f":{name}" in sql]
+    return text(sql).bindparams(*(bindparam(name, type_=schema.Id) for name in names))
+
+
+def _supersede(if_repeated: str) -> TextClause:
+    """Copies the stored ratings that staged ones win against."""
+    return _typed(f"""
+        INSERT INTO superseded_ratings
+            (batch_id, user_id, movie_id, rating, rated_at, previous_batch_id)
+        SELECT :batch_id, r.user_id, r.movie_id, r.rating, r.rated_at, r.batch_id
+        FROM ratings_stage s
+        JOIN ratings r ON r.user_id = s.user_id AND r.movie_id = s.movie_id
+        WHERE {_wins("s")}
+        {if_repeated}
+    """)  # noqa: S608  the names are constants
+
+
+class _Statements(NamedTuple):
+    """The statements of a merge, in the order they are executed."""
+
+    insert: TextClause
+    supersede: TextClause
+    overwrite: TextClause
+
+
+_ANY_PAIRS = _Statements(
+    _insert_new(_best_of("ratings_stage")),
+    # A pair that is staged several times meets the same stored rating each time.
+    _supersede("ON CONFLICT (batch_id, user_id, movie_id) DO NOTHING"),
+    _overwrite(_best_of(_SUPERSEDED_PAIRS)),
+)
+_DISTINCT_PAIRS = _Statements(
+    _insert_new("ratings_stage"), _supersede(""), _overwrite("ratings_stage")
+)
 """For pairs that are staged once each and in order, which need not be sorted first."""
 
 
@@ -116,10 +173,32 @@ def merge_ratings(
     _update_titles(connection, reading.titles)
     _insert_users(connection, users, reading.names)
     _insert_movies(connection, movies, reading.titles)
-    statement = _MERGE_DISTINCT if distinct else _MERGE
-    parameters = {"batch_id": batch.batch_id, "snapshot_at": batch.snapshot_at}
-    counts.accepted = connection.execute(statement, parameters).rowcount
+    _merge_stage(connection, batch, distinct)
+    unmark_leftovers(connection, _stage)
     _stage.drop(connection)
+
+
+def _merge_stage(connection: Connection, batch: Batch, distinct: bool) -> None:
+    """Merge the staged ratings, and keep those that they overwrite.
+
+    New pairs are inserted first. Where that was all of them, as in a first load,
+    nothing more is read or written. `distinct`: each pair is staged once.
+    """
+    counts = batch.counts
+    n_staged = counts.read - len(counts.rejects)
+    parameters = {"batch_id": batch.batch_id, "snapshot_at": batch.snapshot_at}
+    had_ratings = connection.execute(select(schema.ratings.c.user_id).limit(1)).first() is not None
+    # Without statistics Postgres would join row by row.
+    if had_ratings and connection.dialect.name == "postgresql":
+        connection.exec_driver_sql("ANALYZE ratings_stage")
+    statements = _DISTINCT_PAIRS if distinct else _ANY_PAIRS
+    n_new = connection.execute(statements.insert, parameters).rowcount
+    counts.superseded = 0
+    if had_ratings and n_new < n_staged:
+        counts.superseded = connection.execute(statements.supersede, parameters).rowcount
+    if counts.superseded:
+        connection.execute(statements.overwrite, parameters)
+    counts.accepted = n_new + counts.superseded
 
 
 def _fill_stage(

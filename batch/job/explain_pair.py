@@ -53,6 +53,7 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
         recorded = _recorded_weights(connection, loaded, config)
         filtered, _ = filters.active_filters(connection)
         hidden_by = filters_on_pair(connection, config.filters, user_key, movie_key)
+    _require_loaded(loaded, user_key, movie_key)
     ratings = loaded.ratings
     row = loaded.user_keys.index(user_key)
     column = loaded.movie_keys.index(movie_key)
@@ -75,6 +76,15 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
         hidden_by=hidden_by,
         opinions=_with_sentences(database, explanations),
     )
+
+
+def _require_loaded(loaded: Loaded, user_key: str, movie_key: str) -> None:
+    """Raise UnknownUserError or UnknownFilmError for what an undone file left to stored lists."""
+    reason = "is from a file that was undone, and has no ratings; only stored lists name it"
+    if user_key not in loaded.user_keys:
+        raise query.UnknownUserError(f"the user {user_key!r} {reason}")
+    if movie_key not in loaded.movie_keys:
+        raise query.UnknownFilmError(f"the film {movie_key!r} {reason}")
 
 
 def filters_on_pair(

@@ -22,6 +22,7 @@ from batch.telemetry import log_warning
 
 _users = schema.users
 _ratings = schema.ratings
+_superseded = schema.superseded_ratings
 _runs = schema.runs
 _lists = schema.recommendations
 _metrics = schema.run_metrics
@@ -48,6 +49,7 @@ class Forgotten:
     """Counts of what was deleted."""
 
     ratings: int
+    superseded: int  # ratings that later files overwrote
     rows: int  # of lists, in all kept runs
     rejects: int
     files: int  # of weights: each has a row for every user
@@ -72,6 +74,8 @@ def forget(database: Database, user_key: str) -> Forgotten:
         texts = {text for text in (user.user_key, user.name) if text}
         is_own_rating = _ratings.c.user_id == user.user_id
         n_ratings = connection.execute(delete(_ratings).where(is_own_rating)).rowcount
+        is_superseded = _superseded.c.user_id == user.user_id
+        n_superseded = connection.execute(delete(_superseded).where(is_superseded)).rowcount
         n_rows = _delete_lists(connection, user.user_id)
         n_rejects = _delete_rejects(connection, texts)
         is_own_filter = _filters.c.user_id == user.user_id
@@ -82,7 +86,7 @@ def forget(database: Database, user_key: str) -> Forgotten:
     if remaining_files:
         names = ", ".join(str(file) for file in remaining_files)
         raise StillThereError(f"forgotten, but remove these files by hand: {names}")
-    return Forgotten(n_ratings, n_rows, n_rejects, n_files, n_filters)
+    return Forgotten(n_ratings, n_superseded, n_rows, n_rejects, n_files, n_filters)
 
 
 def _delete_lists(connection: Connection, user_id: int) -> int:
@@ -146,7 +150,7 @@ def _overwrite(database: Database) -> None:
     if database.file:
         statements = ["PRAGMA wal_checkpoint(TRUNCATE)"]
     else:
-        tables = (_users, _ratings, _lists, _rejects, _filters)
+        tables = (_users, _ratings, _superseded, _lists, _rejects, _filters)
         statements = [f"VACUUM {table.name}" for table in tables]
     try:
         with database.writer.connect() as connection:

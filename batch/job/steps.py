@@ -64,13 +64,20 @@ def require_writable(folder: Path) -> None:
 
 
 def ingest_files(job: Job) -> list[Report]:
-    """Ingest the files and queries of the settings; refused ones do not stop the run."""
+    """Ingest the files and queries of the settings; refused ones do not stop the run.
+
+    A file that was undone is not merged again: it is still where the settings look for it.
+    """
     config = job.config
     reports = ingest(
-        job.database, config.ingest.paths, ingest_settings(config), queries=queries(config)
+        job.database,
+        config.ingest.paths,
+        ingest_settings(config),
+        queries=queries(config),
+        pass_over_undone=True,
     )
     for report in reports:
-        log = log_warning if report.status == "refused" else log_info
+        log = log_warning if report.status in ("refused", "passed over") else log_info
         log(
             "ingest",
             file=report.file,

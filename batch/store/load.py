@@ -127,9 +127,15 @@ def _fingerprint_parts(ratings: Ratings, times: Floats) -> Iterator[Any]:
 
 
 def _ids_by_key(connection: Connection, table: Table) -> tuple[Ints, list[str]]:
-    """Ids (n,) and keys, in Python's order: a database's depends on its locale."""
+    """Ids (n,) and keys, in Python's order: a database's depends on its locale.
+
+    Users and films that undone files left are left out.
+    """
     id_column, key_column = list(table.columns)[:2]
-    rows = connection.execute(select(key_column, id_column))
+    query = select(key_column, id_column)
+    if "undone_batch_id" in table.c:
+        query = query.where(table.c.undone_batch_id.is_(None))
+    rows = connection.execute(query)
     pairs = sorted((key, number) for key, number in rows)
     ids = np.array([number for _, number in pairs], dtype=np.int64)
     return ids, [key for key, _ in pairs]

@@ -1,15 +1,29 @@
-"""Old runs -> no lists and no weights; runs, metrics and checks remain."""
+"""Old runs -> no lists and no weights; runs, metrics and checks remain.
+
+Values that files overwrote before an old run go with it.
+"""
 
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    delete,
+    exists,
+    or_,
+    select,
+    update,
+)
 
 from batch.store import schema
 from batch.store.database import Database
+from batch.store.leftovers import delete_leftovers
 from batch.telemetry import log_warning
 
 _runs, _publication = schema.runs, schema.publication
+_batches, _superseded = schema.ingest_batches, schema.superseded_ratings
 
 
 def purge(database: Database, keep_runs: int) -> list[int]:
@@ -17,7 +31,10 @@ def purge(database: Database, keep_runs: int) -> list[int]:
 
     Returns the runs purged. The current run and the one before it are
     always kept. Rows that failed and abandoned runs left are deleted too.
-    One transaction for each run; the caller holds the run lock.
+    Files that a purged run used can no longer be undone if they overwrote
+    ratings: the earlier values are deleted. So are users and films of undone
+    files that only purged lists named. One transaction for each run; the
+    caller holds the run lock.
     """
     with database.writer.begin() as connection:
         runs = _purgeable(connection, keep_runs)
@@ -28,6 +45,8 @@ def purge(database: Database, keep_runs: int) -> list[int]:
             _delete_file(Path(artifact))
         with database.writer.begin() as connection:
             _delete_lists(connection, run_id)
+            _delete_superseded(connection, run_id)
+            delete_leftovers(connection)
     return [run_id for run_id, _ in runs]
 
 
@@ -51,6 +70,22 @@ def _delete_lists(connection: Connection, run_id: int) -> None:
         connection.execute(delete(table).where(table.c.run_id == run_id, unused))
     purged = update(_runs).where(_runs.c.run_id == run_id)
     connection.execute(purged.values(purged_at=datetime.now(UTC)))
+
+
+def _delete_superseded(connection: Connection, run_id: int) -> None:
+    """Delete the values that files overwrote before this run: else they would pile up.
+
+    A file that is read again every night, without times, overwrites all its ratings each time.
+    """
+    b = _batches.c
+    had_lists = _runs.c.status.in_(schema.WITH_LISTS)
+    last_batch = select(_runs.c.last_batch_id).where(_runs.c.run_id == run_id, had_lists)
+    before = and_(b.batch_id <= last_batch.scalar_subquery(), b.rows_superseded > 0)
+    batch_ids = select(b.batch_id).where(before)
+    for batch_id in connection.execute(batch_ids).scalars().all():
+        connection.execute(delete(_superseded).where(_superseded.c.batch_id == batch_id))
+        without = update(_batches).where(b.batch_id == batch_id).values(rows_superseded=None)
+        connection.execute(without)
 
 
 def _is_published(run_id: int) -> ColumnElement[bool]:

@@ -22,7 +22,7 @@ from batch.store.column_types import Moment as Moment
 from batch.store.column_types import Real as Real
 from batch.store.column_types import Small as Small
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration: the version that a database must have for this program to use it."""
 
 VIEWS = ("current_recommendations", "current_popular")
@@ -67,11 +67,22 @@ def _key(name: str, refers_to: str) -> Column[int]:
     return Column(name, Id, ForeignKey(refers_to), primary_key=True)
 
 
+def _undone_batch_id() -> Column[int]:
+    """A mark on users and films that only an undone batch brought."""
+    return Column(
+        "undone_batch_id",
+        Id,
+        doc="The undone batch that brought it, where only stored lists or filters name it now: "
+        "runs leave it out; NULL otherwise.",
+    )
+
+
 users = _table(
     "users",
     _id("user_id"),
     Column("user_key", Text, nullable=False),
     Column("name", Text),
+    _undone_batch_id(),
     UniqueConstraint("user_key"),
 )
 
@@ -86,6 +97,7 @@ movies = _table(
         ForeignKey("ingest_batches.batch_id"),
         doc="The catalogue that describes it; NULL: only ratings have named it so far.",
     ),
+    _undone_batch_id(),
     UniqueConstraint("movie_key"),
 )
 
@@ -122,7 +134,12 @@ ingest_batches = _table(
         doc="The time assumed for its ratings that have none, seconds since 1970 UTC.",
     ),
     Column("ingested_at", Moment, nullable=False, doc="UTC."),
-    Column("status", Text, nullable=False, doc="`refused`: none of its rows were merged."),
+    Column(
+        "status",
+        Text,
+        nullable=False,
+        doc="`refused`: none of its rows were merged; `undone`: they were, and were taken back.",
+    ),
     Column(
         "rows_read",
         Id,
@@ -146,7 +163,20 @@ ingest_batches = _table(
     Column("scale_min", Real, doc="Lowest rating, stars; NULL for a file without ratings."),
     Column("scale_max", Real, doc="Highest rating, stars; NULL for a file without ratings."),
     Column("error", Text, doc="Why it was refused."),
-    CheckConstraint("status IN ('merged', 'refused')", name="status"),
+    Column(
+        "rows_superseded",
+        Id,
+        doc="Ratings that it overwrote, whose earlier values are in `superseded_ratings`; NULL: "
+        "they are not stored, or it is a catalogue.",
+    ),
+    Column(
+        "lost_to_batch_id",
+        Id,
+        doc="A batch, undone since, that may have kept rows of this one out of `ratings`: the "
+        "same file is merged again when it is read next; NULL: there is none.",
+    ),
+    Column("undone_at", Moment, doc="When it was undone, UTC."),
+    CheckConstraint("status IN ('merged', 'refused', 'undone')", name="status"),
     CheckConstraint(
         "rows_read = rows_accepted + rows_rejected + rows_duplicate",
         name="every_row_accounted_for",
@@ -176,6 +206,24 @@ ratings = _table(
     Column("rated_at", Id, doc="Seconds since 1970 UTC; NULL where the file had no times."),
     Column("batch_id", Id, nullable=False, doc="The batch that brought it."),
     CheckConstraint("rating BETWEEN -1e6 AND 1e6", name="rating"),
+    rowid=False,
+)
+
+# No foreign keys and no check, for the same reason: its rows were rows of `ratings`.
+superseded_ratings = _table(
+    "superseded_ratings",
+    Column(
+        "batch_id",
+        Id,
+        primary_key=True,
+        autoincrement=False,
+        doc="The batch that overwrote it.",
+    ),
+    Column("user_id", Id, primary_key=True, autoincrement=False),
+    Column("movie_id", Id, primary_key=True, autoincrement=False),
+    Column("rating", Real, nullable=False, doc="Stars."),
+    Column("rated_at", Id, doc="Seconds since 1970 UTC; NULL where the file had no times."),
+    Column("previous_batch_id", Id, nullable=False, doc="The batch that had brought it."),
     rowid=False,
 )
 

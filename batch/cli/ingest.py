@@ -1,0 +1,122 @@
+"""`recbatch ingest`: commands that read files into the database, list them, take one back."""
+
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from batch.cli import completion, help
+from batch.cli.arguments import (
+    FAILED,
+    LARGEST_NUMBER,
+    AsJson,
+    open_ready,
+    print_result,
+    utc,
+)
+from batch.store import database
+
+commands = help.Commands(cls=help.CommandWithSubcommands)
+
+
+@commands.callback(invoke_without_command=True, subcommand_metavar="| list | undo BATCH")
+def ingest(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH", help="Files, folders or MovieLens .zip archives."),
+    ],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be merged, and merge nothing.")
+    ] = False,
+    snapshot_at: Annotated[
+        datetime | None,
+        typer.Option(
+            help="The time, in UTC, of ratings without one. Default: when each file was modified."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read ratings and films into the database.
+
+    'recbatch ingest list' lists the files that were read, 'recbatch ingest undo'
+    takes one back. A file named list or undo is given as ./list or ./undo.
+
+    Example: recbatch ingest ml-latest-small.zip
+    """
+    from batch.cli.lines import ingest_lines
+    from batch.ingest import ingest as merge
+    from batch.job.inputs import ingest_settings
+
+    settings, data = open_ready(create=not dry_run)
+    snapshot = utc(snapshot_at)
+    seconds = None if snapshot is None else int(snapshot.timestamp())
+    with database.run_lock(data):
+        reports = merge(
+            data, paths, ingest_settings(settings), snapshot_at=seconds, dry_run=dry_run
+        )
+    print_result(
+        as_json,
+        [asdict(report) for report in reports],
+        lambda: ingest_lines(reports),
+    )
+    if any(report.status == "refused" for report in reports):
+        raise typer.Exit(FAILED)
+
+
+@commands.command(name="list")
+def list_batches(
+    n: Annotated[
+        int, typer.Option("-n", min=1, max=LARGEST_NUMBER, metavar="N", help="At most this many.")
+    ] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """List the files that were read, newest first.
+
+    Each is a batch, whose number 'recbatch ingest undo' takes.
+
+    Example: recbatch ingest list -n 5
+    """
+    from batch.cli.tables import batch_table
+    from batch.store.batches import newest_batches
+
+    _, data = open_ready()
+    with data.reader.connect() as connection:
+        batches = newest_batches(connection, n)
+    print_result(
+        as_json,
+        [asdict(batch) for batch in batches],
+        lambda: batch_table(batches),
+    )
+
+
+@commands.command()
+def undo(
+    batch_id: Annotated[
+        int,
+        typer.Argument(
+            min=1,
+            max=LARGEST_NUMBER,
+            metavar="BATCH",
+            help="A batch of ratings that 'recbatch ingest list' lists.",
+            autocompletion=completion.batches,
+        ),
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Take a file back: its ratings go, and those that it overwrote are as before.
+
+    Later files that overwrote its ratings must be undone first. Runs do not merge
+    the same content again; 'recbatch ingest FILE' does. Published lists stay as
+    they are until the next run.
+
+    Example: recbatch ingest undo 3
+    """
+    from batch.cli.lines import undone_lines
+    from batch.ingest.undo import undo as undo_batch
+
+    _, data = open_ready()
+    with database.run_lock(data):
+        undone = undo_batch(data, batch_id)
+    print_result(as_json, asdict(undone), lambda: undone_lines(undone))

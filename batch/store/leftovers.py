@@ -1,0 +1,94 @@
+"""Users and films that only undone batches brought -> left out of runs, and deleted at last.
+
+They are kept, with the batch in `undone_batch_id`, while a stored list or a filter names them.
+"""
+
+from sqlalchemy import (
+    Column,
+    Connection,
+    MetaData,
+    Table,
+    delete,
+    exists,
+    insert,
+    select,
+    update,
+)
+
+from batch.store import schema
+
+OWNERS = (schema.users, schema.movies)
+
+NAMING = (
+    schema.item_filters,
+    schema.popular_items,
+    schema.movie_genres,
+    schema.ratings,
+    schema.superseded_ratings,
+    schema.recommendations,
+)
+"""The tables that name users or films, in the order they are searched: large ones last."""
+
+_candidates = Table(
+    "leftover_candidates",
+    MetaData(),
+    Column("id", schema.Id, primary_key=True, autoincrement=False),
+    prefixes=["TEMPORARY"],
+)
+
+
+def mark_leftovers(connection: Connection, batch_id: int) -> None:
+    """Mark the users and films of a batch's ratings, but no film that a catalogue describes.
+
+    The caller then deletes those ratings, and unmarks whoever has others.
+    """
+    for owner in OWNERS:
+        owner_id = _id_of(owner)
+        of_batch = select(schema.ratings.c[owner_id.name])
+        of_batch = of_batch.where(schema.ratings.c.batch_id == batch_id)
+        marked = update(owner).where(owner_id.in_(of_batch))
+        if owner is schema.movies:
+            marked = marked.where(owner.c.batch_id.is_(None))
+        connection.execute(marked.values(undone_batch_id=batch_id))
+
+
+def unmark_leftovers(connection: Connection, rated: Table) -> None:
+    """Unmark the users and films that a table of ratings has."""
+    for owner in OWNERS:
+        if _has_marked(connection, owner):
+            owner_id = _id_of(owner)
+            is_marked = owner.c.undone_batch_id.is_not(None)
+            has_rating = owner_id.in_(select(rated.c[owner_id.name]))
+            unmarked = update(owner).where(is_marked, has_rating)
+            connection.execute(unmarked.values(undone_batch_id=None))
+
+
+def delete_leftovers(connection: Connection) -> dict[str, int]:
+    """Delete the marked users and films that no table names; returns how many of each table."""
+    return {owner.name: _delete_unnamed(connection, owner) for owner in OWNERS}
+
+
+def _delete_unnamed(connection: Connection, owner: Table) -> int:
+    if not _has_marked(connection, owner):
+        return 0
+    owner_id = _id_of(owner)
+    marked = select(owner_id).where(owner.c.undone_batch_id.is_not(None))
+    _candidates.create(connection)
+    connection.execute(insert(_candidates).from_select(["id"], marked))
+    for table in NAMING:
+        if owner_id.name in table.c:
+            naming = select(table.c[owner_id.name]).where(table.c[owner_id.name].is_not(None))
+            connection.execute(delete(_candidates).where(_candidates.c.id.in_(naming)))
+    unnamed = delete(owner).where(owner_id.in_(select(_candidates.c.id)))
+    n_deleted = connection.execute(unnamed).rowcount
+    _candidates.drop(connection)
+    return n_deleted
+
+
+def _has_marked(connection: Connection, owner: Table) -> bool:
+    marked = select(exists().where(owner.c.undone_batch_id.is_not(None)))
+    return bool(connection.execute(marked).scalar_one())
+
+
+def _id_of(owner: Table) -> Column[int]:
+    return next(iter(owner.primary_key))
