@@ -33,6 +33,8 @@ def outcome_lines(outcome: Outcome, overridden: Sequence[str] = ()) -> None:
         typer.echo(_check_line(check))
     counts = [f"{count:,} {model}" for model, count in outcome.rows.items()]
     typer.echo(f"run {outcome.run_id} is {outcome.status}: {', '.join(counts) or 'no rows'}")
+    for warning in outcome.warnings:
+        typer.echo(f"warning: {warning['message']}")
     if outcome.status == "rejected":
         _rejected_lines(outcome, overridden)
 

@@ -11,7 +11,7 @@ from batch.query import published
 from batch.store import schema
 from batch.store.checks import failed
 from batch.store.database import Database, NotReadyError, require_tables
-from batch.store.runs import NEWEST_RATING, NIGHT
+from batch.store.runs import NEWEST_RATING, NIGHT, newest_with_sources
 
 Level = Literal["ok", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("ok", "warning", "error")
@@ -34,7 +34,7 @@ class Ages:
 class Finding:
     """The result of one check. `hours` is an age; None where the check has none."""
 
-    name: Literal["schema", "freshness", "last_run", "integrity", "gates", "data"]
+    name: Literal["schema", "freshness", "last_run", "integrity", "gates", "data", "sources"]
     level: Level
     about: str
     hours: float | None = None
@@ -55,6 +55,7 @@ def examine(database: Database, now: datetime, ages: Ages) -> list[Finding]:
     with database.reader.connect() as connection:
         findings += _published_run(connection, now, ages)
         findings += _last_run(connection, now, ages)
+        findings += _sources(connection)
     return findings
 
 
@@ -148,6 +149,17 @@ def _ended(connection: Connection, run: Row[Any]) -> Finding:
     reason = run.error or ", ".join(failed(connection, run.run_id)) or "no reason recorded"
     first_line = reason.splitlines()[0]
     return Finding("last_run", level, f"run {run.run_id} is {run.status}: {first_line}")
+
+
+def _sources(connection: Connection) -> Iterator[Finding]:
+    """The sources without data of the newest run that read its sources."""
+    run = newest_with_sources(connection)
+    if run is None or run.warnings is None:
+        return
+    for warning in run.warnings:
+        if warning["kind"] == "source":
+            about = f"run {run.run_id}, {warning['message']}"
+            yield Finding("sources", "error", about)
 
 
 def _in_hours(age: timedelta) -> float:
