@@ -11,6 +11,7 @@ from batch.query import published
 from batch.store import schema
 from batch.store.checks import failed
 from batch.store.database import Database, NotReadyError, require_tables
+from batch.store.first_steps import first_steps
 from batch.store.runs import NEWEST_RATING, NIGHT, newest_with_sources
 
 Level = Literal["ok", "warning", "error"]
@@ -63,7 +64,8 @@ def _published_run(connection: Connection, now: datetime, ages: Ages) -> Iterato
     """Findings about the run that readers see."""
     current = published(connection)
     if current is None:
-        yield Finding("freshness", "error", "nothing was ever published; run 'recbatch run'")
+        about = f"nothing was ever published; {first_steps(connection)}"
+        yield Finding("freshness", "error", about)
         return
     columns = select(_runs.c.finished_at, _runs.c.last_batch_id)
     run = connection.execute(columns.where(_runs.c.run_id == current.run_id)).one()
