@@ -77,7 +77,7 @@ class IngestSettings(Section):
     paths: tuple[Path, ...] = ()
     """Files and folders ingested before each run."""
     scale: tuple[Stars, Stars] | None = None
-    """Lowest and highest rating, stars. None: what the format fixes, else what is seen."""
+    """Lowest and highest rating, stars. None: `batch.store.scale` finds them."""
     columns: Columns = Columns()
     max_rejects: int = Field(10_000, ge=0)
     """A file with more rejected rows is refused: its export is broken, not single rows."""

@@ -1,8 +1,9 @@
 """What a run met -> its warnings, each one line with the remedy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from batch.store.runs import RunWarning
+from batch.store.scale import Outliers, Scale
 
 
 def source_warnings(dead: Mapping[str, str]) -> list[RunWarning]:
@@ -11,3 +12,20 @@ def source_warnings(dead: Mapping[str, str]) -> list[RunWarning]:
         RunWarning(kind="source", about=source, message=f"source {why}")
         for source, why in dead.items()
     ]
+
+
+def scale_warnings(outliers: Sequence[Outliers], scale: Scale) -> list[RunWarning]:
+    """One for each side of the scale on which ratings were left out of it."""
+    low, high = scale
+    warnings = []
+    for value, count in outliers:
+        ratings = f"1 rating of {value:g} is"
+        if count > 1:
+            ratings = f"{count:,} ratings, the outermost {value:g}, are"
+        wider = f"[{min(low, value):g}, {max(high, value):g}]"
+        message = (
+            f"{ratings} far outside all others, and left out of the scale, {low:g} to {high:g};"
+            f" set ingest.scale: [{low:g}, {high:g}] to reject such rows, {wider} if they are meant"
+        )
+        warnings.append(RunWarning(kind="scale", about=f"{value:g}", message=message))
+    return warnings

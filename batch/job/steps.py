@@ -19,7 +19,7 @@ from batch.job.inputs import (
     ingest_settings,
     queries,
 )
-from batch.job.run_warnings import source_warnings
+from batch.job.run_warnings import scale_warnings, source_warnings
 from batch.job.score_users import WrittenRows, score_users
 from batch.job.summary import RunSummary
 from batch.models import PERSONAL, REFERENCE, Model, fit
@@ -144,6 +144,7 @@ def load_inputs(job: Job, known_until: int | None) -> tuple[Ratings, Mask]:
     columns["last_filter_id"] = last_filter_id
     with job.database.writer.begin() as connection:
         publish.update_run(connection, job.key, **columns)
+        _warn(connection, job, scale_warnings(loaded.outliers, ratings.scale))
     return ratings, mask
 
 
