@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 
+from batch.params import Gates
+from batch.ranking.metric_names import RunMetrics
+from batch.ranking.metrics import Metrics
 from batch.store.runs import RunWarning
 from batch.store.scale import Outliers, Scale
 
@@ -29,3 +32,17 @@ def scale_warnings(outliers: Sequence[Outliers], scale: Scale) -> list[RunWarnin
         )
         warnings.append(RunWarning(kind="scale", about=f"{value:g}", message=message))
     return warnings
+
+
+def judged_warnings(metrics: Mapping[str, Metrics], limits: Gates) -> list[RunWarning]:
+    """One if nobody could be judged because the data is small; where it is not, a gate fails."""
+    measured = RunMetrics.of(metrics)
+    n_users = measured.held_out_users
+    if measured.judged_users or n_users >= limits.min_users_judged:
+        return []
+    have = "1 user has" if n_users == 1 else f"{n_users:,} users have"
+    message = (
+        f"nobody could be judged: {have} five ratings or more, and gates compare lists from"
+        f" {limits.min_users_judged:,} such users on (gate.min_users_judged)"
+    )
+    return [RunWarning(kind="unjudged", about="", message=message)]

@@ -19,7 +19,7 @@ from batch.job.inputs import (
     ingest_settings,
     queries,
 )
-from batch.job.run_warnings import scale_warnings, source_warnings
+from batch.job.run_warnings import judged_warnings, scale_warnings, source_warnings
 from batch.job.score_users import WrittenRows, score_users
 from batch.job.summary import RunSummary
 from batch.models import PERSONAL, REFERENCE, Model, fit
@@ -262,6 +262,8 @@ def audit_lists(job: Job, evaluation: Evaluation, written: WrittenRows) -> list[
         checks = audit_integrity(connection, run_id)
         checks += audit_gates(connection, run_id, job.config.gate)
         record(connection, run_id, checks)
+        if summary.ratings:
+            _warn(connection, job, judged_warnings(evaluation.metrics, job.config.gate))
         figures["checks"] = len(checks)
     summary.checks = checks
     summary.metrics = evaluation.metrics
