@@ -74,6 +74,14 @@ DEAD = {
         {"a": HEADER},
         "a.csv: no usable row in it; export it again, or remove it",
     ),
+    "a catalogue refused with its ratings": (
+        "in",
+        {
+            "in__movies": "movieId,title,genres\n1,Heat,Crime\n",
+            "in__ratings": "userId,movieId,rating,timestamp\n1,1,many,1\n",
+        },
+        "in/ratings.csv:2: 1 of 1 rows cannot be read",
+    ),
     "a catalogue beside no ratings": (
         "in",
         {
@@ -167,6 +175,15 @@ def test_a_day_without_ratings_in_a_folder_is_no_finding(
     """One file of a folder may be empty, while another of its format has rows."""
     sources("in", in__monday=HEADER, in__tuesday=RATINGS)
     assert command("-q", "run", "--force") == FINE
+    assert warnings(database) == []
+
+
+def test_rows_that_are_known_are_rows(database: Database, sources: Callable[..., None]) -> None:
+    """A new file that only repeats what another brought is not without data."""
+    sources("a.csv", "b.csv", a=RATINGS, b=RATINGS + "\n")
+    assert command("-q", "run", "--force") == FINE
+    repeated = "SELECT rows_accepted, rows_duplicate FROM ingest_batches WHERE file = 'b.csv'"
+    assert rows(database, repeated) == [(0, 1)]
     assert warnings(database) == []
 
 

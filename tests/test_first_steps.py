@@ -86,6 +86,23 @@ def test_every_advice_leads_to_lists(
     assert len(re.findall(r"^1  m\d+", lists, re.MULTILINE)) == 4  # models
 
 
+def test_a_run_that_may_be_published_is_named(
+    home: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A first run that its gates refused, or that ended ready, needs no other night."""
+    fill(home, tmp_path / "in")
+    advice = "'recbatch publish {0}' shows run {0}, which is {1}\n"
+    with monkeypatch.context() as patch:
+        patch.setenv("RECBATCH_GATE__MAX_RMSE_OF_BIAS", "0.1")
+        assert command("-q", "run") == REFUSED
+    assert said(capsys, "top", "u1")[1].endswith(advice.format(1, "rejected"))
+    assert command("-q", "run", "--no-publish") == 0
+    assert said(capsys, "top", "u1")[1].endswith(advice.format(2, "ready"))
+
+
 def test_without_a_database(
     tmp_path: Path,
     sqlite_url: str,

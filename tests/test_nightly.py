@@ -18,7 +18,9 @@ from batch.job import nightly, steps
 from batch.job.nightly import Order, Outcome
 from batch.job.plan import plan_run
 from batch.job.republish import republish
+from batch.job.run_warnings import judged_warnings
 from batch.models import PUBLISHED, Scores
+from batch.params import Gates
 from batch.ranking import ensemble
 from batch.serve.history import history
 from batch.serve.report import report
@@ -175,6 +177,13 @@ def test_a_small_night_says_that_it_judges_nobody(
     assert message in page
     other = night(database, tmp_path, RECBATCH_GATE__MIN_USERS_JUDGED="7")
     assert "from 7 such users on" in other.warnings[0]["message"]
+
+
+@pytest.mark.parametrize(("judged", "n_warnings"), [(0.0, 1), (1.0, 0)])
+def test_whoever_is_judged_ends_the_warning(judged: float, n_warnings: int) -> None:
+    """One user who liked a held-out film is enough, however few there are."""
+    metrics = {"bias": {"raters": 3.0}, "popular": {"users": judged}}
+    assert len(judged_warnings(metrics, Gates())) == n_warnings
 
 
 FIRST_ROW = "run_id = 1 AND user_id = 3 AND model = 'neural' AND rank = 1"
