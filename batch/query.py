@@ -25,6 +25,7 @@ from batch import RecbatchError, reasons
 from batch.store import schema
 from batch.store.database import Database, open_database, require_tables
 from batch.store.filters import is_filtered, now_on
+from batch.store.first_steps import first_steps
 from batch.store.runs import ROWS, Run, current_run, find_run
 
 _users, _movies, _genres = schema.users, schema.movies, schema.genres
@@ -316,7 +317,7 @@ def _run(connection: Connection, run_id: int | None) -> Run:
     if run_id is None:
         current = current_run(connection)
         if current is None:
-            raise NoSuchRunError("nothing is published yet; run 'recbatch run'")
+            raise NoSuchRunError(f"nothing is published yet; {first_steps(connection)}")
         return replace(current, published_at=current.current_since)
     run = find_run(connection, run_id)
     if run is None:

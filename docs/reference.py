@@ -52,7 +52,8 @@ EXITS = {
     FAILED: "Failed; the published lists are unchanged. The last line on stderr says why.",
     WRONG_USE: "Wrong use or settings; the message says which.",
     REFUSED: "A check refused the run; the published lists are unchanged.",
-    UNHEALTHY: "`recbatch check`: the lists are stale, or the last run failed or was refused.",
+    UNHEALTHY: "`recbatch check`: the lists are stale, the last run failed or was refused, "
+    "or a source brought nothing.",
     LOCKED: "Another job is at work on this database; try again later.",
     130: "Ended by SIGINT; the published lists are unchanged, unless the run had been published.",
     143: "Ended by SIGTERM; the published lists are unchanged, unless the run had been published.",

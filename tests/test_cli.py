@@ -280,12 +280,12 @@ def test_a_locked_database_is_exit_75(demo: tuple[Path, str]) -> None:
 
 
 def test_a_rejected_night_is_exit_3(tmp_path: Path) -> None:
-    """A run that a gate rejects exits 3 and says that readers still get the old list."""
+    """A run that is rejected exits 3, says that readers still get the old list, and what to do."""
     done = recbatch(tmp_path, "run")
     assert done.returncode == 3
     assert "gate ratings: 0, at least 1 wanted (ratings to learn from)" in done.stdout
     assert "nothing was published, and readers get what they got before" in done.stderr
-    assert "'recbatch publish 1' publishes this run all the same" in done.stderr
+    assert "there were no ratings: bring in ratings with 'recbatch ingest FILES'" in done.stderr
 
 
 @pytest.mark.parametrize("liked", ["0.4", "5.1"])

@@ -131,6 +131,15 @@ def metric(value: float, name: str, model: str = "item_item", run_id: int = 2) -
     return f"UPDATE run_metrics SET value = {value} WHERE {where}"
 
 
+def nobody_liked_anything(connection: Connection) -> None:
+    """As `measure` leaves it: users is 0, and metrics of lists are missing."""
+    change(
+        connection,
+        "UPDATE run_metrics SET value = 0 WHERE run_id = 2 AND metric = 'users'",
+        "DELETE FROM run_metrics WHERE run_id = 2 AND metric LIKE 'precision%'",
+    )
+
+
 def test_equal_runs_pass_every_gate(crafted: Connection) -> None:
     """Each gate checks each model it applies to, and a run like the published one passes all."""
     checks = audited(crafted)
@@ -139,7 +148,7 @@ def test_equal_runs_pass_every_gate(crafted: Connection) -> None:
     of_ranked = ("precision_of_popular", "precision_of_published")
     names = {f"{gate}_{model}" for gate in of_all for model in MODELS}
     names |= {f"{gate}_{model}" for gate in of_ranked for model in ("item_item", "user_user")}
-    assert set(checks) == {"ratings", *names}
+    assert set(checks) == {"ratings", "users_judged", *names}
     assert all(check.passed and check.severity == "gate" for check in checks.values())
     of_item_item = {
         name: (check.value, check.wanted)
@@ -299,9 +308,9 @@ def test_a_model_without_predictions_fails(crafted: Connection) -> None:
 
 def test_missing_likes_fail(crafted: Connection) -> None:
     """A run without liked held-out films, and so without precision, is refused."""
-    change(crafted, "DELETE FROM run_metrics WHERE run_id = 2 AND metric LIKE 'precision%'")
-    change(crafted, "UPDATE run_metrics SET value = 0 WHERE run_id = 2 AND metric = 'users'")
+    nobody_liked_anything(crafted)
     assert failed(crafted) == {
+        "users_judged",
         "precision_of_published_item_item",
         "precision_of_published_user_user",
     }
@@ -363,13 +372,38 @@ def test_few_users_are_not_checked(crafted: Connection, users: int, checked: boo
     assert failed(crafted, min_users_judged=users) == expected
 
 
+@pytest.mark.parametrize(("users", "checked"), [(19, False), (20, True)])
+def test_a_night_in_which_nobody_is_judged_is_refused(
+    database: Database, users: int, checked: bool
+) -> None:
+    """If nobody liked a held-out film, a gate fails from 20 users with held-out ratings on."""
+    with database.writer.begin() as connection:
+        add_run(connection, 2)
+        change(connection, f"UPDATE run_metrics SET value = {users} WHERE metric = 'raters'")
+        names = {"users_judged"} if checked else set()
+        assert names == set(audited(connection)) & {"users_judged"}
+        assert failed(connection) == set()
+        nobody_liked_anything(connection)
+        assert failed(connection) == names
+        assert failed(connection, min_users_judged=users) == {"users_judged"}
+        assert failed(connection, min_users_judged=users + 1) == set()
+
+
+def test_one_user_is_judged(database: Database) -> None:
+    """One user who liked a held-out film passes the gate."""
+    with database.writer.begin() as connection:
+        add_run(connection, 2)
+        change(connection, "UPDATE run_metrics SET value = 1 WHERE metric = 'users'")
+        assert audited(connection)["users_judged"].passed
+
+
 def test_a_first_night_is_compared_with_baselines_only(database: Database) -> None:
     """Before anything is published a run is compared with `bias` and `popular` only."""
     with database.writer.begin() as connection:
         add_run(connection, 2)
         names = {f"rmse_of_bias_{model}" for model in MODELS}
         names |= {f"precision_of_popular_{model}" for model in ("item_item", "user_user")}
-        assert set(audited(connection)) == {"ratings", *names}
+        assert set(audited(connection)) == {"ratings", "users_judged", *names}
         change(connection, metric(1.2, "rmse_low"), metric(0.1, "precision_high@2"))
         assert failed(connection) == {"rmse_of_bias_item_item", "precision_of_popular_item_item"}
 

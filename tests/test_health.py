@@ -168,7 +168,11 @@ def test_where_nothing_was_ever_published(
     monkeypatch.setenv("RECBATCH_DATABASE__URL", url)
     assert command("check") == UNHEALTHY
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == "error freshness: nothing was ever published; run 'recbatch run'"
+    advice = (
+        "bring in ratings with 'recbatch ingest FILES', or name files in ingest.paths,"
+        " then run 'recbatch run'"
+    )
+    assert lines[1] == f"error freshness: nothing was ever published; {advice}"
     change(database, "UPDATE alembic_version SET version_num = '0001'")
     assert command("check") == UNHEALTHY
     assert f"at schema version 0001, this program needs {schema.HEAD}" in capsys.readouterr().out

@@ -12,14 +12,18 @@ from scipy.sparse import csr_array
 from sqlalchemy import text
 
 from batch import query
+from batch.cli.lines import outcome_lines
 from batch.config import FilterSettings
 from batch.job import nightly, steps
 from batch.job.nightly import Order, Outcome
 from batch.job.plan import plan_run
 from batch.job.republish import republish
+from batch.job.run_warnings import judged_warnings
 from batch.models import PUBLISHED, Scores
+from batch.params import Gates
 from batch.ranking import ensemble
 from batch.serve.history import history
+from batch.serve.report import report
 from batch.store import publish
 from batch.store.database import Database, LockedError, run_lock
 from data import fill, random_rows, settings
@@ -34,6 +38,7 @@ INTEGRITY = {
     "unknown_films",
     "unknown_users",
     "scores_not_finite",
+    "no_rows",
 }
 SHARES = sorted(f"{what}_share_{name}" for what in ("users", "rows") for name in PUBLISHED)
 
@@ -65,7 +70,7 @@ def test_every_user_gets_five_films_of_every_model(database: Database, tmp_path:
         ("published", 25, 40, 500, 0.5, 5.0, 0)
     ]
     passed = {check.name for check in outcome.checks if check.passed}
-    assert passed == {*INTEGRITY, "ratings", *RMSE}
+    assert passed == {*INTEGRITY, "ratings", "users_judged", *RMSE}
     assert len(rows(database, "SELECT * FROM run_checks")) == len(outcome.checks)
     assert rows(database, "SELECT count(*) FROM run_metrics WHERE metric = 'rmse'") == [(5,)]
 
@@ -133,8 +138,52 @@ def test_an_empty_database_publishes_nothing(database: Database, tmp_path: Path)
     """Without a single rating the run is refused rather than an empty list published."""
     outcome = night(database, tmp_path)
     assert outcome.status == "rejected"
-    assert [check.name for check in outcome.failed_checks] == ["ratings"]
+    assert [check.name for check in outcome.failed_checks] == ["no_rows", "ratings"]
     assert rows(database, "SELECT * FROM publication") == []
+
+
+def test_a_night_that_judges_nobody_is_refused(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where no rating reaches the liked threshold the night is refused, unless it is forced."""
+    fill(database, tmp_path)
+    nobody = {"RECBATCH_INGEST__SCALE": "[0.5, 40]"}
+    outcome = night(database, tmp_path, **nobody)
+    assert outcome.status == "rejected"
+    [check] = [check for check in outcome.failed_checks if check.name == "users_judged"]
+    assert (check.value, check.threshold) == (0.0, 1.0)
+    outcome_lines(outcome)
+    line = "gate users_judged: 0, at least 1 wanted (who liked a held-out film, of 25 with five"
+    assert line in capsys.readouterr().out
+    assert outcome.warnings == []
+    assert night(database, tmp_path, Order(TODAY, force=True), **nobody).status == "published"
+
+
+def test_a_small_night_says_that_it_judges_nobody(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With fewer users than gates need it is published, with a line in output and report."""
+    fill(database, tmp_path, [(f"u{u}", f"m{u + i}", 4, 10**9) for u in range(3) for i in range(4)])
+    outcome = night(database, tmp_path)
+    assert outcome.status == "published"
+    outcome_lines(outcome)
+    message = (
+        "nobody could be judged: 0 users have five ratings or more, and gates compare lists from"
+        " 20 such users on (gate.min_users_judged)"
+    )
+    assert f"\nwarning: {message}\n" in capsys.readouterr().out
+    with database.reader.connect() as connection:
+        page = report(connection, file=tmp_path / "page.html").read_text()
+    assert message in page
+    other = night(database, tmp_path, RECBATCH_GATE__MIN_USERS_JUDGED="7")
+    assert "from 7 such users on" in other.warnings[0]["message"]
+
+
+@pytest.mark.parametrize(("judged", "n_warnings"), [(0.0, 1), (1.0, 0)])
+def test_whoever_is_judged_ends_the_warning(judged: float, n_warnings: int) -> None:
+    """One user who liked a held-out film is enough, however few there are."""
+    metrics = {"bias": {"raters": 3.0}, "popular": {"users": judged}}
+    assert len(judged_warnings(metrics, Gates())) == n_warnings
 
 
 FIRST_ROW = "run_id = 1 AND user_id = 3 AND model = 'neural' AND rank = 1"
@@ -168,7 +217,7 @@ def test_damage_is_detected(
     with database.writer.begin() as connection:
         row = f"run_id = 1 AND user_id = 3 AND model = 'neural' AND rank = {rank}"
         assert connection.execute(text(f"{damage} WHERE {row}")).rowcount == 1
-    with pytest.raises(publish.CannotPublishError, match=f"integrity checks: {check}$"):
+    with pytest.raises(publish.CannotPublishError, match=f"integrity checks: {check};"):
         republish(database, FilterSettings(), lambda _: 1)
     assert rows(database, "SELECT name FROM run_checks WHERE run_id = 1 AND passed = 0") == [
         (check,)
@@ -273,8 +322,8 @@ def test_as_of_uses_only_earlier_ratings(database: Database, tmp_path: Path) -> 
     assert rows(database, "SELECT run_id FROM publication") == [(outcome.run_id,)]
     before_all = date(2001, 9, 8)
     empty = night(database, tmp_path, Order(before_all, as_of=before_all, publish=False))
-    assert empty.status == "ready"  # gates protect publication only
-    assert sorted(check.name for check in empty.failed_checks) == ["ratings", *SHARES]
+    assert empty.status == "rejected"  # without rows it may never be published
+    assert sorted(check.name for check in empty.failed_checks) == ["no_rows", "ratings", *SHARES]
 
 
 @pytest.mark.promise("B4")

@@ -296,7 +296,8 @@ def test_a_run_without_a_page_is_one_line(
     upgrade(open_database(sqlite_url))
     monkeypatch.chdir(tmp_path)
     nothing = (
-        "nothing is published yet; run 'recbatch run', or name a run that 'recbatch runs' lists"
+        "nothing is published yet; bring in ratings with 'recbatch ingest FILES', or name files"
+        " in ingest.paths, then run 'recbatch run', or name a run that 'recbatch runs' lists"
     )
     assert command("-q", "report") == 1
     assert capsys.readouterr() == ("", f"recbatch: {nothing}\n")
@@ -394,7 +395,7 @@ ODD: dict[Make, list[str]] = {
     _rejected: [
         "Rejected: a check refused it. Nothing was published. Readers see run 1.",
         "failed: 1.250",
-        "3 of 39 checks failed: precision_of_popular_blend, ",
+        "3 of 41 checks failed: precision_of_popular_blend, ",
     ],
     _forced: [
         "Published. It is what readers see",

@@ -63,7 +63,7 @@ def test_an_ingest_that_fails_leaves_a_failed_run(
     error: Exception,
 ) -> None:
     """Whatever ingest raises, the run is in `runs` as failed, with the reason, and is notified."""
-    monkeypatch.setattr(steps, "ingest", raising(error))
+    monkeypatch.setattr(steps, "ingest_sources", raising(error))
     with pytest.raises(type(error)):
         run_night(database)
     runs = rows(database, "SELECT run_id, status, error FROM runs ORDER BY run_id DESC")
@@ -82,7 +82,7 @@ def test_a_signal_during_ingest_leaves_an_abandoned_run(
     def terminate(*_: object, **__: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(steps, "ingest", terminate)
+    monkeypatch.setattr(steps, "ingest_sources", terminate)
     assert ended(in_child(lambda: command("-q", "run"), tmp_path / "log")) == TERMINATED
     runs = rows(database, "SELECT status, error FROM runs WHERE run_id = 2")
     assert runs == [("abandoned", "ended by a signal")]
@@ -96,14 +96,14 @@ def test_a_run_begins_before_its_ingest(
     file = tmp_path / "more.csv"
     file.write_text("user,movie,rating\nnew user,m1,4\nnew user,m2,5\n")
     monkeypatch.setenv("RECBATCH_INGEST__PATHS", str(file))
-    ingest = steps.ingest
+    ingest = steps.ingest_sources
     statuses = []
 
     def watched(*given: Any, **named: Any) -> Any:
         statuses.extend(rows(database, "SELECT status FROM runs WHERE run_id = 2"))
         return ingest(*given, **named)
 
-    monkeypatch.setattr(steps, "ingest", watched)
+    monkeypatch.setattr(steps, "ingest_sources", watched)
     assert run_night(database, Order(TODAY, force=True)).status == "published"
     assert statuses == [("running",)]
     newest = "(SELECT max(batch_id) FROM ingest_batches)"

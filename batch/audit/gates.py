@@ -32,6 +32,7 @@ def audit_gates(connection: Connection, run_id: int, limits: Gates) -> list[Chec
     ranks, (tonight, *before) = compared_runs(connection, run_ids)
     checks = [
         *_ratings(tonight),
+        *_judged(tonight, limits),
         *_against_bias(tonight, limits),
         *_against_popular(tonight, limits),
     ]
@@ -48,11 +49,21 @@ def _ratings(tonight: ComparedRun) -> Checks:
     yield at_least("ratings", float(tonight.n_ratings), 1.0, "ratings to learn from")
 
 
+def _judged(tonight: ComparedRun, limits: Gates) -> Checks:
+    """Whether anyone liked a held-out film: if not, every gate on lists is skipped."""
+    metrics = tonight.metrics
+    if metrics.held_out_users >= limits.min_users_judged:
+        about = (
+            f"who liked a held-out film, of {metrics.held_out_users:,} with five ratings or more;"
+            " liked is from evaluation.relevant_from on"
+        )
+        yield at_least("users_judged", float(metrics.judged_users), 1.0, about)
+
+
 def _against_bias(tonight: ComparedRun, limits: Gates) -> Checks:
     """Models that predict worse than user and film means, even at the lower bound of their RMSE."""
     bias = tonight.metrics.get("bias", "rmse")
-    users = tonight.metrics.get("bias", "raters") or 0
-    if not bias or users < limits.min_users_judged:
+    if not bias or tonight.metrics.held_out_users < limits.min_users_judged:
         return
     against = f"{bias:.3f} of bias"
     limit = limits.max_rmse_of_bias
@@ -63,8 +74,7 @@ def _against_bias(tonight: ComparedRun, limits: Gates) -> Checks:
 def _against_popular(tonight: ComparedRun, limits: Gates) -> Checks:
     """Models whose lists are less precise than the same popular films for everyone."""
     popular = tonight.metrics.get("popular", "precision")
-    users = tonight.metrics.get("popular", "users") or 0
-    if not popular or users < limits.min_users_judged:
+    if not popular or tonight.metrics.judged_users < limits.min_users_judged:
         return
     name = "precision_of_popular"
     against = f"{popular:.3f} of popular"

@@ -1,6 +1,6 @@
 """A written run -> integrity checks passed or failed: what must be true of every list."""
 
-from sqlalchemy import Connection, Select, Table, and_, case, distinct, func, or_, select
+from sqlalchemy import Connection, Select, Table, and_, case, distinct, exists, func, or_, select
 
 from batch.params import LARGEST
 from batch.store import schema
@@ -21,6 +21,7 @@ def audit_integrity(connection: Connection, run_id: int) -> list[Check]:
         "unknown_films": _unknown(connection, run_id, schema.movies, "movie_id"),
         "unknown_users": _unknown(connection, run_id, schema.users, "user_id"),
         "scores_not_finite": _not_finite(connection, run_id),
+        "no_rows": _without_rows(connection, run_id),
     }
     return [no_violations(name, count) for name, count in counts.items()]
 
@@ -116,6 +117,12 @@ def _not_finite(connection: Connection, run_id: int) -> int:
     )
     outside = func.coalesce(func.sum(case((is_inside, 0), else_=1)), 0)
     return _count(connection, select(outside).where(_lists.c.run_id == run_id))
+
+
+def _without_rows(connection: Connection, run_id: int) -> int:
+    """1 if no list has a row: such a run would only take away what readers have."""
+    any_row = exists().where(_lists.c.run_id == run_id)
+    return _count(connection, select(case((any_row, 0), else_=1)))
 
 
 def _count(connection: Connection, statement: Select[int]) -> int:

@@ -286,7 +286,7 @@ def check(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that the list is fresh and the last run went well; exits 5 if not.
+    """Check the list's age, how the last run ended, and its sources; exits 5 if not all is well.
 
     Example: recbatch check --warn-after 26 --error-after 50
     """

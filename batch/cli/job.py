@@ -142,7 +142,7 @@ def run(
     # Read only if the run was rejected: once the list is published, no fault may change the
     # exit code.
     overridden = _overridden_gates(data) if outcome.status == "rejected" else []
-    print_result(as_json, asdict(outcome), lambda: outcome_lines(outcome, overridden))
+    print_result(as_json, asdict(outcome), lambda: outcome_lines(outcome, overridden, as_of_date))
     if outcome.status == "rejected":
         raise typer.Exit(REFUSED)
 

@@ -10,6 +10,7 @@ from batch.cli.metric_tables import metrics_table
 
 if TYPE_CHECKING:  # printing must not wait for the imports that make what is printed
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import date
 
     from batch.ingest import Report
     from batch.ingest.undo import Undone
@@ -24,8 +25,13 @@ SHOWN_REJECTS = 5
 """Rejected rows that are printed; all of them are stored in ingest_rejects."""
 
 
-def outcome_lines(outcome: Outcome, overridden: Sequence[str] = ()) -> None:
-    """How a run ended; `overridden` are the gates that the published run itself failed."""
+def outcome_lines(
+    outcome: Outcome, overridden: Sequence[str] = (), as_of: date | None = None
+) -> None:
+    """How a run ended; `overridden` are the gates that the published run itself failed.
+
+    With `as_of` the run used only ratings that were known by the end of that day.
+    """
     ingest_lines(outcome.ingested)
     if outcome.status == "already_published":
         typer.echo(f"nothing to do: run {outcome.run_id} is published for that night")
@@ -36,8 +42,10 @@ def outcome_lines(outcome: Outcome, overridden: Sequence[str] = ()) -> None:
         typer.echo(_check_line(check))
     counts = [f"{count:,} {model}" for model, count in outcome.rows.items()]
     typer.echo(f"run {outcome.run_id} is {outcome.status}: {', '.join(counts) or 'no rows'}")
+    for warning in outcome.warnings:
+        typer.echo(f"warning: {warning['message']}")
     if outcome.status == "rejected":
-        _rejected_lines(outcome, overridden)
+        _rejected_lines(outcome, overridden, as_of)
 
 
 def _check_line(check: Check) -> str:
@@ -48,12 +56,22 @@ def _check_line(check: Check) -> str:
     )
 
 
-def _rejected_lines(outcome: Outcome, overridden: Sequence[str]) -> None:
+def _rejected_lines(outcome: Outcome, overridden: Sequence[str], as_of: date | None) -> None:
     """Print the remedies for a rejected run on stderr."""
+    failed_names = {check.name for check in outcome.failed_checks}
     gates_only = all(check.severity == "gate" for check in outcome.failed_checks)
     publish = f"'recbatch publish {outcome.run_id}'"
     if gates_only:
         remedy = f"{publish} publishes this run all the same; thresholds are settings under gate"
+    elif "ratings" in failed_names:
+        known = f" known by {as_of}; name a later day, or" if as_of else ":"
+        remedy = f"there were no ratings{known} {_bring_ratings(outcome)}"
+    elif "no_rows" in failed_names:
+        remedy = (
+            "no user has a film left that could be listed: bring in more films or ratings with"
+            " 'recbatch ingest FILES', or end filters that 'recbatch filter list' shows,"
+            " then run 'recbatch run'"
+        )
     else:
         remedy = "a run that fails an integrity check is never published; run again"
     typer.echo(f"nothing was published, and readers get what they got before; {remedy}", err=True)
@@ -64,6 +82,16 @@ def _rejected_lines(outcome: Outcome, overridden: Sequence[str]) -> None:
             f" if this one is the good one, {publish}",
             err=True,
         )
+
+
+def _bring_ratings(outcome: Outcome) -> str:
+    """What to do about a run without ratings."""
+    from batch.store.first_steps import BRING_RATINGS
+
+    remedy = f"{BRING_RATINGS}, then run 'recbatch run'"
+    if any(warning["kind"] == "source" for warning in outcome.warnings):
+        return f"correct the sources that the warnings name, or {remedy}"
+    return remedy
 
 
 def plan_lines(plan: Mapping[str, Any]) -> None:

@@ -125,6 +125,8 @@ def run_table(history: Sequence[Mapping[str, Any]]) -> None:
         notes = [mark for mark in ("current", "forced", "purged") if run[mark]]
         if run["error"]:
             notes.append(run["error"])
+        if run["warnings"]:
+            notes.append(f"warnings: {len(run['warnings'])}")
         n_rows = run["rows_written"]
         table.add_row(
             str(run["run_id"]),

@@ -26,7 +26,7 @@ NOT_IN_FINGERPRINT: dict[str, Any] = {
     "check": True,
     "metrics": True,
     "notify": True,
-    "ingest": {"query_url"},
+    "ingest": {"query_url", "when_refused"},
 }
 """Settings that change no row: where data is, where users are scored, who is notified."""
 
@@ -77,7 +77,7 @@ class IngestSettings(Section):
     paths: tuple[Path, ...] = ()
     """Files and folders ingested before each run."""
     scale: tuple[Stars, Stars] | None = None
-    """Lowest and highest rating, stars. None: what the format fixes, else what is seen."""
+    """Lowest and highest rating, stars. None: `batch.store.scale` finds them."""
     columns: Columns = Columns()
     format: Literal["long", "wide"] | None = None
     """Decides where a file may be a long file as well as a wide matrix."""
@@ -95,6 +95,8 @@ class IngestSettings(Section):
     """A SELECT of movie, title and maybe genres, with | between the names of genres."""
     query_url: str | None = None
     """The database of both queries. None: `database.url`."""
+    when_refused: Literal["warn", "fail"] = "warn"
+    """A path or query that brings nothing: the run goes on and `check` exits 5, or it fails."""
 
     @field_validator("paths", mode="before")
     @classmethod

@@ -3,15 +3,35 @@
 from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from batch.ingest.batches import File, Report, Settings, record_refusal
+from batch.ingest.dead_sources import dead_sources
 from batch.ingest.groups import merge_group, refuse_group, refused_families, split_into_groups
 from batch.ingest.pairs import UnreadableError, read_pairs
 from batch.ingest.queries import NO_QUERIES, Queries, run_queries
+from batch.ingest.sources import path_text
 from batch.ingest.survey import survey
 from batch.store.database import Database
 
-__all__ = ["Queries", "Report", "Settings", "UnreadableError", "ingest", "read_pairs"]
+__all__ = [
+    "Ingested",
+    "Queries",
+    "Report",
+    "Settings",
+    "UnreadableError",
+    "dead_sources",
+    "ingest",
+    "ingest_sources",
+    "read_pairs",
+]
+
+
+class Ingested(NamedTuple):
+    """The outcome for every file, and again by the source that named it."""
+
+    reports: list[Report]  # one per file
+    by_source: dict[str, list[Report]]  # path as text, or name of a query -> of its files
 
 
 def ingest(
@@ -33,14 +53,59 @@ def ingest(
     1970 UTC, replaces the files' modification times. A dry run writes nothing. With
     `pass_over_undone` a file is not merged if its content was, and has been undone.
     """
-    reports, files = survey(paths, settings, snapshot_at)
+    return ingest_sources(
+        database,
+        paths,
+        settings,
+        snapshot_at=snapshot_at,
+        dry_run=dry_run,
+        queries=queries,
+        pass_over_undone=pass_over_undone,
+    ).reports
+
+
+def ingest_sources(
+    database: Database,
+    paths: Iterable[Path],
+    settings: Settings,
+    *,
+    snapshot_at: int | None = None,
+    dry_run: bool = False,
+    queries: Queries = NO_QUERIES,
+    pass_over_undone: bool = False,
+) -> Ingested:
+    """The same as `ingest`, which also says what came of each path and query."""
+    reports: list[Report] = []
+    files: list[File] = []
+    names: dict[str, set[str]] = {}  # source -> its files
+    for path in paths:
+        surveyed, found = survey([path], settings, snapshot_at)
+        reports += surveyed
+        files += found
+        names_of_path = names.setdefault(path_text(path), set())
+        names_of_path.update(report.file for report in surveyed)
+        names_of_path.update(file.name for file in found)
     if not queries.statements:
-        return _merge_all(database, reports, files, settings, dry_run, pass_over_undone)
+        reports = _merge_all(database, reports, files, settings, dry_run, pass_over_undone)
+        return Ingested(reports, _by_source(names, reports))
+    names |= {statement.name: {statement.name} for statement in queries.statements}
     with TemporaryDirectory(prefix="recbatch-") as folder:
         failed, results = run_queries(database, queries, Path(folder), settings)
         reports += failed
         files += results
-        return _merge_all(database, reports, files, settings, dry_run, pass_over_undone)
+        reports = _merge_all(database, reports, files, settings, dry_run, pass_over_undone)
+    return Ingested(reports, _by_source(names, reports))
+
+
+def _by_source(names: dict[str, set[str]], reports: list[Report]) -> dict[str, list[Report]]:
+    """The reports of the files of each source; `names` are the files' by source."""
+    by_file: dict[str, list[Report]] = {}
+    for report in reports:
+        by_file.setdefault(report.file, []).append(report)
+    return {
+        source: [report for name in sorted(files) for report in by_file[name]]
+        for source, files in names.items()
+    }
 
 
 def _merge_all(

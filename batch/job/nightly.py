@@ -1,6 +1,6 @@
 """One nightly run, from ingest to publication and notifications."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -25,6 +25,7 @@ from batch.store import publish
 from batch.store.checks import Check
 from batch.store.database import Database, LockedError, prepare, run_lock
 from batch.store.publish import CannotPublishError, RunKey
+from batch.store.runs import RunWarning
 from batch.telemetry import log_info, log_warning, run_id
 
 RECORDED = ("recbatch", "numpy", "numba", "scipy", "scikit-learn", "torch")
@@ -54,6 +55,7 @@ class Outcome:
     metrics: Mapping[str, Metrics] = field(default_factory=dict)  # by model
     rows: Mapping[str, int] = field(default_factory=dict)  # written, by model
     ingested: list[Report] = field(default_factory=list)
+    warnings: Sequence[RunWarning] = ()
 
     @property
     def failed_checks(self) -> list[Check]:
@@ -148,7 +150,15 @@ def _recompute(job: Job, order: Order, lock: Connection) -> Outcome:
     checks = steps.audit_lists(job, evaluation, written)
     status = _decide(checks, order)
     _end(job, order, status, sum(written.total.values()), lock)
-    return Outcome(status, job.key.run_id, checks, evaluation.metrics, written.total, reports)
+    return Outcome(
+        status,
+        job.key.run_id,
+        checks,
+        evaluation.metrics,
+        written.total,
+        reports,
+        job.summary.warnings,
+    )
 
 
 def _decide(checks: list[Check], order: Order) -> Ended:

@@ -114,6 +114,7 @@ def message(summary: RunSummary, event: str) -> dict[str, object]:
         "seconds": round(summary.took, 3),
         "error": summary.error and summary.error[:MAX_ERROR],
         "failed_checks": _failed_checks(summary),
+        "warnings": [warning["message"][:MAX_ERROR] for warning in summary.warnings],
         **{name: getattr(summary, name) for name in COUNTS},
         "version": __version__,
     }

@@ -33,6 +33,7 @@ HELP = {
     "recbatch_last_run_peak_memory_bytes": "Peak memory of the last run.",
     "recbatch_last_run_ingested_rows": "Rows of files that the last run ingested, by result.",
     "recbatch_last_run_refused_files": "Files that the last run refused.",
+    "recbatch_last_run_dead_sources": "Configured sources that brought nothing in the last run.",
     "recbatch_last_run_ratings": "Ratings that the last run used; 0 if it did not load them.",
     "recbatch_last_success_timestamp_seconds": "When the last published run ended.",
     "recbatch_last_success_run_id": "Number of the last published run.",
@@ -92,6 +93,7 @@ def _last_run_samples(summary: RunSummary) -> Iterator[Sample]:
         "id": summary.run_id or 0,
         "failed_checks": len(summary.failed_checks),
         "refused_files": summary.files_refused,
+        "dead_sources": summary.dead_sources,
         "peak_memory_bytes": summary.peak_mb * 1e6,
         "ratings": summary.ratings or 0,
     }

@@ -32,7 +32,9 @@ def republish(
         failed_checks = [check.name for check in checks if not check.passed]
         if failed_checks:
             names = ", ".join(failed_checks)
-            raise CannotPublishError(f"run {run_id} fails its integrity checks: {names}")
+            raise CannotPublishError(
+                f"run {run_id} fails its integrity checks: {names}; 'recbatch run' makes new lists"
+            )
         with publish.commit_or_verify(database, lock, publish.is_current(run_id)):
             failed_gates = failed(lock, run_id, "gate")
             publish.republish(lock, run_id)

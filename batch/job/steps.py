@@ -6,18 +6,20 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
+from sqlalchemy import Connection
 
 from batch import RecbatchError
 from batch.audit.gates import audit_gates
 from batch.audit.integrity import audit_integrity
 from batch.config import Config
-from batch.ingest import Report, ingest
+from batch.ingest import Report, dead_sources, ingest_sources
 from batch.job.inputs import (
     block_size,
     evaluation_inputs,
     ingest_settings,
     queries,
 )
+from batch.job.run_warnings import judged_warnings, scale_warnings, source_warnings
 from batch.job.score_users import WrittenRows, score_users
 from batch.job.summary import RunSummary
 from batch.models import PERSONAL, REFERENCE, Model, fit
@@ -33,12 +35,16 @@ from batch.store.database import Database
 from batch.store.filters import active_filters, synchronise
 from batch.store.load import Loaded, load
 from batch.store.publish import RunKey
-from batch.store.runs import NEWEST_RATING, NIGHT, SECONDS
+from batch.store.runs import NEWEST_RATING, NIGHT, SECONDS, RunWarning
 from batch.telemetry import log_info, log_warning, peak_mb, step
 
 
 class ArtifactsError(RecbatchError):
     """No file can be written to artifacts.dir; the message says why."""
+
+
+class SourcesError(RecbatchError):
+    """A configured source brought nothing, and `ingest.when_refused` is `fail`."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,14 @@ def require_writable(folder: Path) -> None:
 
 
 def ingest_files(job: Job) -> list[Report]:
-    """Ingest the files and queries of the settings; refused ones do not stop the run.
+    """Ingest the files and queries of the settings, and warn of sources that brought nothing.
 
-    A file that was undone is not merged again: it is still where the settings look for it.
+    A file that was undone is not merged again: it is still where the settings look for it. What the
+    other sources brought stays in the tables in any case. Raises SourcesError where
+    `ingest.when_refused` is `fail`.
     """
     config = job.config
-    reports = ingest(
+    reports, by_source = ingest_sources(
         job.database,
         config.ingest.paths,
         ingest_settings(config),
@@ -92,7 +100,22 @@ def ingest_files(job: Job) -> list[Report]:
     summary.rows_accepted = sum(report.accepted for report in merged)
     summary.rows_rejected = sum(report.rejected for report in merged)
     summary.files_refused = sum(report.status == "refused" for report in reports)
+    with job.database.reader.connect() as connection:
+        dead = dead_sources(connection, by_source)
+    with job.database.writer.begin() as connection:
+        _warn(connection, job, source_warnings(dead))
+    if dead and config.ingest.when_refused == "fail":
+        names = "; ".join(dead.values())
+        raise SourcesError(f"ingest.when_refused is fail, and a source brought nothing: {names}")
     return reports
+
+
+def _warn(connection: Connection, job: Job, warnings: list[RunWarning]) -> None:
+    """Log warnings, and add them to those of the run in `runs`."""
+    for warning in warnings:
+        log_warning(f"{warning['kind']} warning", why=warning["message"])
+    job.summary.warnings = [*job.summary.warnings, *warnings]
+    publish.update_run(connection, job.key, warnings=job.summary.warnings)
 
 
 def filter_by_settings(job: Job) -> None:
@@ -126,6 +149,7 @@ def load_inputs(job: Job, known_until: int | None) -> tuple[Ratings, Mask]:
     columns["last_filter_id"] = last_filter_id
     with job.database.writer.begin() as connection:
         publish.update_run(connection, job.key, **columns)
+        _warn(connection, job, scale_warnings(loaded.outliers, ratings.scale))
     return ratings, mask
 
 
@@ -243,6 +267,8 @@ def audit_lists(job: Job, evaluation: Evaluation, written: WrittenRows) -> list[
         checks = audit_integrity(connection, run_id)
         checks += audit_gates(connection, run_id, job.config.gate)
         record(connection, run_id, checks)
+        if summary.ratings:
+            _warn(connection, job, judged_warnings(evaluation.metrics, job.config.gate))
         figures["checks"] = len(checks)
     summary.checks = checks
     summary.metrics = evaluation.metrics

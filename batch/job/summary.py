@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from typing import Literal
 
 from batch.store.checks import Check
+from batch.store.runs import RunWarning
 
 Ended = Literal["published", "ready", "rejected"]
 """The status of a run that ended with complete lists."""
@@ -40,6 +41,7 @@ class RunSummary:
     checks: Sequence[Check] = ()
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by model
     rows: Mapping[str, int] = field(default_factory=dict)  # written, by model
+    warnings: Sequence[RunWarning] = ()
 
     def end_with(self, error: BaseException) -> None:
         """Record the exception that ended the run, unless it had ended before."""
@@ -52,6 +54,11 @@ class RunSummary:
         """Seconds from start to end, or until now."""
         end = self.finished_at or datetime.now(UTC)
         return (end - self.started_at).total_seconds()
+
+    @property
+    def dead_sources(self) -> int:
+        """How many configured sources brought nothing."""
+        return sum(warning["kind"] == "source" for warning in self.warnings)
 
     @property
     def failed_checks(self) -> list[Check]:

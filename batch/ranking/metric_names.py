@@ -66,6 +66,17 @@ class RunMetrics:
             return value
         return values.get(MetricName(metric, bound, self.n))
 
+    @property
+    def held_out_users(self) -> int:
+        """Users with a held-out rating: those with five ratings or more, of at most
+        `evaluation.users`."""
+        return round(self.get("bias", "raters") or 0)
+
+    @property
+    def judged_users(self) -> int:
+        """Users who liked a held-out film: metrics of lists are means over them."""
+        return round(self.get("popular", "users") or 0)
+
     def interval(self, model: str, metric: str) -> tuple[float, float] | None:
         """The 95 % interval of a metric; None where it was not measured."""
         low = self.get(model, metric, "low")

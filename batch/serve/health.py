@@ -11,7 +11,8 @@ from batch.query import published
 from batch.store import schema
 from batch.store.checks import failed
 from batch.store.database import Database, NotReadyError, require_tables
-from batch.store.runs import NEWEST_RATING, NIGHT
+from batch.store.first_steps import first_steps
+from batch.store.runs import NEWEST_RATING, NIGHT, newest_with_sources
 
 Level = Literal["ok", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("ok", "warning", "error")
@@ -34,7 +35,7 @@ class Ages:
 class Finding:
     """The result of one check. `hours` is an age; None where the check has none."""
 
-    name: Literal["schema", "freshness", "last_run", "integrity", "gates", "data"]
+    name: Literal["schema", "freshness", "last_run", "integrity", "gates", "data", "sources"]
     level: Level
     about: str
     hours: float | None = None
@@ -55,6 +56,7 @@ def examine(database: Database, now: datetime, ages: Ages) -> list[Finding]:
     with database.reader.connect() as connection:
         findings += _published_run(connection, now, ages)
         findings += _last_run(connection, now, ages)
+        findings += _sources(connection)
     return findings
 
 
@@ -62,7 +64,8 @@ def _published_run(connection: Connection, now: datetime, ages: Ages) -> Iterato
     """Findings about the run that readers see."""
     current = published(connection)
     if current is None:
-        yield Finding("freshness", "error", "nothing was ever published; run 'recbatch run'")
+        about = f"nothing was ever published; {first_steps(connection)}"
+        yield Finding("freshness", "error", about)
         return
     columns = select(_runs.c.finished_at, _runs.c.last_batch_id)
     run = connection.execute(columns.where(_runs.c.run_id == current.run_id)).one()
@@ -148,6 +151,17 @@ def _ended(connection: Connection, run: Row[Any]) -> Finding:
     reason = run.error or ", ".join(failed(connection, run.run_id)) or "no reason recorded"
     first_line = reason.splitlines()[0]
     return Finding("last_run", level, f"run {run.run_id} is {run.status}: {first_line}")
+
+
+def _sources(connection: Connection) -> Iterator[Finding]:
+    """The sources without data of the newest run that read its sources."""
+    run = newest_with_sources(connection)
+    if run is None or run.warnings is None:
+        return
+    for warning in run.warnings:
+        if warning["kind"] == "source":
+            about = f"run {run.run_id}, {warning['message']}"
+            yield Finding("sources", "error", about)
 
 
 def _in_hours(age: timedelta) -> float:

@@ -19,6 +19,7 @@ FIELDS = (
     "purged",
     "forced",
     "error",
+    "warnings",
 )
 """Attributes of a `Run`, in this order; scripts read them from `recbatch runs --json`."""
 

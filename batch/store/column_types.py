@@ -1,5 +1,6 @@
 """Python values -> columns: the types of the tables, on both databases."""
 
+import json
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -65,3 +66,25 @@ class Day(TypeDecorator[date]):
             return date.fromisoformat(value)
         day: date | None = value
         return day
+
+
+class JsonValue(TypeDecorator[Any]):
+    """A list or an object: jsonb on Postgres, JSON as text on SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(JSONB(none_as_null=True))
+        return dialect.type_descriptor(Text())
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return json.dumps(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        if value is None or dialect.name == "postgresql":
+            return value
+        return json.loads(value)

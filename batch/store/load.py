@@ -23,6 +23,7 @@ from sqlalchemy import (
 from batch import RecbatchError
 from batch.ratings import Floats, Ints, Ratings, blocks
 from batch.store import schema
+from batch.store.scale import Outliers, Scale, find_scale
 from batch.telemetry import progress
 
 _ratings, _links, _batches = schema.ratings, schema.movie_genres, schema.ingest_batches
@@ -38,8 +39,6 @@ USERS = 64
 """Rows fetched at a time, one for each user, who may have rated every film."""
 MISSING = -(2**62)
 """In a packed cell: no time, or stars that are not whole millionths."""
-DEFAULT_SCALE = (1.0, 5.0)
-"""The scale where there are no ratings."""
 
 
 class OrphansError(RecbatchError):
@@ -55,31 +54,35 @@ class Loaded:
     movie_keys: list[str]  # of its columns
     sha256: str  # of keys, ratings, times and genres, however ingested
     last_batch_id: int
+    outliers: list[Outliers]  # ratings that the scale leaves out, unless it was given
 
 
 def load(
     connection: Connection,
     *,
-    scale: tuple[float, float] | None = None,
+    scale: Scale | None = None,
     known_until: int | None = None,
 ) -> Loaded:
     """Read all ratings in the caller's snapshot.
 
     `known_until`, seconds since 1970 UTC, leaves out ratings from then on,
-    and keeps those without a time. `scale` replaces the lowest and highest
-    rating that files were ingested with. Raises OrphansError.
+    and keeps those without a time. `scale` replaces the one that `find_scale`
+    finds. Raises OrphansError.
     """
     user_ids, user_keys = _ids_by_key(connection, schema.users)
     movie_ids, movie_keys = _ids_by_key(connection, schema.movies)
     genre_ids, genre_names = _ids_by_key(connection, schema.genres)
     genres = _genre_matrix(connection, movie_ids, genre_ids)
     matrix, times = _matrix_and_times(connection, user_ids, movie_ids, known_until)
+    outliers: list[Outliers] = []
+    if scale is None:
+        scale, outliers = find_scale(connection, matrix.data)
     ratings = Ratings(
         matrix=matrix,
         user_ids=user_ids,
         movie_ids=movie_ids,
         genres=genres,
-        scale=scale or _ingested_scale(connection),
+        scale=scale,
         rated_at=None if np.isnan(times).all() else times,
         genre_ids=genre_ids,
     )
@@ -89,7 +92,14 @@ def load(
         digest.update(part.data)
     newest_batch = select(func.coalesce(func.max(_batches.c.batch_id), 0))
     last_batch_id = connection.execute(newest_batch).scalar_one()
-    return Loaded(ratings, user_keys, movie_keys, digest.hexdigest(), last_batch_id)
+    return Loaded(
+        ratings=ratings,
+        user_keys=user_keys,
+        movie_keys=movie_keys,
+        sha256=digest.hexdigest(),
+        last_batch_id=last_batch_id,
+        outliers=outliers,
+    )
 
 
 def place(loaded: Loaded, pairs: Mapping[tuple[str, str], float]) -> Ratings:
@@ -329,12 +339,3 @@ def _positions(table: Table, ids: Ints) -> PositionsOf:
         return by_id[position]
 
     return positions_of
-
-
-def _ingested_scale(connection: Connection) -> tuple[float, float]:
-    """Lowest and highest rating of all merged files."""
-    b = _batches.c
-    extremes = select(func.min(b.scale_min), func.max(b.scale_max))
-    merged = extremes.where(b.status == "merged")
-    low, high = connection.execute(merged).one()
-    return DEFAULT_SCALE if low is None else (low, high)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from sqlalchemy import Connection, Select, select
 
@@ -22,6 +22,17 @@ SECONDS = "seconds_"
 """Prefix of the metrics of a run that are the duration of a step."""
 NEWEST_RATING = "newest_rating"
 """The metric of a run: its newest rating's time, seconds since 1970 UTC."""
+
+WarningKind = Literal["source", "scale", "unjudged"]
+"""A configured source without data; values far outside the scale; users too few to judge by."""
+
+
+class RunWarning(TypedDict):
+    """What a run warned of, as `runs.warnings` keeps it."""
+
+    kind: WarningKind
+    about: str  # the source, the value; empty where the message says it all
+    message: str  # one line, with the remedy
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,7 @@ class Run:
     known_until: int | None  # seconds since 1970 UTC; None: no rating was left out
     versions: Mapping[str, str]
     error: str | None
+    warnings: list[RunWarning] | None  # None: the run did not come as far as its sources
     current_since: datetime | None  # since when readers see it; None: they do not
 
     @property
@@ -93,6 +105,14 @@ def newest_runs(connection: Connection, limit: int) -> list[Run]:
     """The newest runs, newest first."""
     newest = _select_runs().order_by(_runs.c.run_id.desc()).limit(limit)
     return [_run(row) for row in connection.execute(newest).mappings()]
+
+
+def newest_with_sources(connection: Connection) -> Run | None:
+    """The newest run that came as far as its sources, however it ended."""
+    with_sources = _select_runs().where(_runs.c.warnings.is_not(None))
+    newest = with_sources.order_by(_runs.c.run_id.desc()).limit(1)
+    row = connection.execute(newest).mappings().first()
+    return None if row is None else _run(row)
 
 
 def step_seconds(metrics: Mapping[str, float]) -> dict[str, float]:

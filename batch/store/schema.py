@@ -18,11 +18,12 @@ from sqlalchemy.dialects import postgresql
 from batch.store.column_types import Day as Day
 from batch.store.column_types import Id as Id
 from batch.store.column_types import Json as Json
+from batch.store.column_types import JsonValue as JsonValue
 from batch.store.column_types import Moment as Moment
 from batch.store.column_types import Real as Real
 from batch.store.column_types import Small as Small
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest migration: the version that a database must have for this program to use it."""
 
 VIEWS = ("current_recommendations", "current_popular")
@@ -309,6 +310,12 @@ runs = _table(
     Column("artifact", Text, doc="The file of its trained weights."),
     Column("artifact_sha256", Text, doc="Hash of that file."),
     Column("error", Text, doc="Why it failed."),
+    Column(
+        "warnings",
+        JsonValue,
+        doc="What it warned of: a list of objects with `kind` (`source`, `scale`, `unjudged`), "
+        "`about` and `message`; NULL: it did not come as far as its sources.",
+    ),
     CheckConstraint("triggered_by IN ('manual', 'schedule', 'catchup')", name="triggered_by"),
     CheckConstraint(
         "status IN ('running', 'ready', 'published', 'rejected', 'failed', 'abandoned')",

@@ -19,6 +19,7 @@ from batch.serve.report.lists import (
 )
 from batch.store import schema
 from batch.store.checks import CHURN, Check, recorded
+from batch.store.first_steps import first_steps
 from batch.store.runs import NIGHT, Run, current_run, find_run, step_seconds
 
 TREND_RUNS = 30
@@ -130,8 +131,8 @@ def _chosen_run(connection: Connection, published: Run | None, run_id: int | Non
     if run_id is None:
         if published is None:
             raise NoSuchRunError(
-                "nothing is published yet;"
-                " run 'recbatch run', or name a run that 'recbatch runs' lists"
+                f"nothing is published yet; {first_steps(connection)},"
+                " or name a run that 'recbatch runs' lists"
             )
         return published
     run = find_run(connection, run_id)

@@ -24,6 +24,7 @@ GATES = {
     "rmse_of_published": "RMSE ÷ RMSE of the published run",
     "precision_of_published": "Precision ÷ precision of the published run",
     "churn": "Share of users who keep no film",
+    "users_judged": "Users who liked a held-out film",
 }
 GLOSSARY = {
     "precision, recall": "The share of a list that was liked; the share of what was liked that "
