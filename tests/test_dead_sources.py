@@ -61,7 +61,7 @@ DEAD = {
     "a folder without files": (
         "in",
         {"in__x": ""},
-        "in: no file in it ends in ",
+        "in: it has no file that ends in ",
     ),
     "refused": ("a.csv", {"a": "no format\n"}, "a.csv:1: not a format that is known"),
     "one of a folder": (

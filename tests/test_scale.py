@@ -167,7 +167,8 @@ def test_a_night_with_a_typo(
         return figures(ratings, config)  # type: ignore[arg-type]
 
     monkeypatch.setattr(steps, "measure", watched)
-    fill(database, tmp_path / "typo", [("u0", "m0", 40, 1_700_000_000), *random_rows(0)])
+    fill(database, tmp_path / "rest", random_rows(0))
+    fill(database, tmp_path / "typo", [("u0", "m0", 40, 1_700_000_000)])
     capsys.readouterr()
     assert command("-q", "run", "--force") == 0
     message = (

@@ -467,9 +467,9 @@ def test_earlier_values_go_with_the_runs_that_used_the_file(
 def test_the_scale_is_that_of_merged_files(database: Database, tmp_path: Path) -> None:
     """The scale of an undone file no longer counts."""
     extremes = "SELECT rating_min, rating_max FROM runs ORDER BY run_id DESC LIMIT 1"
-    merge(database, file(tmp_path, "wrong.csv", 1, ("u1", "m1", 90.0, 1_700_000_000)))
+    merge(database, file(tmp_path, "wrong.csv", 1, ("u1", "m1", 9.0, 1_700_000_000)))
     assert command("-q", "run", "--force") == 0
-    assert rows(database, extremes) == [(0.5, 90.0)]
+    assert rows(database, extremes) == [(0.5, 9.0)]
     take_back(database, newest_batch(database))
     assert command("-q", "run", "--force") == 0
     assert rows(database, extremes) == [(0.5, 5.0)]

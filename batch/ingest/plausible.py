@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from batch.ingest.errors import RefusedError
+from batch.store.scale import most_typos, near_range
 
 MAX_VALUES = 10_000
 """Different ratings that are counted: real files have dozens, a hostile one may have millions."""
@@ -16,12 +17,6 @@ MARKS = (0.0, -1.0)
 """Lowest values of a scale that often mean "not rated"."""
 MARK_SHARE = 1 / 3
 """Share of a file's ratings from which on a lowest value of MARKS must be decided."""
-MIN_RATINGS = 50
-"""Ratings from which on some of them can be called a handful."""
-HANDFUL = 3
-HANDFUL_SHARE = 0.001
-MIN_VALUES = 3
-"""Different ratings that the others must have, so that their range says something."""
 
 
 @dataclass
@@ -86,27 +81,32 @@ def require_decided(seen: Seen) -> None:
 
 
 def require_scale(seen: Seen) -> None:
-    """Raise RefusedError where a handful of ratings lies far outside all others.
+    """Raise RefusedError where a few ratings lie far outside all others, such as 40 among 1 to 5.
 
-    A handful are HANDFUL ratings, or HANDFUL_SHARE of them. Far is at least twice the highest of
-    the others and farther from it than their whole range, such as 40 among ratings of 1 to 5, or
-    as far below zero. The caller asks where no scale is set or fixed.
+    How few and how far is what `store.scale` says of all ratings together. The caller asks where
+    no scale is set or fixed.
     """
-    n_ratings = seen.n_ratings
-    if n_ratings < MIN_RATINGS or seen.counts is None:
+    most = most_typos(seen.n_ratings)
+    if seen.counts is None or not most:
         return
-    handful = max(HANDFUL, HANDFUL_SHARE * n_ratings)
-    ascending = sorted(seen.counts)
-    for sign in (1, -1):
-        others = ascending[::sign]
-        outermost = others[-1]
-        outside = 0
-        while len(others) > MIN_VALUES and outside + seen.counts[others[-1]] <= handful:
-            nearest = others.pop()
-            outside += seen.counts[nearest]
-            low, high = sorted((others[0], others[-1]))
-            if abs(nearest) >= 2 * max(abs(low), abs(high)) and sign * nearest > high - low:
-                raise _beyond_scale(outermost, outside, low, high)
+    values = sorted(seen.counts)
+    low, high = near_range(
+        _behind(values, seen.counts, most), _behind(values[::-1], seen.counts, most)
+    )
+    far = [value for value in values if not low <= value <= high]
+    if far:
+        near = [value for value in values if low <= value <= high]
+        n_far = sum(seen.counts[value] for value in far)
+        raise _beyond_scale(max(far, key=abs), n_far, near[0], near[-1])
+
+
+def _behind(values: list[float], counts: Counter[float], n_ratings: int) -> float:
+    """The value of the rating behind the first `n_ratings`, in the order of `values`."""
+    for value in values:
+        n_ratings -= counts[value]
+        if n_ratings < 0:
+            break
+    return value
 
 
 def _beyond_scale(outermost: float, n_outside: int, low: float, high: float) -> RefusedError:

@@ -42,7 +42,7 @@ def find_scale(connection: Connection, stars: Floats) -> tuple[Scale, list[Outli
     low, high = _extremes(connection)
     if low is None or high is None:
         return DEFAULT_SCALE, []
-    n = min(max(FEW, int(FEW_SHARE * len(stars))), int(LARGEST_SHARE * len(stars)))
+    n = most_typos(len(stars))
     if n == 0 or not _may_be_far(stars, (low, high), n):
         return (low, high), []
     near = _near(stars, n)
@@ -79,8 +79,18 @@ def _near(stars: Floats, n: int) -> Scale:
     """The lowest and highest value that is not far from the rest."""
     last = len(stars) - 1 - n
     ordered = np.partition(stars, [n, last])
-    bottom = min(float(ordered[n]), 0.0)
-    top = max(float(ordered[last]), 0.0)
+    return near_range(float(ordered[n]), float(ordered[last]))
+
+
+def most_typos(n_ratings: int) -> int:
+    """How many of so many ratings may be typos at each end of the scale."""
+    return min(max(FEW, int(FEW_SHARE * n_ratings)), int(LARGEST_SHARE * n_ratings))
+
+
+def near_range(lowest: float, highest: float) -> Scale:
+    """The lowest and highest value that is not far from ratings of this range."""
+    bottom = min(lowest, 0.0)
+    top = max(highest, 0.0)
     width = top - bottom
     if width == 0:  # only zeros: any other value would be far
         return -np.inf, np.inf
