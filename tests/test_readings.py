@@ -413,6 +413,11 @@ TWO_READINGS = {
         "SCALE_OUTLIERS",
         r"1 rating is as far out as 40, .+ 1..5: set ingest.scale to \[1, 5\] to reject",
     ),
+    "a narrow table that repeats its users": (
+        "user,likes,price\n" + "ann,4,5\n" * 6,
+        "LONG_OR_WIDE",
+        "its rows repeat what user has; set ingest.format: wide if it is one, or name the columns",
+    ),
     "films as rows, or a few columns": (
         "title,ann,bob\nHeat,4,5\nUp,3,2\n",
         "LONG_OR_WIDE",
