@@ -487,6 +487,28 @@ def test_years_are_their_first_day() -> None:
     assert recognise_times(["1999", "2005"], "year").seconds("1999") == 915_148_800
 
 
+def test_titles_of_films_that_are_stored(sqlite: Database, write: Write) -> None:
+    """Titles of a later file describe films that an earlier file named by their key only."""
+    ingest(sqlite, [write("a.csv", "user,movie_id,rating\nann,zz,4\n")], by())
+    ingest(sqlite, [write("b.csv", "user,movie_id,title,rating\nbob,zz,zzz,3\n")], by())
+    assert films(sqlite) == {"zz": ("zzz", [])}
+
+
+def test_text_ids_under_the_header_of_movielens(sqlite: Database, write: Write) -> None:
+    """A header decides nothing that the rows contradict."""
+    table = long_table("userId", "movieId", "rating", "timestamp")
+    report = ingested(sqlite, write("ratings.csv", lines_of(table)))
+    assert (report.format, report.status) == ("long file", "merged")
+    assert ratings(sqlite) == STORED
+
+
+def test_two_open_quotes_swallow_no_row(sqlite: Database, write: Write) -> None:
+    """What stands between two open quotes is not taken for one row of several lines."""
+    lines = ["user,movie,rating", 'ann,"Heat,4', "bob,Heat,3", 'cid,Up",5', "dee,Up,4"]
+    report = ingested(sqlite, write("x.csv", "\n".join(lines)))
+    assert [row[0] for row in ratings(sqlite)] == ["bob", "cid", "dee"], report.rejects
+
+
 def test_titles_in_a_ratings_file(sqlite: Database, write: Write) -> None:
     """Titles beside the ratings are stored; texts that differ for one film are not titles."""
     titled = "user,movie_id,title,rating\nann,1,Heat,4\nbob,1,Heat,3\nbob,2,Up,5\n"
