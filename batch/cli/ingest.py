@@ -12,10 +12,14 @@ from batch.cli.arguments import (
     FAILED,
     LARGEST_NUMBER,
     AsJson,
+    load_settings,
     open_ready,
     print_result,
+    stop,
     utc,
 )
+from batch.cli.help import WRONG_USE
+from batch.config import Config
 from batch.store import database
 
 commands = help.Commands(cls=help.CommandWithSubcommands)
@@ -24,9 +28,13 @@ commands = help.Commands(cls=help.CommandWithSubcommands)
 @commands.callback(invoke_without_command=True, subcommand_metavar="| list | undo BATCH")
 def ingest(
     paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH", help="Files, folders or MovieLens .zip archives."),
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="PATH",
+            help="Files, folders or MovieLens .zip archives. Default: what the settings name.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be merged, and merge nothing.")
     ] = False,
@@ -40,6 +48,9 @@ def ingest(
 ) -> None:
     """Read ratings and films into the database.
 
+    Without a PATH it reads what the settings under ingest name, files and queries,
+    as a run does first.
+
     'recbatch ingest list' lists the files that were read, 'recbatch ingest undo'
     takes one back. A file named list or undo is given as ./list or ./undo.
 
@@ -47,14 +58,23 @@ def ingest(
     """
     from batch.cli.lines import ingest_lines
     from batch.ingest import ingest as merge
-    from batch.job.inputs import ingest_settings
+    from batch.ingest.queries import NO_QUERIES
+    from batch.job.inputs import ingest_settings, queries
 
+    from_settings = not paths
+    if from_settings:
+        _require_sources(load_settings())
     settings, data = open_ready(create=not dry_run)
     snapshot = utc(snapshot_at)
-    seconds = None if snapshot is None else int(snapshot.timestamp())
     with database.run_lock(data):
         reports = merge(
-            data, paths, ingest_settings(settings), snapshot_at=seconds, dry_run=dry_run
+            data,
+            paths or settings.ingest.paths,
+            ingest_settings(settings),
+            snapshot_at=None if snapshot is None else int(snapshot.timestamp()),
+            dry_run=dry_run,
+            queries=queries(settings) if from_settings else NO_QUERIES,
+            pass_over_undone=from_settings,
         )
     print_result(
         as_json,
@@ -63,6 +83,17 @@ def ingest(
     )
     if any(report.status == "refused" for report in reports):
         raise typer.Exit(FAILED)
+
+
+def _require_sources(settings: Config) -> None:
+    """End with WRONG_USE where the settings name nothing to read."""
+    chosen = settings.ingest
+    if not chosen.paths and chosen.query is None and chosen.films_query is None:
+        stop(
+            WRONG_USE,
+            "nothing to ingest: name files, as in 'recbatch ingest ratings.csv', or set"
+            " ingest.paths or ingest.query",
+        )
 
 
 @commands.command(name="list")
