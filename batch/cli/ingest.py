@@ -19,6 +19,7 @@ from batch.cli.arguments import (
     utc,
 )
 from batch.cli.help import WRONG_USE
+from batch.cli.standard_input import reading_standard_input
 from batch.config import Config
 from batch.store import database
 
@@ -31,7 +32,8 @@ def ingest(
         list[Path] | None,
         typer.Argument(
             metavar="PATH",
-            help="Files, folders or MovieLens .zip archives. Default: what the settings name.",
+            help="Files, folders or MovieLens .zip archives; - is standard input."
+            " Default: what the settings name.",
             show_default=False,
         ),
     ] = None,
@@ -64,18 +66,19 @@ def ingest(
     from_settings = not paths
     if from_settings:
         _require_sources(load_settings())
-    settings, data = open_ready(create=not dry_run)
     snapshot = utc(snapshot_at)
-    with database.run_lock(data):
-        reports = merge(
-            data,
-            paths or settings.ingest.paths,
-            ingest_settings(settings),
-            snapshot_at=None if snapshot is None else int(snapshot.timestamp()),
-            dry_run=dry_run,
-            queries=queries(settings) if from_settings else NO_QUERIES,
-            pass_over_undone=from_settings,
-        )
+    with reading_standard_input(paths or []) as files:
+        settings, data = open_ready(create=not dry_run)
+        with database.run_lock(data):
+            reports = merge(
+                data,
+                files or settings.ingest.paths,
+                ingest_settings(settings),
+                snapshot_at=None if snapshot is None else int(snapshot.timestamp()),
+                dry_run=dry_run,
+                queries=queries(settings) if from_settings else NO_QUERIES,
+                pass_over_undone=from_settings,
+            )
     print_result(
         as_json,
         [asdict(report) for report in reports],
