@@ -1,9 +1,13 @@
 """`recbatch ingest`: commands that read files into the database, list them, take one back."""
 
-from dataclasses import asdict
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +16,7 @@ from batch.cli.arguments import (
     FAILED,
     LARGEST_NUMBER,
     AsJson,
+    connect,
     load_settings,
     open_ready,
     print_result,
@@ -22,6 +27,10 @@ from batch.cli.help import WRONG_USE
 from batch.cli.standard_input import reading_standard_input
 from batch.config import Config
 from batch.store import database
+from batch.store.database import Database
+
+if TYPE_CHECKING:  # help must not wait for the imports that read files
+    from batch.ingest import Queries
 
 commands = help.Commands(cls=help.CommandWithSubcommands)
 
@@ -38,7 +47,11 @@ def ingest(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be merged, and merge nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show what would be merged, with each file's first rows; write nothing.",
+        ),
     ] = False,
     snapshot_at: Annotated[
         datetime | None,
@@ -61,24 +74,27 @@ def ingest(
     from batch.cli.lines import ingest_lines
     from batch.ingest import ingest as merge
     from batch.ingest.queries import NO_QUERIES
-    from batch.job.inputs import ingest_settings, queries
+    from batch.job.inputs import ingest_settings
 
+    settings = load_settings()
     from_settings = not paths
     if from_settings:
-        _require_sources(load_settings())
+        _require_sources(settings)
     snapshot = utc(snapshot_at)
-    with reading_standard_input(paths or []) as files:
-        settings, data = open_ready(create=not dry_run)
-        with database.run_lock(data):
-            reports = merge(
-                data,
-                files or settings.ingest.paths,
-                ingest_settings(settings),
-                snapshot_at=None if snapshot is None else int(snapshot.timestamp()),
-                dry_run=dry_run,
-                queries=queries(settings) if from_settings else NO_QUERIES,
-                pass_over_undone=from_settings,
-            )
+    with (
+        reading_standard_input(paths or []) as files,
+        _open(settings, dry_run) as (data, queries),
+        database.run_lock(data),
+    ):
+        reports = merge(
+            data,
+            files or settings.ingest.paths,
+            ingest_settings(settings),
+            snapshot_at=None if snapshot is None else int(snapshot.timestamp()),
+            dry_run=dry_run,
+            queries=queries if from_settings else NO_QUERIES,
+            pass_over_undone=from_settings,
+        )
     print_result(
         as_json,
         [asdict(report) for report in reports],
@@ -86,6 +102,31 @@ def ingest(
     )
     if any(report.status == "refused" for report in reports):
         raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _open(settings: Config, dry_run: bool) -> Iterator[tuple[Database, Queries]]:
+    """The database to merge into, and the queries of the settings.
+
+    A dry run creates nothing: before there are tables it merges into a temporary database.
+    Raises DatabaseUrlError, NotReadyError.
+    """
+    from batch.job.inputs import queries
+
+    data = connect(settings)
+    asked = queries(settings)
+    if not dry_run:
+        database.prepare(data)
+        yield data, asked
+    elif database.has_tables(data):
+        database.require_tables(data)
+        yield data, asked
+    else:
+        typer.echo(f"{data.label} has no tables of recbatch yet: every row is new", err=True)
+        if asked.url is None:
+            asked = replace(asked, url=settings.database.url)
+        with database.temporary_database() as empty:
+            yield empty, asked
 
 
 def _require_sources(settings: Config) -> None:

@@ -96,7 +96,8 @@ def _source_database(database: Database, url: str | None) -> Database:
         message = str(error).replace("database.url", "ingest.query_url")
         raise RefusedError("BAD_URL", message) from None
     if source.file and not source.file.exists():
-        message = f"there is no database at {source.file}; fix ingest.query_url"
+        remedy = "set ingest.query_url to the one with your tables"
+        message = f"there is no database at {source.file}; {remedy}"
         raise RefusedError("NO_SUCH_FILE", message)
     return source
 
