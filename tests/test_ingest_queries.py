@@ -1,6 +1,7 @@
 """Queries on the tables of another program as input: their rows are merged like a file's."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,31 @@ def test_a_run_queries_another_database(
     assert "ingest.query: the query failed: no such table: shop_ratings" in errors
     assert command("forget", "bo, jr") == 0
     assert "forgotten: 2 ratings" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("nights")
+def test_a_plan_asks_the_queries(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`run --dry-run` counts the rows that the queries would bring, and writes nothing."""
+    create_shop(database)
+    monkeypatch.setenv("RECBATCH_INGEST__SCALE", "[1, 5]")
+    sql = RATINGS if database.file else RATINGS.replace("shop_", "public.shop_")
+    monkeypatch.setenv("RECBATCH_INGEST__QUERY", sql)
+    before = [ratings(database), rows(database, "SELECT count(*) FROM ingest_batches")]
+    assert command("run", "--dry-run") == 0
+    counts = "7 rows = 5 accepted + 2 rejected + 0 duplicate"
+    assert f"\ningest.query: would be merged: {counts}\n" in capsys.readouterr().out
+    assert command("run", "--dry-run", "--json") == 0
+    planned = json.loads(capsys.readouterr().out)["queries"]["ingest.query"]
+    assert (planned["status"], planned["read"], planned["accepted"]) == ("would be merged", 7, 5)
+    assert [ratings(database), rows(database, "SELECT count(*) FROM ingest_batches")] == before
+    assert command("-q", "ingest") == 0
+    assert command("run", "--dry-run") == 0
+    assert "\ningest.query: already ingested as batch" in capsys.readouterr().out
+    monkeypatch.setenv("RECBATCH_INGEST__QUERY", "SELEC")
+    assert command("run", "--dry-run") == 0
+    assert "\nrefused: ingest.query: the query failed: " in capsys.readouterr().out
 
 
 def test_a_long_result_is_not_held_in_memory(database: Database, tmp_path: Path) -> None:

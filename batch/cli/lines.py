@@ -101,7 +101,24 @@ def _bring_ratings(outcome: Outcome) -> str:
 def plan_lines(plan: Mapping[str, Any]) -> None:
     """What a run would work on."""
     for name, value in plan.items():
-        typer.echo(f"{name.replace('_', ' ')}: {_plan_value(value)}")
+        if name == "queries":
+            for query, counts in value.items():
+                typer.echo(_query_line(query, counts))
+        else:
+            typer.echo(f"{name.replace('_', ' ')}: {_plan_value(value)}")
+
+
+def _query_line(query: str, counts: Mapping[str, Any]) -> str:
+    """What a query would bring, or why it brings nothing."""
+    status = counts["status"]
+    if status == "refused":
+        return f"refused: {counts['why']}"
+    if status != "would be merged":
+        return f"{query}: {counts['why']}, {status}"
+    return (
+        f"{query}: {status}: {counts['read']:,} rows = {counts['accepted']:,} accepted"
+        f" + {counts['rejected']:,} rejected + {counts['duplicate']:,} duplicate"
+    )
 
 
 def _plan_value(value: Any) -> str:
