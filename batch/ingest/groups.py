@@ -132,7 +132,7 @@ def _merge_file(
         if merge.first_rows is not None:
             rows = keeping_first(file_rows, merge.first_rows)
         if file.format.kind == "movies":
-            merge_movies(connection, rows, batch, settings.limits)
+            merge_movies(connection, rows, reading, batch, settings.limits)
         else:
             check_whole = partial(_require_plausible, file, settings)
             merge_ratings(connection, rows, reading, batch, settings.limits, check_whole)
