@@ -255,8 +255,8 @@ def test_a_bad_environment_is_one_line_too(
 def test_a_dry_run_leaves_no_file(tmp_path: Path) -> None:
     """--dry-run writes nothing, not even an empty database."""
     (tmp_path / "x.csv").write_text("user,movie,rating\nAnn,Heat,4\n")
-    for arguments in (["run", "--dry-run"], ["ingest", "--dry-run", "x.csv"]):
-        assert recbatch(tmp_path, *arguments).returncode == 2
+    assert recbatch(tmp_path, "run", "--dry-run").returncode == 2
+    assert recbatch(tmp_path, "ingest", "--dry-run", "x.csv").returncode == 0
     assert [file.name for file in tmp_path.iterdir()] == ["x.csv"]
 
 

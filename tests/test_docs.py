@@ -5,13 +5,24 @@ import runpy
 import shlex
 from pathlib import Path
 
+import psycopg
 import pytest
 import typer
 
 from batch.cli import app
+from fixed import by_fixed_arithmetic, program
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+SHOP = """
+    CREATE TABLE reviews (customer_id int, film_id int, stars int, created_at timestamptz);
+    CREATE TABLE films (id int, title text, genres text[]);
+    INSERT INTO films SELECT n, 'Film ' || n, ARRAY['Drama', 'Crime'] FROM generate_series(1, 20) n;
+    INSERT INTO reviews SELECT user_id, film_id, 1 + (user_id * film_id) % 5, now() - interval '1 h'
+    FROM generate_series(40, 60) user_id, generate_series(1, 12) film_id;
+"""
+"""Tables as the pages on `ingest.query` take them to be."""
 
 
 def blocks(kind: str) -> list[tuple[str, str]]:
@@ -134,3 +145,29 @@ def test_the_container_runs_as_nobody_in_particular() -> None:
     assert lines.index("USER 10001:10001") > max(
         n for n, line in enumerate(lines) if line.startswith("RUN")
     )
+
+
+@pytest.mark.parametrize("page", ["README.md", "ingest.md"])
+def test_ratings_in_tables(page: str, tmp_path: Path, postgres_url: str) -> None:
+    """The documented settings and commands lead from tables in Postgres to lists beside them."""
+    [settings] = [text for name, text in blocks("yaml") if name == page and "films_query" in text]
+    [shell] = [text for name, text in blocks("sh") if name == page and "ingest --dry-run" in text]
+    (tmp_path / "config.yaml").write_text(settings)
+    environ = {"RECBATCH_DATABASE__URL": postgres_url}
+    with pytest.MonkeyPatch.context() as patch, psycopg.connect(postgres_url) as connection:
+        by_fixed_arithmetic(patch)
+        connection.execute(SHOP)
+        connection.commit()
+        before = program(tmp_path, "ingest", "--dry-run", **environ)
+        assert "42 " in before.stdout, before.stderr
+        assert program(tmp_path, "db", "upgrade", **environ).returncode == 0
+        for line in shell.splitlines():
+            done = program(tmp_path, *shlex.split(line.split("#")[0])[1:], **environ)
+            assert done.returncode == 0, line + done.stderr
+            assert "rows = " in done.stdout or "already ingested" in done.stdout
+        if page == "README.md":
+            [select] = [text for _, text in blocks("sql") if "-- beside your own tables" in text]
+            connection.execute("SET search_path TO recbatch")
+            listed = connection.execute(select).fetchall()
+            assert [rank for rank, _ in listed] == [1, 2, 3, 4, 5]
+            assert all(title.startswith("Film ") for _, title in listed)

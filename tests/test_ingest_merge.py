@@ -399,3 +399,23 @@ def test_dry_run(database: Database, write: Write) -> None:
     assert (of_films.rejected, of_films.duplicate) == (0, 0)
     assert {report.batch_id for report in reports} == {None}
     assert all_rows(database) == before
+
+
+def test_ids_that_differ_by_a_decimal_only(database: Database, write: Write) -> None:
+    """A file whose ids differ from stored ones, or its own, by .0 only warns once, with a count."""
+    first = write("first.csv", UNTIMED + "1,7,3\n2,8,4\nv2,2.5,1\nv2.0,2.50,1\n")
+    second = write("second.csv", UNTIMED + "1.0,7,4\n2.0,8,4\n3.0,9,1\n4,10,1\n4.0,10.0,1\n")
+    third = write("third.csv", UNTIMED + "1.0,7,5\n2,8,5\n5,11,5\n")
+    catalogue = write("films.csv", "movie,title,genres\n7.0,Seven,Crime\n12,Twelve,\n")
+    reports = [ingest(database, [file], by())[0] for file in (first, second, third, catalogue)]
+    told = [
+        [warning.partition(", and count")[0] for warning in report.warnings] for report in reports
+    ]
+    rest = "have two ids that differ by .0 only, such as"
+    assert told == [
+        [],
+        [f"3 users {rest} '1' and '1.0'", f"1 films {rest} '10' and '10.0'"],
+        [],
+        [f"1 films {rest} '7' and '7.0'"],
+    ]
+    assert len(ratings(database)) == 10

@@ -1,16 +1,24 @@
 """Queries on the tables of another program as input: their rows are merged like a file's."""
 
 import csv
+import json
 from pathlib import Path
+from time import monotonic
 
 import pytest
 from sqlalchemy import text
 
+from batch.config import load_config
 from batch.ingest import Queries, Report, ingest
+from batch.ingest.errors import RefusedError
 from batch.ingest.queries import run_queries
+from batch.ingest.time_limit import time_limit
+from batch.job.inputs import queries as asked
 from batch.store.database import Database, open_database, run_lock, upgrade
 from fixed import command
-from tables import by, films, ratings, rows
+from tables import by, films, ratings, rows, with_tables
+
+ROOT = Path(__file__).parents[1]
 
 RATINGS = """
     SELECT who AS user, what AS movie, stars AS rating, seen AS time
@@ -217,6 +225,127 @@ def test_a_run_queries_another_database(
     assert "ingest.query: the query failed: no such table: shop_ratings" in errors
     assert command("forget", "bo, jr") == 0
     assert "forgotten: 2 ratings" in capsys.readouterr().out
+
+
+ENDLESS = (
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+    ' SELECT i AS "user", i AS movie, 3 AS rating FROM n'
+)
+
+
+@pytest.mark.parametrize("sql", [ENDLESS, f"{ENDLESS} WHERE i < 0"], ids=["rows", "no rows"])
+def test_a_query_has_a_time_limit(database: Database, sql: str) -> None:
+    """A query that takes longer is ended, whether rows come or not, and refused with the remedy."""
+    begun = monotonic()
+    refused = ingest_queries(database, Queries(sql, timeout=1))["ingest.query"]
+    assert monotonic() - begun < 20
+    assert (refused.status, refused.code) == ("refused", "QUERY_TIMEOUT")
+    assert refused.why == (
+        "ingest.query: the query took longer than 1 seconds; make it faster, or raise"
+        " ingest.query_timeout"
+    )
+
+
+def test_the_time_limit_ends_with_the_transaction(database: Database) -> None:
+    """The limit of a query is gone from the session once its transaction has ended."""
+    with database.reader.connect() as connection:
+        with time_limit(connection, 7):
+            if not database.file:
+                shown = connection.execute(text("SHOW statement_timeout")).scalar()
+                assert shown == "7s"
+        connection.rollback()
+        if not database.file:
+            assert connection.execute(text("SHOW statement_timeout")).scalar() == "0"
+        with pytest.raises(RefusedError), time_limit(connection, 0) as check_time:
+            check_time()
+        connection.rollback()
+        long = f"{ENDLESS} LIMIT 99999"
+        assert connection.execute(text(f"SELECT count(*) FROM ({long}) n")).scalar() == 99_999
+
+
+def test_the_setting_of_the_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ingest.query_timeout` is the limit of each query, in seconds."""
+    assert asked(load_config(ROOT / "config.yaml")).timeout == 600
+    monkeypatch.setenv("RECBATCH_INGEST__QUERY_TIMEOUT", "30")
+    assert asked(load_config(ROOT / "config.yaml")).timeout == 30
+
+
+def test_the_role_is_not_the_user(postgres_url: str) -> None:
+    """A bare `user`, which Postgres takes for the role, is refused; quoted it is the column."""
+    database = with_tables(postgres_url)
+    with database.writer.begin() as connection:
+        role = connection.execute(text("SELECT current_user")).scalar()
+        connection.execute(text('CREATE TABLE public.likes ("user" text, film text, stars int)'))
+        few = [(f"u{n}", "heat", 4) for n in range(3)]
+        for user, film, stars in few:
+            values = {"user": user, "film": film, "stars": stars}
+            connection.execute(
+                text("INSERT INTO public.likes VALUES (:user, :film, :stars)"), values
+            )
+    for bare in ("user", "user AS customer", "current_user AS customer"):
+        sql = f"SELECT {bare}, film, stars AS rating FROM likes"
+        refused = ingest_queries(database, Queries(sql))["ingest.query"]
+        assert (refused.status, refused.code) == ("refused", "ROLE_AS_USER")
+        assert refused.why == (
+            f"ingest.query: all 3 rows have the user {role!r}, the role of this connection, which"
+            ' a bare user means in Postgres; write "user" in quotes, or public.TABLE.user AS user'
+        )
+    one = ingest_queries(database, Queries(f"{sql} LIMIT 1"))["ingest.query"]
+    assert one.status == "merged"  # a single row may be by that user
+    for column in ('"user"', "public.likes.user AS user", "likes.user"):
+        sql = f"SELECT {column}, film, stars AS rating FROM likes UNION ALL SELECT '{role}', 'x', 1"
+        assert ingest_queries(database, Queries(sql))["ingest.query"].status != "refused"
+    assert [row[0] for row in ratings(database)] == sorted([role, role, "u0", "u1", "u2"])
+
+
+@pytest.mark.parametrize("kind", ["text[]", "jsonb", "json"])
+def test_genres_as_lists(postgres_url: str, kind: str) -> None:
+    """Arrays and JSON lists of Postgres are genres, whatever is in their names."""
+    database = with_tables(postgres_url)
+    lists = {
+        "heat": ["Crime", "Drama"],
+        "ran": ["Film, Noir", "Sci|Fi", 'the "best"', "b}ra{ces"],
+        "new": [],
+        "none": None,
+    }
+    with database.writer.begin() as connection:
+        connection.execute(text(f"CREATE TABLE public.works (id text, name text, kinds {kind})"))
+        for key, names in lists.items():
+            value = names if kind == "text[]" or names is None else json.dumps(names)
+            row = {"id": key, "name": key.upper(), "kinds": value}
+            statement = f"INSERT INTO public.works VALUES (:id, :name, CAST(:kinds AS {kind}))"
+            connection.execute(text(statement), row)
+    sql = "SELECT id AS movie, name AS title, kinds AS genres FROM works"
+    report = ingest_queries(database, Queries(films=sql))["ingest.films_query"]
+    assert (report.status, report.accepted, report.rejected) == ("merged", 4, 0)
+    assert films(database) == {
+        key: (key.upper(), sorted(names or [])) for key, names in lists.items()
+    }
+
+
+@pytest.mark.usefixtures("nights")
+def test_a_plan_asks_the_queries(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`run --dry-run` counts the rows that the queries would bring, and writes nothing."""
+    create_shop(database)
+    monkeypatch.setenv("RECBATCH_INGEST__SCALE", "[1, 5]")
+    sql = RATINGS if database.file else RATINGS.replace("shop_", "public.shop_")
+    monkeypatch.setenv("RECBATCH_INGEST__QUERY", sql)
+    before = [ratings(database), rows(database, "SELECT count(*) FROM ingest_batches")]
+    assert command("run", "--dry-run") == 0
+    counts = "7 rows = 5 accepted + 2 rejected + 0 duplicate"
+    assert f"\ningest.query: would be merged: {counts}\n" in capsys.readouterr().out
+    assert command("run", "--dry-run", "--json") == 0
+    planned = json.loads(capsys.readouterr().out)["queries"]["ingest.query"]
+    assert (planned["status"], planned["read"], planned["accepted"]) == ("would be merged", 7, 5)
+    assert [ratings(database), rows(database, "SELECT count(*) FROM ingest_batches")] == before
+    assert command("-q", "ingest") == 0
+    assert command("run", "--dry-run") == 0
+    assert "\ningest.query: already ingested as batch" in capsys.readouterr().out
+    monkeypatch.setenv("RECBATCH_INGEST__QUERY", "SELEC")
+    assert command("run", "--dry-run") == 0
+    assert "\nrefused: ingest.query: the query failed: " in capsys.readouterr().out
 
 
 def test_a_long_result_is_not_held_in_memory(database: Database, tmp_path: Path) -> None:

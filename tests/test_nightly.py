@@ -457,6 +457,7 @@ def test_a_plan_writes_nothing(database: Database, tmp_path: Path) -> None:
     plan = plan_run(database, settings(tmp_path, **environ), Order(TODAY))
     assert (plan["users"], plan["films"], plan["rows_at_most"]) == (25, 40, 500)
     assert plan["ingest_first"] == ["new.csv", "ingest.films_query", "ingest.query"]
+    assert [query["status"] for query in plan["queries"].values()] == ["refused", "refused"]
     assert rows(database, "SELECT * FROM runs") == []
 
 

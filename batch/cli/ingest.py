@@ -1,9 +1,13 @@
 """`recbatch ingest`: commands that read files into the database, list them, take one back."""
 
-from dataclasses import asdict
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,11 +16,21 @@ from batch.cli.arguments import (
     FAILED,
     LARGEST_NUMBER,
     AsJson,
+    connect,
+    load_settings,
     open_ready,
     print_result,
+    stop,
     utc,
 )
+from batch.cli.help import WRONG_USE
+from batch.cli.standard_input import reading_standard_input
+from batch.config import Config
 from batch.store import database
+from batch.store.database import Database
+
+if TYPE_CHECKING:  # help must not wait for the imports that read files
+    from batch.ingest import Queries
 
 commands = help.Commands(cls=help.CommandWithSubcommands)
 
@@ -24,11 +38,20 @@ commands = help.Commands(cls=help.CommandWithSubcommands)
 @commands.callback(invoke_without_command=True, subcommand_metavar="| list | undo BATCH")
 def ingest(
     paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH", help="Files, folders or MovieLens .zip archives."),
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="PATH",
+            help="Files, folders or MovieLens .zip archives; - is standard input."
+            " Default: what the settings name.",
+            show_default=False,
+        ),
+    ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be merged, and merge nothing.")
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show what would be merged, with each file's first rows; write nothing.",
+        ),
     ] = False,
     snapshot_at: Annotated[
         datetime | None,
@@ -40,6 +63,9 @@ def ingest(
 ) -> None:
     """Read ratings and films into the database.
 
+    Without a PATH it reads what the settings under ingest name, files and queries,
+    as a run does first.
+
     'recbatch ingest list' lists the files that were read, 'recbatch ingest undo'
     takes one back. A file named list or undo is given as ./list or ./undo.
 
@@ -47,14 +73,27 @@ def ingest(
     """
     from batch.cli.lines import ingest_lines
     from batch.ingest import ingest as merge
+    from batch.ingest.queries import NO_QUERIES
     from batch.job.inputs import ingest_settings
 
-    settings, data = open_ready(create=not dry_run)
+    settings = load_settings()
+    from_settings = not paths
+    if from_settings:
+        _require_sources(settings)
     snapshot = utc(snapshot_at)
-    seconds = None if snapshot is None else int(snapshot.timestamp())
-    with database.run_lock(data):
+    with (
+        reading_standard_input(paths or []) as files,
+        _open(settings, dry_run) as (data, queries),
+        database.run_lock(data),
+    ):
         reports = merge(
-            data, paths, ingest_settings(settings), snapshot_at=seconds, dry_run=dry_run
+            data,
+            files or settings.ingest.paths,
+            ingest_settings(settings),
+            snapshot_at=None if snapshot is None else int(snapshot.timestamp()),
+            dry_run=dry_run,
+            queries=queries if from_settings else NO_QUERIES,
+            pass_over_undone=from_settings,
         )
     print_result(
         as_json,
@@ -63,6 +102,42 @@ def ingest(
     )
     if any(report.status == "refused" for report in reports):
         raise typer.Exit(FAILED)
+
+
+@contextmanager
+def _open(settings: Config, dry_run: bool) -> Iterator[tuple[Database, Queries]]:
+    """The database to merge into, and the queries of the settings.
+
+    A dry run creates nothing: before there are tables it merges into a temporary database.
+    Raises DatabaseUrlError, NotReadyError.
+    """
+    from batch.job.inputs import queries
+
+    data = connect(settings)
+    asked = queries(settings)
+    if not dry_run:
+        database.prepare(data)
+        yield data, asked
+    elif database.has_tables(data):
+        database.require_tables(data)
+        yield data, asked
+    else:
+        typer.echo(f"{data.label} has no tables of recbatch yet: every row is new", err=True)
+        if asked.url is None:
+            asked = replace(asked, url=settings.database.url)
+        with database.temporary_database() as empty:
+            yield empty, asked
+
+
+def _require_sources(settings: Config) -> None:
+    """End with WRONG_USE where the settings name nothing to read."""
+    chosen = settings.ingest
+    if not chosen.paths and chosen.query is None and chosen.films_query is None:
+        stop(
+            WRONG_USE,
+            "nothing to ingest: name files, as in 'recbatch ingest ratings.csv', or set"
+            " ingest.paths or ingest.query",
+        )
 
 
 @commands.command(name="list")

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from batch.cli.metric_tables import metrics_table
+from batch.cli.terminal import new_table, show_table
 
 if TYPE_CHECKING:  # printing must not wait for the imports that make what is printed
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import date
 
     from batch.ingest import Report
+    from batch.ingest.first_rows import StoredRow
     from batch.ingest.undo import Undone
     from batch.job.nightly import Outcome
     from batch.job.schedule import Night
@@ -97,7 +101,24 @@ def _bring_ratings(outcome: Outcome) -> str:
 def plan_lines(plan: Mapping[str, Any]) -> None:
     """What a run would work on."""
     for name, value in plan.items():
-        typer.echo(f"{name.replace('_', ' ')}: {_plan_value(value)}")
+        if name == "queries":
+            for query, counts in value.items():
+                typer.echo(_query_line(query, counts))
+        else:
+            typer.echo(f"{name.replace('_', ' ')}: {_plan_value(value)}")
+
+
+def _query_line(query: str, counts: Mapping[str, Any]) -> str:
+    """What a query would bring, or why it brings nothing."""
+    status = counts["status"]
+    if status == "refused":
+        return f"refused: {counts['why']}"
+    if status != "would be merged":
+        return f"{query}: {counts['why']}, {status}"
+    return (
+        f"{query}: {status}: {counts['read']:,} rows = {counts['accepted']:,} accepted"
+        f" + {counts['rejected']:,} rejected + {counts['duplicate']:,} duplicate"
+    )
 
 
 def _plan_value(value: Any) -> str:
@@ -121,6 +142,8 @@ def ingest_lines(reports: Iterable[Report]) -> None:
             )
             typer.echo(f"{report.file}: {report.format}, because {report.why}")
             typer.echo(f"  {report.status}: {report.read:,} rows = {counts}")
+        if report.first_rows:
+            _first_rows_table(report.first_rows)
         for reject in report.rejects[:SHOWN_REJECTS]:
             typer.echo(f"  {report.file}:{reject.line}: {reject.message}", err=True)
         n_more = len(report.rejects) - SHOWN_REJECTS
@@ -128,6 +151,27 @@ def ingest_lines(reports: Iterable[Report]) -> None:
             typer.echo(f"  and {n_more:,} more, in ingest_rejects", err=True)
         for warning in report.warnings[:SHOWN_REJECTS]:
             typer.echo(f"  {report.file}: {warning}", err=True)
+
+
+def _first_rows_table(rows: Sequence[StoredRow]) -> None:
+    """Print rows as they would be stored, below the names of their columns."""
+    names = [field.name for field in fields(rows[0])]
+    right = [names.index("rating")] if "rating" in names else []
+    table = new_table(names, right)
+    for row in rows:
+        table.add_row(*[_cell(getattr(row, name)) for name in names])
+    show_table(table, None)
+
+
+def _cell(value: Any) -> str:
+    """A key, stars, a time in UTC or genres as a table shows them."""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, tuple):
+        return "|".join(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value or ""
 
 
 def undone_lines(undone: Undone) -> None:

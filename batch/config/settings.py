@@ -26,7 +26,7 @@ NOT_IN_FINGERPRINT: dict[str, Any] = {
     "check": True,
     "metrics": True,
     "notify": True,
-    "ingest": {"query_url", "when_refused"},
+    "ingest": {"query_url", "query_timeout", "when_refused"},
 }
 """Settings that change no row: where data is, where users are scored, who is notified."""
 
@@ -95,6 +95,8 @@ class IngestSettings(Section):
     """A SELECT of movie, title and maybe genres, with | between the names of genres."""
     query_url: str | None = None
     """The database of both queries. None: `database.url`."""
+    query_timeout: int = Field(600, ge=1, le=86_400)
+    """Seconds that each query may take: many times what 25 million rows need, and not a night."""
     when_refused: Literal["warn", "fail"] = "warn"
     """A path or query that brings nothing: the run goes on and `check` exits 5, or it fails."""
 

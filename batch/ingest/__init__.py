@@ -10,8 +10,8 @@ from batch.ingest.dead_sources import dead_sources
 from batch.ingest.groups import merge_group, refuse_group, refused_families, split_into_groups
 from batch.ingest.pairs import UnreadableError, read_pairs
 from batch.ingest.queries import NO_QUERIES, Queries, run_queries
-from batch.ingest.sources import path_text
-from batch.ingest.survey import survey
+from batch.ingest.sources import Source
+from batch.ingest.survey import shown_as, survey
 from batch.store.database import Database
 
 __all__ = [
@@ -31,12 +31,12 @@ class Ingested(NamedTuple):
     """The outcome for every file, and again by the source that named it."""
 
     reports: list[Report]  # one per file
-    by_source: dict[str, list[Report]]  # path as text, or name of a query -> of its files
+    by_source: dict[str, list[Report]]  # path as it is shown, or name of a query -> of its files
 
 
 def ingest(
     database: Database,
-    paths: Iterable[Path],
+    paths: Iterable[Path | Source],
     settings: Settings,
     *,
     snapshot_at: int | None = None,
@@ -66,7 +66,7 @@ def ingest(
 
 def ingest_sources(
     database: Database,
-    paths: Iterable[Path],
+    paths: Iterable[Path | Source],
     settings: Settings,
     *,
     snapshot_at: int | None = None,
@@ -82,7 +82,7 @@ def ingest_sources(
         surveyed, found = survey([path], settings, snapshot_at)
         reports += surveyed
         files += found
-        names_of_path = names.setdefault(path_text(path), set())
+        names_of_path = names.setdefault(shown_as(path), set())
         names_of_path.update(report.file for report in surveyed)
         names_of_path.update(file.name for file in found)
     if not queries.statements:

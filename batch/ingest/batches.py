@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, insert, or_, select, update
 
 from batch.ingest.file_format import Choices, Format
+from batch.ingest.first_rows import StoredRow
 from batch.ingest.merge import Counts, Limits
 from batch.ingest.parsing import Reading, Reject
 from batch.ingest.sources import Source
@@ -57,6 +58,7 @@ class Report:
     warnings: tuple[str, ...] = ()
     batch_id: int | None = None
     code: str | None = None  # of a refused file: what is wrong with it
+    first_rows: tuple[StoredRow, ...] = ()  # of a dry run: accepted rows, as they would be stored
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from batch.ingest.batches import (
     undone_before,
 )
 from batch.ingest.errors import RefusedError
+from batch.ingest.first_rows import StoredRow, keeping_first
 from batch.ingest.formats import USUAL_FAMILIES
 from batch.ingest.long import QUERY
 from batch.ingest.merge import Batch
@@ -36,6 +37,7 @@ class _Merge:
     file: File
     batch: Batch
     warnings: list[str] = field(default_factory=list)
+    first_rows: list[StoredRow] | None = None  # kept in a dry run only
 
 
 class _DryRunError(Exception):
@@ -100,11 +102,11 @@ def merge_group(
                 if file.format.kind == "movies":
                     try:
                         with connection.begin_nested():
-                            _merge_file(connection, file, settings, merges)
+                            _merge_file(connection, file, settings, merges, dry_run)
                     except RefusedError as error:
                         refused.append(_refused(merges.pop(), error))
                 else:
-                    _merge_file(connection, file, settings, merges)
+                    _merge_file(connection, file, settings, merges, dry_run)
             if dry_run:
                 raise _DryRunError
     except RefusedError as error:
@@ -117,17 +119,20 @@ def merge_group(
 
 
 def _merge_file(
-    connection: Connection, file: File, settings: Settings, merges: list[_Merge]
+    connection: Connection, file: File, settings: Settings, merges: list[_Merge], dry_run: bool
 ) -> None:
     """Merge one file, and append it to `merges` before its rows. Raises RefusedError."""
     batch = Batch(open_batch(connection, file, settings), file.snapshot_at)
-    merge = _Merge(file, batch)
+    merge = _Merge(file, batch, first_rows=[] if dry_run else None)
     merges.append(merge)
     reading = file.reading(settings)
     bar = progress(f"reading {file.source.base_name}", file.size)
-    with bar as advance, closing(file.read(reading, advance)) as rows:
+    with bar as advance, closing(file.read(reading, advance)) as file_rows:
+        rows = file_rows
+        if merge.first_rows is not None:
+            rows = keeping_first(file_rows, merge.first_rows)
         if file.format.kind == "movies":
-            merge_movies(connection, rows, batch, settings.limits)
+            merge_movies(connection, rows, reading, batch, settings.limits)
         else:
             check_whole = partial(_require_plausible, file, settings)
             merge_ratings(connection, rows, reading, batch, settings.limits, check_whole)
@@ -211,4 +216,5 @@ def _merged(merge: _Merge, dry_run: bool) -> Report:
         rejects=tuple(counts.rejects),
         warnings=tuple(merge.warnings),
         batch_id=None if dry_run else merge.batch.batch_id,
+        first_rows=tuple(merge.first_rows or ()),
     )

@@ -14,7 +14,7 @@ from batch.ingest.merge import (
     check_rejects,
     read_keys,
 )
-from batch.ingest.parsing import MovieRow, Reject
+from batch.ingest.parsing import MovieRow, Reading, Reject
 from batch.store import schema
 from batch.store.bulk_insert import bulk_insert
 from batch.store.database import next_id
@@ -24,7 +24,11 @@ Description = tuple[int, str, tuple[str, ...]]
 
 
 def merge_movies(
-    connection: Connection, rows: Iterable[FileRow | Reject], batch: Batch, limits: Limits
+    connection: Connection,
+    rows: Iterable[FileRow | Reject],
+    reading: Reading,
+    batch: Batch,
+    limits: Limits,
 ) -> None:
     """Merge the films of one catalogue; `batch` gets the counts.
 
@@ -49,6 +53,8 @@ def merge_movies(
     if newer:
         _write_movies(connection, newer, keys, batch.batch_id)
         _write_genres(connection, newer, keys)
+    for warning in keys.twin_warnings("films"):
+        reading.warn(warning)
 
 
 def _conflict(row: MovieRow, first: MovieRow) -> Reject:

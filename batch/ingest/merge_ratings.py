@@ -173,6 +173,8 @@ def merge_ratings(
     _update_titles(connection, reading.titles)
     _insert_users(connection, users, reading.names)
     _insert_movies(connection, movies, reading.titles)
+    for warning in (*users.twin_warnings("users"), *movies.twin_warnings("films")):
+        reading.warn(warning)
     _merge_stage(connection, batch, distinct)
     unmark_leftovers(connection, _stage)
     _stage.drop(connection)

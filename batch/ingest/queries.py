@@ -1,22 +1,24 @@
 """Rows of queries on other tables -> CSV files, which are then merged like any other file."""
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, CursorResult, select
 from sqlalchemy.exc import DBAPIError
 
 from batch.ingest import catalogue, long
 from batch.ingest.batches import File, Report, Settings
 from batch.ingest.catalogue import QUERY_MOVIES
+from batch.ingest.columns import RATINGS_COLUMNS, find_columns
 from batch.ingest.errors import RefusedError
 from batch.ingest.file_format import Format, Layout, Sample
 from batch.ingest.formats import recognise_query
 from batch.ingest.long import QUERY
 from batch.ingest.sources import Source
+from batch.ingest.time_limit import time_limit
 from batch.ingest.values import texts_of
 from batch.store import schema
 from batch.store.database import Database, DatabaseUrlError, open_database
@@ -41,6 +43,7 @@ class Queries:
     ratings: str | None = None  # SQL for user, movie, rating and maybe time
     films: str | None = None  # SQL for movie, title and maybe genres, a|b
     url: str | None = None  # of the database with those tables; None: this program's own
+    timeout: int = 600  # seconds that each may take, with fetching its rows
 
     @property
     def statements(self) -> list[Statement]:
@@ -75,7 +78,9 @@ def run_queries(
                 # The user's tables are not in this program's own schema.
                 connection.exec_driver_sql("SET search_path TO DEFAULT")
             for statement in statements:
-                files.append(_fetch(connection, statement, folder, settings))
+                with time_limit(connection, queries.timeout) as check_time:
+                    file = _fetch(connection, statement, folder, settings, check_time)
+                files.append(file)
     except RefusedError as error:
         return _refuse_all(statements, statement, error), []
     except DBAPIError as error:
@@ -96,16 +101,23 @@ def _source_database(database: Database, url: str | None) -> Database:
         message = str(error).replace("database.url", "ingest.query_url")
         raise RefusedError("BAD_URL", message) from None
     if source.file and not source.file.exists():
-        message = f"there is no database at {source.file}; fix ingest.query_url"
+        remedy = "set ingest.query_url to the one with your tables"
+        message = f"there is no database at {source.file}; {remedy}"
         raise RefusedError("NO_SUCH_FILE", message)
     return source
 
 
-def _fetch(connection: Connection, statement: Statement, folder: Path, settings: Settings) -> File:
+def _fetch(
+    connection: Connection,
+    statement: Statement,
+    folder: Path,
+    settings: Settings,
+    check_time: Callable[[], None],
+) -> File:
     """Run a query and write its rows as CSV, under the names of its columns."""
     source = Source(folder / f"{statement.name}.csv", None, label=statement.name)
     try:
-        _write_csv(connection, statement.sql, source.path)
+        _write_csv(connection, statement, source.path, settings, check_time)
     except OSError as error:
         message = (
             f"its rows cannot be written to {folder} ({error.strerror}); "
@@ -125,15 +137,64 @@ def _fetch(connection: Connection, statement: Statement, folder: Path, settings:
     )
 
 
-def _write_csv(connection: Connection, sql: str, file: Path) -> None:
-    streaming = connection.execution_options(yield_per=FETCH_ROWS, no_parameters=True)
-    result = streaming.exec_driver_sql(sql)
-    if not result.returns_rows:
-        raise RefusedError("NO_ROWS", "gives no rows; it must be a SELECT")
-    with file.open("w", encoding="utf-8", newline="", errors="backslashreplace") as output:
-        writer = csv.writer(output, lineterminator="\n")
-        writer.writerow(result.keys())
-        writer.writerows(texts_of(row) for row in result)
+def _write_csv(
+    connection: Connection,
+    statement: Statement,
+    file: Path,
+    settings: Settings,
+    check_time: Callable[[], None],
+) -> None:
+    role = _role(connection)
+    streaming = {"yield_per": FETCH_ROWS, "no_parameters": True}
+    # Closed in any case: an open cursor of the server would warn.
+    with connection.exec_driver_sql(statement.sql, execution_options=streaming) as result:
+        if not result.returns_rows:
+            raise RefusedError("NO_ROWS", "gives no rows; it must be a SELECT")
+        names = list(result.keys())
+        rows = _texts(result, check_time)
+        if role is not None and statement.format is QUERY:
+            user = find_columns(names, RATINGS_COLUMNS, settings.choices.columns)["user"]
+            if user is not None:
+                rows = _refusing_role(rows, user, role)
+        with file.open("w", encoding="utf-8", newline="", errors="backslashreplace") as output:
+            writer = csv.writer(output, lineterminator="\n")
+            writer.writerow(names)
+            writer.writerows(rows)
+
+
+def _role(connection: Connection) -> str | None:
+    """The role of a connection to Postgres; SQLite has none."""
+    if connection.dialect.name != "postgresql":
+        return None
+    return str(connection.exec_driver_sql("SELECT current_user").scalar_one())
+
+
+def _texts(result: CursorResult[Any], check_time: Callable[[], None]) -> Iterator[list[str]]:
+    """The rows of a result as texts; the time is checked whenever some have been fetched."""
+    for number, row in enumerate(result):
+        if number % FETCH_ROWS == 0:
+            check_time()
+        yield texts_of(row)
+
+
+def _refusing_role(rows: Iterator[list[str]], user: int, role: str) -> Iterator[list[str]]:
+    """The same rows; raises RefusedError in the end if each has the role as its user.
+
+    In Postgres a bare `user` is not a column but the name of the role. One row says nothing.
+    """
+    n_rows = 0
+    for row in rows:
+        yield row
+        if row[user] != role:  # mostly the first row
+            yield from rows
+            return
+        n_rows += 1
+    if n_rows > 1:
+        message = (
+            f"all {n_rows:,} rows have the user {role!r}, the role of this connection, which a"
+            ' bare user means in Postgres; write "user" in quotes, or public.TABLE.user AS user'
+        )
+        raise RefusedError("ROLE_AS_USER", message)
 
 
 def _with_earlier_time(connection: Connection, file: File, settings: Settings) -> File:

@@ -1,6 +1,7 @@
 """Paths -> the files to merge, and reports of those that are skipped or refused."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from batch.ingest.batches import File, Report, Settings
@@ -10,9 +11,11 @@ from batch.ingest.sources import Passed, Source, find, members, path_text
 
 
 def survey(
-    paths: Iterable[Path], settings: Settings, snapshot_at: int | None
+    paths: Iterable[Path | Source], settings: Settings, snapshot_at: int | None
 ) -> tuple[list[Report], list[File]]:
     """Examine every file that the paths name; each is in one of the two lists.
+
+    A source is a file that is not shown by its path, such as a copy of standard input.
 
     `snapshot_at`, seconds since 1970 UTC, replaces the files' modification times.
     """
@@ -20,22 +23,27 @@ def survey(
     files: list[File] = []
     for path in paths:
         try:
-            sources, passed = find(path)
+            sources, passed = ([path], []) if isinstance(path, Source) else find(path)
         except RefusedError as error:
-            reports.append(_refused(path_text(path), error))
+            reports.append(_refused(shown_as(path), error))
             continue
         reports += map(_passed_over, passed)
         of_path: list[File | Report] = []
         for source in sources:
             of_path += _examine_source(source, settings, snapshot_at)
         if len(sources) > 1 and not any(_is_usable(result) for result in of_path):
-            of_path.append(_refused(path_text(path), _nothing_usable(len(of_path))))
+            of_path.append(_refused(shown_as(path), _nothing_usable(len(of_path))))
         for result in of_path:
             if isinstance(result, File):
                 files.append(result)
             else:
                 reports.append(result)
     return reports, files
+
+
+def shown_as(path: Path | Source) -> str:
+    """What messages and tables call a path."""
+    return path.name if isinstance(path, Source) else path_text(path)
 
 
 def _examine_source(
@@ -46,7 +54,12 @@ def _examine_source(
         sources, passed = members(source)
     except RefusedError as error:
         return [_refused(source.name, error)]
-    results: list[File | Report] = [_passed_over(member) for member in passed]
+    if source.label is not None:
+        sources = [_shown_below(source.label, member) for member in sources]
+    results: list[File | Report] = []
+    for name, why in passed:
+        shown_name = name.replace(path_text(source.path), source.name, 1)
+        results.append(_passed_over(Passed(shown_name, why)))
     for member in sources:
         try:
             results.append(_examine_file(member, settings, snapshot_at))
@@ -55,6 +68,11 @@ def _examine_source(
     if sources != [source] and not any(_is_usable(result) for result in results):
         results.append(_refused(source.name, _nothing_usable(len(results))))
     return results
+
+
+def _shown_below(label: str, member: Source) -> Source:
+    """A member of an archive that has a label instead of its path."""
+    return replace(member, label=f"{label}/{member.member}") if member.member else member
 
 
 def _is_usable(result: File | Report) -> bool:

@@ -28,7 +28,8 @@ LAST_DAY = date(9000, 1, 1)
 
 def queries(config: Config) -> Queries:
     """The queries that ingest runs on tables of other applications."""
-    return Queries(config.ingest.query, config.ingest.films_query, config.ingest.query_url)
+    chosen = config.ingest
+    return Queries(chosen.query, chosen.films_query, chosen.query_url, timeout=chosen.query_timeout)
 
 
 def ingest_settings(config: Config) -> Settings:

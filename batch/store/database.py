@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, func, inspect, make_url, select, text
@@ -156,6 +157,24 @@ def prepare(database: Database) -> None:
     if database.file and (not database.file.exists() or _is_empty(database)):
         upgrade(database)
     require_tables(database)
+
+
+def has_tables(database: Database) -> bool:
+    """Whether this program's tables are there, of any version."""
+    if database.file and not database.file.exists():
+        return False
+    with database.reader.connect() as connection:
+        return revision(connection) is not None
+
+
+@contextmanager
+def temporary_database() -> Iterator[Database]:
+    """A SQLite database with empty tables, which is removed in the end."""
+    with TemporaryDirectory(prefix="recbatch-") as folder:
+        file = Path(folder, "recbatch.db")
+        database = _open_sqlite(URL.create("sqlite", database=str(file)), "recbatch")
+        upgrade(database)
+        yield database
 
 
 def _is_empty(database: Database) -> bool:
