@@ -114,7 +114,7 @@ def test_an_archive_from_standard_input(tmp_path: Path, monkeypatch: pytest.Monk
     pipe(monkeypatch, content.getvalue())
     done = program(tmp_path, "ingest", "-")
     assert done.returncode == 0, done.stderr
-    assert "-/in/README.txt: not looked at" in done.stdout
+    assert "-/in/README.txt: documentation" in done.stdout
     assert "-/in/ratings.csv: long file" in done.stdout
     assert "recbatch-" not in done.stdout
 
