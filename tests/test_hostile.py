@@ -265,7 +265,7 @@ HOSTILE = {
     "open quote": Hostile(open_quote, 50, 200, r"10,001 of 10,001 rows .+ not CSV .+"),
     "no columns": Hostile(one_column, 20, 20, r"10,001 of 10,001 rows .+"),
     "many columns": Hostile(many_columns, 5, 5, r"1,048,577 columns, more than 200,000; .+"),
-    "many texts": Hostile(many_texts, 40, 100, None),
+    "many texts": Hostile(many_texts, 20, 100, None),
 }
 
 

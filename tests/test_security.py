@@ -80,6 +80,7 @@ def test_the_job_needs_no_right_to_change_tables(
             connection.exec_driver_sql(statement)
 
 
+T = 1_700_000_000  # seconds since 1970
 HOSTILE = [
     "Robert'); DROP TABLE ratings;--",
     "' OR '1'='1",
@@ -116,7 +117,7 @@ def test_texts_are_texts(
     first_night(database, tmp_path)
     with fixed_nights(database, tmp_path, monkeypatch):
         ratings = tmp_path / "hostile.csv"
-        ratings.write_text(long_csv([(user, film, 4, 5) for user in HOSTILE for film in HOSTILE]))
+        ratings.write_text(long_csv([(user, film, 4, T) for user in HOSTILE for film in HOSTILE]))
         assert command("ingest", str(catalogue), str(ratings)) == 0
         assert command("-q", "run", "--force") == 0
         for name in HOSTILE:

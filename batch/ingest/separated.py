@@ -123,8 +123,8 @@ def _careful_rows(
 def _record(line: str, lines: _Lines, dialect: Dialect, width: int | None) -> list[str]:
     """The fields of the row that starts with `line`; its other lines are taken.
 
-    A row of several lines must have as many fields as its table has columns, so that an open
-    quote costs its own line only. Raises BadRowError.
+    A row of several lines must have as many fields as its table has columns, and no line in its
+    middle may: an open quote costs its own line only. Raises BadRowError.
     """
     try:
         return dialect.parse([line])
@@ -134,6 +134,8 @@ def _record(line: str, lines: _Lines, dialect: Dialect, width: int | None) -> li
         return dialect.split(line)
     following = lines.take(MAX_RECORD_LINES - 1)
     for n_lines in range(1, len(following) + 1):
+        if n_lines > 1 and len(dialect.split(following[n_lines - 2])) == width:
+            break
         try:
             fields = dialect.parse([line, *following[:n_lines]])
         except csv.Error:

@@ -317,7 +317,7 @@ def _why_passed_over(path: Path) -> str | None:
     """Why a file in a folder or archive is not looked at; None for a table."""
     unpacked = path.with_suffix("") if _suffix(path) in PACKERS else path
     if DOCUMENTATION.match(path.name):
-        return "not looked at, because its name is that of a documentation"
+        return "documentation, by its name"
     if _suffix(unpacked) not in TABLES and unpacked == path:
         return "not looked at, because of its ending"
     return None

@@ -14,6 +14,7 @@ from batch.ingest.parsing import (
     Reject,
     key,
     rejected,
+    require_field_count,
     unique_key,
 )
 from batch.ingest.rows import TableRows, most, parse_rows
@@ -140,69 +141,69 @@ def read_ratings(
     Users are keyed by their name and films by their title; a repeat becomes `name #2`. A line
     that cannot be read as a whole, such as one without a user, is rejected cell by cell.
     """
-    first_cell = named + 1
-    names = header[first_cell:]
-    of_columns = _user_keys(names, reading) if films_are_rows else _film_keys(names, reading)
-    of_rows = "film" if films_are_rows else "user"
+    of_rows, of_columns = ("film", "user") if films_are_rows else ("user", "film")
+    columns = _column_keys(header[named + 1 :], of_columns, reading)
     taken: dict[str, int] = {}
     for block in rows:
         if isinstance(block, Reject):
             yield block
             continue
         for line, fields in zip(block.lines, block.fields, strict=True):
-            cells = fields[first_cell:]
+            cells = fields[named + 1 :]
             try:
-                if len(fields) != len(header):
-                    message = (
-                        f"{len(fields)} fields where the header has {len(header)}; fix the line"
-                    )
-                    raise BadRowError(None, "FIELD_COUNT", message)
+                require_field_count(fields, len(header))
                 name = key(fields[named], header[named] or of_rows)
             except BadRowError as error:
                 rated = [cell for cell in cells if not _is_unrated(cell)]
                 for cell in rated or [""]:
                     yield rejected(line, error, cell)
                 continue
-            of_row = unique_key(name, of_rows, taken, reading)
+            row = unique_key(name, of_rows, taken, reading)
+            ratings = _ratings_of_row(line, columns, cells, reading)
             if films_are_rows:
-                reading.titles[of_row] = name
-            for of_column, cell in zip(of_columns, cells, strict=True):
-                if cell in USUAL_UNRATED or _is_unrated(cell):
-                    continue
-                user, film = (of_column, of_row) if films_are_rows else (of_row, of_column)
-                try:
-                    stars = reading.rating(cell, of_column)
-                except BadRowError as error:
-                    yield rejected(line, error, cell)
-                    continue
-                if stars not in reading.unrated:
-                    yield line, user, film, stars, None
-                    if not films_are_rows:
-                        reading.names[user] = name
+                reading.titles[row] = name
+                for column, rating in ratings:
+                    yield (
+                        rating if isinstance(rating, Reject) else (line, column, row, rating, None)
+                    )
+            else:
+                for column, rating in ratings:
+                    yield (
+                        rating if isinstance(rating, Reject) else (line, row, column, rating, None)
+                    )
+                    reading.names[row] = name
 
 
-def _film_keys(names: list[str], reading: Reading) -> list[str]:
-    """A key for each column of a film; the titles are kept in `reading`. Raises RefusedError."""
+def _ratings_of_row(
+    line: int, columns: list[str], cells: list[str], reading: Reading
+) -> Iterator[tuple[str, float | Reject]]:
+    """The key of each column in which the row has a rating, and the rating in stars."""
+    for column, cell in zip(columns, cells, strict=True):
+        if cell in USUAL_UNRATED or _is_unrated(cell):
+            continue
+        try:
+            stars = reading.rating(cell, column)
+        except BadRowError as error:
+            yield column, rejected(line, error, cell)
+            continue
+        if stars not in reading.unrated:
+            yield column, stars
+
+
+def _column_keys(names: list[str], of_columns: str, reading: Reading) -> list[str]:
+    """A key for each column; titles of films, or names of users, are kept in `reading`.
+
+    Raises RefusedError.
+    """
     try:
-        titles = [key(name, f"film {number}") for number, name in enumerate(names, 1)]
+        texts = [key(name, f"{of_columns} {number}") for number, name in enumerate(names, 1)]
     except BadRowError as error:
         raise RefusedError("BAD_HEADER", str(error), 1) from None
     taken: dict[str, int] = {}
-    films = [unique_key(title, "film", taken, reading) for title in titles]
-    reading.titles.update(zip(films, titles, strict=True))
-    return films
-
-
-def _user_keys(names: list[str], reading: Reading) -> list[str]:
-    """A key for each column of a user; the names are kept in `reading`. Raises RefusedError."""
-    try:
-        texts = [key(name, f"user {number}") for number, name in enumerate(names, 1)]
-    except BadRowError as error:
-        raise RefusedError("BAD_HEADER", str(error), 1) from None
-    taken: dict[str, int] = {}
-    users = [unique_key(text, "user", taken, reading) for text in texts]
-    reading.names.update(zip(users, texts, strict=True))
-    return users
+    keys = [unique_key(text, of_columns, taken, reading) for text in texts]
+    kept = reading.titles if of_columns == "film" else reading.names
+    kept.update(zip(keys, texts, strict=True))
+    return keys
 
 
 def read_movies(
