@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from batch.ingest import Report, ingest
+from batch.ingest.archives import TABLES
 from batch.ingest.formats import EXPECTED
-from batch.ingest.sources import TABLES
 from batch.store.database import Database
 from tables import Write, by, films, flags, ratings, rows, with_tables
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from batch.ingest import Report, UnreadableError, ingest, read_pairs
+from batch.ingest.archives import find, members
 from batch.ingest.errors import RefusedError
-from batch.ingest.sources import find, members
 from batch.store.database import Database
 from fixed import command
 from tables import by, ratings, rows, with_tables

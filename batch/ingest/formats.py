@@ -14,6 +14,7 @@ from batch.ingest import (
     netflix,
     wide,
 )
+from batch.ingest.archives import ZIP_MARK
 from batch.ingest.catalogue import QUERY_MOVIES
 from batch.ingest.columns import shown
 from batch.ingest.encoding import Encoding
@@ -27,7 +28,7 @@ from batch.ingest.movielens_dat import DAT, DAT_MOVIES
 from batch.ingest.netflix import NETFLIX, NETFLIX_MOVIES
 from batch.ingest.rows import Rows, has_width, most
 from batch.ingest.separated import BLANKS, Dialect, table_rows
-from batch.ingest.sources import HEAD_BYTES, ZIP_MARK, Content, Source
+from batch.ingest.sources import HEAD_BYTES, Content, Source
 from batch.ingest.tables import ReadFile, TextTable, reader
 from batch.ingest.value_tables import (
     OLD_EXCEL_MARK,

@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from batch.ingest.archives import Passed, find, members
 from batch.ingest.batches import File, Report, Settings
 from batch.ingest.errors import RefusedError
+from batch.ingest.file_errors import path_text
 from batch.ingest.formats import NotNeeded, recognise
-from batch.ingest.sources import Passed, Source, find, members, path_text
+from batch.ingest.sources import Source
 
 
 def survey(
