@@ -406,7 +406,7 @@ TWO_READINGS = {
     "not rated, or 0": (
         "user,movie,rating\n" + "".join(f"u{n},f,{n % 3}\n" for n in range(9)),
         "UNRATED_UNDECIDED",
-        r"3 of 9 ratings are 0, .+ set ingest.unrated to \[0\] .+ or to \[\] if",
+        r"3 of 9 ratings are 0, .+ set ingest.unrated to \[0\] if so, or to \[\] if",
     ),
     "one typo": (
         "user,movie,rating\nu,f,40\n" + "".join(f"u{n},f,{1 + n % 5}\n" for n in range(800)),
@@ -423,6 +423,12 @@ TWO_READINGS = {
         "LONG_OR_WIDE",
         "so few columns are rarely users; set ingest.format: wide",
     ),
+    "a header of numbers": (
+        "0,1,2,3\nu1,f1,4,1700000000\n",
+        "NUMBERED_HEADER",
+        "its first row is 0, 1, 2, ..., which names no column; remove or rename it",
+    ),
+    "an array of JSON": ('[{"user": 1}]', "JSON_ARRAY", "write one object on each line"),
     "one person's export": (LETTERBOXD, "USER_MISSING", "name the person in ingest.user"),
     "a spreadsheet of 2003": (
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(20),
@@ -507,6 +513,93 @@ def test_two_open_quotes_swallow_no_row(sqlite: Database, write: Write) -> None:
     lines = ["user,movie,rating", 'ann,"Heat,4', "bob,Heat,3", 'cid,Up",5', "dee,Up,4"]
     report = ingested(sqlite, write("x.csv", "\n".join(lines)))
     assert [row[0] for row in ratings(sqlite)] == ["bob", "cid", "dee"], report.rejects
+
+
+IDS = {f"u{n}": str(n + 1) for n in range(9)} | {f"f{n}": str(1001 + n) for n in range(9)}
+"""Numbers as some data sets have them: films of four digits look like years."""
+NUMBERED = [[IDS[r.user], IDS[r.film], f"{r.stars:g}", str(r.time)] for r in TABLE]
+STORED_NUMBERED = sorted((row[0], row[1], float(row[2]), int(row[3])) for row in NUMBERED)
+SWAPPED = [[row[1], row[0], row[2], row[3]] for row in NUMBERED]
+
+
+class Other(NamedTuple):
+    """A file that looks like a known format and is another, and how it is read."""
+
+    content: str
+    choices: dict[str, object] = {}  # noqa: RUF012  a constant
+
+
+LOOK_ALIKES = {
+    "film numbers like years": Other(lines_of(NUMBERED)),
+    "film numbers like years, under MovieLens' header": Other(
+        lines_of([["userId", "movieId", "rating", "timestamp"], *NUMBERED])
+    ),
+    "u.data under a header": Other(
+        lines_of([["item_id", "user_id", "rating", "timestamp"], *SWAPPED], "\t")
+    ),
+    "RecBole": Other(
+        lines_of(
+            [["item_id:token", "user_id:token", "rating:float", "timestamp:float"], *SWAPPED], "\t"
+        )
+    ),
+    "u.data with the film first": Other(
+        lines_of(SWAPPED, "\t"), {"user": 2, "movie": 1, "rating": 3, "time": 4}
+    ),
+    "ratings.dat under a header": Other(
+        "movie_id::user_id::rating::timestamp\n" + "".join("::".join(r) + "\n" for r in SWAPPED)
+    ),
+    "R's write.table": Other(
+        '"user" "movie" "rating" "time"\n'
+        + "".join(f'"{u}" "{f}"  {stars} {time}\n' for u, f, stars, time in NUMBERED)
+    ),
+    "a blank behind each comma": Other(
+        '"user", "movie", "rating", "time"\n'
+        + "".join(f'"{u}", "{f}", {stars}, {time}\n' for u, f, stars, time in NUMBERED)
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LOOK_ALIKES)
+def test_tables_that_look_like_other_formats(sqlite: Database, write: Write, what: str) -> None:
+    """The header and the settings decide before what lines look like."""
+    other = LOOK_ALIKES[what]
+    report = ingested(sqlite, write("x.csv", other.content), **other.choices)
+    assert (report.status, report.rejected) == ("merged", 0), report.why
+    assert ratings(sqlite) == STORED_NUMBERED
+
+
+ZEROS = {
+    "MovieLens": ("userId,movieId,rating,timestamp\n1,2,0,{0}\n1,3,4,{0}\n", ","),
+    "1M": ("1::2::0::{0}\n1::3::4::{0}\n", "::"),
+    "100K": ("1\t2\t0\t{0}\n1\t3\t4\t{0}\n", "\t"),
+    "long": ("user,movie,rating,time\n1,2,,{0}\n1,3,4,{0}\n", ","),
+}
+
+
+@pytest.mark.parametrize("what", ZEROS)
+def test_marks_for_what_is_not_rated(sqlite: Database, write: Write, what: str) -> None:
+    """ingest.unrated leaves its values out in every format, and rows without a rating."""
+    report = ingested(sqlite, write("x.csv", ZEROS[what][0].format(T)), unrated=(0.0,))
+    assert ratings(sqlite) == [("1", "3", 4.0, T)]
+    assert report.warnings == ("ingest.unrated leaves out 1 of its rows",)
+
+
+NO_USER = {
+    "IMDb's export": IMDB,
+    "another word for user": "friend,movie_id,title,stars\nann,1,Heat,4\nbob,1,Heat,3\n",
+    "people named as films": "Name,Film,Rating\nAnn,Heat,4\nBob,Up,3\n",
+    "an average": "movie_id,title,rating\n1,Heat,3.9\n2,Up,4.1\n",
+}
+
+
+@pytest.mark.parametrize("what", NO_USER)
+def test_ratings_without_a_user_are_no_catalogue(sqlite: Database, write: Write, what: str) -> None:
+    """A table of ratings whose user is not known is refused, and not read as titles."""
+    report = ingested(sqlite, write("x.csv", NO_USER[what]))
+    assert (report.status, report.code) == ("refused", "HEADER_MISSING")
+    assert "ingest.columns.user" in report.why
+    assert "ingest.user" in report.why
+    assert films(sqlite) == {}
 
 
 def test_titles_in_a_ratings_file(sqlite: Database, write: Write) -> None:

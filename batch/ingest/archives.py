@@ -20,6 +20,8 @@ TABLES = {
 }
 """Endings of tables that are looked for in folders and archives."""
 ARCHIVES = re.compile(r"\.(zip|tar|tgz|tbz2|txz|tar\.gz|tar\.bz2|tar\.xz)\Z", re.IGNORECASE)
+HIDDEN = (".", "~$")
+"""How names of hidden files begin, and those of workbooks that are open in Excel."""
 ZIP_MARK = b"PK\x03\x04"
 WORKBOOK = "xl/workbook.xml"
 """The member by which a .zip is an Excel file."""
@@ -44,7 +46,7 @@ def find(path: Path) -> tuple[list[Source], list[Passed]]:
     if not stat.S_ISDIR(status(path).st_mode):
         return [Source(path, None)], []
     with refusing(path):
-        entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+        entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith(HIDDEN))
     sources = []
     passed = []
     for entry in entries:
@@ -77,7 +79,7 @@ def members(source: Source) -> tuple[list[Source], list[Passed]]:
     passed = []
     for name in sorted(names):
         path = Path(name)
-        if name.endswith("/") or "__MACOSX" in path.parts or path.name.startswith("."):
+        if name.endswith("/") or "__MACOSX" in path.parts or path.name.startswith(HIDDEN):
             continue
         if (why := _why_passed_over(path)) is None:
             sources.append(Source(source.path, name))

@@ -83,7 +83,7 @@ class File:
         limits = self.format.limits if settings.scale is None else settings.scale
         now = int(datetime.now(UTC).timestamp())
         unrated = frozenset(settings.choices.unrated or ())
-        return Reading(limits, now, unrated)
+        return Reading(limits, now, unrated, settings.choices.unrated is not None)
 
 
 def merged_before(connection: Connection, file: File, settings: Settings) -> int | None:

@@ -12,6 +12,11 @@ from batch.ingest.rows import TableRows, parse_rows
 
 CATALOGUE = Format("catalogue of films", family="long", kind="movies")
 QUERY_MOVIES = Format("films of a query", family="query", kind="movies")
+YOUR_RATING = "your rating"
+"""The column of IMDb's export of one person, which has genres too."""
+MIN_ROWS = 5
+MIN_DISTINCT = 0.8
+"""Share of the rows of a catalogue that describe a film of their own."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,12 @@ def recognise(sample: Sample, format_: Format = CATALOGUE) -> Layout | None:
     genres = places["genres"]
     movie = places["movie"]
     if title is None or (movie is None and genres is None):
+        return None
+    rating = find_column(header, "rating", RATINGS_COLUMNS["rating"])
+    if rating is not None and (genres is None or header[rating].casefold() == YOUR_RATING):
+        return None  # ratings without a column for the user
+    keys = sample.column(title if movie is None else movie)
+    if len(keys) >= MIN_ROWS and len(set(keys)) < MIN_DISTINCT * len(keys):
         return None
     if movie is None:
         movie = title

@@ -34,11 +34,16 @@ TITLE_NAMES: Names = (
     _names("name moviename filmname itemname englishname originaltitle"),
 )
 MOVIE_NAMES: Names = (
-    _names("moviekey filmkey itemkey movieidx mid iid isbn asin tconst const imdbid tmdbid sku")
+    _names(
+        "moviekey filmkey itemkey movieidx mid iid isbn asin tconst const imdbid tmdbid sku malid"
+    )
     | frozenset(f"{name}id" for name in _THINGS.split()),
+    _names("parentasin"),
     _names(_THINGS) - {"title"},
     *TITLE_NAMES,
 )
+BARE_MOVIE_NAMES = MOVIE_NAMES[2]
+"""Names such as movie and film, of a key, or beside a key of a title."""
 RATING_NAMES: Names = (
     _names("yourrating userrating myrating myscore bookrating movierating filmrating itemrating"),
     _names("rating ratings stars star score overall ratingscore starrating reviewrating"),
@@ -57,7 +62,7 @@ RATINGS_COLUMNS: dict[str, Names] = {
     "time": TIME_NAMES,
 }
 MOVIES_COLUMNS: dict[str, Names] = {
-    "movie": (*MOVIE_NAMES[:2], _names("id key")),
+    "movie": (*MOVIE_NAMES[:3], _names("id key")),
     "title": TITLE_NAMES,
     "genres": (_names("genres genre genrenames movegenres moviegenres categories category"),),
 }
@@ -80,11 +85,14 @@ def is_name_of(name: str, names: Names) -> bool:
 
 
 def find_column(header: Sequence[str], what: str, names: Names) -> int | None:
-    """The place of a column with a usual name, or None. Raises RefusedError where two have one."""
+    """The place of a column with a usual name, or None. Of two titles the first counts.
+
+    Raises RefusedError where two have a name that is otherwise used.
+    """
     folded = [fold(name) for name in header]
     for of_class in names:
         places = [place for place, name in enumerate(folded) if name in of_class]
-        if len(places) > 1:
+        if len(places) > 1 and of_class not in TITLE_NAMES:
             both = " and ".join(repr(header[place]) for place in places[:2])
             message = f"{both} may both be the {what}; name the one in ingest.columns.{what}"
             raise RefusedError("AMBIGUOUS_COLUMNS", message, 1)
@@ -114,14 +122,14 @@ def find_columns(header: Sequence[str], columns: Mapping[str, Names], named: Nam
 
 def named_column(header: Sequence[str], what: str, name: str | int) -> int:
     """The place of a column that the settings name, or number. Raises RefusedError."""
-    if name in header:
-        if header.count(str(name)) > 1:
-            message = f"two columns have the name {name!r}; rename one"
-            raise RefusedError("HEADER_DUPLICATE", message, 1)
-        return header.index(str(name))
     number = column_number(name)
     if number is not None and number <= len(header):
         return number - 1
+    if str(name) in header:
+        if header.count(str(name)) > 1:
+            message = f"two columns have the name {name!r}; give the number of one, from 1"
+            raise RefusedError("HEADER_DUPLICATE", message, 1)
+        return header.index(str(name))
     message = (
         f"ingest.columns.{what} names the column {name!r}, "
         f"but this file has {shown(header)}; correct the setting"

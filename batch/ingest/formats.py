@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from batch.ingest import (
     catalogue,
@@ -46,7 +47,6 @@ BY_LINES: tuple[tuple[Dialect, Callable[[list[str]], Layout | None]], ...] = (
     (movielens_100k.RATINGS_DIALECT, movielens_100k.recognise_ratings),
     (movielens_100k.MOVIES_DIALECT, movielens_100k.recognise_movies),
     (netflix.DIALECT, netflix.recognise_ratings),
-    (netflix.DIALECT, netflix.recognise_movies),
 )
 """Formats whose lines have one form, and how they are split; tried in this order."""
 BY_HEADER: tuple[Callable[[Sample], Layout | None], ...] = (
@@ -70,7 +70,7 @@ USUAL_FAMILIES = {
 
 LINE = re.compile(r"[^\r\n]*(\r\n|\r|\n|\Z)")
 """A line with its end; str.splitlines also splits at characters that occur in titles."""
-SEPARATOR_LINE = re.compile(r'"?sep=(.)"?\Z')
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"? *\Z')
 """The first line by which Excel tells the separator."""
 SEPARATORS = (",", ";", "\t", "|", movielens_dat.SEPARATOR)
 SEPARATOR_NAMES = {
@@ -81,6 +81,7 @@ SEPARATOR_NAMES = {
     movielens_dat.SEPARATOR: "double colons",
     BLANKS: "blanks",
 }
+JSON_ARRAY = re.compile(r"\s*\[\s*(\{|\Z)")
 LINES_OF_FORM = 10
 """First lines by which a format without a header is recognised."""
 SAMPLE_LINES = 1000
@@ -127,12 +128,21 @@ def recognise(source: Source, content: Content, choices: Choices) -> Recognised 
         message = "a file of Excel before 2007; save it as .xlsx"
         raise RefusedError("OLD_EXCEL", message)
     lines = _first_lines(head, content)
+    if source.base_name.endswith(".csv") and lines[0].startswith(letterboxd.LIST_START):
+        return NotNeeded(NOT_NEEDED.format("Letterboxd's export"))
+    if JSON_ARRAY.match(lines[0]):
+        message = "an array of JSON; write one object on each line (JSON lines)"
+        raise RefusedError("JSON_ARRAY", message, 1)
     if looks_like_json(lines):
         return _of_values(JsonLines(source, content.encoding), choices)
-    for dialect, layout_of in BY_LINES:
-        layout = layout_of(lines[:LINES_OF_FORM])
-        if layout is not None:
-            return _of_text(TextTable(source, content.encoding, dialect), layout)
+    text_lines = partial(TextTable, source, content.encoding)
+    if source.base_name in netflix.TITLES_NAMES:
+        return _of_text(text_lines(netflix.DIALECT), netflix.titles())
+    if not any(choices.columns.values()):
+        for dialect, layout_of in BY_LINES:
+            layout = layout_of(lines[:LINES_OF_FORM])
+            if layout is not None:
+                return _of_text(text_lines(dialect), layout)
     return _separated(source, content.encoding, lines, choices)
 
 
@@ -194,7 +204,7 @@ def _separated(
     """The one reading of lines of fields. Raises RefusedError where there is none, or two."""
     skipped = 0
     separators: tuple[str, ...] = SEPARATORS
-    told = SEPARATOR_LINE.match(lines[0].strip())
+    told = SEPARATOR_LINE.match(lines[0])
     if told is not None and len(lines) > 1:
         skipped = 1
         separators = (told.group(1),)
@@ -203,7 +213,7 @@ def _separated(
     for separator in (*separators, BLANKS):
         if separator == BLANKS and tables:
             break  # blanks occur in most texts
-        quoted = len(separator) == 1 and separator != BLANKS
+        quoted = len(separator) == 1
         dialect = Dialect(separator, quoted, skipped)
         rows = _sample_rows(lines, dialect)
         sample = Sample(rows, choices)
@@ -301,7 +311,7 @@ def _two_separators(readings: list[tuple[Dialect, Layout]]) -> RefusedError:
     names = [SEPARATOR_NAMES.get(dialect.separator, "") for dialect, _ in readings[:2]]
     message = (
         f"its fields may be separated by {' or '.join(names)}; "
-        "begin the file with a line sep=, or sep=; that says which"
+        "begin the file with a line that says which, such as sep=; (sep= and then the character)"
     )
     return RefusedError("AMBIGUOUS_SEPARATOR", message, 1)
 

@@ -3,6 +3,7 @@
 import ast
 import csv
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,9 @@ from batch.ingest.times import NOTHING
 NO_GENRES = "(no genres listed)"
 SEPARATORS = ("|", ";", ",")
 """What separates genres, in the order in which it is looked for: names may contain commas."""
+
+WITHOUT_COMMAS = re.compile(r"['\"]\s+['\"]")
+QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ def genre_column(texts: Iterable[str]) -> GenreColumn:
 
 def _listed(text: str) -> list[str]:
     """The names of a list as JSON or Python write it, of texts or of objects with a name."""
+    if WITHOUT_COMMAS.search(text):  # numpy's arrays
+        return [single or double for single, double in QUOTED.findall(text)]
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):
@@ -73,6 +79,8 @@ def _name(value: Any) -> str:
 
 
 def _of_array(text: str) -> list[str]:
-    """The names of an array as Postgres writes it: `{Drama,"Film Noir"}`."""
+    """The names of an array as Postgres writes it: `{Drama,"Film Noir"}`, or of a set of Python."""
+    if text[1:2] == "'":
+        return _listed(f"[{text[1:-1]}]")
     reader = csv.reader([text[1:-1]], escapechar="\\", doublequote=False)
     return next(reader, [])

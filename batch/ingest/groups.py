@@ -137,7 +137,7 @@ def _merge_file(
             check_whole = partial(_require_plausible, file, settings)
             merge_ratings(connection, rows, reading, batch, settings.limits, check_whole)
     if reading.n_unrated:
-        reading.warn(f"{reading.n_unrated:,} rows are not rated, by ingest.unrated")
+        reading.warn(f"ingest.unrated leaves out {reading.n_unrated:,} of its rows")
     merge.warnings = reading.warnings
     close_batch(connection, batch.batch_id, file, batch.counts, settings)
 

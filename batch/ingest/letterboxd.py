@@ -14,6 +14,8 @@ from batch.ingest.times import ISO
 LETTERBOXD = Format("Letterboxd ratings.csv", family="letterboxd", kind="ratings", scale=(0.5, 5.0))
 HEADER = ["Date", "Name", "Year", "Letterboxd URI", "Rating"]
 URI = "Letterboxd URI"
+LIST_START = "Letterboxd list export"
+"""The first line of each file in the folder of lists."""
 UNUSED_STARTS = (["Date Joined", "Username"], ["Date", "Content", "Comment"])
 """The first columns of profile.csv and of comments.csv."""
 NAMES = ("Date", "Name", "Rating")

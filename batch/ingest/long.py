@@ -1,6 +1,7 @@
 """Long tables, one rating a row, with or without a header -> rows."""
 
 from batch.ingest.columns import (
+    BARE_MOVIE_NAMES,
     INDEX_NAMES,
     RATINGS_COLUMNS,
     TITLE_NAMES,
@@ -44,6 +45,9 @@ def recognise(sample: Sample, format_: Format = LONG) -> Layout | NearMiss | Non
     places = find_columns(sample.header, RATINGS_COLUMNS, sample.choices.columns)
     if _is_complete(places, sample):
         return _with_header(sample, places, format_)
+    if sample.header == [str(number) for number in range(len(sample.header))]:
+        message = "its first row is 0, 1, 2, ..., which names no column; remove or rename it"
+        return NearMiss("NUMBERED_HEADER", message)
     if all(place is None for place in places.values()):
         order = _order_without_header(sample)
         if order is not None:
@@ -70,7 +74,10 @@ def missing_column(header: list[str], places: Places) -> str:
         f"name it in {settings}"
     )
     if missing == ["user"]:
-        return f"{message}, or the one user of this file in ingest.user"
+        return (
+            f"{message}, or the one user of this file in ingest.user; "
+            "of a catalogue of films remove the column of ratings"
+        )
     return message
 
 
@@ -81,7 +88,9 @@ def _is_complete(places: Places, sample: Sample) -> bool:
 
 def _with_header(sample: Sample, places: Places, format_: Format) -> Layout:
     header = sample.header
-    title = find_column(header, "title", TITLE_NAMES)
+    movie = places["movie"]
+    others = [name if place != movie else "" for place, name in enumerate(header)]
+    title = find_column(others, "title", (*TITLE_NAMES, BARE_MOVIE_NAMES))
     named = [f"{what} = {header[place]}" for what, place in places.items() if place is not None]
     why = f"its header names {', '.join(named)}"
     return _layout(sample, format_, why, places, header, title=title)
@@ -126,7 +135,7 @@ def _layout(
         movie=movie,
         rating=rating,
         time=time,
-        title=None if title == movie else title,
+        title=title,
         one_user=one_user,
     )
     return Layout(format_, why, table.parse, len(names), has_header, times)
@@ -138,8 +147,6 @@ def _numbered_columns(sample: Sample) -> Places | None:
     chosen = {what: name for what, name in named.items() if name is not None}
     numbers = {what: column_number(name) for what, name in chosen.items()}
     if not chosen or None in numbers.values():
-        return None
-    if any(str(name) in sample.header for name in chosen.values()):
         return None
     places = find_columns(sample.header, dict.fromkeys(chosen, ()), named)
     order: Places = {what: places.get(what) for what in RATINGS_COLUMNS}
@@ -201,7 +208,7 @@ def _is_time(text: str, format_: TimeFormat) -> bool:
 def _near_miss(sample: Sample, places: Places) -> NearMiss | None:
     """What is missing of a narrow table of which two columns are named like a long file's."""
     n_named = sum(place is not None for place in places.values())
-    if n_named < 2 or len(sample.header) > MAX_LONG_COLUMNS:
+    if n_named < 2 or (n_named == 2 and len(sample.header) > MAX_LONG_COLUMNS):
         return None
     return NearMiss("HEADER_MISSING", missing_column(sample.header, places))
 

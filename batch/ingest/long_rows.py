@@ -42,7 +42,7 @@ class LongTable:
     one_user: str | None
 
     def parse(self, rows: TableRows, reading: Reading) -> Iterator[Block | RatingRow | Reject]:
-        """Ratings in the order of the rows, without those that mean "not rated"."""
+        """Ratings in the order of the rows."""
         titles = _Titles()
         for rows_of_block in rows:
             if isinstance(rows_of_block, Reject):
@@ -51,7 +51,7 @@ class LongTable:
             block = self._block(rows_of_block, reading, titles)
             if block is None:
                 yield from self._one_by_one(rows_of_block, reading, titles)
-            elif len(block.stars):
+            else:
                 yield block
         if len(titles.conflicting) <= TITLE_CONFLICTS * len(titles.of_films):
             reading.titles.update(titles.of_films)
@@ -73,11 +73,7 @@ class LongTable:
                 titles.add(movie_key, self._key(fields, self.title))
             return line, user_key, movie_key, stars, rated_at
 
-        for row in parse_block_rows(rows, len(self.names), parse):
-            if not isinstance(row, Reject) and row[3] in reading.unrated:
-                reading.n_unrated += 1
-            else:
-                yield row
+        return parse_block_rows(rows, len(self.names), parse)
 
     def _block(self, rows: Rows, reading: Reading, titles: _Titles) -> Block | None:
         """All rows at once, or None where one of them would be rejected."""
@@ -101,12 +97,7 @@ class LongTable:
                 self._add_titles(columns, titles)
         except BadRowError:
             return None
-        block = Block(users, movies, stars, times)
-        if not reading.unrated:
-            return block
-        rated = ~np.isin(stars, list(reading.unrated))  # (k,)
-        reading.n_unrated += len(stars) - int(np.count_nonzero(rated))
-        return block.only(rated)
+        return Block(users, movies, stars, times)
 
     def _times(self, columns: Sequence[Sequence[str]], reading: Reading) -> "np.ndarray":
         n_rows = len(columns[self.rating])

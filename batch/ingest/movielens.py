@@ -15,7 +15,7 @@ from batch.ingest.parsing import (
     movielens_id,
 )
 from batch.ingest.rows import TableRows, most, parse_rows
-from batch.ingest.times import SECONDS
+from batch.ingest.times import SECONDS, recognise_times
 
 RATINGS_HEADER = ["userId", "movieId", "rating", "timestamp"]
 MOVIES_HEADER = ["movieId", "title", "genres"]
@@ -48,7 +48,7 @@ def recognise_ratings(sample: Sample) -> Layout | None:
     if sample.header != RATINGS_HEADER or not _has_ids(sample, 2):
         return None
     times = sample.column(3)
-    if times and not most(_is_time(text) for text in times):
+    if times and recognise_times(times, "timestamp") is not SECONDS:
         return None
     return Layout(MOVIELENS, _why(RATINGS_HEADER), read_ratings, 4, plain=PLAIN)
 
@@ -67,14 +67,6 @@ def _has_ids(sample: Sample, n_columns: int) -> bool:
     """Whether most fields of the first columns are numbers."""
     columns = [sample.column(place) for place in range(n_columns)]
     return all(not ids or most(map(MOVIELENS_ID.match, ids)) for ids in columns)
-
-
-def _is_time(text: str) -> bool:
-    try:
-        SECONDS.seconds(text)
-    except ValueError:
-        return False
-    return True
 
 
 def read_ratings(rows: TableRows, reading: Reading) -> Iterator[RatingRow | Reject]:

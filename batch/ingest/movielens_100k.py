@@ -52,7 +52,7 @@ MOVIE_FIELDS = FIRST_FLAG + len(GENRES)
 
 
 def recognise_ratings(lines: list[str]) -> Layout | None:
-    if not most(RATING.match(line) for line in lines):
+    if not RATING.match(lines[0]) or not most(RATING.match(line) for line in lines):
         return None
     why = "its lines are user, movie, rating and time between tabs"
     return Layout(U_DATA, why, read_ratings, 4, has_header=False, plain=PLAIN)
@@ -60,7 +60,9 @@ def recognise_ratings(lines: list[str]) -> Layout | None:
 
 def recognise_movies(lines: list[str]) -> Layout | None:
     separators = MOVIE_FIELDS - 1
-    if not most(MOVIE.match(line) and line.count("|") == separators for line in lines):
+    if not MOVIE.match(lines[0]) or not most(
+        MOVIE.match(line) and line.count("|") == separators for line in lines
+    ):
         return None
     why = "its lines are movie|title|...|19 genre flags"
     return Layout(U_ITEM, why, read_movies, MOVIE_FIELDS, has_header=False)

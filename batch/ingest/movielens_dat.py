@@ -29,14 +29,16 @@ PLAIN = PlainLayout(SEPARATOR.encode())
 
 
 def recognise_ratings(lines: list[str]) -> Layout | None:
-    if not most(RATING.match(line) for line in lines):
+    if not RATING.match(lines[0]) or not most(RATING.match(line) for line in lines):
         return None
     why = "its lines are user::movie::rating::time"
     return Layout(DAT, why, read_ratings, 4, has_header=False, plain=PLAIN)
 
 
 def recognise_movies(lines: list[str]) -> Layout | None:
-    if not most(MOVIE.match(line) and line.count(SEPARATOR) == 2 for line in lines):
+    if not MOVIE.match(lines[0]) or not most(
+        MOVIE.match(line) and line.count(SEPARATOR) == 2 for line in lines
+    ):
         return None
     why = "its lines are movie::title::genres"
     return Layout(DAT_MOVIES, why, read_movies, 3, has_header=False)

@@ -19,7 +19,7 @@ NETFLIX_MOVIES = Format(
 DIALECT = Dialect(",", quoted=False)
 MOVIE = re.compile(r"[0-9]+:\Z")
 RATING = re.compile(r"[0-9]+,[1-5],[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
-TITLE = re.compile(r"[0-9]+,([0-9]{4}|NULL),.+\Z")
+TITLES_NAMES = ("movie_titles.csv", "movie_titles.txt")
 FIELDS = 3
 """Fields of a rating: customer, stars and day."""
 
@@ -31,11 +31,10 @@ def recognise_ratings(lines: list[str]) -> Layout | None:
     return Layout(NETFLIX, why, read_ratings, FIELDS, has_header=False, times=ISO)
 
 
-def recognise_movies(lines: list[str]) -> Layout | None:
-    if not most(TITLE.match(line) for line in lines):
-        return None
-    why = "its lines are movie,year,title"
+def titles() -> Layout:
+    """The layout of movie_titles.csv, which only its name tells from other tables."""
     # Titles contain commas without quotes: rows have any width.
+    why = "its name is that of the titles of the Netflix Prize"
     return Layout(NETFLIX_MOVIES, why, read_movies, FIELDS, has_header=False)
 
 

@@ -1,5 +1,6 @@
 """Text fields -> keys, ratings and times, or an error that says what is wrong with them."""
 
+import math
 import re
 import unicodedata
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ MAX_CACHED = 10_000
 """Distinct texts of ratings to cache: real files have dozens, a hostile one may have millions."""
 
 NUMBER = re.compile(r"-?[0-9]{1,4}(?:[.,][0-9]{1,30})?\Z")
+MARKS = (0.0, -1.0)
+"""Ratings that often mean "not rated"."""
 DECIMALS = 6
 """Decimals of a rating that are stored; more are rounded."""
 MOVIELENS_ID = re.compile(r"[0-9]{1,16}\Z")
@@ -54,6 +57,7 @@ class Reading:
     limits: tuple[float, float] | None  # lowest and highest rating that is accepted, stars
     now: int  # seconds since 1970 UTC
     unrated: frozenset[float] = frozenset()  # values that mean "not rated"
+    blank_is_unrated: bool = False  # ingest.unrated is set: rows without a rating are left out
     times: TimeFormat = SECONDS
     titles: dict[str, str] = field(default_factory=dict)  # movie_key -> title, of ratings files
     names: dict[str, str] = field(default_factory=dict)  # user_key -> name
@@ -65,14 +69,19 @@ class Reading:
     def rating(self, text: str, name: str = "rating") -> float:
         """The rating in stars, finite and within the limits. Raises BadRowError.
 
-        Values that mean "not rated" are within all limits.
+        Values that mean "not rated" are within all limits; nothing, if it means that, is nan.
         """
         cached = self._ratings.get(text)  # the same dozen texts, millions of times
         if cached is not None:
             return cached
         number = text.strip().replace(",", ".")
+        is_blank = number.casefold() in NOTHING
+        if is_blank and self.blank_is_unrated:
+            return math.nan
         if not NUMBER.match(number):
             message = f"rating {_quoted(text)} is not a number such as 4 or 3.5; fix the row"
+            if is_blank:
+                message += ", or set ingest.unrated to leave such rows out"
             raise BadRowError(name, "BAD_RATING", message)
         stars = round(float(number), DECIMALS) + 0.0  # -0.0 becomes 0.0
         if self.limits is not None and stars not in self.unrated:
@@ -80,8 +89,10 @@ class Reading:
             if not low <= stars <= high:
                 message = (
                     f"rating {text.strip()} is outside {low:g}..{high:g}; "
-                    "fix the row or widen ingest.scale"
+                    f"fix the row or widen ingest.scale"
                 )
+                if stars in MARKS:
+                    message += f', or name {stars:g} in ingest.unrated if it means "not rated"'
                 raise BadRowError(name, "RATING_RANGE", message)
         if len(self._ratings) < MAX_CACHED:
             self._ratings[text] = stars

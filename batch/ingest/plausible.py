@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from batch.ingest.errors import RefusedError
+from batch.ingest.parsing import MARKS
 from batch.store.scale import most_typos, near_range
 
 MAX_VALUES = 10_000
@@ -13,8 +14,6 @@ MAX_VALUES = 10_000
 MIN_TIMES = 10
 """Times from which on a column that lies in 1970 as a whole is a mistake."""
 YEAR_SECONDS = 365 * 86_400
-MARKS = (0.0, -1.0)
-"""Lowest values of a scale that often mean "not rated"."""
 MARK_SHARE = 1 / 3
 """Share of a file's ratings from which on a lowest value of MARKS must be decided."""
 
@@ -70,12 +69,13 @@ def require_decided(seen: Seen) -> None:
     lowest = seen.lowest
     if lowest not in MARKS or seen.counts is None:
         return
-    count = seen.counts[lowest]
+    count = sum(seen.counts[mark] for mark in MARKS)
     if count >= MARK_SHARE * seen.n_ratings and len(seen.counts) > 2:
+        marks = [f"{mark:g}" for mark in MARKS if seen.counts[mark]]
         message = (
-            f"{count:,} of {seen.n_ratings:,} ratings are {lowest:g}, which may mean "
-            f'"not rated": set ingest.unrated to [{lowest:g}] if it does, '
-            f"or to [] if {lowest:g} is a rating"
+            f"{count:,} of {seen.n_ratings:,} ratings are {' or '.join(marks)}, which may mean "
+            f'"not rated": set ingest.unrated to [{", ".join(marks)}] if so, '
+            "or to [] if every value is a rating"
         )
         raise RefusedError("UNRATED_UNDECIDED", message)
 

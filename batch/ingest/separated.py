@@ -42,8 +42,16 @@ class Dialect:
         """The fields of the one row that these lines are. Raises csv.Error."""
         if not self.quoted or '"' not in lines[0]:
             return self.split(lines[0])
-        reader = csv.reader(lines, delimiter=self.separator, strict=True)
-        return next(reader, [])
+        return next(self.reader(lines), [])
+
+    def reader(self, lines: Iterable[str]) -> Iterator[list[str]]:
+        """The rows of lines some of which have quotes; blanks before a field do not count."""
+        return csv.reader(
+            map(str.lstrip, lines) if self.separator == BLANKS else lines,
+            delimiter=self.separator,
+            skipinitialspace=True,
+            strict=True,
+        )
 
 
 def table_rows(
@@ -100,7 +108,7 @@ def _fields_of_plain_lines(lines: list[str], dialect: Dialect) -> list[list[str]
     if not dialect.quoted or not any('"' in line for line in lines):
         return [dialect.split(line) for line in lines]
     try:
-        rows = list(csv.reader(lines, delimiter=dialect.separator, strict=True))
+        rows = list(dialect.reader(lines))
     except csv.Error:
         return None
     return rows if len(rows) == len(lines) else None

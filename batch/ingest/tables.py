@@ -4,10 +4,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+import numpy as np
+
 from batch.ingest.encoding import Encoding
-from batch.ingest.fast_ratings import read_ratings
+from batch.ingest.fast_ratings import Block, read_ratings
 from batch.ingest.file_format import FileRow, Layout
-from batch.ingest.parsing import Reading, Reject
+from batch.ingest.parsing import MovieRow, Reading, Reject
 from batch.ingest.rows import TableRows, shaped
 from batch.ingest.separated import Dialect, table_rows
 from batch.ingest.sources import Source
@@ -51,9 +53,29 @@ def reader(table: Table, layout: Layout) -> ReadFile:
             if layout.plain is not None:
                 yield from _read_plain(table, layout, reading, advance)
                 return
-        yield from layout.parse(_below_header(table.rows(layout.width, advance), layout), reading)
+        rows = _below_header(table.rows(layout.width, advance), layout)
+        yield from _rated(layout.parse(rows, reading), reading)
 
     return read
+
+
+def _rated(rows: Iterator[FileRow | Reject], reading: Reading) -> Iterator[FileRow | Reject]:
+    """The rows without ratings that mean "not rated", which are counted."""
+    for row in rows:
+        if isinstance(row, Block):
+            is_rated = ~(np.isin(row.stars, list(reading.unrated)) | np.isnan(row.stars))  # (k,)
+            n_rated = int(np.count_nonzero(is_rated))
+            reading.n_unrated += len(row.stars) - n_rated
+            if n_rated == len(row.stars):
+                yield row
+            elif n_rated:
+                yield row.only(is_rated)
+        elif isinstance(row, (Reject, MovieRow)):
+            yield row
+        elif row[3] in reading.unrated or row[3] != row[3]:
+            reading.n_unrated += 1
+        else:
+            yield row
 
 
 def _read_plain(
@@ -66,7 +88,8 @@ def _read_plain(
 
     if layout.plain is not None:
         with table.source.open() as file:
-            yield from read_ratings(file, layout.plain, read_slowly, reading, advance)
+            rows = read_ratings(file, layout.plain, read_slowly, reading, advance)
+            yield from _rated(rows, reading)
 
 
 def read_lines(

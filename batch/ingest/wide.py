@@ -182,12 +182,9 @@ def _ratings_of_row(
         if cell in USUAL_UNRATED or _is_unrated(cell):
             continue
         try:
-            stars = reading.rating(cell, column)
+            yield column, reading.rating(cell, column)
         except BadRowError as error:
             yield column, rejected(line, error, cell)
-            continue
-        if stars not in reading.unrated:
-            yield column, stars
 
 
 def _column_keys(names: list[str], of_columns: str, reading: Reading) -> list[str]:
