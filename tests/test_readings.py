@@ -552,6 +552,10 @@ LOOK_ALIKES = {
         '"user" "movie" "rating" "time"\n'
         + "".join(f'"{u}" "{f}"  {stars} {time}\n' for u, f, stars, time in NUMBERED)
     ),
+    "R's write.table with row names": Other(
+        '"user" "movie" "rating" "time"\n'
+        + "".join(f'"{n}" "{r[0]}" "{r[1]}" {r[2]} {r[3]}\n' for n, r in enumerate(NUMBERED, 1))
+    ),
     "a blank behind each comma": Other(
         '"user", "movie", "rating", "time"\n'
         + "".join(f'"{u}", "{f}", {stars}, {time}\n' for u, f, stars, time in NUMBERED)

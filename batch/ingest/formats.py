@@ -17,7 +17,7 @@ from batch.ingest import (
 )
 from batch.ingest.archives import ZIP_MARK
 from batch.ingest.catalogue import QUERY_MOVIES
-from batch.ingest.columns import shown
+from batch.ingest.columns import column_number, shown
 from batch.ingest.encoding import Encoding
 from batch.ingest.errors import RefusedError
 from batch.ingest.file_format import Choices, Format, Layout, NearMiss, Sample
@@ -138,7 +138,7 @@ def recognise(source: Source, content: Content, choices: Choices) -> Recognised 
     text_lines = partial(TextTable, source, content.encoding)
     if source.base_name in netflix.TITLES_NAMES:
         return _of_text(text_lines(netflix.DIALECT), netflix.titles())
-    if not any(choices.columns.values()):
+    if not any(map(column_number, choices.columns.values())):
         for dialect, layout_of in BY_LINES:
             layout = layout_of(lines[:LINES_OF_FORM])
             if layout is not None:
@@ -202,27 +202,9 @@ def _separated(
     source: Source, encoding: Encoding, lines: list[str], choices: Choices
 ) -> Recognised | NotNeeded:
     """The one reading of lines of fields. Raises RefusedError where there is none, or two."""
-    skipped = 0
-    separators: tuple[str, ...] = SEPARATORS
-    told = SEPARATOR_LINE.match(lines[0])
-    if told is not None and len(lines) > 1:
-        skipped = 1
-        separators = (told.group(1),)
-    tables: list[tuple[Dialect, Sample]] = []
-    uneven: list[tuple[Dialect, Sample]] = []
-    for separator in (*separators, BLANKS):
-        if separator == BLANKS and tables:
-            break  # blanks occur in most texts
-        quoted = len(separator) == 1
-        dialect = Dialect(separator, quoted, skipped)
-        rows = _sample_rows(lines, dialect)
-        sample = Sample(rows, choices)
-        if rows and len(sample.header) > 1:
-            of_kind = tables if _is_even(sample) else uneven
-            of_kind.append((dialect, sample))
     readings: list[tuple[Dialect, Layout]] = []
     misses: list[RefusedError] = []
-    for dialect, sample in tables or uneven:
+    for dialect, sample in _tables(lines, choices):
         if sample.header in movielens.UNUSED_HEADERS:
             return NotNeeded(NOT_NEEDED.format("MovieLens"))
         if letterboxd.is_unused(sample.header):
@@ -235,19 +217,37 @@ def _separated(
         if isinstance(layout, Layout):
             readings.append((dialect, layout))
         elif layout is not None:
-            misses.append(RefusedError(layout.code, layout.message, 1 + skipped))
+            misses.append(RefusedError(layout.code, layout.message, 1 + dialect.skipped))
     if len(readings) > 1:
         raise _two_separators(readings)
     if readings:
         dialect, layout = readings[0]
         return _of_text(TextTable(source, encoding, dialect), layout)
-    if misses:
-        raise misses[0]
-    if lines[0].count('"') % 2:
-        message = f"the header is not CSV ({_quoted(lines[0])} has an open quote); fix its quotes"
-        raise RefusedError("CSV_SYNTAX", message, 1)
-    message = f"not a format that is known ({_quoted(lines[0])}); {EXPECTED}"
-    raise RefusedError("UNKNOWN_FORMAT", message, 1)
+    raise misses[0] if misses else _unknown_format(lines[0])
+
+
+def _tables(lines: list[str], choices: Choices) -> list[tuple[Dialect, Sample]]:
+    """The ways to split these lines so that most rows have as many fields as the first.
+
+    Where there is none, the ways that give the first row several fields.
+    """
+    separators: tuple[str, ...] = SEPARATORS
+    skipped = 0
+    told = SEPARATOR_LINE.match(lines[0])
+    if told is not None and len(lines) > 1:
+        separators = (told.group(1),)
+        skipped = 1
+    even: list[tuple[Dialect, Sample]] = []
+    uneven: list[tuple[Dialect, Sample]] = []
+    for separator in (*separators, BLANKS):
+        if separator == BLANKS and even:
+            break  # blanks occur in most texts
+        dialect = Dialect(separator, len(separator) == 1, skipped)
+        sample = Sample(_with_row_names(_sample_rows(lines, dialect)), choices)
+        if sample.rows and len(sample.header) > 1:
+            of_kind = even if _is_even(sample) else uneven
+            of_kind.append((dialect, sample))
+    return even or uneven
 
 
 def _sample_rows(lines: list[str], dialect: Dialect) -> list[list[str]]:
@@ -260,6 +260,13 @@ def _sample_rows(lines: list[str], dialect: Dialect) -> list[list[str]]:
         elif not sample:
             return []  # nobody can tell how many columns there are
     return sample
+
+
+def _with_row_names(rows: list[list[str]]) -> list[list[str]]:
+    """The rows as R writes them: their first fields number them, under no name in the header."""
+    numbers = [fields[0] for fields in rows[1:] if len(fields) == len(rows[0]) + 1]
+    is_numbered = numbers == [str(number) for number in range(1, len(rows))]
+    return [["", *rows[0]], *rows[1:]] if numbers and is_numbered else rows
 
 
 def _is_even(sample: Sample) -> bool:
@@ -286,8 +293,8 @@ def _layout(sample: Sample) -> Layout | NearMiss | None:
     if sample.choices.format != "long":
         as_wide = wide.recognise_ratings(sample)
     if isinstance(as_long, Layout):
-        wide_too = isinstance(as_wide, Layout) and n_columns > long.MAX_LONG_COLUMNS
-        if wide_too and as_long.has_header:
+        many = as_long.has_header and n_columns > long.MAX_LONG_COLUMNS
+        if many and isinstance(as_wide, Layout):
             raise _long_or_wide(as_long.why, as_wide)
         return as_long
     as_catalogue = catalogue.recognise(sample)
@@ -298,10 +305,9 @@ def _layout(sample: Sample) -> Layout | NearMiss | None:
     return as_wide or as_long
 
 
-def _long_or_wide(as_long: str, as_wide: Layout | NearMiss | None) -> RefusedError:
-    matrix = as_wide.why if isinstance(as_wide, Layout) else ""
+def _long_or_wide(as_long: str, as_wide: Layout) -> RefusedError:
     message = (
-        f"it may be a long file ({as_long}) or a wide matrix ({matrix}); "
+        f"it may be a long file ({as_long}) or a wide matrix ({as_wide.why}); "
         "set ingest.format to long or wide"
     )
     return RefusedError("LONG_OR_WIDE", message, 1)
@@ -323,5 +329,10 @@ def _not_known(header: list[str], miss: NearMiss | None) -> RefusedError:
     return RefusedError("UNKNOWN_FORMAT", message)
 
 
-def _quoted(line: str) -> str:
-    return repr(line if len(line) <= MAX_QUOTED else line[:MAX_QUOTED] + "...")
+def _unknown_format(first_line: str) -> RefusedError:
+    shown_line = first_line if len(first_line) <= MAX_QUOTED else first_line[:MAX_QUOTED] + "..."
+    if first_line.count('"') % 2:
+        message = f"the header is not CSV ({shown_line!r} has an open quote); fix its quotes"
+        return RefusedError("CSV_SYNTAX", message, 1)
+    message = f"not a format that is known ({shown_line!r}); {EXPECTED}"
+    return RefusedError("UNKNOWN_FORMAT", message, 1)
