@@ -190,9 +190,6 @@ def _merge_stage(connection: Connection, batch: Batch, distinct: bool) -> None:
     n_staged = counts.read - len(counts.rejects)
     parameters = {"batch_id": batch.batch_id, "snapshot_at": batch.snapshot_at}
     had_ratings = connection.execute(select(schema.ratings.c.user_id).limit(1)).first() is not None
-    # Without statistics Postgres would join row by row.
-    if had_ratings and connection.dialect.name == "postgresql":
-        connection.exec_driver_sql("ANALYZE ratings_stage")
     statements = _DISTINCT_PAIRS if distinct else _ANY_PAIRS
     n_new = connection.execute(statements.insert, parameters).rowcount
     counts.superseded = 0
