@@ -25,7 +25,7 @@ PAUSES = 300, 0
 """Milliseconds between a reader's rounds: on a commit, when other tests run too, and in soak."""
 
 
-def read(url: str, until: Path, told: Path, pause: float) -> int:
+def read(url: str, until: Path, answer: Path, pause: float) -> int:
     """Read lists until a file appears; record the number of answers and what was wrong.
 
     The pause between rounds is in seconds.
@@ -54,7 +54,7 @@ def read(url: str, until: Path, told: Path, pause: float) -> int:
             if [row[1] for row in whole] != [500]:
                 wrong.append(whole)
             time.sleep(pause)
-    told.write_text(
+    answer.write_text(
         json.dumps({"reads": reads, "runs": len(seen), "wrong": [str(each) for each in wrong[:5]]})
     )
     return 0
@@ -73,8 +73,8 @@ def test_readers_in_a_crowd(
     )
     pause = often(*PAUSES) / 1000
     crowd = [
-        in_child(lambda told=told: read(url, until, told, pause), tmp_path / "log")
-        for told in answers
+        in_child(lambda answer=answer: read(url, until, answer, pause), tmp_path / "log")
+        for answer in answers
     ]  # type: ignore[misc]
     wanted = often(6, 200)
     for _ in range(wanted):
@@ -83,11 +83,11 @@ def test_readers_in_a_crowd(
         time.sleep(60)
     until.touch()
     assert [ended(child) for child in crowd] == [0] * READERS, (tmp_path / "log").read_text()
-    told = [json.loads(answer.read_text()) for answer in answers]
-    assert [each["wrong"] for each in told] == [[]] * READERS
-    assert min(each["runs"] for each in told) > 1  # they did read while nights were published
+    results = [json.loads(answer.read_text()) for answer in answers]
+    assert [each["wrong"] for each in results] == [[]] * READERS
+    assert min(each["runs"] for each in results) > 1  # they did read while nights were published
     assert shown(database) == wanted + 1
-    figure(sum(each["reads"] for each in told))
+    figure(sum(each["reads"] for each in results))
 
 
 @pytest.mark.usefixtures("nights")

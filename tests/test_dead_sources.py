@@ -43,8 +43,8 @@ def warnings(database: Database) -> list[RunWarning] | None:
     """What the newest run warned of."""
     newest = select(schema.runs.c.warnings).order_by(schema.runs.c.run_id.desc()).limit(1)
     with database.reader.connect() as connection:
-        found: list[RunWarning] | None = connection.execute(newest).scalar()
-    return found
+        recorded: list[RunWarning] | None = connection.execute(newest).scalar()
+    return recorded
 
 
 def checked(capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:

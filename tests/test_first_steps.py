@@ -26,7 +26,7 @@ def home(database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return database
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+def output_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
     """The exit code of a command, and its output after `-q` has silenced the log."""
     capsys.readouterr()
     code = command("-q", *arguments)
@@ -40,11 +40,11 @@ def follow(capsys: pytest.CaptureFixture[str], message: str) -> str:
         advised = re.findall("'recbatch ([^']*)'", message)
         assert advised, f"no advice in: {message}"
         for text in advised:
-            code, message = said(capsys, *text.replace("FILES", "good.csv").split())
+            code, message = output_of(capsys, *text.replace("FILES", "good.csv").split())
             if code:
                 break
         else:
-            code, message = said(capsys, "top", "u1")
+            code, message = output_of(capsys, "top", "u1")
             if code == 0:
                 return message
     raise AssertionError(f"it does not end: {message}")
@@ -76,12 +76,12 @@ def test_every_advice_leads_to_lists(
         if state == "failed":
             monkeypatch.setenv("RECBATCH_INGEST__WHEN_REFUSED", "fail")
         assert command("-q", "run") == (FAILED if state == "failed" else REFUSED)
-    code, message = said(capsys, *first.split())
+    code, message = output_of(capsys, *first.split())
     if state == "failed":  # the export comes at last
         assert code
         (tmp_path / "late.csv").write_text((tmp_path / "good.csv").read_text())
         message = message if "'" in message else "'recbatch run'"
-    lists = follow(capsys, message) if code else said(capsys, "top", "u1")[1]
+    lists = follow(capsys, message) if code else output_of(capsys, "top", "u1")[1]
     assert "blend for u1: run " in lists
     assert len(re.findall(r"^1  m\d+", lists, re.MULTILINE)) == 4  # models
 
@@ -98,9 +98,9 @@ def test_a_run_that_may_be_published_is_named(
     with monkeypatch.context() as patch:
         patch.setenv("RECBATCH_GATE__MAX_RMSE_OF_BIAS", "0.1")
         assert command("-q", "run") == REFUSED
-    assert said(capsys, "top", "u1")[1].endswith(advice.format(1, "rejected"))
+    assert output_of(capsys, "top", "u1")[1].endswith(advice.format(1, "rejected"))
     assert command("-q", "run", "--no-publish") == 0
-    assert said(capsys, "top", "u1")[1].endswith(advice.format(2, "ready"))
+    assert output_of(capsys, "top", "u1")[1].endswith(advice.format(2, "ready"))
 
 
 def test_without_a_database(
@@ -118,7 +118,7 @@ def test_without_a_database(
     assert file is not None
     for advised in ("ingest FILES", "db upgrade"):
         file.unlink(missing_ok=True)
-        code, message = said(capsys, "top", "u1")
+        code, message = output_of(capsys, "top", "u1")
         assert code
         assert f"'recbatch {advised}'" in message
         assert "blend for u1: run 1" in follow(capsys, f"'recbatch {advised}'")
@@ -131,7 +131,7 @@ def test_a_run_without_rows_is_never_published(
     """Not by --force, not as ready, not by `publish`; the published lists stay."""
     assert command("-q", "run", "--force") == REFUSED
     assert command("-q", "run", "--no-publish") == REFUSED
-    code, message = said(capsys, "publish", "1")
+    code, message = output_of(capsys, "publish", "1")
     assert (code, "run 1 fails its integrity checks: no_rows; " in message) == (FAILED, True)
     assert rows(home, "SELECT status FROM runs") == [("rejected",)] * 2
     assert rows(home, "SELECT * FROM publication") == []
@@ -139,7 +139,7 @@ def test_a_run_without_rows_is_never_published(
     assert command("-q", "run") == 0
     monkeypatch.setenv("RECBATCH_FILTERS__FILMS", str([f"m{i}" for i in range(40)]))
     monkeypatch.setenv("RECBATCH_PUBLISH__LEAST_RATINGS", "1000")  # popular films for everyone
-    code, message = said(capsys, "run", "--force")
+    code, message = output_of(capsys, "run", "--force")
     assert (code, "no user has a film left that could be listed" in message) == (REFUSED, True)
     assert rows(home, "SELECT run_id FROM publication") == [(3,)]
 
@@ -149,6 +149,6 @@ def test_a_day_before_all_ratings(
 ) -> None:
     """A run as of a day on which nothing was known advises a later day."""
     fill(home, tmp_path / "in")
-    code, message = said(capsys, "run", "--as-of", "1999-01-01")
+    code, message = output_of(capsys, "run", "--as-of", "1999-01-01")
     assert code == REFUSED
     assert "there were no ratings known by 1999-01-01; name a later day, or bring in " in message

@@ -428,9 +428,9 @@ def test_flattened_trains_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> None
     forward = flattened._forward
     threads = set()
 
-    def watched(*given: Any) -> torch.Tensor:
+    def watched(*arguments: Any) -> torch.Tensor:
         threads.add(torch.get_num_threads())
-        return forward(*given)
+        return forward(*arguments)
 
     monkeypatch.setattr(flattened, "_forward", watched)
     before = torch.get_num_threads()

@@ -104,7 +104,7 @@ def test_an_installed_program_needs_no_checkout(installed: Path, tmp_path: Path)
     }
     environ = inherited | {"PYTHONPATH": str(installed)}
 
-    def told(*words: str, at: Path = tmp_path) -> str:
+    def output_of(*words: str, at: Path = tmp_path) -> str:
         done = subprocess.run(
             [sys.executable, *words],
             cwd=at,
@@ -120,18 +120,18 @@ def test_an_installed_program_needs_no_checkout(installed: Path, tmp_path: Path)
         "import batch, json; from batch.store.database import migrations as m;"
         "print(json.dumps([batch.__file__, str(m())]))"
     )
-    assert json.loads(told("-c", asked)) == [
+    assert json.loads(output_of("-c", asked)) == [
         str(installed / "batch" / name) for name in ("__init__.py", "migrations")
     ]
     program, demo = str(installed / "bin" / "recbatch"), tmp_path / "demo"
-    told(program, "sample-data", "demo", "--users", "200", "--films", "300")  # small: quick
+    output_of(program, "sample-data", "demo", "--users", "200", "--films", "300")  # small: quick
     (demo / "config.yaml").write_text("")
-    assert "run 1 is published" in told(program, "demo")
+    assert "run 1 is published" in output_of(program, "demo")
     user = (demo / "user_reviews.csv").read_text(encoding="utf-8").splitlines()[1].split(",")[1]
-    answers = json.loads(told(program, "top", user, "--json", at=demo))
+    answers = json.loads(output_of(program, "top", user, "--json", at=demo))
     assert {answer["model"]: len(answer["films"]) for answer in answers} == dict.fromkeys(
         ("blend", "item_item", "neural", "user_user"), 5
     )
-    assert told(program, "report", at=demo) == "report-1.html\n"
+    assert output_of(program, "report", at=demo) == "report-1.html\n"
     assert "</html>" in (demo / "report-1.html").read_text(encoding="utf-8")
-    assert "is at schema version" in told(program, "db", "upgrade", at=demo)
+    assert "is at schema version" in output_of(program, "db", "upgrade", at=demo)

@@ -100,7 +100,7 @@ def writings(draw: st.DrawFn) -> Writing:
         separator,
         quotes,
         draw(st.sampled_from(marks)),
-        draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "cp1252"])),
+        draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252"])),
         draw(st.sampled_from(["\n", "\r\n"])),
         header,
         order,
@@ -135,6 +135,25 @@ def test_one_table_written_in_any_way(
 
     check()
     figure(examples)
+
+
+BROKEN_TEXTS = {
+    "UTF-16 cut in a character": lambda text: text.encode("utf-16")[:-1],
+    "UTF-16 without a mark, cut": lambda text: text.encode("utf-16-le")[:-1],
+    "half a surrogate pair": lambda text: text.encode("utf-16").replace(b"9\0", b"\0\xd8", 1),
+    "UTF-32 cut in a character": lambda text: text.encode("utf-32")[:-1],
+}
+
+
+@pytest.mark.parametrize("what", BROKEN_TEXTS)
+def test_bytes_that_are_no_text_cost_one_row(sqlite: Database, tmp_path: Path, what: str) -> None:
+    """Invalid bytes cost their row, in encodings of several bytes a character too."""
+    text = "user,movie,rating\n" + "".join(f"u{n},f{n},4\n" for n in range(9)) + "u9,f9,3"
+    path = tmp_path / "x.csv"
+    path.write_bytes(BROKEN_TEXTS[what](text))
+    report = ingested(sqlite, path)
+    assert (report.status, report.accepted, report.rejected) == ("merged", 9, 1)
+    assert report.rejects[0].line == 11
 
 
 def lines_of(table: Cells, separator: str = ",") -> str:
@@ -401,7 +420,7 @@ TWO_READINGS = {
         lines_of([["user", "movie", "rating", "time"]])
         + "".join(f"u{n},f,4,{n}\n" for n in range(20)),
         "TIMES_IN_1970",
-        "all 20 times lie in 1970",
+        "all 20 times are in 1970",
     ),
     "not rated, or 0": (
         "user,movie,rating\n" + "".join(f"u{n},f,{n % 3}\n" for n in range(9)),
@@ -481,7 +500,7 @@ def _at(time: int, pattern: str) -> str:
 
 @pytest.mark.parametrize("how", TIMES)
 def test_times_in_any_form(sqlite: Database, write: Write, how: str) -> None:
-    """A column of times is read as what it is, told by all its values together."""
+    """A column of times is read as what it is, by all its values together."""
     table = long_table("user", "movie", "rating", "time", time=TIMES[how])
     report = ingested(sqlite, write("x.csv", lines_of(table)))
     assert (report.status, report.rejected) == ("merged", 0), report.why
@@ -509,7 +528,7 @@ def test_text_ids_under_the_header_of_movielens(sqlite: Database, write: Write) 
 
 
 def test_two_open_quotes_swallow_no_row(sqlite: Database, write: Write) -> None:
-    """What stands between two open quotes is not taken for one row of several lines."""
+    """Rows between two open quotes are not taken for one row of several lines."""
     lines = ["user,movie,rating", 'ann,"Heat,4', "bob,Heat,3", 'cid,Up",5', "dee,Up,4"]
     report = ingested(sqlite, write("x.csv", "\n".join(lines)))
     assert [row[0] for row in ratings(sqlite)] == ["bob", "cid", "dee"], report.rejects

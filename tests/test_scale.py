@@ -35,17 +35,27 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Database:
     return with_tables(f"sqlite:///{tmp_path_factory.mktemp('scale') / 'recbatch.db'}")
 
 
-def found(
-    database: Database, stars: np.ndarray, *batches: tuple[float, float]
+def scale_of(
+    database: Database,
+    stars: np.ndarray,
+    *batches: tuple[float, float],
+    fixed: tuple[float, float] | None = None,
 ) -> tuple[tuple[float, float], list[Outliers]]:
-    """What is found of these ratings, and of merged files with these scales."""
+    """The scale of these ratings, and of merged files with these scales.
+
+    `fixed` is the scale of one more file, whose format fixes it.
+    """
+    scales = [(ends, "long file") for ends in batches]
+    if fixed is not None:
+        scales.append((fixed, "MovieLens ratings.csv"))
     columns = ("rows_read", "rows_accepted", "rows_rejected", "rows_duplicate", "all_timed")
     with database.writer.begin() as connection:
         connection.execute(schema.ingest_batches.delete())
-        for number, (low, high) in enumerate(batches, 1):
+        for number, ((low, high), format_) in enumerate(scales, 1):
             row = {
                 "batch_id": number,
                 "file": "x",
+                "format": format_,
                 "settings_sha256": "",
                 "snapshot_at": 0,
                 "ingested_at": datetime.now(UTC),
@@ -59,6 +69,12 @@ def found(
 
 def of_all(stars: np.ndarray) -> tuple[float, float]:
     return float(stars.min()), float(stars.max())
+
+
+def test_a_fixed_scale_is_kept_by_few_ratings(empty: Database) -> None:
+    """The ends of a format's scale stay, even if all ratings are near one of them."""
+    lowest = np.full(20, 0.5)
+    assert scale_of(empty, lowest, fixed=(0.5, 5.0)) == ((0.5, 5.0), [])
 
 
 @settings(max_examples=200, deadline=None)
@@ -76,9 +92,9 @@ def test_no_real_scale_is_mistaken(empty: Database, data: strategies.DataObject)
     for value in data.draw(strategies.lists(strategies.sampled_from(values.tolist()), max_size=5)):
         stars[random.integers(n)] = value  # single ratings anywhere on the scale
     ends = of_all(stars)
-    assert found(empty, stars, ends) == (ends, [])
+    assert scale_of(empty, stars, ends) == (ends, [])
     whole = of_all(values)
-    assert found(empty, stars, ends, whole) == (whole, [])  # a format that fixes it
+    assert scale_of(empty, stars, ends, fixed=whole) == (whole, [])
 
 
 @pytest.mark.parametrize("name", SCALES)
@@ -91,8 +107,8 @@ def test_a_typo_is_no_end_of_the_scale(empty: Database, name: str, end: str, n_t
     typo = values.max() * (10 if end == "top" else -10)
     with_typos = np.append(stars, np.full(n_typos, typo))
     expected = (of_all(values), [Outliers(typo, n_typos)])
-    assert found(empty, with_typos, of_all(with_typos), of_all(stars)) == expected
-    assert found(empty, with_typos, of_all(with_typos)) == expected  # all in one file
+    assert scale_of(empty, with_typos, of_all(with_typos), of_all(stars)) == expected
+    assert scale_of(empty, with_typos, of_all(with_typos)) == expected  # all in one file
 
 
 def test_the_threshold_is_where_the_page_says(empty: Database) -> None:
@@ -100,27 +116,27 @@ def test_the_threshold_is_where_the_page_says(empty: Database) -> None:
     stars = np.random.default_rng(0).choice(SCALES["1 to 5"], 800)
     for value, outliers in ((12.5, []), (12.51, [Outliers(12.51, 1)])):
         with_value = np.append(stars, value)
-        assert found(empty, with_value, of_all(with_value))[1] == outliers
+        assert scale_of(empty, with_value, of_all(with_value))[1] == outliers
     for value, outliers in ((-7.5, []), (-7.51, [Outliers(-7.51, 1)])):
         with_value = np.append(stars, value)
-        assert found(empty, with_value, of_all(with_value))[1] == outliers
+        assert scale_of(empty, with_value, of_all(with_value))[1] == outliers
     for count, outliers in ((3, [Outliers(40.0, 3)]), (4, [])):
         with_typos = np.append(stars, np.full(count, 40.0))
-        assert found(empty, with_typos, of_all(with_typos))[1] == outliers
+        assert scale_of(empty, with_typos, of_all(with_typos))[1] == outliers
     many = np.random.default_rng(0).choice(SCALES["1 to 5"], 10_000)
     for count, outliers in ((10, [Outliers(40.0, 10)]), (11, [])):
         with_typos = np.append(many, np.full(count, 40.0))
-        assert found(empty, with_typos, of_all(with_typos))[1] == outliers
+        assert scale_of(empty, with_typos, of_all(with_typos))[1] == outliers
     for n in (18, 19):  # a twentieth of twenty is the first typo
         with_typo = np.append(stars[:n], 40.0)
-        assert len(found(empty, with_typo, of_all(with_typo))[1]) == (n == 19)
+        assert len(scale_of(empty, with_typo, of_all(with_typo))[1]) == (n == 19)
 
 
 def test_both_ends_and_several_values(empty: Database) -> None:
     """Typos on both sides are counted apart, with the outermost of each."""
     stars = np.random.default_rng(0).choice(SCALES["1 to 5"], 800)
     with_typos = np.append(stars, [40.0, 44.0, -50.0])
-    scale, outliers = found(empty, with_typos, of_all(with_typos))
+    scale, outliers = scale_of(empty, with_typos, of_all(with_typos))
     assert scale == (1.0, 5.0)
     assert outliers == [Outliers(-50.0, 1), Outliers(44.0, 2)]
 
@@ -128,17 +144,17 @@ def test_both_ends_and_several_values(empty: Database) -> None:
 def test_a_typo_that_was_corrected_leaves_no_trace(empty: Database) -> None:
     """The scale of the file that brought it counts no more, and nothing is warned."""
     stars = np.random.default_rng(0).choice(SCALES["1 to 5"], 800)
-    assert found(empty, stars, (1.0, 40.0)) == ((1.0, 5.0), [])
-    assert found(empty, stars, (1.0, 40.0), (0.5, 5.0)) == ((0.5, 5.0), [])
+    assert scale_of(empty, stars, (1.0, 40.0)) == ((1.0, 5.0), [])
+    assert scale_of(empty, stars, (1.0, 40.0), (0.5, 5.0)) == ((0.5, 5.0), [])
 
 
 def test_little_data_has_no_typos(empty: Database) -> None:
     """Without files, with few ratings or with zeros only, the scale is what files say."""
-    assert found(empty, np.empty(0)) == ((1.0, 5.0), [])
-    assert found(empty, np.empty(0), (0.5, 5.0)) == ((0.5, 5.0), [])
-    assert found(empty, np.array([1.0, 2.0, 100.0]), (1.0, 100.0)) == ((1.0, 100.0), [])
+    assert scale_of(empty, np.empty(0)) == ((1.0, 5.0), [])
+    assert scale_of(empty, np.empty(0), (0.5, 5.0)) == ((0.5, 5.0), [])
+    assert scale_of(empty, np.array([1.0, 2.0, 100.0]), (1.0, 100.0)) == ((1.0, 100.0), [])
     zeros = np.append(np.zeros(800), 1.0)
-    assert found(empty, zeros, (0.0, 1.0)) == ((0.0, 1.0), [])
+    assert scale_of(empty, zeros, (0.0, 1.0)) == ((0.0, 1.0), [])
 
 
 def test_usual_ratings_are_not_sorted(empty: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,7 +162,7 @@ def test_usual_ratings_are_not_sorted(empty: Database, monkeypatch: pytest.Monke
     monkeypatch.setattr(scales, "_near", None)
     for values in SCALES.values():
         stars = np.random.default_rng(0).choice(values, 800)
-        assert found(empty, stars, of_all(values)) == (of_all(values), [])
+        assert scale_of(empty, stars, of_all(values)) == (of_all(values), [])
 
 
 @pytest.mark.usefixtures("nights")

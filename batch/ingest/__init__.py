@@ -46,10 +46,11 @@ def ingest(
 ) -> list[Report]:
     """Merge the files that the paths name, and the rows of the queries; one report per file.
 
-    The caller holds the run lock. Files that belong together (a wide pair; MovieLens files in
-    one folder) are merged whole or not at all. A file that cannot be read or has too many bad
-    rows is refused: its group is not merged, all others are, the reason is in
-    `ingest_batches` and the rejected rows are in `ingest_rejects`. `snapshot_at`, seconds since
+    The caller holds the run lock. The ratings of files that belong together (those of one family
+    in one folder) are merged whole or not at all. A file that cannot be read or has too many bad
+    rows is refused: the ratings of its group are not merged, unless it is a catalogue; all other
+    groups are. The reason is in `ingest_batches`, the rejected rows are in `ingest_rejects`.
+    `snapshot_at`, seconds since
     1970 UTC, replaces the files' modification times. A dry run writes nothing. With
     `pass_over_undone` a file is not merged if its content was, and has been undone.
     """
@@ -79,12 +80,12 @@ def ingest_sources(
     files: list[File] = []
     names: dict[str, set[str]] = {}  # source -> its files
     for path in paths:
-        surveyed, found = survey([path], settings, snapshot_at)
+        surveyed, to_merge = survey([path], settings, snapshot_at)
         reports += surveyed
-        files += found
+        files += to_merge
         names_of_path = names.setdefault(shown_as(path), set())
         names_of_path.update(report.file for report in surveyed)
-        names_of_path.update(file.name for file in found)
+        names_of_path.update(file.name for file in to_merge)
     if not queries.statements:
         reports = _merge_all(database, reports, files, settings, dry_run, pass_over_undone)
         return Ingested(reports, _by_source(names, reports))

@@ -64,10 +64,10 @@ def recognise(sample: Sample, format_: Format = CATALOGUE) -> Layout | None:
         return None
     if movie is None:
         movie = title
-    found = {"movie": movie, "title": title, "genres": genres}
+    chosen = {"movie": movie, "title": title, "genres": genres}
     texts = [] if genres is None else sample.column(genres)
     table = CatalogueTable(tuple(header), movie, title, genres, genre_column(texts))
-    names = [f"{what} = {header[place]}" for what, place in found.items() if place is not None]
+    names = [f"{what} = {header[place]}" for what, place in chosen.items() if place is not None]
     return Layout(format_, f"its header names {', '.join(names)}", table.parse, len(header))
 
 

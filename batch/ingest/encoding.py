@@ -7,7 +7,18 @@ from dataclasses import dataclass
 UTF8 = "utf-8-sig"
 """UTF-8, with or without a byte order mark."""
 WINDOWS = "cp1252"
-UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",  # begins with the mark of UTF-16
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Byte order marks -> encodings, looked for in this order."""
+ESCAPE = "recbatch.escape"
+"""How invalid bytes are decoded, in any encoding: each becomes a surrogate, which no key may have.
+
+Python's surrogateescape leaves bytes below 128 out, which UTF-16 may end with.
+"""
 PROBE_BYTES = 400
 """Bytes in which UTF-16 without a byte order mark is looked for."""
 NUL_SHARE = 0.4
@@ -15,6 +26,17 @@ NUL_SHARE = 0.4
 
 _VALID_CHARACTER = re.compile("[^\x00-\x7f\udc80-\udcff]")
 """A character outside ASCII that was valid UTF-8; invalid bytes become surrogates."""
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """The surrogates of invalid bytes, and where decoding goes on."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    invalid = error.object[error.start : error.end]
+    return "".join(chr(0xDC00 + byte) for byte in invalid), error.end
+
+
+codecs.register_error(ESCAPE, _escape)
 
 
 @dataclass(frozen=True)
@@ -50,8 +72,9 @@ class EncodingCheck:
     def result(self) -> Encoding:
         """The encoding of all bytes given so far, which are the whole file."""
         self._check(self._decoder.decode(b"", final=True))
-        if self._start.startswith(UTF16_MARKS):
-            return Encoding("utf-16")
+        for mark, name in MARKS.items():
+            if self._start.startswith(mark):
+                return Encoding(name)
         for name, nul_places in (("utf-16-le", self._start[1::2]), ("utf-16-be", self._start[::2])):
             if nul_places.count(0) > NUL_SHARE * len(nul_places):
                 return Encoding(name, "it has no byte order mark and looks like UTF-16")

@@ -10,6 +10,7 @@ from batch.ingest.fast_ratings import Block, PlainLayout
 from batch.ingest.parsing import MovieRow, RatingRow, Reading, Reject
 from batch.ingest.rows import TableRows
 from batch.ingest.times import SECONDS, TimeFormat
+from batch.store.scale import FIXED_SCALES
 
 FileRow: TypeAlias = Block | RatingRow | MovieRow
 """What the rows of a file become."""
@@ -36,7 +37,11 @@ class Format:
     kind: Literal["ratings", "movies"]
     usual_name: str | None = None  # by which a file that cannot be read is put into its group
     limits: tuple[float, float] | None = None  # lowest and highest rating accepted, stars
-    scale: tuple[float, float] | None = None  # what the format fixes; None: the ratings seen
+
+    @property
+    def scale(self) -> tuple[float, float] | None:
+        """Lowest and highest rating where the format fixes them, stars; None: those seen."""
+        return FIXED_SCALES.get(self.name)
 
 
 @dataclass(frozen=True)

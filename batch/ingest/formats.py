@@ -8,19 +8,18 @@ from functools import partial
 from batch.ingest import (
     catalogue,
     letterboxd,
-    long,
     movielens,
     movielens_100k,
     movielens_dat,
     netflix,
-    wide,
 )
 from batch.ingest.archives import ZIP_MARK
 from batch.ingest.catalogue import QUERY_MOVIES
 from batch.ingest.columns import column_number, shown
-from batch.ingest.encoding import Encoding
+from batch.ingest.encoding import ESCAPE, Encoding
 from batch.ingest.errors import RefusedError
 from batch.ingest.file_format import Choices, Format, Layout, NearMiss, Sample
+from batch.ingest.layouts import layout_of_table
 from batch.ingest.letterboxd import LETTERBOXD
 from batch.ingest.long import LONG, QUERY
 from batch.ingest.movielens import MOVIELENS, MOVIELENS_MOVIES
@@ -49,13 +48,6 @@ BY_LINES: tuple[tuple[Dialect, Callable[[list[str]], Layout | None]], ...] = (
     (netflix.DIALECT, netflix.recognise_ratings),
 )
 """Formats whose lines have one form, and how they are split; tried in this order."""
-BY_HEADER: tuple[Callable[[Sample], Layout | None], ...] = (
-    wide.recognise_movies,
-    movielens.recognise_ratings,
-    movielens.recognise_movies,
-    letterboxd.recognise,
-)
-"""Formats with a header of their own."""
 FORMATS = (
     *(DAT, DAT_MOVIES, U_DATA, U_ITEM, NETFLIX, NETFLIX_MOVIES),
     *(WIDE, WIDE_GENRES, MOVIELENS, MOVIELENS_MOVIES, LETTERBOXD),
@@ -71,7 +63,7 @@ USUAL_FAMILIES = {
 LINE = re.compile(r"[^\r\n]*(\r\n|\r|\n|\Z)")
 """A line with its end; str.splitlines also splits at characters that occur in titles."""
 SEPARATOR_LINE = re.compile(r'"?sep=(.)"? *\Z')
-"""The first line by which Excel tells the separator."""
+"""The first line in which Excel names the separator."""
 SEPARATORS = (",", ";", "\t", "|", movielens_dat.SEPARATOR)
 SEPARATOR_NAMES = {
     ",": "commas",
@@ -87,8 +79,6 @@ LINES_OF_FORM = 10
 SAMPLE_LINES = 1000
 SAMPLE_CHARACTERS = 1 << 20
 """Characters after which a sample ends that has LINES_OF_FORM lines."""
-MAX_COLUMNS = 200_000
-"""Twice the films of the largest public data sets; a file with more is transposed, or hostile."""
 MAX_QUOTED = 60
 """Characters of a first line that a message quotes."""
 NOT_NEEDED = "a part of {} that is not needed"
@@ -167,7 +157,7 @@ def _of_values(table: JsonLines | Parquet | Excel, choices: Choices) -> Recognis
     rows = [fields for fields in table.sample() if any(text.strip() for text in fields)]
     if not rows:
         raise RefusedError("EMPTY", "the file is empty")
-    layout = _layout(Sample(rows, choices))
+    layout = layout_of_table(Sample(rows, choices))
     if isinstance(layout, Layout):
         return Recognised(layout.format, layout.why, reader(table, layout))
     raise _not_known(rows[0], layout)
@@ -178,7 +168,7 @@ def _first_lines(head: bytes, content: Content) -> list[str]:
     if content.long_line is not None:
         message = f"a line of more than {HEAD_BYTES >> 20} MB; no format has those"
         raise RefusedError("LINE_TOO_LONG", message, content.long_line)
-    text = head.decode(content.encoding.name, errors="surrogateescape")
+    text = head.decode(content.encoding.name, errors=ESCAPE)
     if not text.strip():
         raise RefusedError("EMPTY", "the file is empty")
     lines = []
@@ -210,7 +200,7 @@ def _separated(
         if letterboxd.is_unused(sample.header):
             return NotNeeded(NOT_NEEDED.format("Letterboxd's export"))
         try:
-            layout = _layout(sample)
+            layout = layout_of_table(sample)
         except RefusedError as error:
             misses.append(error)
             continue
@@ -233,9 +223,9 @@ def _tables(lines: list[str], choices: Choices) -> list[tuple[Dialect, Sample]]:
     """
     separators: tuple[str, ...] = SEPARATORS
     skipped = 0
-    told = SEPARATOR_LINE.match(lines[0])
-    if told is not None and len(lines) > 1:
-        separators = (told.group(1),)
+    separator_line = SEPARATOR_LINE.match(lines[0])
+    if separator_line is not None and len(lines) > 1:
+        separators = (separator_line.group(1),)
         skipped = 1
     even: list[tuple[Dialect, Sample]] = []
     uneven: list[tuple[Dialect, Sample]] = []
@@ -274,43 +264,6 @@ def _is_even(sample: Sample) -> bool:
     width = len(sample.header)
     rows = sample.rows[1:]
     return not rows or most(has_width(fields, width) for fields in rows)
-
-
-def _layout(sample: Sample) -> Layout | NearMiss | None:
-    """The one layout of a table, or what is missing. Raises RefusedError where it fits two."""
-    n_columns = len(sample.header)
-    if n_columns > MAX_COLUMNS:
-        message = f"{n_columns:,} columns, more than {MAX_COLUMNS:,}; write a long file instead"
-        raise RefusedError("TOO_MANY_COLUMNS", message, 1)
-    for layout_of in BY_HEADER:
-        layout = layout_of(sample)
-        if layout is not None:
-            return layout
-    as_long: Layout | NearMiss | None = None
-    as_wide: Layout | NearMiss | None = None
-    if sample.choices.format != "wide":
-        as_long = long.recognise(sample)
-    if sample.choices.format != "long":
-        as_wide = wide.recognise_ratings(sample)
-    if isinstance(as_long, Layout):
-        many = as_long.has_header and n_columns > long.MAX_LONG_COLUMNS
-        if many and isinstance(as_wide, Layout):
-            raise _long_or_wide(as_long.why, as_wide)
-        return as_long
-    as_catalogue = catalogue.recognise(sample)
-    if as_catalogue is not None:
-        return as_catalogue
-    if as_long is not None and isinstance(as_wide, Layout):
-        raise _long_or_wide(as_long.message, as_wide)
-    return as_wide or as_long
-
-
-def _long_or_wide(as_long: str, as_wide: Layout) -> RefusedError:
-    message = (
-        f"it may be a long file ({as_long}) or a wide matrix ({as_wide.why}); "
-        "set ingest.format to long or wide"
-    )
-    return RefusedError("LONG_OR_WIDE", message, 1)
 
 
 def _two_separators(readings: list[tuple[Dialect, Layout]]) -> RefusedError:

@@ -11,7 +11,11 @@ from batch.ingest.parsing import RatingRow, Reading, Reject
 from batch.ingest.rows import TableRows
 from batch.ingest.times import ISO
 
-LETTERBOXD = Format("Letterboxd ratings.csv", family="letterboxd", kind="ratings", scale=(0.5, 5.0))
+LETTERBOXD = Format(
+    "Letterboxd ratings.csv",
+    family="letterboxd",
+    kind="ratings",
+)
 HEADER = ["Date", "Name", "Year", "Letterboxd URI", "Rating"]
 URI = "Letterboxd URI"
 LIST_START = "Letterboxd list export"

@@ -2,7 +2,6 @@
 
 from batch.ingest.columns import (
     BARE_MOVIE_NAMES,
-    INDEX_NAMES,
     RATINGS_COLUMNS,
     TITLE_NAMES,
     Named,
@@ -10,7 +9,6 @@ from batch.ingest.columns import (
     column_number,
     find_column,
     find_columns,
-    fold,
     shown,
 )
 from batch.ingest.errors import RefusedError
@@ -211,8 +209,3 @@ def _near_miss(sample: Sample, places: Places) -> NearMiss | None:
     if n_named < 2 or (n_named == 2 and len(sample.header) > MAX_LONG_COLUMNS):
         return None
     return NearMiss("HEADER_MISSING", missing_column(sample.header, places))
-
-
-def is_index(name: str) -> bool:
-    """Whether a header is that of a column which only numbers the rows."""
-    return fold(name) in INDEX_NAMES

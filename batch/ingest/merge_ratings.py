@@ -6,20 +6,10 @@ The order in which files are merged never changes the result.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
-from sqlalchemy import (
-    Column,
-    Connection,
-    MetaData,
-    Table,
-    TextClause,
-    bindparam,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, bindparam, select, update
 
 from batch.ingest.fast_ratings import Block
 from batch.ingest.file_format import FileRow
@@ -32,120 +22,12 @@ from batch.ingest.merge import (
     check_rejects,
     read_keys,
 )
+from batch.ingest.merge_statements import ANY_PAIRS, DISTINCT_PAIRS, STAGE, STAGE_COLUMNS
 from batch.ingest.parsing import RatingRow, Reading, Reject
 from batch.ingest.plausible import MAX_VALUES, Seen
 from batch.store import schema
 from batch.store.bulk_insert import bulk_insert, insert_columns
 from batch.store.leftovers import unmark_leftovers
-
-_stage = Table(
-    "ratings_stage",
-    MetaData(),
-    Column("user_id", schema.Id),
-    Column("movie_id", schema.Id),
-    Column("rating", schema.Real),
-    Column("rated_at", schema.Id),
-    prefixes=["TEMPORARY"],
-)
-_STAGE_COLUMNS = [column.name for column in _stage.columns]
-
-
-# Of two ratings of a pair the later wins, then the higher, then the one with a time of its own,
-# so that the order of files does not matter. A rating without a time is as old as its file.
-def _wins(new: str) -> str:
-    """Whether the rating `new` wins against the stored rating `r` of the same pair."""
-    return f"""
-    (
-        COALESCE({new}.rated_at, :snapshot_at),
-        {new}.rating,
-        COALESCE({new}.rated_at, -1)
-    ) > (
-        COALESCE(r.rated_at, (
-            SELECT b.snapshot_at FROM ingest_batches b WHERE b.batch_id = r.batch_id
-        )),
-        r.rating,
-        COALESCE(r.rated_at, -1)
-    )"""  # noqa: S608  the names are constants
-
-
-_SUPERSEDED_PAIRS = """(
-    SELECT s.* FROM ratings_stage s
-    JOIN superseded_ratings o
-        ON o.batch_id = :batch_id AND o.user_id = s.user_id AND o.movie_id = s.movie_id)"""
-"""The staged ratings of pairs whose stored rating is in `superseded_ratings` by now."""
-
-
-def _best_of(staged: str) -> str:
-    """The best of the staged ratings of each pair."""
-    return f"""(
-    SELECT * FROM (
-        SELECT s.*, ROW_NUMBER() OVER (
-            PARTITION BY user_id, movie_id
-            ORDER BY COALESCE(rated_at, :snapshot_at) DESC,
-                rating DESC,
-                COALESCE(rated_at, -1) DESC
-            ) AS place
-        FROM {staged} s) ranked
-    WHERE place = 1)"""  # noqa: S608  the names are constants
-
-
-def _insert_new(staged: str) -> TextClause:
-    """Inserts the ratings of pairs that have none."""
-    return _insert(staged, "DO NOTHING")
-
-
-def _overwrite(staged: str) -> TextClause:
-    """Overwrites the stored ratings that staged ones win against."""
-    # Not an UPDATE with FROM: SQLite would first copy all of the rows.
-    update = "SET rating = excluded.rating, rated_at = excluded.rated_at, batch_id = :batch_id"
-    return _insert(staged, f"DO UPDATE {update} WHERE {_wins('excluded')}")
-
-
-def _insert(staged: str, on_conflict: str) -> TextClause:
-    # WHERE TRUE tells SQLite that the ON which follows belongs to no join.
-    return _typed(f"""
-        INSERT INTO ratings AS r (user_id, movie_id, rating, rated_at, batch_id)
-        SELECT user_id, movie_id, rating, rated_at, :batch_id FROM {staged} staged WHERE TRUE
-        ON CONFLICT (user_id, movie_id) {on_conflict}
-    """)  # noqa: S608  the names are constants
-
-
-def _typed(sql: str) -> TextClause:
-    names = [name for name in ("batch_id", "snapshot_at") if f":{name}" in sql]
-    return text(sql).bindparams(*(bindparam(name, type_=schema.Id) for name in names))
-
-
-def _supersede(if_repeated: str) -> TextClause:
-    """Copies the stored ratings that staged ones win against."""
-    return _typed(f"""
-        INSERT INTO superseded_ratings
-            (batch_id, user_id, movie_id, rating, rated_at, previous_batch_id)
-        SELECT :batch_id, r.user_id, r.movie_id, r.rating, r.rated_at, r.batch_id
-        FROM ratings_stage s
-        JOIN ratings r ON r.user_id = s.user_id AND r.movie_id = s.movie_id
-        WHERE {_wins("s")}
-        {if_repeated}
-    """)  # noqa: S608  the names are constants
-
-
-class _Statements(NamedTuple):
-    """The statements of a merge, in the order they are executed."""
-
-    insert: TextClause
-    supersede: TextClause
-    overwrite: TextClause
-
-
-_ANY_PAIRS = _Statements(
-    _insert_new(_best_of("ratings_stage")),
-    # A pair that is staged several times meets the same stored rating each time.
-    _supersede("ON CONFLICT (batch_id, user_id, movie_id) DO NOTHING"),
-    _overwrite(_best_of(_SUPERSEDED_PAIRS)),
-)
-_DISTINCT_PAIRS = _Statements(
-    _insert_new("ratings_stage"), _supersede(""), _overwrite("ratings_stage")
-)
-"""For pairs that are staged once each and in order, which need not be sorted first."""
 
 
 def merge_ratings(
@@ -164,7 +46,7 @@ def merge_ratings(
     users = read_keys(connection, schema.users)
     movies = read_keys(connection, schema.movies)
     counts = batch.counts
-    _stage.create(connection)
+    STAGE.create(connection)
     accepted = cast("Iterator[Block | RatingRow]", accepted_rows(rows, counts, limits))
     distinct = _fill_stage(connection, accepted, users, movies, counts)
     check_rejects(counts, limits)
@@ -176,8 +58,8 @@ def merge_ratings(
     for warning in (*users.twin_warnings("users"), *movies.twin_warnings("films")):
         reading.warn(warning)
     _merge_stage(connection, batch, distinct)
-    unmark_leftovers(connection, _stage)
-    _stage.drop(connection)
+    unmark_leftovers(connection, STAGE)
+    STAGE.drop(connection)
 
 
 def _merge_stage(connection: Connection, batch: Batch, distinct: bool) -> None:
@@ -190,7 +72,7 @@ def _merge_stage(connection: Connection, batch: Batch, distinct: bool) -> None:
     n_staged = counts.read - len(counts.rejects)
     parameters = {"batch_id": batch.batch_id, "snapshot_at": batch.snapshot_at}
     had_ratings = connection.execute(select(schema.ratings.c.user_id).limit(1)).first() is not None
-    statements = _DISTINCT_PAIRS if distinct else _ANY_PAIRS
+    statements = DISTINCT_PAIRS if distinct else ANY_PAIRS
     n_new = connection.execute(statements.insert, parameters).rowcount
     counts.superseded = 0
     if had_ratings and n_new < n_staged:
@@ -214,7 +96,7 @@ def _fill_stage(
         if not in_blocks:
             distinct = False
             staged = _stage_rows(cast("Iterator[RatingRow]", run), users, movies, counts)
-            bulk_insert(connection, _stage, _STAGE_COLUMNS, staged)
+            bulk_insert(connection, STAGE, STAGE_COLUMNS, staged)
             continue
         for block in cast("Iterator[Block]", run):
             user_ids = users.ids_of(block.users)
@@ -229,8 +111,8 @@ def _fill_stage(
             last_pair = (user_ids[-1], movie_ids[-1])
             _see_block(block, counts.seen)
             columns = (user_ids, movie_ids, block.stars[order], block.times[order])
-            staged_columns = dict(zip(_STAGE_COLUMNS, columns, strict=True))
-            insert_columns(connection, _stage, {}, staged_columns)
+            staged_columns = dict(zip(STAGE_COLUMNS, columns, strict=True))
+            insert_columns(connection, STAGE, {}, staged_columns)
     return distinct
 
 

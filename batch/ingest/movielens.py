@@ -34,7 +34,6 @@ MOVIELENS = Format(
     kind="ratings",
     usual_name="ratings.csv",
     limits=(0.5, 5.0),
-    scale=(0.5, 5.0),
 )
 MOVIELENS_MOVIES = Format(
     "MovieLens movies.csv", family="movielens", kind="movies", usual_name="movies.csv"

@@ -17,7 +17,6 @@ U_DATA = Format(
     kind="ratings",
     usual_name="u.data",
     limits=(1.0, 5.0),
-    scale=(1.0, 5.0),
 )
 U_ITEM = Format("MovieLens u.item", family="movielens-100k", kind="movies", usual_name="u.item")
 RATINGS_DIALECT = Dialect("\t", quoted=False)

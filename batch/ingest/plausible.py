@@ -12,7 +12,7 @@ from batch.store.scale import most_typos, near_range
 MAX_VALUES = 10_000
 """Different ratings that are counted: real files have dozens, a hostile one may have millions."""
 MIN_TIMES = 10
-"""Times from which on a column that lies in 1970 as a whole is a mistake."""
+"""From so many times on a column whose times are all in 1970 is a mistake."""
 YEAR_SECONDS = 365 * 86_400
 MARK_SHARE = 1 / 3
 """Share of a file's ratings from which on a lowest value of MARKS must be decided."""
@@ -52,10 +52,10 @@ class Seen:
 
 
 def require_times(seen: Seen) -> None:
-    """Raise RefusedError where all of many times lie in 1970: they are no seconds."""
+    """Raise RefusedError where all of many times are in 1970: they are not in seconds."""
     if seen.n_times >= MIN_TIMES and seen.latest < YEAR_SECONDS:
         message = (
-            f"all {seen.n_times:,} times lie in 1970, so that they are no seconds since then; "
+            f"all {seen.n_times:,} times are in 1970, so they are not seconds since then; "
             "write them as dates, or name another column in ingest.columns.time"
         )
         raise RefusedError("TIMES_IN_1970", message)
@@ -112,7 +112,7 @@ def _behind(values: list[float], counts: Counter[float], n_ratings: int) -> floa
 def _beyond_scale(outermost: float, n_outside: int, low: float, high: float) -> RefusedError:
     rows = "rating is" if n_outside == 1 else "ratings are"
     message = (
-        f"{n_outside} {rows} as far out as {outermost:g}, where all others lie in "
+        f"{n_outside} {rows} as far out as {outermost:g}, where all others are in "
         f"{low:g}..{high:g}: set ingest.scale to [{low:g}, {high:g}] to reject such rows, "
         f"or to [{min(low, outermost):g}, {max(high, outermost):g}] to accept them"
     )

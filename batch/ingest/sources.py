@@ -15,7 +15,7 @@ from io import BufferedReader, RawIOBase, TextIOWrapper
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-from batch.ingest.encoding import Encoding, EncodingCheck
+from batch.ingest.encoding import ESCAPE, Encoding, EncodingCheck
 from batch.ingest.errors import RefusedError
 from batch.ingest.file_errors import path_text, refusing, require_regular, status
 
@@ -182,7 +182,7 @@ class Source:
     def lines(self, encoding: str) -> Iterator[IO[str]]:
         """Lines of text with their ends; an invalid byte becomes a surrogate, its row a reject."""
         with self.open() as file:
-            yield TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
+            yield TextIOWrapper(file, encoding=encoding, errors=ESCAPE, newline="")
 
 
 class _Checked(RawIOBase):

@@ -123,7 +123,7 @@ DIGITS = (
 def recognise_times(texts: Iterable[str], name: str) -> TimeFormat:
     """The format that most of these times have; `name` is their column.
 
-    Raises RefusedError where days and months cannot be told apart.
+    Raises RefusedError where days and months cannot be distinguished.
     """
     present = list(dict.fromkeys(text.strip() for text in texts))
     present = [text for text in present if text.casefold() not in NOTHING]

@@ -117,17 +117,17 @@ def _in_words(batch_ids: list[int]) -> str:
 
 
 def _batches_to_undo_first(connection: Connection, batch_id: int) -> list[int]:
-    """The batches that stand on this one, and those that stand on them, newest first."""
-    found: set[int] = set()
+    """The batches that depend on this one, and those that depend on them, newest first."""
+    dependent: set[int] = set()
     unvisited = [batch_id]
     while unvisited:
-        new = set(_batches_upon(connection, unvisited.pop())) - found
-        found |= new
+        new = set(_dependent_on(connection, unvisited.pop())) - dependent
+        dependent |= new
         unvisited += new
-    return sorted(found, reverse=True)
+    return sorted(dependent, reverse=True)
 
 
-def _batches_upon(connection: Connection, batch_id: int) -> list[int]:
+def _dependent_on(connection: Connection, batch_id: int) -> list[int]:
     """Later merged batches that overwrote a rating of this one, or have the same content."""
     b = _batches.c
     overwrote = exists().where(

@@ -1,4 +1,4 @@
-"""What a run met -> its warnings, each one line with the remedy."""
+"""Dead sources, outliers and metrics of a run -> its warnings, each one line with the remedy."""
 
 from collections.abc import Mapping, Sequence
 

@@ -40,7 +40,7 @@ _candidates = Table(
 def mark_leftovers(connection: Connection, batch_id: int) -> None:
     """Mark the users and films of a batch's ratings, but no film that a catalogue describes.
 
-    The caller then deletes those ratings, and unmarks whoever has others.
+    The caller then deletes those ratings, and unmarks those that have others.
     """
     for owner in OWNERS:
         owner_id = _id_of(owner)

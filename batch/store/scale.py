@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 
 from batch.ratings import Floats
 from batch.store import schema
@@ -21,6 +21,14 @@ FAR = 1.5
 
 Scale = tuple[float, float]
 """Lowest and highest rating, stars."""
+
+FIXED_SCALES: dict[str, Scale] = {
+    "MovieLens ratings.csv": (0.5, 5.0),
+    "MovieLens u.data": (1.0, 5.0),
+    "Netflix Prize ratings": (1.0, 5.0),
+    "Letterboxd ratings.csv": (0.5, 5.0),
+}
+"""Formats whose files have one scale, whatever ratings they contain."""
 
 
 class Outliers(NamedTuple):
@@ -100,10 +108,11 @@ def near_range(lowest: float, highest: float) -> Scale:
 def _extremes(
     connection: Connection, near: Scale = (-np.inf, np.inf)
 ) -> tuple[float | None, float | None]:
-    """Lowest and highest rating of all merged files, of those that are within `near`."""
+    """Lowest and highest rating of all merged files, of those that are fixed or within `near`."""
     b = schema.ingest_batches.c
-    lows = [b.status == "merged", b.scale_min >= near[0]]
-    highs = [b.status == "merged", b.scale_max <= near[1]]
+    is_fixed = b.format.in_(FIXED_SCALES)
+    lows = [b.status == "merged", or_(is_fixed, b.scale_min >= near[0])]
+    highs = [b.status == "merged", or_(is_fixed, b.scale_max <= near[1])]
     low = connection.execute(select(func.min(b.scale_min)).where(*lows)).scalar()
     high = connection.execute(select(func.max(b.scale_max)).where(*highs)).scalar()
     return low, high

@@ -1,0 +1,54 @@
+"""The first rows of a table -> its one layout, or why there is none."""
+
+from collections.abc import Callable
+
+from batch.ingest import catalogue, letterboxd, long, movielens, wide
+from batch.ingest.errors import RefusedError
+from batch.ingest.file_format import Layout, NearMiss, Sample
+
+BY_HEADER: tuple[Callable[[Sample], Layout | None], ...] = (
+    wide.recognise_movies,
+    movielens.recognise_ratings,
+    movielens.recognise_movies,
+    letterboxd.recognise,
+)
+"""Formats with a header of their own."""
+MAX_COLUMNS = 200_000
+"""Twice the films of the largest public data sets; a file with more is transposed, or hostile."""
+
+
+def layout_of_table(sample: Sample) -> Layout | NearMiss | None:
+    """The one layout of a table, or what is missing. Raises RefusedError where it fits two."""
+    n_columns = len(sample.header)
+    if n_columns > MAX_COLUMNS:
+        message = f"{n_columns:,} columns, more than {MAX_COLUMNS:,}; write a long file instead"
+        raise RefusedError("TOO_MANY_COLUMNS", message, 1)
+    for layout_of in BY_HEADER:
+        layout = layout_of(sample)
+        if layout is not None:
+            return layout
+    as_long: Layout | NearMiss | None = None
+    as_wide: Layout | NearMiss | None = None
+    if sample.choices.format != "wide":
+        as_long = long.recognise(sample)
+    if sample.choices.format != "long":
+        as_wide = wide.recognise_ratings(sample)
+    if isinstance(as_long, Layout):
+        many = as_long.has_header and n_columns > long.MAX_LONG_COLUMNS
+        if many and isinstance(as_wide, Layout):
+            raise _long_or_wide(as_long.why, as_wide)
+        return as_long
+    as_catalogue = catalogue.recognise(sample)
+    if as_catalogue is not None:
+        return as_catalogue
+    if as_long is not None and isinstance(as_wide, Layout):
+        raise _long_or_wide(as_long.message, as_wide)
+    return as_wide or as_long
+
+
+def _long_or_wide(as_long: str, as_wide: Layout) -> RefusedError:
+    message = (
+        f"it may be a long file ({as_long}) or a wide matrix ({as_wide.why}); "
+        "set ingest.format to long or wide"
+    )
+    return RefusedError("LONG_OR_WIDE", message, 1)
