@@ -1,10 +1,10 @@
 """The same ratings in several formats -> rows a second that `ingest` reads, beside MovieLens'.
 
-    python benchmarks/formats.py [MILLIONS]
+    python benchmarks/formats.py [MILLIONS [FORMAT...]]
 
-Each format is ingested into an empty SQLite database in a process of its own, in turn, twice;
-the better of both counts. Prints rows a second, the time beside that of MovieLens' ratings.csv,
-and the memory at its peak.
+Each format (or MovieLens' and those named) is ingested into an empty SQLite database in a process
+of its own, in turn, twice; the better of both counts. Prints rows a second, the time beside that of
+MovieLens' ratings.csv, and the memory at its peak.
 """
 
 import random
@@ -58,8 +58,9 @@ def comma(stars: float) -> str:
     return str(stars).replace(".", ",")
 
 
+MOVIELENS = "MovieLens ratings.csv"
 FORMATS: dict[str, tuple[str, Callable[[Row], str]]] = {
-    "MovieLens ratings.csv": (
+    MOVIELENS: (
         "userId,movieId,rating,timestamp\n",
         lambda r: f"{r.user},{r.movie},{r.stars},{r.time}\n",
     ),
@@ -102,9 +103,11 @@ def measure(file: Path) -> tuple[float, int, float]:
 def main() -> None:
     """Write the files, measure them, and print a table."""
     n_ratings = int(float(sys.argv[1] if len(sys.argv) > 1 else 2) * 1_000_000)
+    named = sys.argv[2:] and [MOVIELENS, *sys.argv[2:]]
     with TemporaryDirectory() as folder:
         files = {}
-        for number, (name, (header, line)) in enumerate(FORMATS.items()):
+        for number, name in enumerate(named or FORMATS):
+            header, line = FORMATS[name]
             files[name] = Path(folder, f"{number}.txt")
             with files[name].open("w") as file:
                 file.write(header)
@@ -114,7 +117,7 @@ def main() -> None:
             for name, path in files.items():
                 measured = measure(path)
                 best[name] = min(measured, best.get(name, measured))
-    base = best["MovieLens ratings.csv"][0]
+    base = best[MOVIELENS][0]
     print("| format | rows a second | time | peak MB |\n|---|---|---|---|")
     for name, (seconds, ratings, peak) in best.items():
         print(f"| {name} | {ratings / seconds:,.0f} | {seconds / base:.2f}x | {peak:.0f} |")

@@ -43,6 +43,7 @@ PROMISES = {
     "C7": "More than a tolerated share or number of bad rows refuses the file.",
     "C8": "Films that share a title, and titles that look alike, stay apart.",
     "C9": "One table gives the same rows in any separator, quotes, encoding or order of columns.",
+    "C10": "A table is read as what it is, or refused; never as a table of another kind.",
     "D1": "The same tables, settings, seed and versions give the same rows, in any process.",
     "D2": "The neighbourhood models give the same rows for any number of threads.",
     "D3": "So does the network, to the last bit of its weights.",

@@ -406,7 +406,7 @@ def test_ids_that_differ_by_a_decimal_only(database: Database, write: Write) -> 
     first = write("first.csv", UNTIMED + "1,7,3\n2,8,4\nv2,2.5,1\nv2.0,2.50,1\n")
     second = write("second.csv", UNTIMED + "1.0,7,4\n2.0,8,4\n3.0,9,1\n4,10,1\n4.0,10.0,1\n")
     third = write("third.csv", UNTIMED + "1.0,7,5\n2,8,5\n5,11,5\n")
-    catalogue = write("films.csv", "movie,title,genres\n7.0,Seven,Crime\n12,Twelve,\n")
+    catalogue = write("films.csv", "movie,title,genres\n7.0,Seven,Crime\n8,Eight,\n12,Twelve,\n")
     reports = [ingest(database, [file], by())[0] for file in (first, second, third, catalogue)]
     told = [
         [warning.partition(", and count")[0] for warning in report.warnings] for report in reports

@@ -426,7 +426,7 @@ def test_missing_files(database: Database, tmp_path: Path) -> None:
 
 
 BROKEN = {
-    "rejects": (LATEST + "1,31,4,978300760\n" + "1,31,9,978300760\n" * 11).encode(),
+    "rejects": (LATEST + "1,31,4,978300760\n" + "1,31,x,978300760\n" * 11).encode(),
     "quote": (LATEST + '1,31,"4,100\n').encode(),
     "empty": b"",
     "binary": b"\xd0\xcf\x11\xe0",

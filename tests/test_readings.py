@@ -390,6 +390,8 @@ def test_archives_that_hold_nothing_usable(sqlite: Database, tmp_path: Path) -> 
     assert codes == ["NOTHING_FOUND", "REPEATED_MEMBER", "NOTHING_USABLE"]
 
 
+MATRIX = as_matrix(["user_id"])
+
 TWO_READINGS = {
     "long or wide": (
         "user,movie,rating," + ",".join(f"f{n}" for n in range(12)) + "\n" + "1,2,3" + ",4" * 12,
@@ -398,7 +400,7 @@ TWO_READINGS = {
     ),
     "no column for the film": (
         "user,thing,rating\n1,2,4\n1,3,5\n",
-        "LONG_OR_WIDE",
+        "HEADER_MISSING",
         r"its columns are user, thing, rating; none .+ the movie .+ ingest.columns.movie",
     ),
     "two columns for the film": (
@@ -441,6 +443,42 @@ TWO_READINGS = {
         "title,ann,bob\nHeat,4,5\nUp,3,2\n",
         "LONG_OR_WIDE",
         "so few columns are rarely users; set ingest.format: wide",
+    ),
+    "people, not films": (
+        "customer_id,age,rating_count\n" + "".join(f"c{n},{20 + n},{n}\n" for n in range(9)),
+        "LONG_OR_WIDE",
+        "its column rating_count may sum up each row",
+    ),
+    "people by other words": (
+        "user_id,age,logins\n" + "".join(f"c{n},{20 + n},{n}\n" for n in range(9)),
+        "LONG_OR_WIDE",
+        "its column age may describe user_id; set ingest.format: wide",
+    ),
+    "columns of unlike ranges": (
+        "user_id,Kilometres,Logins\n" + "".join(f"c{n},{20 + n},{n}\n" for n in range(9)),
+        "LONG_OR_WIDE",
+        r"its columns have ranges of their own \(Logins up to 8, Kilometres up to 28\)",
+    ),
+    "a matrix with its sums": (
+        lines_of([[*row, cell] for row, cell in zip(MATRIX, ["All", *"4" * 9], strict=False)]),
+        "LONG_OR_WIDE",
+        r"its column All may sum up each row \(remove it then\)",
+    ),
+    "99 for what is not rated": (
+        "user,movie,rating\n"
+        + "".join(f"u{n},f,{99 if n % 9 else n % 5 + 1}\n" for n in range(90)),
+        "UNRATED_UNDECIDED",
+        r"80 of 90 ratings are 99, .+ set ingest.unrated to \[99\] if so",
+    ),
+    "-1 in a matrix": (
+        "User,f0,f1,f2\n" + "".join(f"u{n},-1,{n % 5 + 1},-1\n" for n in range(9)),
+        "UNRATED_UNDECIDED",
+        r"ratings are -1, .+ set ingest.unrated to \[-1\] if so",
+    ),
+    "single quotes": (
+        "'user','movie','rating'\n" + "".join(f"'u{n}','f{n}',4\n" for n in range(9)),
+        "SINGLE_QUOTES",
+        "fields are in single quotes, such as 'u8'; write double quotes or none",
     ),
     "a header of numbers": (
         "0,1,2,3\nu1,f1,4,1700000000\n",
@@ -591,6 +629,27 @@ def test_tables_that_look_like_other_formats(sqlite: Database, write: Write, wha
     assert ratings(sqlite) == STORED_NUMBERED
 
 
+TENS = [[row[0], row[1], str(1 + number % 10), row[3]] for number, row in enumerate(NUMBERED)]
+ANOTHER_SCALE = {
+    "u.data": lines_of(TENS, "\t"),
+    "ratings.dat": "".join("::".join(row) + "\n" for row in TENS),
+    "ratings.csv": lines_of([["userId", "movieId", "rating", "timestamp"], *TENS]),
+    "movies.dat": "".join("::".join(row[:3]) + "\n" for row in TENS),
+}
+
+
+@pytest.mark.parametrize("what", ANOTHER_SCALE)
+def test_ratings_on_another_scale_are_not_movielens(
+    sqlite: Database, write: Write, what: str
+) -> None:
+    """Files with the shape of MovieLens' and ratings up to 10 are long files, read whole."""
+    report = ingested(sqlite, write(what, ANOTHER_SCALE[what]))
+    assert (report.format, report.rejected) == ("long file", 0), report.why
+    assert [row[2] for row in ratings(sqlite)] == [
+        float(row[2]) for row in sorted(TENS, key=lambda row: (row[0], row[1]))
+    ]
+
+
 ZEROS = {
     "MovieLens": ("userId,movieId,rating,timestamp\n1,2,0,{0}\n1,3,4,{0}\n", ","),
     "1M": ("1::2::0::{0}\n1::3::4::{0}\n", "::"),
@@ -634,6 +693,17 @@ def test_titles_in_a_ratings_file(sqlite: Database, write: Write) -> None:
     (report,) = ingest(sqlite, [write("b.csv", reviews)], by())
     assert films(sqlite)["3"] == ("3", [])
     assert "no titles" in report.warnings[0]
+
+
+def test_catalogues_of_other_keys(sqlite: Database, write: Write) -> None:
+    """A catalogue none of whose keys is rated is warned of, and once one is rated no more."""
+    ingest(sqlite, [write("r.csv", "user,movie,rating\nann,1,4\n")], by())
+    other = write("m.csv", "movie_id,title\ntt1,Heat\n")
+    (report,) = ingest(sqlite, [other], by())
+    assert "ratings have ids such as '1', catalogues 'tt1'" in report.warnings[0]
+    assert "ingest.columns.movie" in report.warnings[0]
+    (report,) = ingest(sqlite, [write("n.csv", "movie_id,title\n1,Heat\n")], by())
+    assert report.warnings == ()
 
 
 GENRES = ['["Crime", "Drama"]', "['Crime', 'Drama']", '{Crime,"Drama"}', "Crime|Drama"]

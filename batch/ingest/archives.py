@@ -15,7 +15,7 @@ from batch.ingest.file_errors import path_text, refusing, require_regular, statu
 from batch.ingest.sources import PACKERS, Source, suffix_of
 
 TABLES = {
-    *(".csv", ".tsv", ".txt", ".dat", ".data", ".item"),
+    *(".csv", ".tsv", ".txt", ".dat", ".data", ".item", ".inter"),
     *(".json", ".jsonl", ".ndjson", ".parquet", ".xlsx"),
 }
 """Endings of tables that are looked for in folders and archives."""

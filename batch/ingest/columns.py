@@ -14,7 +14,8 @@ Places: TypeAlias = dict[str, int | None]
 """user, movie, rating, time -> the place of its column in a row, from 0."""
 
 
-def _names(text: str) -> frozenset[str]:
+def name_set(text: str) -> frozenset[str]:
+    """Names that are written in one text, separated by blanks."""
     return frozenset(text.split())
 
 
@@ -24,36 +25,36 @@ _THINGS = (
 )
 _PEOPLE = "user customer member reviewer viewer profile person rater critic account client reader"
 USER_NAMES: Names = (
-    _names("userkey userid uid usrid useridx userno")
+    name_set("userkey userid uid usrid useridx userno")
     | frozenset(f"{name}id" for name in _PEOPLE.split()),
-    _names(_PEOPLE),
-    _names("username usernickname nickname nick login email profilename reviewername membername"),
+    name_set(_PEOPLE),
+    name_set("username usernickname nickname nick login email profilename reviewername membername"),
 )
 TITLE_NAMES: Names = (
-    _names("title movietitle filmtitle itemtitle primarytitle booktitle"),
-    _names("name moviename filmname itemname englishname originaltitle"),
+    name_set("title movietitle filmtitle itemtitle primarytitle booktitle"),
+    name_set("name moviename filmname itemname englishname originaltitle"),
 )
 MOVIE_NAMES: Names = (
-    _names(
+    name_set(
         "moviekey filmkey itemkey movieidx mid iid isbn asin tconst const imdbid tmdbid sku malid"
     )
     | frozenset(f"{name}id" for name in _THINGS.split()),
-    _names("parentasin"),
-    _names(_THINGS) - {"title"},
+    name_set("parentasin"),
+    name_set(_THINGS) - {"title"},
     *TITLE_NAMES,
 )
 BARE_MOVIE_NAMES = MOVIE_NAMES[2]
 """Names such as movie and film, of a key, or beside a key of a title."""
 RATING_NAMES: Names = (
-    _names("yourrating userrating myrating myscore bookrating movierating filmrating itemrating"),
-    _names("rating ratings stars star score overall ratingscore starrating reviewrating"),
-    _names("grade vote points rate ratingvalue reviewscore preference"),
+    name_set("yourrating userrating myrating myscore bookrating movierating filmrating itemrating"),
+    name_set("rating ratings stars star score overall ratingscore starrating reviewrating"),
+    name_set("grade vote points rate ratingvalue reviewscore preference"),
 )
 TIME_NAMES: Names = (
-    _names("ratedat timestamp ratingtimestamp unixreviewtime unixtime ts timestamps epoch"),
-    _names("time date datetime ratedon daterated ratingdate ratingtime rateddate reviewdate")
-    | _names("createdat created createdon watcheddate reviewedat"),
-    _names("updatedat reviewtime"),
+    name_set("ratedat timestamp ratingtimestamp unixreviewtime unixtime ts timestamps epoch"),
+    name_set("time date datetime ratedon daterated ratingdate ratingtime rateddate reviewdate")
+    | name_set("createdat created createdon watcheddate reviewedat"),
+    name_set("updatedat reviewtime"),
 )
 RATINGS_COLUMNS: dict[str, Names] = {
     "user": USER_NAMES,
@@ -62,9 +63,9 @@ RATINGS_COLUMNS: dict[str, Names] = {
     "time": TIME_NAMES,
 }
 MOVIES_COLUMNS: dict[str, Names] = {
-    "movie": (*MOVIE_NAMES[:3], _names("id key")),
+    "movie": (*MOVIE_NAMES[:3], name_set("id key")),
     "title": TITLE_NAMES,
-    "genres": (_names("genres genre genrenames movegenres moviegenres categories category"),),
+    "genres": (name_set("genres genre genrenames movegenres moviegenres categories category"),),
 }
 INDEX_NAMES = {"", "index", "unnamed0", "level0", "rownames"}
 """Headers of a column that numbers the rows, folded."""

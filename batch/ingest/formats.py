@@ -27,7 +27,7 @@ from batch.ingest.movielens_100k import U_DATA, U_ITEM
 from batch.ingest.movielens_dat import DAT, DAT_MOVIES
 from batch.ingest.netflix import NETFLIX, NETFLIX_MOVIES
 from batch.ingest.rows import Rows, has_width, most
-from batch.ingest.separated import BLANKS, Dialect, table_rows
+from batch.ingest.separated import BLANKS, Dialect, require_usual_quotes, table_rows
 from batch.ingest.sources import HEAD_BYTES, Content, Source
 from batch.ingest.tables import ReadFile, TextTable, reader
 from batch.ingest.value_tables import (
@@ -74,11 +74,10 @@ SEPARATOR_NAMES = {
     BLANKS: "blanks",
 }
 JSON_ARRAY = re.compile(r"\s*\[\s*(\{|\Z)")
-LINES_OF_FORM = 10
-"""First lines by which a format without a header is recognised."""
 SAMPLE_LINES = 1000
+MIN_SAMPLE_LINES = 10
 SAMPLE_CHARACTERS = 1 << 20
-"""Characters after which a sample ends that has LINES_OF_FORM lines."""
+"""Characters after which a sample ends that has MIN_SAMPLE_LINES lines."""
 MAX_QUOTED = 60
 """Characters of a first line that a message quotes."""
 NOT_NEEDED = "a part of {} that is not needed"
@@ -130,7 +129,7 @@ def recognise(source: Source, content: Content, choices: Choices) -> Recognised 
         return _of_text(text_lines(netflix.DIALECT), netflix.titles())
     if not any(map(column_number, choices.columns.values())):
         for dialect, layout_of in BY_LINES:
-            layout = layout_of(lines[:LINES_OF_FORM])
+            layout = layout_of(lines)
             if layout is not None:
                 return _of_text(text_lines(dialect), layout)
     return _separated(source, content.encoding, lines, choices)
@@ -181,7 +180,7 @@ def _first_lines(head: bytes, content: Content) -> list[str]:
         n_characters += len(line)
         if len(lines) == SAMPLE_LINES:
             break
-        if n_characters > SAMPLE_CHARACTERS and len(lines) >= LINES_OF_FORM:
+        if n_characters > SAMPLE_CHARACTERS and len(lines) >= MIN_SAMPLE_LINES:
             break
     if content.size > len(head) and len(lines) > 1 and match.end() == len(text):
         lines.pop()  # the head ends within it
@@ -212,6 +211,7 @@ def _separated(
         raise _two_separators(readings)
     if readings:
         dialect, layout = readings[0]
+        require_usual_quotes(_sample_rows(lines, dialect))
         return _of_text(TextTable(source, encoding, dialect), layout)
     raise misses[0] if misses else _unknown_format(lines[0])
 

@@ -29,6 +29,9 @@ from batch.ingest.plausible import Seen, require_decided, require_scale, require
 from batch.store.database import Database
 from batch.telemetry import progress
 
+MARKED_FAMILIES = ("long", "query", "wide")
+"""Families of files whose ratings may have marks that mean "not rated"."""
+
 
 @dataclass
 class _Merge:
@@ -147,7 +150,7 @@ def _require_plausible(file: File, settings: Settings, seen: Seen) -> None:
     require_times(seen)
     if file.format.scale is None and settings.scale is None:
         require_scale(seen)
-    if file.format.family in ("long", "query") and settings.choices.unrated is None:
+    if file.format.family in MARKED_FAMILIES and settings.choices.unrated is None:
         require_decided(seen)
 
 

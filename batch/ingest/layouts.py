@@ -43,7 +43,7 @@ def layout_of_table(sample: Sample) -> Layout | NearMiss | None:
         return as_catalogue
     if as_long is not None and isinstance(as_wide, Layout):
         raise _long_or_wide(as_long.message, as_wide)
-    return as_wide or as_long
+    return as_wide if isinstance(as_wide, Layout) else as_long or as_wide
 
 
 def _long_or_wide(as_long: str, as_wide: Layout) -> RefusedError:

@@ -1,5 +1,6 @@
 """MovieLens latest, 20M, 25M and 32M: ratings.csv and movies.csv -> rows."""
 
+import re
 from collections.abc import Callable, Iterator
 
 from batch.ingest.fast_ratings import PlainLayout
@@ -38,6 +39,10 @@ MOVIELENS = Format(
 MOVIELENS_MOVIES = Format(
     "MovieLens movies.csv", family="movielens", kind="movies", usual_name="movies.csv"
 )
+STARS = re.compile(r"[0-9]{1,3}(\.[0-9]+)?")
+MAX_STARS = 5
+MAX_SHARE_ABOVE = 0.25
+"""Share of the ratings of a sample above MAX_STARS that are taken for mistakes."""
 PLAIN = PlainLayout(b",", header=",".join(RATINGS_HEADER).encode())
 GENRES = GenreColumn("|")
 
@@ -45,6 +50,8 @@ GENRES = GenreColumn("|")
 def recognise_ratings(sample: Sample) -> Layout | None:
     """The header of MovieLens above numbers: other ids or times are a long file's."""
     if sample.header != RATINGS_HEADER or not _has_ids(sample, 2):
+        return None
+    if not in_stars(sample.column(2)):
         return None
     times = sample.column(3)
     if times and recognise_times(times, "timestamp") is not SECONDS:
@@ -56,6 +63,13 @@ def recognise_movies(sample: Sample) -> Layout | None:
     if sample.header != MOVIES_HEADER or not _has_ids(sample, 1):
         return None
     return Layout(MOVIELENS_MOVIES, _why(MOVIES_HEADER), read_movies, 3)
+
+
+def in_stars(texts: list[str]) -> bool:
+    """Whether ratings are up to 5, but for a few: on another scale they are a long file's."""
+    numbers = [float(text) for text in texts if STARS.fullmatch(text)]
+    n_above = sum(number > MAX_STARS for number in numbers)
+    return n_above <= MAX_SHARE_ABOVE * len(numbers)
 
 
 def _why(header: list[str]) -> str:

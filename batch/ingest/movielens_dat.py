@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from batch.ingest.fast_ratings import PlainLayout
 from batch.ingest.file_format import Format, Layout
-from batch.ingest.movielens import parse_movie, rating_parser
+from batch.ingest.movielens import in_stars, parse_movie, rating_parser
 from batch.ingest.parsing import MovieRow, RatingRow, Reading, Reject
 from batch.ingest.rows import TableRows, most, parse_rows
 from batch.ingest.separated import Dialect
@@ -13,7 +13,7 @@ from batch.ingest.separated import Dialect
 SEPARATOR = "::"
 DIALECT = Dialect(SEPARATOR, quoted=False)
 RATING = re.compile(r"[0-9]+::[0-9]+::[0-9](\.[0-9])?::[0-9]+$")
-MOVIE = re.compile(r"[0-9]+::[^:].*::[^:]*$")
+MOVIE = re.compile(r"[0-9]+::[^:].*::(?![0-9.]+$)[^:]*$")  # a number is no genre
 
 DAT = Format(
     "MovieLens ratings.dat",
@@ -30,6 +30,9 @@ PLAIN = PlainLayout(SEPARATOR.encode())
 
 def recognise_ratings(lines: list[str]) -> Layout | None:
     if not RATING.match(lines[0]) or not most(RATING.match(line) for line in lines):
+        return None
+    rows = [line.split(SEPARATOR) for line in lines]
+    if not in_stars([fields[2] for fields in rows if len(fields) == 4]):
         return None
     why = "its lines are user::movie::rating::time"
     return Layout(DAT, why, read_ratings, 4, has_header=False, plain=PLAIN)

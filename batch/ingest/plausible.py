@@ -16,6 +16,9 @@ MIN_TIMES = 10
 YEAR_SECONDS = 365 * 86_400
 MARK_SHARE = 1 / 3
 """Share of a file's ratings from which on a lowest value of MARKS must be decided."""
+HIGH_MARKS = (99.0, 999.0)
+MARK_DISTANCE = 0.5
+"""Largest part of a high mark that the next rating reaches: 99 behind 98 is a rating."""
 
 
 @dataclass
@@ -62,22 +65,40 @@ def require_times(seen: Seen) -> None:
 
 
 def require_decided(seen: Seen) -> None:
-    """Raise RefusedError where a third of the ratings are 0 or -1, and nothing says what it means.
+    """Raise RefusedError where many ratings are marks such as 0, -1 or 99, which may mean nothing.
 
-    The caller asks where ingest.unrated is not set.
+    A third of the ratings are 0 or -1, or some are 99 where all others are far below. The caller
+    asks where ingest.unrated is not set.
     """
-    lowest = seen.lowest
-    if lowest not in MARKS or seen.counts is None:
+    if seen.counts is None or len(seen.counts) <= 2:
         return
-    count = sum(seen.counts[mark] for mark in MARKS)
-    if count >= MARK_SHARE * seen.n_ratings and len(seen.counts) > 2:
-        marks = [f"{mark:g}" for mark in MARKS if seen.counts[mark]]
+    marks = _low_marks(seen, seen.counts) + _high_marks(seen, seen.counts)
+    if marks:
+        count = sum(seen.counts[mark] for mark in marks)
+        texts = [f"{mark:g}" for mark in marks]
         message = (
-            f"{count:,} of {seen.n_ratings:,} ratings are {' or '.join(marks)}, which may mean "
-            f'"not rated": set ingest.unrated to [{", ".join(marks)}] if so, '
+            f"{count:,} of {seen.n_ratings:,} ratings are {' or '.join(texts)}, which may mean "
+            f'"not rated": set ingest.unrated to [{", ".join(texts)}] if so, '
             "or to [] if every value is a rating"
         )
         raise RefusedError("UNRATED_UNDECIDED", message)
+
+
+def _low_marks(seen: Seen, counts: Counter[float]) -> list[float]:
+    """0 and -1 where they are the lowest ratings, and a third of all."""
+    if seen.lowest not in MARKS:
+        return []
+    n_marks = sum(counts[mark] for mark in MARKS)
+    return (
+        [mark for mark in MARKS if counts[mark]] if n_marks >= MARK_SHARE * seen.n_ratings else []
+    )
+
+
+def _high_marks(seen: Seen, counts: Counter[float]) -> list[float]:
+    """99 or 999 where it is the highest rating, far above the next."""
+    below = max(stars for stars in counts if stars != seen.highest)
+    is_mark = seen.highest in HIGH_MARKS and below <= seen.highest * MARK_DISTANCE
+    return [seen.highest] if is_mark else []
 
 
 def require_scale(seen: Seen) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from batch.ingest.errors import BadRowError
+from batch.ingest.errors import BadRowError, RefusedError
 from batch.ingest.parsing import Reject, rejected
-from batch.ingest.rows import Rows, TableRows
+from batch.ingest.rows import Rows, TableRows, most
 
 BLOCK_CHARACTERS = 1 << 20
 """Characters that are split at a time: about 50,000 ratings."""
@@ -80,6 +80,21 @@ def table_rows(
         n_characters = sum(map(len, block))
         advance(n_characters)
         n_lines = min(MAX_BLOCK_LINES, BLOCK_CHARACTERS * len(block) // n_characters) or 1
+
+
+def require_usual_quotes(rows: list[list[str]]) -> None:
+    """Raise RefusedError where single quotes are around most fields of some column."""
+    width = min(map(len, rows))
+    for column in range(width):
+        if most(_in_single_quotes(fields[column]) for fields in rows):
+            field = rows[-1][column].strip()
+            message = f"fields are in single quotes, such as {field}; write double quotes or none"
+            raise RefusedError("SINGLE_QUOTES", message, 1)
+
+
+def _in_single_quotes(field: str) -> bool:
+    text = field.strip()
+    return len(text) > 1 and text[0] == text[-1] == "'"
 
 
 class _Lines:

@@ -19,6 +19,7 @@ from batch.ingest.parsing import (
 )
 from batch.ingest.rows import TableRows, most, parse_rows
 from batch.ingest.times import NOTHING
+from batch.ingest.wide_doubts import cells_by_column, doubt
 
 WIDE = Format("wide ratings matrix", family="wide", kind="ratings", usual_name="user_reviews.csv")
 WIDE_GENRES = Format(
@@ -30,12 +31,6 @@ UNRATED = NOTHING | {"false"}
 TRUE = {"1", "true", "t", "yes", "y", "x"}
 FALSE = NOTHING | {"0", "false", "f", "no", "n"}
 GENRE_PREFIX = "genre_"
-MAX_SAMPLED = 200
-"""Columns whose cells are looked at to recognise a matrix."""
-MIN_ROWS = 5
-"""Rows from which on repeated users in a narrow matrix mean that it is a long file."""
-NARROW = 4
-"""Films of a matrix that is so narrow that it may be a long file."""
 
 
 def recognise_ratings(sample: Sample) -> Layout | NearMiss | None:
@@ -49,10 +44,10 @@ def recognise_ratings(sample: Sample) -> Layout | NearMiss | None:
     if not _cells_are_ratings(sample, named):
         return None
     if sample.choices.format != "wide":
-        doubt = _doubt(sample, named, films_are_rows)
-        if doubt is not None:
+        reason = doubt(sample, named, films_are_rows)
+        if reason is not None:
             message = (
-                f"it may be a matrix of ratings, but {doubt}; set ingest.format: wide if it is "
+                f"it may be a matrix of ratings, but {reason}; set ingest.format: wide if it is "
                 "one, or name the columns of a long file in ingest.columns"
             )
             return NearMiss("LONG_OR_WIDE", message)
@@ -90,15 +85,9 @@ def _names_rows(name: str) -> bool:
     return is_name_of(name, USER_NAMES) or is_name_of(name, MOVIE_NAMES)
 
 
-def _cells(sample: Sample, named: int) -> list[list[str]]:
-    """The cells of the first columns behind the one that names the rows."""
-    places = range(named + 1, len(sample.header))
-    return [sample.column(place) for place in places[:MAX_SAMPLED]]
-
-
 def _cells_are_ratings(sample: Sample, named: int) -> bool:
     """Whether half of the cells are ratings or mean "not rated", in each column of a few."""
-    columns = _cells(sample, named)
+    columns = cells_by_column(sample, named)
     if len(columns) > MAX_LONG_COLUMNS:
         columns = [[cell for cells in columns for cell in cells]]
     return not any(most(map(_is_other_text, cells)) for cells in columns)
@@ -106,31 +95,6 @@ def _cells_are_ratings(sample: Sample, named: int) -> bool:
 
 def _is_other_text(cell: str) -> bool:
     return not _is_unrated(cell) and not is_rating(cell)
-
-
-def _doubt(sample: Sample, named: int, films_are_rows: bool) -> str | None:
-    """Why a table that could be a matrix may be something else; None for a plain matrix."""
-    name = sample.header[named] or "the first column"
-    n_columns = len(sample.header) - named - 1
-    if n_columns == 1 and named == 0:
-        return f"it has one column beside {name}"
-    if n_columns <= NARROW and _repeats(sample.column(named)):
-        return f"its rows repeat what {name} has"
-    if films_are_rows and n_columns <= MAX_LONG_COLUMNS:
-        return f"{name} names films, and so few columns are rarely users"
-    if films_are_rows and not _has_other_ratings(sample, named):
-        return "its cells are 0 and 1 as in a matrix of genres, whose columns begin with genre_"
-    return None
-
-
-def _has_other_ratings(sample: Sample, named: int) -> bool:
-    """Whether some cell is neither 0 nor 1: flags of genres are no ratings of users."""
-    cells = [cell for cells in _cells(sample, named) for cell in cells]
-    return any(is_rating(cell) and float(cell.replace(",", ".")) not in (0, 1) for cell in cells)
-
-
-def _repeats(names: list[str]) -> bool:
-    return len(names) >= MIN_ROWS and len(set(names)) * 2 < len(names)
 
 
 def read_ratings(
