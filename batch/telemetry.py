@@ -6,6 +6,7 @@ import math
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -83,8 +84,10 @@ def _quoted(value: Any) -> str:
 def start_logging(*, verbose: bool, style: Style | None = None) -> None:
     """Log to stderr: only warnings, or with `verbose` everything.
 
-    Without a style, lines are text on a terminal and JSON elsewhere.
+    Without a style, lines are text on a terminal and JSON elsewhere. Python's warnings become
+    lines too.
     """
+    warnings.showwarning = _log_python_warning
     if style is None:
         is_terminal = sys.stderr is not None and sys.stderr.isatty()
         style = "text" if is_terminal else "json"
@@ -110,6 +113,12 @@ def capture_warnings(*names: str) -> None:
         logger.handlers[:] = [_handler(log.handlers[0].formatter)]
         logger.propagate = False
         logger.setLevel(logging.WARNING)
+
+
+def _log_python_warning(
+    message: Warning | str, category: type[Warning], *_place: Any, **_more: Any
+) -> None:
+    log_warning(str(message), category=category.__name__)
 
 
 def _handler(formatter: logging.Formatter | None) -> logging.Handler:
