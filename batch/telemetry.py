@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from batch.printable import printable
+
 log = logging.getLogger("recbatch")
 scheduler_log = logging.getLogger("apscheduler")
 # matplotlib warns at length where it has no home folder for its list of fonts
@@ -23,7 +25,7 @@ run_id: ContextVar[int | None] = ContextVar("run_id", default=None)
 Style = Literal["text", "json"]
 LINE_EVERY = 10.0
 """Seconds between progress lines where there is no terminal."""
-NEEDS_QUOTES = ' "=\n\r\t'
+NEEDS_QUOTES = ' "='
 """A value that contains any of these is put in quotes in a text line."""
 
 
@@ -72,13 +74,11 @@ def _json_value(value: Any) -> Any:
 
 def _quoted(value: Any) -> str:
     text = f"{value:.3g}" if isinstance(value, float) else str(value)
-    if text and not any(character in text for character in NEEDS_QUOTES):
+    if text and text == printable(text) and not any(sign in text for sign in NEEDS_QUOTES):
         return text
     text = text.replace("\\", "\\\\")  # first: the others add backslashes
     text = text.replace('"', '\\"')
-    text = text.replace("\n", "\\n")
-    text = text.replace("\r", "\\r")
-    return f'"{text}"'
+    return f'"{printable(text)}"'
 
 
 def start_logging(*, verbose: bool, style: Style | None = None) -> None:
@@ -162,10 +162,11 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show the progress of a long step; the yielded function takes how much more is done."""
     if sys.stderr is not None and sys.stderr.isatty():
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import Progress
 
         with Progress(console=Console(stderr=True), transient=True) as bars:
-            task = bars.add_task(what, total=total)
+            task = bars.add_task(escape(printable(what)), total=total)
             yield lambda more: bars.advance(task, more)
         return
     done = 0

@@ -61,6 +61,7 @@ PROMISES = {
     "E5": "Settings are refused where they are unknown, twice there or not what they seem.",
     "E6": "In its container the program has no privileges, and writes to its volume only.",
     "E7": "Every package is pinned, and those of the image by hash, but for torch.",
+    "E8": "No text from outside steers a terminal, hides, or forges a line, printed or logged.",
     "F1": "Whoever is to be forgotten is gone from every table, run, reject and file.",
     "F2": "A backup is one consistent state, taken while the job works.",
 }

@@ -53,13 +53,14 @@ def test_a_line_is_key_value_pairs_with_the_run(capsys: pytest.CaptureFixture[st
         ("a \r\n b", r'"a \r\n b"'),
         (r"\"", r'"\\\""'),
         ("a=b", '"a=b"'),
-        ("a\tb", '"a\tb"'),
+        ("a\tb", r'"a\tb"'),
+        ("a\x1b[1mb", r'"a\x1b[1mb"'),
     ],
 )
 def test_a_quoted_value_can_be_read_back(
     value: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a quoted value each backslash, quote and line break is escaped, unambiguously."""
+    """In a quoted value each backslash, quote and control character is escaped, unambiguously."""
     telemetry.start_logging(verbose=True, style="text")
     telemetry.log_info("loaded", file=value)
     line = capsys.readouterr().err.removesuffix("\n")
@@ -70,14 +71,17 @@ def test_a_quoted_value_can_be_read_back(
 
 def unquoted(text: str) -> str:
     """A value in quotes as a log tool reads it: a sign at a time, a backslash with the next."""
-    escapes = {"n": "\n", "r": "\r"}
+    escapes = {"n": "\n", "r": "\r", "t": "\t"}
     signs = iter(text[1:-1])
     value = ""
     for sign in signs:
         assert sign != '"'  # it would end the value
         if sign == "\\":
             escaped = next(signs)
-            sign = escapes.get(escaped, escaped)
+            if escaped == "x":
+                sign = chr(int(next(signs) + next(signs), 16))
+            else:
+                sign = escapes.get(escaped, escaped)
         value += sign
     return value
 

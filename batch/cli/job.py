@@ -22,6 +22,7 @@ from batch.cli.arguments import (
     stop,
 )
 from batch.cli.help import WRONG_USE
+from batch.cli.terminal import say
 from batch.store import database
 from batch.store.database import Database
 
@@ -68,14 +69,14 @@ def sample_data(
     from batch.cli.sample_data import write_sample
 
     sample = write_sample(folder, seed=seed, n_users=users, n_items=films)
-    text = (
-        f"{sample.ratings}: {sample.n_ratings:,} ratings by {users:,} users\n"
-        f"{sample.genres}: {films:,} films"
+    lines = (
+        f"{sample.ratings}: {sample.n_ratings:,} ratings by {users:,} users",
+        f"{sample.genres}: {films:,} films",
     )
     print_result(
         as_json,
         {**sample._asdict(), "users": users, "films": films},
-        lambda: typer.echo(text),
+        lambda: say(*lines),
     )
 
 
