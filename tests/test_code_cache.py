@@ -127,7 +127,7 @@ def test_a_damaged_cache_is_a_line_of_the_log(tmp_path: Path) -> None:
     index.write_bytes(b"")
     program = """
 from batch.telemetry import start_logging
-start_logging(verbose=False)
+start_logging(level="warning")
 import batch.models.prediction
 """
     done = subprocess.run(

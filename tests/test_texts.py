@@ -200,7 +200,7 @@ def _read(terminal: int) -> bytes:
 @pytest.mark.parametrize("text", STRANGE)
 def test_a_log_line_is_one_harmless_line(text: str, capfd: pytest.CaptureFixture[str]) -> None:
     """A value in a text log line has its control characters escaped, and can be read back."""
-    telemetry.start_logging(verbose=True, style="text")
+    telemetry.start_logging(style="text")
     telemetry.log_info(f"read {text}", file=text)
     line = capfd.readouterr().err
     assert line.count("\n") == 1

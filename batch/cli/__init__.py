@@ -22,6 +22,7 @@ from batch.job import shutdown
 from batch.store.batches import NoSuchBatchError
 from batch.store.database import DatabaseUrlError, LockedError, NotReadyError
 from batch.store.filters import EmptyWindowError
+from batch.telemetry import cause, log_error, start_logging
 
 WRONG_USE_ERRORS = (
     DatabaseUrlError,
@@ -99,6 +100,12 @@ def _options(
         Path | None, typer.Option(help="Settings file. Default: config.yaml, if it is there.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
+    log_level: Annotated[
+        Literal["debug", "info", "warning"] | None,
+        typer.Option(
+            help="Least level that is logged; debug adds where an error came from. Default: info."
+        ),
+    ] = None,
     log_format: Annotated[
         Literal["text", "json"] | None,
         typer.Option(help="Format of the log on stderr. Default: text on a terminal, else json."),
@@ -110,10 +117,8 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    from batch.telemetry import start_logging
-
-    start_logging(verbose=not quiet, style=log_format)
-    options.update(config=config, log_format=log_format)
+    start_logging(level=log_level or ("warning" if quiet else "info"), style=log_format)
+    options.update(config=config, log_format=log_format, log_level=log_level)
 
 
 @contextmanager
@@ -135,6 +140,13 @@ def _errors_in_one_line() -> Iterator[None]:
         stop(FAILED, f"the database says: {_database_message(error)}")
     except OSError as error:
         stop(FAILED, f"{error.filename or 'output'}: {error.strerror or error}")
+    except Exception as error:  # a fault of the program, or of a library
+        log_error("unexpected error", error)
+        stop(
+            FAILED,
+            f"unexpected error, {cause(error)}; 'recbatch --log-level debug' shows where it came"
+            " from: please report that",
+        )
 
 
 def _database_message(error: DBAPIError) -> str:

@@ -29,7 +29,7 @@ A_RUN = "A run that 'recbatch runs' lists."
 LARGEST_NUMBER = 2**31 - 1
 """Of a run, a filter or a count: what an integer of either database can contain."""
 
-options: dict[str, Any] = {"config": None, "log_format": None}
+options: dict[str, Any] = {"config": None, "log_format": None, "log_level": None}
 """The values of the options that stand before a command."""
 
 

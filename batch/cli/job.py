@@ -45,7 +45,7 @@ def demo(
     from batch.cli.demo import demonstrate
     from batch.telemetry import start_logging
 
-    start_logging(verbose=False, style=options["log_format"])
+    start_logging(level="warning", style=options["log_format"])
     if demonstrate(folder).status == "rejected":
         raise typer.Exit(REFUSED)
 

@@ -19,7 +19,14 @@ from batch.job import executors, steps
 from batch.job.inputs import end_of_day
 from batch.job.notify import notify
 from batch.job.steps import Job
-from batch.job.summary import ENDED, Ended, RunSummary, message_of, status_after
+from batch.job.summary import (
+    COMPLETE_MESSAGES,
+    ENDED,
+    Ended,
+    RunSummary,
+    message_of,
+    status_after,
+)
 from batch.ranking.metrics import Metrics
 from batch.store import publish
 from batch.store.checks import Check
@@ -191,12 +198,17 @@ def _end(job: Job, order: Order, status: Ended, n_rows: int, lock: Connection) -
 
 
 def _tidy_up(job: Job, outcome: Outcome) -> None:
-    """Log the end and purge old runs; a failure here is only a warning."""
+    """Log the end and purge old runs; a failure here is only a warning.
+
+    What is left over is purged by the next run.
+    """
     try:
         log_info("finished", status=outcome.status, rows=sum(outcome.rows.values()))
         publish.purge(job.database, job.config.publish.keep_runs)
-    except Exception as error:  # what is left over is purged by the next run
+    except COMPLETE_MESSAGES as error:
         log_warning("purge failed", error=message_of(error))
+    except Exception as error:
+        log_warning("purge failed", because=error)
 
 
 def _record_failure(job: Job, error: BaseException) -> None:

@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -20,7 +21,7 @@ from batch.config import ConfigError, ScheduleSettings
 from batch.job.shutdown import Interrupted
 from batch.store import schema
 from batch.store.database import Database
-from batch.telemetry import log_info, log_warning
+from batch.telemetry import log_error, log_info, log_warning
 
 TICK = 20
 """Seconds between looks at the clock, and the longest delay after the machine slept."""
@@ -43,6 +44,15 @@ class Night:
 
     due: datetime  # UTC
     logical_date: date
+
+
+@dataclass(frozen=True)
+class StartedJob:
+    """A process that runs the job, the night that it is for, and when it is to be ended."""
+
+    process: subprocess.Popen[bytes]
+    night: Night
+    end_at: float  # seconds of time.monotonic()
 
 
 class Nights:
@@ -191,7 +201,7 @@ class Clock:
         self._command = command
         self._catchup = timedelta(hours=settings.catchup_hours)
         self._max_duration = timedelta(hours=settings.max_hours)
-        self._job: subprocess.Popen[bytes] | None = None
+        self._job: StartedJob | None = None
         self._start_lock = Lock()
         self._stopped = False
         self._done: date | None = None
@@ -199,14 +209,28 @@ class Clock:
         self._paused_at = datetime.min.replace(tzinfo=UTC)
 
     def tick(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        """Run the newest night that is due, unless it is done, too old or just failed."""
+        """Run the newest night that is due, unless it is done, too old or just failed.
+
+        An unexpected error is logged, and makes a pause. A job that was at work then is
+        remembered: the next tick waits for it.
+        """
+        try:
+            self._look(now)
+        except Exception as error:  # raised, it would be forgotten by APScheduler
+            log_error("unexpected error in the scheduler", error)
+            self._wait_longer(now())
+
+    def _look(self, now: Callable[[], datetime]) -> None:
         moment = now()
+        if self._pauses(moment):
+            return
+        if self._job is not None:
+            self._after(self._wait(self._job), now)
+            return
         night = self.nights.latest(moment)
         if night is None or night.logical_date == self._done:
             return
         if moment - night.due > self._catchup:
-            return
-        if timedelta() <= moment - self._paused_at < self._pause:
             return
         try:
             status = final_status(self._database, night.logical_date)
@@ -218,13 +242,9 @@ class Clock:
             self._done = night.logical_date
             log_info("night has run", night=night.logical_date, status=status)
             return
-        exit_code = self._run(night, moment)
-        if exit_code is None:
-            return
-        if exit_code == 0:
-            self._pause = timedelta()
-        else:
-            self._wait_longer(now())
+        job = self._start(night, moment)
+        if job is not None:
+            self._after(self._wait(job), now)
 
     def stop(self) -> None:
         """Start no job from now on, and end a running one."""
@@ -232,8 +252,8 @@ class Clock:
             self._stopped = True
         self._end_job()
 
-    def _run(self, night: Night, moment: datetime) -> int | None:
-        """Run a night; returns its exit code, or None if the scheduler was stopped before."""
+    def _start(self, night: Night, moment: datetime) -> StartedJob | None:
+        """Start a night's job; returns None if the scheduler was stopped before."""
         trigger = "catchup" if moment - night.due > LATE else "schedule"
         log_info("starting", night=night.logical_date, trigger=trigger)
         options = ["--scheduled-for", str(night.logical_date), "--trigger", trigger]
@@ -241,18 +261,35 @@ class Clock:
         with self._start_lock:
             if self._stopped:
                 return None
-            self._job = subprocess.Popen(arguments)  # noqa: S603  our own command
+            end_at = time.monotonic() + self._max_duration.total_seconds()
+            process = subprocess.Popen(arguments)  # noqa: S603  our own command
+            self._job = StartedJob(process, night, end_at)
+        return self._job
+
+    def _wait(self, job: StartedJob) -> int:
+        """Wait for a job, and end it when it takes too long; returns its exit code."""
+        night = job.night.logical_date
         try:
-            exit_code = self._job.wait(self._max_duration.total_seconds())
+            exit_code = job.process.wait(max(job.end_at - time.monotonic(), 0))
         except subprocess.TimeoutExpired:
-            log_warning("longer than schedule.max_hours", night=night.logical_date)
-            self._done = night.logical_date  # another run would take as long
+            log_warning("longer than schedule.max_hours", night=night)
+            self._done = night  # another run would take as long
             self._end_job()
-            exit_code = self._job.wait()
+            exit_code = job.process.wait()
         self._job = None
         log = log_info if exit_code == 0 else log_warning
-        log("job ended", night=night.logical_date, exit_code=exit_code)
+        log("job ended", night=night, exit_code=exit_code)
         return exit_code
+
+    def _after(self, exit_code: int, now: Callable[[], datetime]) -> None:
+        """Pause after a failure, and not after a success."""
+        if exit_code == 0:
+            self._pause = timedelta()
+        else:
+            self._wait_longer(now())
+
+    def _pauses(self, moment: datetime) -> bool:
+        return timedelta() <= moment - self._paused_at < self._pause
 
     def _wait_longer(self, moment: datetime) -> None:
         """Double the pause: a job that fails at once must not start all night long."""
@@ -264,11 +301,11 @@ class Clock:
         job = self._job
         if job is None:
             return
-        job.terminate()
+        job.process.terminate()
         try:
-            job.wait(GRACE)
+            job.process.wait(GRACE)
         except subprocess.TimeoutExpired:
-            job.kill()
+            job.process.kill()
 
 
 def command(*options: str) -> list[str]:
