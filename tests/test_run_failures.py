@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from tables import leftovers, rows, shown
 
 DONE, FAILED, TERMINATED = 0, 1, 143
 TODAY = date(2026, 11, 23)
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 pytestmark = pytest.mark.usefixtures("nights")  # run 1 is published
 
@@ -122,8 +123,8 @@ def test_a_night_that_is_published_opens_no_run(
     database: Database, summaries: list[RunSummary]
 ) -> None:
     """A scheduled run of a published night does nothing, and leaves no row."""
-    assert run_night(database, Order(TODAY, "schedule")).status == "published"
-    again = run_night(database, Order(TODAY, "catchup"))
+    assert run_night(database, Order(TODAY, "schedule", due_at=NOON)).status == "published"
+    again = run_night(database, Order(TODAY, "catchup", due_at=NOON))
     assert (again.status, again.run_id) == ("already_published", 2)
     assert rows(database, "SELECT count(*) FROM runs") == [(2,)]
     assert [summary.run_id for summary in summaries] == [2]

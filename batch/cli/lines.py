@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # printing must not wait for the imports that make what is pr
     from batch.ingest.first_rows import StoredRow
     from batch.ingest.undo import Undone
     from batch.job.nightly import Outcome
-    from batch.job.schedule import Night
+    from batch.job.nights import Night
     from batch.serve.health import Finding
     from batch.store.checks import Check
 

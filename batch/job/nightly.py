@@ -50,6 +50,7 @@ class Order:
     as_of: date | None = None  # use only ratings that were known at the end of that day
     publish: bool = True
     force: bool = False  # publish in spite of failed gates, but not of integrity
+    due_at: datetime | None = None  # the moment of the schedule that it is for
 
 
 @dataclass
@@ -97,10 +98,10 @@ def run(database: Database, config: Config, order: Order) -> Outcome:
 
 def _published_before(lock: Connection, order: Order) -> int | None:
     """The run already published for this night, which makes a scheduled run unnecessary."""
-    if order.triggered_by == "manual":
+    if order.triggered_by == "manual" or order.due_at is None:
         return None
     with lock.begin():
-        return publish.published_on(lock, order.logical_date)
+        return publish.published_for(lock, order.due_at, order.logical_date)
 
 
 def _run_locked(
@@ -125,6 +126,7 @@ def _run_locked(
 
 def _open_run(database: Database, config: Config, order: Order) -> RunKey:
     columns = {
+        "due_at": order.due_at,
         "forced": 0,
         "top_n": config.publish.top_n,
         "seed": config.evaluation.seed,

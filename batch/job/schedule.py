@@ -1,26 +1,26 @@
-"""The clock -> the nightly job: when it is due, and one run each night."""
+"""The clock -> the nightly job: one run for each moment when it is due."""
 
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from queue import SimpleQueue
 from threading import Lock
-from zoneinfo import ZoneInfo
 
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from batch.config import ConfigError, ScheduleSettings
+from batch.config import ScheduleSettings
+from batch.job.nights import Night, Nights
 from batch.job.shutdown import Interrupted
 from batch.store import schema
 from batch.store.database import Database
+from batch.store.runs import is_for
 from batch.telemetry import log_error, log_info, log_warning
 
 TICK = 20
@@ -33,17 +33,6 @@ MAX_PAUSE = timedelta(minutes=15)
 """Longest pause between attempts that leave no row in `runs`, such as without a database."""
 GRACE = 30
 """Seconds that a running job has to end after SIGTERM, as much as Kubernetes gives."""
-WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
-LOOK_BACK_DAYS = (2, 8, 32, 366)
-"""How far `latest` looks back for a night, trying short spans first."""
-
-
-@dataclass(frozen=True)
-class Night:
-    """One time when the job is due, and the date it is for."""
-
-    due: datetime  # UTC
-    logical_date: date
 
 
 @dataclass(frozen=True)
@@ -55,97 +44,12 @@ class StartedJob:
     end_at: float  # seconds of time.monotonic()
 
 
-class Nights:
-    """The times of a cron expression in local time, each of them once.
-
-    Cron itself fires twice or never on days when clocks change. Here the expression is
-    applied to dates and times without a time zone. A time that the zone skips
-    is due when the clock has moved on; a time that it repeats is due the first
-    time.
-    """
-
-    def __init__(self, settings: ScheduleSettings) -> None:
-        self._zone = ZoneInfo(settings.timezone)
-        self._trigger = cron_trigger(settings.cron)
-
-    def after(self, moment: datetime) -> Iterator[Night]:
-        """Every night that is due after a moment, in order."""
-        # One day earlier, because a local time may be up to a day off UTC.
-        wall_clock = (moment.astimezone(self._zone) - timedelta(days=1)).replace(tzinfo=UTC)
-        while True:
-            wall_due = self._trigger.get_next_fire_time(None, wall_clock)
-            if wall_due is None:
-                return
-            local_due = wall_due.replace(tzinfo=self._zone)
-            night = Night(local_due.astimezone(UTC), local_due.date())
-            if night.due > moment:
-                yield night
-            wall_clock = wall_due + timedelta(seconds=1)
-
-    def latest(self, now: datetime) -> Night | None:
-        """The newest night that is due by now; None if there was none for a year."""
-        for days in LOOK_BACK_DAYS:
-            latest = None
-            for night in self.after(now - timedelta(days=days)):
-                if night.due > now:
-                    break
-                latest = night
-            if latest:
-                return latest
-        return None
-
-
-def cron_trigger(cron: str) -> CronTrigger:
-    """The trigger of a cron expression. Raises ConfigError."""
-    fields = cron.split()
-    if len(fields) != 5:
-        raise ConfigError(
-            f"schedule.cron: {cron!r} needs five fields: minute hour day month weekday"
-        )
-    minute, hour, day, month, weekday = fields
-    if day != "*" and weekday != "*":
-        raise ConfigError(
-            f"schedule.cron: {cron!r} restricts both day and weekday; leave one of them *"
-        )
-    try:
-        trigger = CronTrigger(
-            minute=minute,
-            hour=hour,
-            day=day,
-            month=month,
-            day_of_week=_weekday_names(weekday),
-            timezone=UTC,
-        )
-    except ValueError as error:
-        raise ConfigError(f"schedule.cron: {cron!r}: {error}") from None
-    if trigger.get_next_fire_time(None, datetime.now(UTC)) is None:
-        raise ConfigError(f"schedule.cron: {cron!r} never comes")
-    return trigger
-
-
-def _weekday_names(field: str) -> str:
-    """Cron's weekdays, 0 and 7 = Sunday, as names: APScheduler counts from Monday."""
-    if not any(character.isdigit() for character in field):
-        return field
-    names = []
-    for part in field.split(","):
-        span, _, stride = part.partition("/")
-        first, _, last = ("0", "-", "6") if span == "*" else span.partition("-")
-        if not (first.isdigit() and (last or first).isdigit()):
-            names.append(part)
-            continue
-        start = int(first)
-        end = int(last or first)
-        if not start <= end <= 7:
-            raise ValueError(f"weekday {span!r} is not within 0-7, 0 and 7 being Sunday")
-        names += [WEEKDAYS[number] for number in range(start, end + 1, int(stride or 1))]
-    return ",".join(dict.fromkeys(names))
-
-
-def final_status(database: Database, logical_date: date) -> str | None:
+def final_status(database: Database, night: Night) -> str | None:
     """The status after which a night is not started again; None: start it."""
     runs = schema.runs.c
-    runs_of_night = select(runs.status, runs.triggered_by).where(runs.logical_date == logical_date)
+    runs_of_night = select(runs.status, runs.triggered_by).where(
+        is_for(night.due, night.logical_date)
+    )
     with database.reader.connect() as connection:
         rows = connection.execute(runs_of_night).all()
     # A manual run counts only if it was published.
@@ -185,7 +89,7 @@ def run_forever(database: Database, settings: ScheduleSettings, command: list[st
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: signals.put(number))
     for night in islice(clock.nights.after(datetime.now(UTC)), 1):
-        log_info("scheduler started", next=night.due.isoformat(), night=night.logical_date)
+        log_info("scheduler started", next=_text(night), night=night.logical_date)
     scheduler.start()
     end = Interrupted(128 + signals.get())
     clock.stop()
@@ -204,7 +108,7 @@ class Clock:
         self._job: StartedJob | None = None
         self._start_lock = Lock()
         self._stopped = False
-        self._done: date | None = None
+        self._done: datetime | None = None  # the due moment of a night
         self._pause = timedelta()
         self._paused_at = datetime.min.replace(tzinfo=UTC)
 
@@ -228,19 +132,19 @@ class Clock:
             self._after(self._wait(self._job), now)
             return
         night = self.nights.latest(moment)
-        if night is None or night.logical_date == self._done:
+        if night is None or night.due == self._done:
             return
         if moment - night.due > self._catchup:
             return
         try:
-            status = final_status(self._database, night.logical_date)
+            status = final_status(self._database, night)
         except DBAPIError as error:
             log_warning("database unreachable", error=str(error.orig).strip())
             self._wait_longer(moment)
             return
         if status:
-            self._done = night.logical_date
-            log_info("night has run", night=night.logical_date, status=status)
+            self._done = night.due
+            log_info("night has run", night=night.logical_date, due=_text(night), status=status)
             return
         job = self._start(night, moment)
         if job is not None:
@@ -255,8 +159,8 @@ class Clock:
     def _start(self, night: Night, moment: datetime) -> StartedJob | None:
         """Start a night's job; returns None if the scheduler was stopped before."""
         trigger = "catchup" if moment - night.due > LATE else "schedule"
-        log_info("starting", night=night.logical_date, trigger=trigger)
-        options = ["--scheduled-for", str(night.logical_date), "--trigger", trigger]
+        log_info("starting", night=night.logical_date, due=_text(night), trigger=trigger)
+        options = ["--scheduled-for", _text(night), "--trigger", trigger]
         arguments = [*self._command, "run", *options]
         with self._start_lock:
             if self._stopped:
@@ -268,17 +172,17 @@ class Clock:
 
     def _wait(self, job: StartedJob) -> int:
         """Wait for a job, and end it when it takes too long; returns its exit code."""
-        night = job.night.logical_date
+        night = job.night
         try:
             exit_code = job.process.wait(max(job.end_at - time.monotonic(), 0))
         except subprocess.TimeoutExpired:
-            log_warning("longer than schedule.max_hours", night=night)
-            self._done = night  # another run would take as long
+            log_warning("longer than schedule.max_hours", due=_text(night))
+            self._done = night.due  # another run would take as long
             self._end_job()
             exit_code = job.process.wait()
         self._job = None
         log = log_info if exit_code == 0 else log_warning
-        log("job ended", night=night, exit_code=exit_code)
+        log("job ended", due=_text(night), exit_code=exit_code)
         return exit_code
 
     def _after(self, exit_code: int, now: Callable[[], datetime]) -> None:
@@ -306,6 +210,11 @@ class Clock:
             job.process.wait(GRACE)
         except subprocess.TimeoutExpired:
             job.process.kill()
+
+
+def _text(night: Night) -> str:
+    """When a night is due, as --scheduled-for takes it."""
+    return night.due.isoformat()
 
 
 def command(*options: str) -> list[str]:
