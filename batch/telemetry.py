@@ -6,11 +6,15 @@ import math
 import resource
 import sys
 import time
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Literal
+
+from batch.printable import printable
 
 log = logging.getLogger("recbatch")
 scheduler_log = logging.getLogger("apscheduler")
@@ -20,21 +24,30 @@ run_id: ContextVar[int | None] = ContextVar("run_id", default=None)
 """The current run, added to every line."""
 
 Style = Literal["text", "json"]
+Level = Literal["debug", "info", "warning"]
 LINE_EVERY = 10.0
 """Seconds between progress lines where there is no terminal."""
-NEEDS_QUOTES = ' "=\n\r\t'
+NEEDS_QUOTES = ' "='
 """A value that contains any of these is put in quotes in a text line."""
 
 
 class _KeyValue(logging.Formatter):
     """`2026-11-23T02:30:00Z level=info run=12 event=loaded ratings=100836`.
 
-    Readable, and split into fields by any log tool.
+    Readable, and split into fields by any log tool. At level debug the traceback of an exception
+    follows, indented, so that none of its lines looks like an event.
     """
+
+    def __init__(self, level: Level) -> None:
+        super().__init__()
+        self._with_traceback = level == "debug"
 
     def format(self, record: logging.LogRecord) -> str:
         pairs = [f"{key}={_quoted(value)}" for key, value in _fields(record).items()]
-        return f"{_moment(record):%Y-%m-%dT%H:%M:%SZ} {' '.join(pairs)}"
+        lines = [f"{_moment(record):%Y-%m-%dT%H:%M:%SZ} {' '.join(pairs)}"]
+        if self._with_traceback:
+            lines += [f"  {printable(line)}" for line in _traceback(record).splitlines()]
+        return "\n".join(lines)
 
 
 class _Json(logging.Formatter):
@@ -43,6 +56,8 @@ class _Json(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         moment = _moment(record).isoformat(timespec="milliseconds")
         fields = {"time": moment.replace("+00:00", "Z"), **_fields(record)}
+        if trace := _traceback(record):
+            fields["traceback"] = trace
         return json.dumps({key: _json_value(value) for key, value in fields.items()})
 
 
@@ -52,8 +67,28 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
     if current is not None:
         fields["run"] = current
     fields["event"] = record.getMessage()
+    error = _exception(record)
+    if error is not None:
+        fields["error"] = cause(error)
     fields.update(getattr(record, "fields", {}))
     return fields
+
+
+def cause(error: BaseException) -> str:
+    """The class and the message of an exception: a message alone may be no more than a key."""
+    message = str(error)
+    name = type(error).__name__
+    return f"{name}: {message}" if message else name
+
+
+def _exception(record: logging.LogRecord) -> BaseException | None:
+    return record.exc_info[1] if record.exc_info else None
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    """The traceback of a record's exception; empty without one."""
+    error = _exception(record)
+    return "" if error is None else "".join(traceback.format_exception(error))
 
 
 def _moment(record: logging.LogRecord) -> datetime:
@@ -71,33 +106,33 @@ def _json_value(value: Any) -> Any:
 
 def _quoted(value: Any) -> str:
     text = f"{value:.3g}" if isinstance(value, float) else str(value)
-    if text and not any(character in text for character in NEEDS_QUOTES):
+    if text and text == printable(text) and not any(sign in text for sign in NEEDS_QUOTES):
         return text
     text = text.replace("\\", "\\\\")  # first: the others add backslashes
     text = text.replace('"', '\\"')
-    text = text.replace("\n", "\\n")
-    text = text.replace("\r", "\\r")
-    return f'"{text}"'
+    return f'"{printable(text)}"'
 
 
-def start_logging(*, verbose: bool, style: Style | None = None) -> None:
-    """Log to stderr: only warnings, or with `verbose` everything.
+def start_logging(*, level: Level = "info", style: Style | None = None) -> None:
+    """Log to stderr, from this level on.
 
-    Without a style, lines are text on a terminal and JSON elsewhere.
+    Without a style, lines are text on a terminal and JSON elsewhere. Python's warnings become
+    lines too.
     """
+    warnings.showwarning = _log_python_warning
     if style is None:
         is_terminal = sys.stderr is not None and sys.stderr.isatty()
         style = "text" if is_terminal else "json"
-    handler = _handler(_KeyValue() if style == "text" else _Json())
+    handler = _handler(_KeyValue(level) if style == "text" else _Json())
     levels = {
-        log: logging.INFO if verbose else logging.WARNING,
+        log: logging.getLevelName(level.upper()),
         scheduler_log: logging.ERROR,
         drawing_log: logging.ERROR,
     }
-    for logger, level in levels.items():
+    for logger, least in levels.items():
         logger.handlers[:] = [handler]
         logger.propagate = False
-        logger.setLevel(level)
+        logger.setLevel(least)
 
 
 def capture_warnings(*names: str) -> None:
@@ -112,6 +147,12 @@ def capture_warnings(*names: str) -> None:
         logger.setLevel(logging.WARNING)
 
 
+def _log_python_warning(
+    message: Warning | str, category: type[Warning], *_place: Any, **_more: Any
+) -> None:
+    log_warning(str(message), category=category.__name__)
+
+
 def _handler(formatter: logging.Formatter | None) -> logging.Handler:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
@@ -123,9 +164,14 @@ def log_info(event: str, /, **fields: Any) -> None:
     log.info(event, extra={"fields": fields})
 
 
-def log_warning(event: str, /, **fields: Any) -> None:
-    """Log an event that a person should look at."""
-    log.warning(event, extra={"fields": fields})
+def log_warning(event: str, /, *, because: Exception | None = None, **fields: Any) -> None:
+    """Log an event that a person should look at, with the exception behind it, if any."""
+    log.warning(event, exc_info=because, extra={"fields": fields})
+
+
+def log_error(event: str, error: BaseException, /, **fields: Any) -> None:
+    """Log an exception that nobody expected, with its cause."""
+    log.error(event, exc_info=error, extra={"fields": fields})
 
 
 @contextmanager
@@ -153,10 +199,11 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show the progress of a long step; the yielded function takes how much more is done."""
     if sys.stderr is not None and sys.stderr.isatty():
         from rich.console import Console
+        from rich.markup import escape
         from rich.progress import Progress
 
         with Progress(console=Console(stderr=True), transient=True) as bars:
-            task = bars.add_task(what, total=total)
+            task = bars.add_task(escape(printable(what)), total=total)
             yield lambda more: bars.advance(task, more)
         return
     done = 0

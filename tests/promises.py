@@ -34,6 +34,7 @@ PROMISES = {
     "B6": "A clock set back repeats no night; a machine that slept starts it when it wakes.",
     "B7": "SIGTERM ends a run with 143, as process 1 too; it is abandoned or published whole.",
     "B8": "A night that takes longer than it may is ended, and left unpublished.",
+    "B9": "After an unexpected error the scheduler waits, for its job too, and starts none beside.",
     "C1": "Every row is accepted, rejected with its place, reason and text, or a duplicate.",
     "C2": "The ratings of a file, or of a group of them, come in whole or not at all.",
     "C3": "Any order and repetition of files gives the same tables.",
@@ -54,6 +55,7 @@ PROMISES = {
     "D8": "A run that is clearly worse than its baselines or the published one is not published.",
     "D9": "Every published row can be traced to data, settings, seed, versions and figures.",
     "D10": "A film that is filtered is hidden at once, and in no list that is made from then on.",
+    "D11": "A damaged compiler cache costs a warning and a compilation, never a night or a digit.",
     "E1": "No SQL is built from data.",
     "E2": "A reading role sees the views only; the job's role cannot change the schema.",
     "E3": "A password appears in no output, table or process list.",
@@ -61,6 +63,7 @@ PROMISES = {
     "E5": "Settings are refused where they are unknown, twice there or not what they seem.",
     "E6": "In its container the program has no privileges, and writes to its volume only.",
     "E7": "Every package is pinned, and those of the image by hash, but for torch.",
+    "E8": "No text from outside steers a terminal, hides, or forges a line, printed or logged.",
     "F1": "Whoever is to be forgotten is gone from every table, run, reject and file.",
     "F2": "A backup is one consistent state, taken while the job works.",
 }

@@ -1,7 +1,7 @@
 """The whole run, on both databases: what it writes, refuses, repeats and leaves behind."""
 
 import hashlib
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 from scipy.sparse import csr_array
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from batch import query
 from batch.cli.lines import outcome_lines
@@ -24,11 +24,12 @@ from batch.params import Gates
 from batch.ranking import ensemble
 from batch.serve.history import history
 from batch.serve.report import report
-from batch.store import publish
+from batch.store import publish, schema
 from batch.store.database import Database, LockedError, run_lock
 from data import fill, random_rows, settings
 
 TODAY = date(2026, 11, 23)
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 INTEGRITY = {
     "rows_missing_or_extra",
     "broken_ranks",
@@ -244,8 +245,8 @@ def test_a_model_without_predictions_is_refused(
 def test_a_person_may_publish_an_older_run_of_a_night(database: Database, tmp_path: Path) -> None:
     """A scheduled run that was left ready can be published after another of the same night."""
     fill(database, tmp_path)
-    night(database, tmp_path, Order(TODAY, "schedule", publish=False))
-    night(database, tmp_path, Order(TODAY, "schedule"))
+    night(database, tmp_path, Order(TODAY, "schedule", publish=False, due_at=NOON))
+    night(database, tmp_path, Order(TODAY, "schedule", due_at=NOON))
     assert republish(database, FilterSettings(), lambda _: 1) == 1
     assert rows(database, "SELECT run_id, previous_run_id FROM publication") == [(1, 2)]
 
@@ -328,18 +329,32 @@ def test_as_of_uses_only_earlier_ratings(database: Database, tmp_path: Path) -> 
 
 @pytest.mark.promise("B4")
 def test_a_scheduled_night_is_published_once(database: Database, tmp_path: Path) -> None:
-    """A second scheduled run of a published date does nothing; a manual one publishes again."""
+    """A second scheduled run of a due moment does nothing; a manual one publishes again."""
     fill(database, tmp_path)
-    first = night(database, tmp_path, Order(TODAY, "schedule"))
+    first = night(database, tmp_path, Order(TODAY, "schedule", due_at=NOON))
     for trigger in ("schedule", "catchup"):
-        again = night(database, tmp_path, Order(TODAY, trigger))
+        again = night(database, tmp_path, Order(TODAY, trigger, due_at=NOON))
         assert (again.status, again.run_id) == ("already_published", first.run_id)
     assert rows(database, "SELECT count(*) FROM runs") == [(1,)]
-    assert night(database, tmp_path).run_id == 2
+    assert night(database, tmp_path, Order(TODAY, due_at=NOON)).run_id == 2
     assert rows(database, "SELECT run_id, status, triggered_by FROM runs ORDER BY run_id") == [
         (1, "published", "schedule"),
         (2, "published", "manual"),
     ]
+    evening = NOON + timedelta(hours=6)
+    assert night(database, tmp_path, Order(TODAY, "schedule", due_at=evening)).run_id == 3
+
+
+def test_a_night_before_due_moments_counts(database: Database, tmp_path: Path) -> None:
+    """A run without a due moment, from an older version, is of the night that it began after."""
+    fill(database, tmp_path)
+    night(database, tmp_path, Order(TODAY, "schedule"))
+    with database.writer.begin() as connection:
+        connection.execute(update(schema.runs).values(started_at=NOON + timedelta(minutes=1)))
+    later = Order(TODAY, "schedule", due_at=NOON + timedelta(hours=6))
+    again = night(database, tmp_path, Order(TODAY, "schedule", due_at=NOON))
+    assert (again.status, again.run_id) == ("already_published", 1)
+    assert night(database, tmp_path, later).status == "published"
 
 
 @pytest.mark.promise("B1")

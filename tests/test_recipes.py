@@ -14,7 +14,7 @@ import yaml
 from batch.cli.arguments import LOCKED, REFUSED
 from batch.cli.help import WRONG_USE
 from batch.config import ConfigError, load_config
-from batch.job.schedule import cron_trigger
+from batch.job.nights import cron_trigger
 from test_docs import ROOT, require_command
 
 DEPLOY = ROOT / "deploy"

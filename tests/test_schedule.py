@@ -10,16 +10,20 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice, pairwise, takewhile
 from pathlib import Path
 from textwrap import dedent
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import text
 
 from batch.config import ConfigError, ScheduleSettings
 from batch.job import schedule
-from batch.job.schedule import Clock, Night, Nights, final_status
+from batch.job.nights import Night, Nights
+from batch.job.schedule import Clock, final_status
 from batch.store import publish
 from batch.store.database import Database, open_database, prepare
 from data import fill
+from fixed import command
+from tables import rows
 
 
 def nights(cron: str, zone: str = "UTC") -> Nights:
@@ -114,17 +118,23 @@ def test_a_yearly_job_is_found() -> None:
     assert latest.logical_date == date(2026, 2, 1)
 
 
-def _record(database: Database, logical_date: date, trigger: str, status: str) -> None:
+def _record(database: Database, night: Night, trigger: str, status: str) -> None:
     """Insert a run of that night with that status."""
-    columns = {"forced": 0, "top_n": 5, "seed": 1, "config_sha256": "", "versions": "{}"}
+    columns = {
+        "forced": 0,
+        "top_n": 5,
+        "seed": 1,
+        "config_sha256": "",
+        "versions": "{}",
+    }
     with database.writer.begin() as connection:
-        run = publish.open_run(connection, logical_date, trigger, **columns)
+        run = publish.open_run(connection, night.logical_date, trigger, due_at=night.due, **columns)
         publish.finish(connection, run, status)
 
 
 def test_what_settles_a_night(database: Database) -> None:
     """A night is done once published, refused or failed; a killed run is tried three times."""
-    night = date(2026, 11, 23)
+    night = nights("30 2 * * *").at(utc("2026-11-23 02:30"))
     assert final_status(database, night) is None
     _record(database, night, "manual", "failed")
     assert final_status(database, night) is None
@@ -137,7 +147,7 @@ def test_what_settles_a_night(database: Database) -> None:
         ("catchup", "rejected"),
         ("manual", "published"),
     ):
-        other = date(2026, 11, 1) + timedelta(days=len(trigger))
+        other = nights("30 2 * * *").at(utc(f"2026-11-0{len(trigger)} 02:30"))
         _record(database, other, trigger, status)
         assert final_status(database, other) == status
 
@@ -158,9 +168,18 @@ class FakeJob:
 @pytest.mark.parametrize(
     ("now", "expected"),
     [
-        ("2026-11-23 02:30:05", ["run --scheduled-for 2026-11-23 --trigger schedule"]),
-        ("2026-11-23 07:30:00", ["run --scheduled-for 2026-11-23 --trigger catchup"]),
-        ("2026-11-23 22:29:59", ["run --scheduled-for 2026-11-23 --trigger catchup"]),
+        (
+            "2026-11-23 02:30:05",
+            ["schedule"],
+        ),
+        (
+            "2026-11-23 07:30:00",
+            ["catchup"],
+        ),
+        (
+            "2026-11-23 22:29:59",
+            ["catchup"],
+        ),
         ("2026-11-23 22:31:00", []),
     ],
 )
@@ -172,7 +191,92 @@ def test_a_missed_night_is_made_up(
     prepare(database)
     job = FakeJob(tmp_path)
     Clock(database, ScheduleSettings(), job.command).tick(lambda: utc(now))
-    assert job.started() == expected
+    command = "run --scheduled-for 2026-11-23T02:30:00+00:00 --trigger"
+    assert job.started() == [f"{command} {trigger}" for trigger in expected]
+
+
+@pytest.mark.promise("B4")
+def test_each_of_several_times_a_day_is_run_once(sqlite_url: str, tmp_path: Path) -> None:
+    """Of `0 */6 * * *` each due moment is run once; of several that were missed the newest."""
+    database = open_database(sqlite_url)
+    prepare(database)
+    job = FakeJob(tmp_path)
+    settings = ScheduleSettings(cron="0 */6 * * *")
+    clock = Clock(database, settings, job.command)
+
+    def tick(moment: str) -> str | None:
+        """The due moment of the job that a look at the clock starts, and publishes."""
+        before = len(job.started())
+        clock.tick(lambda: utc(moment))
+        started = [line.split()[2] for line in job.started()[before:]]
+        for due_at in started:
+            night = clock.nights.at(datetime.fromisoformat(due_at))
+            _record(database, night, "schedule", "published")
+        return started[0].removesuffix(":00+00:00") if started else None
+
+    assert tick("2026-11-23 00:00:10") == "2026-11-23T00:00"
+    assert tick("2026-11-23 00:00:30") is None
+    assert tick("2026-11-23 06:00:10") == "2026-11-23T06:00"
+    # A machine was off, or a run took longer than six hours.
+    assert tick("2026-11-23 18:10:00") == "2026-11-23T18:00"
+    assert tick("2026-11-23 18:10:20") is None
+    restarted = Clock(database, settings, job.command)
+    restarted.tick(lambda: utc("2026-11-23 18:11:00"))
+    assert len(job.started()) == 3
+
+
+@pytest.mark.promise("B4")
+@pytest.mark.parametrize("day", [date(2026, 3, 28), date(2026, 10, 24)])
+def test_clocks_change_under_several_times_a_day(day: date) -> None:
+    """Due moments are distinct and in order where clocks change, for every minute too."""
+    start = datetime(day.year, day.month, day.day, 20, tzinfo=UTC)
+    for cron in ("* * * * *", "*/20 * * * *", "0 */2 * * *", "30 1-3 * * *"):
+        coming = nights(cron, "Europe/Oslo").after(start)
+        moments = [
+            night.due for night in takewhile(lambda n: n.due < start + timedelta(days=1), coming)
+        ]
+        assert moments == sorted(set(moments)), cron
+        local = {f"{moment.astimezone(ZoneInfo('Europe/Oslo')):%d %H:%M}" for moment in moments}
+        assert len(local) == len(moments), cron  # no local time counts twice
+
+
+@pytest.mark.parametrize(
+    ("given", "due_at"),
+    [
+        ("2026-11-23", "2026-11-23 12:00"),
+        ("2026-11-22", "2026-11-22 18:00"),
+        ("2026-11-24", "2026-11-24 00:00"),
+    ],
+)
+def test_the_newest_time_of_a_day(given: str, due_at: str) -> None:
+    """A date stands for its newest due moment, or its first where none is due yet."""
+    six_hourly = nights("0 */6 * * *")
+    night = six_hourly.of_day(date.fromisoformat(given), utc("2026-11-23 13:00"))
+    assert night == Night(utc(due_at), date.fromisoformat(given))
+
+
+def test_a_day_without_a_due_time() -> None:
+    """A day on which nothing is due stands for its beginning, in local time."""
+    night = nights("0 4 * * mon", "Europe/Oslo").of_day(date(2026, 11, 25), utc("2026-11-26 12:00"))
+    assert night == Night(utc("2026-11-24 23:00"), date(2026, 11, 25))
+
+
+@pytest.mark.usefixtures("nights")
+def test_runs_of_several_times_a_day(database: Database) -> None:
+    """Each due moment of a day is published once, whatever form --scheduled-for has."""
+    for moment in ("2026-11-02T00:00", "2026-11-02T06:00", "2026-11-02T06:00Z", "2026-11-02T06:00"):
+        assert command("-q", "run", "--scheduled-for", moment) == 0
+    assert command("-q", "run") == 0
+    assert command("-q", "run", "--as-of", "2026-11-02") == 0
+    runs = "SELECT triggered_by, due_at IS NULL, logical_date FROM runs ORDER BY run_id"
+    found = [(row[0], bool(row[1]), str(row[2])) for row in rows(database, runs)]
+    today = found[3][2]
+    assert found[1:] == [
+        ("schedule", False, "2026-11-02"),
+        ("schedule", False, "2026-11-02"),
+        ("manual", False, today),
+        ("manual", True, "2026-11-02"),
+    ]
 
 
 @pytest.mark.promise("B6")
@@ -184,13 +288,13 @@ def test_a_clock_that_jumps_starts_no_night_twice(sqlite_url: str, tmp_path: Pat
     clock = Clock(database, ScheduleSettings(), job.command)
     moments: list[datetime] = [datetime(2026, 11, 23, 2, 31, tzinfo=UTC)]
     clock.tick(lambda: moments[0])
-    _record(database, date(2026, 11, 23), "schedule", "published")
+    _record(database, clock.nights.at(utc("2026-11-23 02:30")), "schedule", "published")
     for minutes in (1, -5, 2, 300, -295):
         moments[0] += timedelta(minutes=minutes)
         clock.tick(lambda: moments[0])
     started = [line.split()[2] for line in job.started()]
     # At 02:27 the night before is the newest again, but it is older than catchup_hours.
-    assert started == ["2026-11-23"]
+    assert started == ["2026-11-23T02:30:00+00:00"]
 
 
 def test_a_job_that_keeps_dying_is_not_restarted_at_once(sqlite_url: str, tmp_path: Path) -> None:
@@ -243,7 +347,8 @@ def test_a_machine_that_sleeps(
     prepare(database)
     fill(database, tmp_path / "data")
     minute = datetime.now(UTC) + timedelta(seconds=70)
-    _record(database, (minute - timedelta(days=1)).date(), "schedule", "published")
+    yesterday = nights("0 0 * * *").at(minute.replace(second=0) - timedelta(days=1))
+    _record(database, yesterday, "schedule", "published")
     environ = os.environ | {
         "RECBATCH_DATABASE__URL": sqlite_url,
         "RECBATCH_SCHEDULE__CRON": f"{minute.minute} {minute.hour} * * *",

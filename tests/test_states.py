@@ -5,10 +5,10 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import pytest
 from hypothesis import HealthCheck, settings, strategies
@@ -95,7 +95,10 @@ class Nights(RuleBasedStateMachine):
         )
 
     def _order(self, *, manual: bool, publish: bool = True) -> nightly.Order:
-        return nightly.Order(self.now.date(), "manual" if manual else "schedule", publish=publish)
+        day = self.now.date()
+        due_at = datetime.combine(day, time(), UTC)
+        trigger: Literal["manual", "schedule"] = "manual" if manual else "schedule"
+        return nightly.Order(day, trigger, publish=publish, due_at=due_at)
 
     # What can be done
 

@@ -27,7 +27,7 @@ def logging_as_before() -> Iterator[None]:
 
 def test_a_line_is_key_value_pairs_with_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     """A log line is a UTC time and key=value pairs with the run's id; spaces are quoted."""
-    telemetry.start_logging(verbose=True, style="text")
+    telemetry.start_logging(style="text")
     token = telemetry.run_id.set(12)
     try:
         telemetry.log_info("loaded", ratings=100_836, seconds=0.61789, file='a "b" c\nd', empty="")
@@ -53,14 +53,15 @@ def test_a_line_is_key_value_pairs_with_the_run(capsys: pytest.CaptureFixture[st
         ("a \r\n b", r'"a \r\n b"'),
         (r"\"", r'"\\\""'),
         ("a=b", '"a=b"'),
-        ("a\tb", '"a\tb"'),
+        ("a\tb", r'"a\tb"'),
+        ("a\x1b[1mb", r'"a\x1b[1mb"'),
     ],
 )
 def test_a_quoted_value_can_be_read_back(
     value: str, expected: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a quoted value each backslash, quote and line break is escaped, unambiguously."""
-    telemetry.start_logging(verbose=True, style="text")
+    """In a quoted value each backslash, quote and control character is escaped, unambiguously."""
+    telemetry.start_logging(style="text")
     telemetry.log_info("loaded", file=value)
     line = capsys.readouterr().err.removesuffix("\n")
     assert line.partition(" event=loaded file=")[2] == expected
@@ -70,21 +71,24 @@ def test_a_quoted_value_can_be_read_back(
 
 def unquoted(text: str) -> str:
     """A value in quotes as a log tool reads it: a sign at a time, a backslash with the next."""
-    escapes = {"n": "\n", "r": "\r"}
+    escapes = {"n": "\n", "r": "\r", "t": "\t"}
     signs = iter(text[1:-1])
     value = ""
     for sign in signs:
         assert sign != '"'  # it would end the value
         if sign == "\\":
             escaped = next(signs)
-            sign = escapes.get(escaped, escaped)
+            if escaped == "x":
+                sign = chr(int(next(signs) + next(signs), 16))
+            else:
+                sign = escapes.get(escaped, escaped)
         value += sign
     return value
 
 
 def test_a_line_is_a_json_object(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a terminal a line is one JSON object with time, level, run and event."""
-    telemetry.start_logging(verbose=True)
+    telemetry.start_logging()
     token = telemetry.run_id.set(12)
     try:
         telemetry.log_warning(
@@ -126,9 +130,9 @@ def test_a_terminal_gets_text(monkeypatch: pytest.MonkeyPatch) -> None:
     read, write = os.openpty()
     with os.fdopen(write, "w", buffering=1) as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
-        telemetry.start_logging(verbose=True)
+        telemetry.start_logging()
         telemetry.log_info("loaded")
-        telemetry.start_logging(verbose=True, style="json")
+        telemetry.start_logging(style="json")
         telemetry.log_info("loaded")
         output = b""
         while output.count(b"\n") < 2:  # a terminal may return a line at a time
@@ -143,7 +147,7 @@ def test_progress_is_a_line_now_and_then(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a terminal progress is a log line every few seconds, with done and total."""
-    telemetry.start_logging(verbose=True, style="text")
+    telemetry.start_logging(style="text")
     with telemetry.progress("reading x.csv", 300) as advance:
         advance(100)
         assert capsys.readouterr().err == ""
@@ -155,7 +159,7 @@ def test_progress_is_a_line_now_and_then(
 
 def test_quiet_shows_warnings_only(capsys: pytest.CaptureFixture[str]) -> None:
     """With --quiet only warnings are logged."""
-    telemetry.start_logging(verbose=False, style="text")
+    telemetry.start_logging(level="warning", style="text")
     telemetry.log_info("loaded")
     telemetry.log_warning("failed", error="disk full")
     assert capsys.readouterr().err.endswith('level=warning event=failed error="disk full"\n')

@@ -3,7 +3,7 @@
 import atexit
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -16,14 +16,15 @@ from batch import RecbatchError, __version__, query
 from batch.cli import database, filters, help, ingest, inspect, job, manage
 from batch.cli.arguments import FAILED, LOCKED, connect, load_settings, options, stop
 from batch.cli.help import WRONG_USE
+from batch.cli.terminal import say
 from batch.config import ConfigError
 from batch.job import shutdown
 from batch.store.batches import NoSuchBatchError
 from batch.store.database import DatabaseUrlError, LockedError, NotReadyError
 from batch.store.filters import EmptyWindowError
+from batch.telemetry import cause, log_error, start_logging
 
 WRONG_USE_ERRORS = (
-    ConfigError,
     DatabaseUrlError,
     EmptyWindowError,
     NoSuchBatchError,
@@ -68,14 +69,28 @@ def main() -> None:
     gc.set_threshold(NEW_OBJECTS)
     atexit.register(gc.freeze)
     with _errors_in_one_line():
+        _require_text(sys.argv[1:])
         with shutdown.ending_at_once():
             code = help.call(app)
         sys.exit(code)
 
 
+def _require_text(arguments: Iterable[str]) -> None:
+    """End with WRONG_USE where an argument is not UTF-8, which no name in a database can be."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            stop(
+                WRONG_USE,
+                f"the argument {argument} is not UTF-8 text; type it in UTF-8, or, if it is the"
+                " name of a file, rename that or name its folder",
+            )
+
+
 def _print_version(requested: bool) -> None:
     if requested:
-        typer.echo(f"recbatch {__version__}")
+        say(f"recbatch {__version__}")
         raise typer.Exit
 
 
@@ -85,6 +100,12 @@ def _options(
         Path | None, typer.Option(help="Settings file. Default: config.yaml, if it is there.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
+    log_level: Annotated[
+        Literal["debug", "info", "warning"] | None,
+        typer.Option(
+            help="Least level that is logged; debug adds where an error came from. Default: info."
+        ),
+    ] = None,
     log_format: Annotated[
         Literal["text", "json"] | None,
         typer.Option(help="Format of the log on stderr. Default: text on a terminal, else json."),
@@ -96,10 +117,8 @@ def _options(
         ),
     ] = False,
 ) -> None:
-    from batch.telemetry import start_logging
-
-    start_logging(verbose=not quiet, style=log_format)
-    options.update(config=config, log_format=log_format)
+    start_logging(level=log_level or ("warning" if quiet else "info"), style=log_format)
+    options.update(config=config, log_format=log_format, log_level=log_level)
 
 
 @contextmanager
@@ -109,6 +128,8 @@ def _errors_in_one_line() -> Iterator[None]:
         yield
     except typer.TyperException as error:
         stop(WRONG_USE, help.usage_error(error))
+    except ConfigError as error:
+        stop(WRONG_USE, *error.lines)
     except WRONG_USE_ERRORS as error:
         stop(WRONG_USE, str(error))
     except LockedError as error:
@@ -119,11 +140,18 @@ def _errors_in_one_line() -> Iterator[None]:
         stop(FAILED, f"the database says: {_database_message(error)}")
     except OSError as error:
         stop(FAILED, f"{error.filename or 'output'}: {error.strerror or error}")
+    except Exception as error:  # a fault of the program, or of a library
+        log_error("unexpected error", error)
+        stop(
+            FAILED,
+            f"unexpected error, {cause(error)}; 'recbatch --log-level debug' shows where it came"
+            " from: please report that",
+        )
 
 
 def _database_message(error: DBAPIError) -> str:
     """The driver's message, with the file and the remedy that SQLite leaves out."""
-    message = str(error.orig).strip()
+    message = " ".join(str(error.orig).split())
     remedy = SQLITE_REMEDIES.get(message)
     if remedy is None:
         return message

@@ -7,6 +7,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from batch.cli.terminal import say, say_json
 from batch.config import Config, load_config
 from batch.store import database
 from batch.store.database import Database, open_database
@@ -28,7 +29,7 @@ A_RUN = "A run that 'recbatch runs' lists."
 LARGEST_NUMBER = 2**31 - 1
 """Of a run, a filter or a count: what an integer of either database can contain."""
 
-options: dict[str, Any] = {"config": None, "log_format": None}
+options: dict[str, Any] = {"config": None, "log_format": None, "log_level": None}
 """The values of the options that stand before a command."""
 
 
@@ -60,14 +61,15 @@ def open_ready(*, create: bool = False) -> tuple[Config, Database]:
 def print_result(as_json: bool, content: Any, print_text: Callable[[], None]) -> None:
     """Print the content as JSON, or call `print_text`."""
     if as_json:
-        typer.echo(json.dumps(content, default=_as_text, indent=2, ensure_ascii=False))
+        say_json(json.dumps(content, default=_as_text, indent=2, ensure_ascii=False))
     else:
         print_text()
 
 
-def stop(code: int, message: str) -> NoReturn:
-    """End with this exit code and one line on stderr."""
-    typer.echo(f"recbatch: {message}", err=True)
+def stop(code: int, *lines: str) -> NoReturn:
+    """End with this exit code and one line on stderr; several only where several are wrong."""
+    first, *others = lines
+    say(f"recbatch: {first}", *others, err=True)
     raise SystemExit(code)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from batch import RecbatchError, query
 from batch.config import load_config
+from batch.printable import printable
 from batch.store.batches import newest_batches
 from batch.store.database import open_database, require_tables
 from batch.store.runs import newest_runs
@@ -48,7 +49,7 @@ def batches(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
         for batch in newest_batches(connection, BATCHES):
             number = str(batch.batch_id)
             if number.startswith(incomplete) and batch.status == "merged":
-                offered.append((number, batch.file))
+                offered.append((number, printable(batch.file)))
     return offered
 
 

@@ -5,13 +5,12 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-import typer
-
 from batch import query
 from batch.cli.lines import ingest_lines, outcome_lines
 from batch.cli.metric_tables import metrics_table
 from batch.cli.sample_data import write_sample
 from batch.cli.tables import side_by_side
+from batch.cli.terminal import say
 from batch.config import ArtifactSettings, Config, load_config, shipped_text
 from batch.ingest import ingest
 from batch.job import nightly
@@ -41,10 +40,10 @@ def demonstrate(folder: Path) -> nightly.Outcome:
         outcome_lines(outcome)
         return outcome
     n_rows = sum(outcome.rows.values())
-    typer.echo(f"run {outcome.run_id} is {outcome.status}: {n_rows:,} rows\n")
+    say(f"run {outcome.run_id} is {outcome.status}: {n_rows:,} rows", "")
     user = _print_lists(database)
     metrics_table(outcome.metrics)
-    typer.echo(f"Every command works there: cd {folder} && recbatch top {shlex.quote(user)}")
+    say(f"Every command works there: cd {folder} && recbatch top {shlex.quote(user)}")
     return outcome
 
 

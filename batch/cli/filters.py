@@ -15,6 +15,7 @@ from batch.cli.arguments import (
     print_result,
     utc,
 )
+from batch.cli.terminal import say
 from batch.store import database
 
 commands = help.Commands(help="Films that must not be shown.")
@@ -57,7 +58,7 @@ def add(
     print_result(
         as_json,
         {"filter_id": filter_id, "movie_key": movie_key, "user_key": user_key},
-        lambda: typer.echo(f"filter {filter_id} keeps {name} from {user_key or 'everyone'}"),
+        lambda: say(f"filter {filter_id} keeps {name} from {user_key or 'everyone'}"),
     )
 
 
@@ -102,5 +103,5 @@ def remove(
     print_result(
         as_json,
         {"filter_id": filter_id},
-        lambda: typer.echo(f"filter {filter_id} has ended"),
+        lambda: say(f"filter {filter_id} has ended"),
     )

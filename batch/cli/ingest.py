@@ -25,6 +25,7 @@ from batch.cli.arguments import (
 )
 from batch.cli.help import WRONG_USE
 from batch.cli.standard_input import reading_standard_input
+from batch.cli.terminal import say
 from batch.config import Config
 from batch.store import database
 from batch.store.database import Database
@@ -122,7 +123,7 @@ def _open(settings: Config, dry_run: bool) -> Iterator[tuple[Database, Queries]]
         database.require_tables(data)
         yield data, asked
     else:
-        typer.echo(f"{data.label} has no tables of recbatch yet: every row is new", err=True)
+        say(f"{data.label} has no tables of recbatch yet: every row is new", err=True)
         if asked.url is None:
             asked = replace(asked, url=settings.database.url)
         with database.temporary_database() as empty:

@@ -1,5 +1,6 @@
 """Commands that read ratings and run the job, now or on schedule."""
 
+import re
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from itertools import islice
@@ -22,11 +23,14 @@ from batch.cli.arguments import (
     stop,
 )
 from batch.cli.help import WRONG_USE
+from batch.cli.terminal import say
+from batch.config import ScheduleSettings
 from batch.store import database
 from batch.store.database import Database
 
 commands = help.Commands()
 
+DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 MAX_SAMPLE = 100_000
 """Users or films; the wide file has a cell for each pair."""
 
@@ -44,7 +48,7 @@ def demo(
     from batch.cli.demo import demonstrate
     from batch.telemetry import start_logging
 
-    start_logging(verbose=False, style=options["log_format"])
+    start_logging(level="warning", style=options["log_format"])
     if demonstrate(folder).status == "rejected":
         raise typer.Exit(REFUSED)
 
@@ -68,14 +72,14 @@ def sample_data(
     from batch.cli.sample_data import write_sample
 
     sample = write_sample(folder, seed=seed, n_users=users, n_items=films)
-    text = (
-        f"{sample.ratings}: {sample.n_ratings:,} ratings by {users:,} users\n"
-        f"{sample.genres}: {films:,} films"
+    lines = (
+        f"{sample.ratings}: {sample.n_ratings:,} ratings by {users:,} users",
+        f"{sample.genres}: {films:,} films",
     )
     print_result(
         as_json,
         {**sample._asdict(), "users": users, "films": films},
-        lambda: typer.echo(text),
+        lambda: say(*lines),
     )
 
 
@@ -105,8 +109,9 @@ def run(
     scheduled_for: Annotated[
         str | None,
         typer.Option(
-            metavar="DATE",
-            help="The night this run is for, or 'latest'; does nothing if it is published.",
+            metavar="WHEN",
+            help="The due moment that this run is for: a date (its newest), a moment, or 'latest'; "
+            "does nothing if that is published.",
         ),
     ] = None,
     trigger: Annotated[str, typer.Option(hidden=True)] = "schedule",
@@ -119,15 +124,17 @@ def run(
     from batch.cli.lines import outcome_lines, plan_lines
     from batch.job import nightly
     from batch.job.plan import plan_run
-    from batch.job.schedule import Nights
 
     settings = load_settings()
     data = connect(settings)
-    newest = Nights(settings.schedule).latest(datetime.now(UTC))
-    latest = newest.logical_date if newest else datetime.now(UTC).date()
     as_of_date = None if as_of is None else as_of.date()
+    if as_of_date is None:
+        logical_date, due_at = _night(scheduled_for, settings.schedule)
+    else:
+        logical_date, due_at = as_of_date, None
     order = nightly.Order(
-        logical_date=as_of_date or _night(scheduled_for, latest),
+        logical_date=logical_date,
+        due_at=due_at,
         triggered_by=_trigger(scheduled_for, trigger),
         as_of=as_of_date,
         publish=as_of is None if publish is None else publish,
@@ -154,14 +161,29 @@ def _trigger(scheduled_for: str | None, trigger: str) -> Literal["manual", "catc
     return "catchup" if trigger == "catchup" else "schedule"
 
 
-def _night(text: str | None, latest: date) -> date:
-    """The night of --scheduled-for: a date, or the newest night that is due."""
+def _night(text: str | None, settings: ScheduleSettings) -> tuple[date, datetime | None]:
+    """The date and the due moment of --scheduled-for; no moment where none was in a year."""
+    from batch.job.nights import Nights
+
+    nights = Nights(settings)
+    now = datetime.now(UTC)
     if text is None or text == "latest":
-        return latest
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        stop(WRONG_USE, f"{text!r} is neither a date such as 2026-11-23 nor 'latest'")
+        night = nights.latest(now)
+        if night is None:
+            return now.date(), None
+    else:
+        try:
+            if DATE.fullmatch(text):
+                night = nights.of_day(date.fromisoformat(text), now)
+            else:
+                night = nights.at(datetime.fromisoformat(text))
+        except (ValueError, OverflowError):
+            stop(
+                WRONG_USE,
+                f"{text!r} is neither a date such as 2026-11-23, nor a moment such as "
+                "2026-11-23T06:00, nor 'latest'",
+            )
+    return night.logical_date, night.due
 
 
 def _overridden_gates(data: Database) -> list[str]:
@@ -195,9 +217,10 @@ def schedule(
     """
     from batch.cli.lines import night_lines
     from batch.job import schedule as scheduler
+    from batch.job.nights import Nights
 
     if upcoming is not None:
-        coming = scheduler.Nights(load_settings().schedule).after(datetime.now(UTC))
+        coming = Nights(load_settings().schedule).after(datetime.now(UTC))
         nights = list(islice(coming, upcoming))
         print_result(as_json, [asdict(night) for night in nights], lambda: night_lines(nights))
         return

@@ -6,10 +6,8 @@ from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from batch.cli.metric_tables import metrics_table
-from batch.cli.terminal import new_table, show_table
+from batch.cli.terminal import TextTable, say, show_table
 
 if TYPE_CHECKING:  # printing must not wait for the imports that make what is printed
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +17,7 @@ if TYPE_CHECKING:  # printing must not wait for the imports that make what is pr
     from batch.ingest.first_rows import StoredRow
     from batch.ingest.undo import Undone
     from batch.job.nightly import Outcome
-    from batch.job.schedule import Night
+    from batch.job.nights import Night
     from batch.serve.health import Finding
     from batch.store.checks import Check
 
@@ -38,16 +36,16 @@ def outcome_lines(
     """
     ingest_lines(outcome.ingested)
     if outcome.status == "already_published":
-        typer.echo(f"nothing to do: run {outcome.run_id} is published for that night")
+        say(f"nothing to do: run {outcome.run_id} is published for that night")
         return
     if outcome.metrics:
         metrics_table(outcome.metrics)
     for check in outcome.failed_checks:
-        typer.echo(_check_line(check))
+        say(_check_line(check))
     counts = [f"{count:,} {model}" for model, count in outcome.rows.items()]
-    typer.echo(f"run {outcome.run_id} is {outcome.status}: {', '.join(counts) or 'no rows'}")
+    say(f"run {outcome.run_id} is {outcome.status}: {', '.join(counts) or 'no rows'}")
     for warning in outcome.warnings:
-        typer.echo(f"warning: {warning['message']}")
+        say(f"warning: {warning['message']}")
     if outcome.status == "rejected":
         _rejected_lines(outcome, overridden, as_of)
 
@@ -78,9 +76,9 @@ def _rejected_lines(outcome: Outcome, overridden: Sequence[str], as_of: date | N
         )
     else:
         remedy = "a run that fails an integrity check is never published; run again"
-    typer.echo(f"nothing was published, and readers get what they got before; {remedy}", err=True)
+    say(f"nothing was published, and readers get what they got before; {remedy}", err=True)
     if gates_only and overridden:
-        typer.echo(
+        say(
             f"what readers get was published over its gates ({', '.join(overridden)}),"
             " and this run was compared with it:"
             f" if this one is the good one, {publish}",
@@ -103,9 +101,9 @@ def plan_lines(plan: Mapping[str, Any]) -> None:
     for name, value in plan.items():
         if name == "queries":
             for query, counts in value.items():
-                typer.echo(_query_line(query, counts))
+                say(_query_line(query, counts))
         else:
-            typer.echo(f"{name.replace('_', ' ')}: {_plan_value(value)}")
+            say(f"{name.replace('_', ' ')}: {_plan_value(value)}")
 
 
 def _query_line(query: str, counts: Mapping[str, Any]) -> str:
@@ -132,32 +130,32 @@ def ingest_lines(reports: Iterable[Report]) -> None:
     """The format of each file, and what became of its rows."""
     for report in reports:
         if report.status == "refused":
-            typer.echo(f"refused: {report.why}", err=True)
+            say(f"refused: {report.why}", err=True)
         elif report.status in ("skipped", "unchanged", "passed over"):
-            typer.echo(f"{report.file}: {report.why}, {report.status}")
+            say(f"{report.file}: {report.why}, {report.status}")
         else:
             counts = (
                 f"{report.accepted:,} accepted + {report.rejected:,} rejected"
                 f" + {report.duplicate:,} duplicate"
             )
-            typer.echo(f"{report.file}: {report.format}, because {report.why}")
-            typer.echo(f"  {report.status}: {report.read:,} rows = {counts}")
+            say(f"{report.file}: {report.format}, because {report.why}")
+            say(f"  {report.status}: {report.read:,} rows = {counts}")
         if report.first_rows:
             _first_rows_table(report.first_rows)
         for reject in report.rejects[:SHOWN_REJECTS]:
-            typer.echo(f"  {report.file}:{reject.line}: {reject.message}", err=True)
+            say(f"  {report.file}:{reject.line}: {reject.message}", err=True)
         n_more = len(report.rejects) - SHOWN_REJECTS
         if n_more > 0:
-            typer.echo(f"  and {n_more:,} more, in ingest_rejects", err=True)
+            say(f"  and {n_more:,} more, in ingest_rejects", err=True)
         for warning in report.warnings[:SHOWN_REJECTS]:
-            typer.echo(f"  {report.file}: {warning}", err=True)
+            say(f"  {report.file}: {warning}", err=True)
 
 
 def _first_rows_table(rows: Sequence[StoredRow]) -> None:
     """Print rows as they would be stored, below the names of their columns."""
     names = [field.name for field in fields(rows[0])]
     right = [names.index("rating")] if "rating" in names else []
-    table = new_table(names, right)
+    table = TextTable(names, right)
     for row in rows:
         table.add_row(*[_cell(getattr(row, name)) for name in names])
     show_table(table, None)
@@ -176,7 +174,7 @@ def _cell(value: Any) -> str:
 
 def undone_lines(undone: Undone) -> None:
     """What an undone batch left, and the files that may have to be read again."""
-    typer.echo(
+    say(
         f"batch {undone.batch_id} is undone ({undone.file}): {undone.deleted:,} ratings deleted,"
         f" {undone.restored:,} as they were before, {undone.users:,} users and"
         f" {undone.films:,} films deleted"
@@ -185,7 +183,7 @@ def undone_lines(undone: Undone) -> None:
         files = undone.to_ingest_again[:SHOWN_FILES]
         n_more = len(undone.to_ingest_again) - len(files)
         more = f" and {n_more:,} more" if n_more else ""
-        typer.echo(
+        say(
             f"later files may have had ratings that counted less than its own: ingest"
             f" {', '.join(files)}{more} again; the next run does so with those of ingest.paths",
             err=True,
@@ -195,10 +193,10 @@ def undone_lines(undone: Undone) -> None:
 def finding_lines(findings: Iterable[Finding]) -> None:
     """One line for each finding of a check."""
     for finding in findings:
-        typer.echo(f"{finding.level} {finding.name}: {finding.about}")
+        say(f"{finding.level} {finding.name}: {finding.about}")
 
 
 def night_lines(nights: Iterable[Night]) -> None:
     """The next times the job is due, in UTC, with the night each is for."""
     for night in nights:
-        typer.echo(f"{night.due:%Y-%m-%d %H:%M} UTC, for {night.logical_date}")
+        say(f"{night.due:%Y-%m-%d %H:%M} UTC, for {night.logical_date}")

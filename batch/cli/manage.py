@@ -17,6 +17,7 @@ from batch.cli.arguments import (
     open_ready,
     print_result,
 )
+from batch.cli.terminal import say
 from batch.store import database, schema
 
 commands = help.Commands()
@@ -59,7 +60,7 @@ def _print_current(as_json: bool, run_id: int) -> None:
     print_result(
         as_json,
         {"run_id": run_id},
-        lambda: typer.echo(f"run {run_id} is now current"),
+        lambda: say(f"run {run_id} is now current"),
     )
 
 
@@ -90,7 +91,7 @@ def purge(
     text = f"purged {len(purged)} runs"
     if purged:
         text += f": {', '.join(map(str, purged))}"
-    print_result(as_json, {"purged": purged}, lambda: typer.echo(text))
+    print_result(as_json, {"purged": purged}, lambda: say(text))
 
 
 @commands.command()
@@ -118,7 +119,7 @@ def contract(
     print_result(
         as_json,
         {"kind": kind, "schema_version": schema.HEAD, "files": files},
-        lambda: typer.echo("\n".join(map(str, files))),
+        lambda: say(*map(str, files)),
     )
 
 
@@ -141,7 +142,7 @@ def forget(user: User, as_json: AsJson = False) -> None:
         f" {removed.rejects:,} rejected rows, {removed.files:,} files of weights,"
         f" {removed.filters:,} filters"
     )
-    print_result(as_json, {"user_key": key, **asdict(removed)}, lambda: typer.echo(text))
+    print_result(as_json, {"user_key": key, **asdict(removed)}, lambda: say(text))
 
 
 @commands.command()
@@ -162,5 +163,5 @@ def backup(
     print_result(
         as_json,
         {"file": file, "bytes": size},
-        lambda: typer.echo(f"{file}: {size / 1e6:,.1f} MB"),
+        lambda: say(f"{file}: {size / 1e6:,.1f} MB"),
     )

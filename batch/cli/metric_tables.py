@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from batch.cli.terminal import new_table, show_table
+from batch.cli.terminal import TextTable, show_table
 from batch.ranking.metric_names import RunMetrics
 
 HEADINGS = {
@@ -65,7 +65,7 @@ def _accuracy_table(metrics: RunMetrics) -> None:
 
 
 def _interval_table(metrics: RunMetrics) -> None:
-    table = new_table(["model", *INTERVALS], right=range(1, 1 + len(INTERVALS)))
+    table = TextTable(["model", *INTERVALS], right=range(1, 1 + len(INTERVALS)))
     for model in metrics.by_model:
         cells = [_interval(metrics, model, metric) for metric in INTERVALS]
         table.add_row(model, *cells)
@@ -87,7 +87,7 @@ def _metrics_table(metrics: RunMetrics, names: Sequence[str], title: str) -> Non
         cells = _column(metrics, metric)
         if any(cell != "-" for cell in cells.values()):
             columns[HEADINGS[metric]] = cells
-    table = new_table(["model", *columns], right=range(1, 1 + len(columns)))
+    table = TextTable(["model", *columns], right=range(1, 1 + len(columns)))
     for model in metrics.by_model:
         table.add_row(model, *(cells[model] for cells in columns.values()))
     show_table(table, title)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import typer
-from rich.table import Table
-
 from batch.cli.metric_tables import HEADINGS
-from batch.cli.terminal import new_table, show_table
+from batch.cli.terminal import TextTable, say, show_table
 from batch.ranking.metric_names import MetricName
 
 if TYPE_CHECKING:  # printing a list must not wait for the imports that make one
@@ -32,7 +29,7 @@ def list_tables(answers: Sequence[Answer]) -> None:
         if answer.films:
             show_table(_list_table(answer, with_reasons=len(answers) == 1), title)
         else:
-            typer.echo(f"{title}\n  no films that this user has not rated\n")
+            say(title, "  no films that this user has not rated", "")
 
 
 def _list_title(answer: Answer) -> str:
@@ -45,19 +42,19 @@ def _list_title(answer: Answer) -> str:
     return f"{answer.model} for {user}: run {answer.run_id}, {published}"
 
 
-def _list_table(answer: Answer, *, with_reasons: bool) -> Table:
+def _list_table(answer: Answer, *, with_reasons: bool) -> TextTable:
     is_popular = answer.model == "popular"
     headings = ["", "film", "ratings"] if is_popular else ["", "film", "stars", "score"]
-    table = new_table(headings, right=(0, 2, 3))
+    table = TextTable(headings, right=(0, 2, 3))
     for film in answer.films:
-        text = film.title
+        texts = [film.title]
         if film.why and with_reasons:
-            text = f"{film.title}\n{film.why}"
+            texts.append(film.why)
         if is_popular:
             figures = [f"{film.score:g}"]
         else:
             figures = [_stars(film, answer.scale), f"{film.score:.3f}"]
-        table.add_row(str(film.rank), text, *figures)
+        table.add_row(str(film.rank), texts, *figures)
     return table
 
 
@@ -77,7 +74,7 @@ def _clipped(rating: float, scale: Scale | None) -> float:
 
 def explanation_table(explanation: PairExplanation) -> None:
     """What each model predicts for one film and user, and why."""
-    table = new_table(["model", "stars", "place", "why"], right=(1,))
+    table = TextTable(["model", "stars", "place", "why"], right=(1,))
     for model in explanation.opinions:
         stars = "-"
         if model.predicted_rating is not None:
@@ -89,17 +86,17 @@ def explanation_table(explanation: PairExplanation) -> None:
         title = f"{title} ({explanation.movie_key})"
     show_table(table, f"{title} for {explanation.user_key}")
     if explanation.rated is not None:
-        typer.echo(
+        say(
             f"rated {explanation.rated:g} already, which the models use;"
             " it will not be recommended again"
         )
     if explanation.hidden_by:
-        typer.echo(
+        say(
             f"hidden by {', '.join(explanation.hidden_by)}:"
             " wherever the models place it, it is in no list"
         )
     if explanation.few:
-        typer.echo(
+        say(
             "this user has rated fewer films than publish.least_ratings:"
             " the lists contain popular ones instead"
         )
@@ -107,7 +104,7 @@ def explanation_table(explanation: PairExplanation) -> None:
 
 def side_by_side(lists: Sequence[Answer]) -> None:
     """One user's lists of several models, a column for each."""
-    table = new_table(["", *(answer.model for answer in lists)], right=(0,))
+    table = TextTable(["", *(answer.model for answer in lists)], right=(0,))
     longest = max((len(answer.films) for answer in lists), default=0)
     for place in range(longest):
         titles = [
@@ -120,7 +117,7 @@ def side_by_side(lists: Sequence[Answer]) -> None:
 def run_table(history: Sequence[Mapping[str, Any]]) -> None:
     """Runs, newest first."""
     headings = ["run", "night", "by", "status", "started (UTC)", "rows", ""]
-    table = new_table(headings, right=(0, 5))
+    table = TextTable(headings, right=(0, 5))
     for run in history:
         notes = [mark for mark in ("current", "forced", "purged") if run[mark]]
         if run["error"]:
@@ -143,9 +140,9 @@ def run_table(history: Sequence[Mapping[str, Any]]) -> None:
 def batch_table(batches: Sequence[ListedBatch]) -> None:
     """Files that were read, newest first; `rows` are those that were merged."""
     if not batches:
-        typer.echo("no file was ingested yet")
+        say("no file was ingested yet")
         return
-    table = new_table(["batch", "ingested (UTC)", "status", "rows", "file"], right=(0, 3))
+    table = TextTable(["batch", "ingested (UTC)", "status", "rows", "file"], right=(0, 3))
     for batch in batches:
         table.add_row(
             str(batch.batch_id),
@@ -167,7 +164,7 @@ def diff_tables(diff: Diff) -> None:
 def _list_changes(diff: Diff) -> None:
     overlap = str(MetricName("overlap", n=diff.ranks))
     headings = ["model", "in both", "same", overlap, "replaced", "new users", "gone users"]
-    table = new_table(headings, right=range(1, len(headings)))
+    table = TextTable(headings, right=range(1, len(headings)))
     for model in diff.models:
         table.add_row(
             model.model,
@@ -184,7 +181,7 @@ def _list_changes(diff: Diff) -> None:
 def _metric_changes(diff: Diff) -> None:
     metrics = list(dict.fromkeys(metric for model in diff.models for metric in model.metrics))
     headings = ["model", *(HEADINGS[metric] for metric in metrics)]
-    table = new_table(headings, right=range(1, len(headings)))
+    table = TextTable(headings, right=range(1, len(headings)))
     for model in diff.models:
         changes = model.metrics.values()
         cells = [f"{_decimals(change.before)} {_decimals(change.after)}" for change in changes]
@@ -193,21 +190,21 @@ def _metric_changes(diff: Diff) -> None:
 
 
 def _moved_films(diff: Diff) -> None:
-    table = new_table(["model", "", "lists", "film"], right=(2,))
+    table = TextTable(["model", "", "lists", "film"], right=(2,))
     for model in diff.models:
         for direction, films in (("entered", model.entered), ("left", model.left)):
             for film in films:
                 table.add_row(model.model, direction, f"{film.lists:,}", film.title)
-    if table.row_count:
+    if table.n_rows:
         show_table(table, "Films that entered and left most lists, of users in both")
 
 
 def filter_table(filters: Sequence[Filter]) -> None:
     """Which film is hidden from whom, from when, until when, and why."""
     if not filters:
-        typer.echo("no film is filtered")
+        say("no film is filtered")
         return
-    table = new_table(["id", "film", "kept from", "from (UTC)", "until", "why"], right=(0,))
+    table = TextTable(["id", "film", "kept from", "from (UTC)", "until", "why"], right=(0,))
     for item in filters:
         table.add_row(
             str(item.filter_id),

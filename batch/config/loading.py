@@ -36,7 +36,11 @@ MAX_SHOWN = 60
 
 
 class ConfigError(RecbatchError):
-    """A setting that cannot be used; the message says where it is and what is allowed."""
+    """Settings that cannot be used: for each a line that says where it is and what is allowed."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
 
 
 def load_config(file: Path | None = None, environ: Mapping[str, str] = os.environ) -> Config:
@@ -54,7 +58,7 @@ def load_config(file: Path | None = None, environ: Mapping[str, str] = os.enviro
     try:
         return Config.model_validate(settings)
     except ValidationError as error:
-        raise ConfigError("\n".join(_problems(error, source, variables))) from None
+        raise ConfigError(*_problems(error, source, variables)) from None
 
 
 def shipped_text() -> str:
@@ -95,7 +99,8 @@ def _read(file: Path) -> dict[str, Any]:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ConfigError(f"{file}:{line}: {error.problem}") from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise ConfigError(f"{file}: not readable as YAML: {error}") from None
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{file}: not readable as YAML: {reason}") from None
     except OSError as error:
         raise ConfigError(f"{file}: {error.strerror}") from None
     if content is None:

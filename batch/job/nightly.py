@@ -19,7 +19,14 @@ from batch.job import executors, steps
 from batch.job.inputs import end_of_day
 from batch.job.notify import notify
 from batch.job.steps import Job
-from batch.job.summary import ENDED, Ended, RunSummary, message_of, status_after
+from batch.job.summary import (
+    COMPLETE_MESSAGES,
+    ENDED,
+    Ended,
+    RunSummary,
+    message_of,
+    status_after,
+)
 from batch.ranking.metrics import Metrics
 from batch.store import publish
 from batch.store.checks import Check
@@ -43,6 +50,7 @@ class Order:
     as_of: date | None = None  # use only ratings that were known at the end of that day
     publish: bool = True
     force: bool = False  # publish in spite of failed gates, but not of integrity
+    due_at: datetime | None = None  # the moment of the schedule that it is for
 
 
 @dataclass
@@ -90,10 +98,10 @@ def run(database: Database, config: Config, order: Order) -> Outcome:
 
 def _published_before(lock: Connection, order: Order) -> int | None:
     """The run already published for this night, which makes a scheduled run unnecessary."""
-    if order.triggered_by == "manual":
+    if order.triggered_by == "manual" or order.due_at is None:
         return None
     with lock.begin():
-        return publish.published_on(lock, order.logical_date)
+        return publish.published_for(lock, order.due_at, order.logical_date)
 
 
 def _run_locked(
@@ -118,6 +126,7 @@ def _run_locked(
 
 def _open_run(database: Database, config: Config, order: Order) -> RunKey:
     columns = {
+        "due_at": order.due_at,
         "forced": 0,
         "top_n": config.publish.top_n,
         "seed": config.evaluation.seed,
@@ -191,12 +200,17 @@ def _end(job: Job, order: Order, status: Ended, n_rows: int, lock: Connection) -
 
 
 def _tidy_up(job: Job, outcome: Outcome) -> None:
-    """Log the end and purge old runs; a failure here is only a warning."""
+    """Log the end and purge old runs; a failure here is only a warning.
+
+    What is left over is purged by the next run.
+    """
     try:
         log_info("finished", status=outcome.status, rows=sum(outcome.rows.values()))
         publish.purge(job.database, job.config.publish.keep_runs)
-    except Exception as error:  # what is left over is purged by the next run
+    except COMPLETE_MESSAGES as error:
         log_warning("purge failed", error=message_of(error))
+    except Exception as error:
+        log_warning("purge failed", because=error)
 
 
 def _record_failure(job: Job, error: BaseException) -> None:

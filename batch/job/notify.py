@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from http.client import HTTPException
 from pathlib import Path
 from threading import Thread
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
@@ -65,7 +66,7 @@ class _DeliveryError(Exception):
     """A server did not accept what was sent; the message says why, without the URL."""
 
 
-def _attempt(deliver: Callable[[], None], failure: str, **fields: object) -> None:
+def _attempt(deliver: Callable[[], None], failure: str, **fields: Any) -> None:
     """Deliver, or log a warning: the run has ended, and nothing may fail it now."""
     try:
         deliver()

@@ -1,26 +1,27 @@
-"""The clock -> the nightly job: when it is due, and one run each night."""
+"""The clock -> the nightly job: one run for each moment when it is due."""
 
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from queue import SimpleQueue
 from threading import Lock
-from zoneinfo import ZoneInfo
 
 from apscheduler.schedulers.background import BackgroundScheduler
-from apscheduler.triggers.cron import CronTrigger
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
-from batch.config import ConfigError, ScheduleSettings
+from batch.config import ScheduleSettings
+from batch.job.nights import Night, Nights
 from batch.job.shutdown import Interrupted
 from batch.store import schema
 from batch.store.database import Database
-from batch.telemetry import log_info, log_warning
+from batch.store.runs import is_for
+from batch.telemetry import log_error, log_info, log_warning
 
 TICK = 20
 """Seconds between looks at the clock, and the longest delay after the machine slept."""
@@ -32,110 +33,23 @@ MAX_PAUSE = timedelta(minutes=15)
 """Longest pause between attempts that leave no row in `runs`, such as without a database."""
 GRACE = 30
 """Seconds that a running job has to end after SIGTERM, as much as Kubernetes gives."""
-WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
-LOOK_BACK_DAYS = (2, 8, 32, 366)
-"""How far `latest` looks back for a night, trying short spans first."""
 
 
 @dataclass(frozen=True)
-class Night:
-    """One time when the job is due, and the date it is for."""
+class StartedJob:
+    """A process that runs the job, the night that it is for, and when it is to be ended."""
 
-    due: datetime  # UTC
-    logical_date: date
-
-
-class Nights:
-    """The times of a cron expression in local time, each of them once.
-
-    Cron itself fires twice or never on days when clocks change. Here the expression is
-    applied to dates and times without a time zone. A time that the zone skips
-    is due when the clock has moved on; a time that it repeats is due the first
-    time.
-    """
-
-    def __init__(self, settings: ScheduleSettings) -> None:
-        self._zone = ZoneInfo(settings.timezone)
-        self._trigger = cron_trigger(settings.cron)
-
-    def after(self, moment: datetime) -> Iterator[Night]:
-        """Every night that is due after a moment, in order."""
-        # One day earlier, because a local time may be up to a day off UTC.
-        wall_clock = (moment.astimezone(self._zone) - timedelta(days=1)).replace(tzinfo=UTC)
-        while True:
-            wall_due = self._trigger.get_next_fire_time(None, wall_clock)
-            if wall_due is None:
-                return
-            local_due = wall_due.replace(tzinfo=self._zone)
-            night = Night(local_due.astimezone(UTC), local_due.date())
-            if night.due > moment:
-                yield night
-            wall_clock = wall_due + timedelta(seconds=1)
-
-    def latest(self, now: datetime) -> Night | None:
-        """The newest night that is due by now; None if there was none for a year."""
-        for days in LOOK_BACK_DAYS:
-            latest = None
-            for night in self.after(now - timedelta(days=days)):
-                if night.due > now:
-                    break
-                latest = night
-            if latest:
-                return latest
-        return None
+    process: subprocess.Popen[bytes]
+    night: Night
+    end_at: float  # seconds of time.monotonic()
 
 
-def cron_trigger(cron: str) -> CronTrigger:
-    """The trigger of a cron expression. Raises ConfigError."""
-    fields = cron.split()
-    if len(fields) != 5:
-        raise ConfigError(
-            f"schedule.cron: {cron!r} needs five fields: minute hour day month weekday"
-        )
-    minute, hour, day, month, weekday = fields
-    if day != "*" and weekday != "*":
-        raise ConfigError(
-            f"schedule.cron: {cron!r} restricts both day and weekday; leave one of them *"
-        )
-    try:
-        trigger = CronTrigger(
-            minute=minute,
-            hour=hour,
-            day=day,
-            month=month,
-            day_of_week=_weekday_names(weekday),
-            timezone=UTC,
-        )
-    except ValueError as error:
-        raise ConfigError(f"schedule.cron: {cron!r}: {error}") from None
-    if trigger.get_next_fire_time(None, datetime.now(UTC)) is None:
-        raise ConfigError(f"schedule.cron: {cron!r} never comes")
-    return trigger
-
-
-def _weekday_names(field: str) -> str:
-    """Cron's weekdays, 0 and 7 = Sunday, as names: APScheduler counts from Monday."""
-    if not any(character.isdigit() for character in field):
-        return field
-    names = []
-    for part in field.split(","):
-        span, _, stride = part.partition("/")
-        first, _, last = ("0", "-", "6") if span == "*" else span.partition("-")
-        if not (first.isdigit() and (last or first).isdigit()):
-            names.append(part)
-            continue
-        start = int(first)
-        end = int(last or first)
-        if not start <= end <= 7:
-            raise ValueError(f"weekday {span!r} is not within 0-7, 0 and 7 being Sunday")
-        names += [WEEKDAYS[number] for number in range(start, end + 1, int(stride or 1))]
-    return ",".join(dict.fromkeys(names))
-
-
-def final_status(database: Database, logical_date: date) -> str | None:
+def final_status(database: Database, night: Night) -> str | None:
     """The status after which a night is not started again; None: start it."""
     runs = schema.runs.c
-    runs_of_night = select(runs.status, runs.triggered_by).where(runs.logical_date == logical_date)
+    runs_of_night = select(runs.status, runs.triggered_by).where(
+        is_for(night.due, night.logical_date)
+    )
     with database.reader.connect() as connection:
         rows = connection.execute(runs_of_night).all()
     # A manual run counts only if it was published.
@@ -175,7 +89,7 @@ def run_forever(database: Database, settings: ScheduleSettings, command: list[st
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: signals.put(number))
     for night in islice(clock.nights.after(datetime.now(UTC)), 1):
-        log_info("scheduler started", next=night.due.isoformat(), night=night.logical_date)
+        log_info("scheduler started", next=_text(night), night=night.logical_date)
     scheduler.start()
     end = Interrupted(128 + signals.get())
     clock.stop()
@@ -191,40 +105,50 @@ class Clock:
         self._command = command
         self._catchup = timedelta(hours=settings.catchup_hours)
         self._max_duration = timedelta(hours=settings.max_hours)
-        self._job: subprocess.Popen[bytes] | None = None
+        self._job: StartedJob | None = None
         self._start_lock = Lock()
         self._stopped = False
-        self._done: date | None = None
+        self._done: datetime | None = None  # the due moment of a night
         self._pause = timedelta()
         self._paused_at = datetime.min.replace(tzinfo=UTC)
 
     def tick(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
-        """Run the newest night that is due, unless it is done, too old or just failed."""
+        """Run the newest night that is due, unless it is done, too old or just failed.
+
+        An unexpected error is logged, and makes a pause. A job that was at work then is
+        remembered: the next tick waits for it.
+        """
+        try:
+            self._look(now)
+        except Exception as error:  # raised, it would be forgotten by APScheduler
+            log_error("unexpected error in the scheduler", error)
+            self._wait_longer(now())
+
+    def _look(self, now: Callable[[], datetime]) -> None:
         moment = now()
+        if self._pauses(moment):
+            return
+        if self._job is not None:
+            self._after(self._wait(self._job), now)
+            return
         night = self.nights.latest(moment)
-        if night is None or night.logical_date == self._done:
+        if night is None or night.due == self._done:
             return
         if moment - night.due > self._catchup:
             return
-        if timedelta() <= moment - self._paused_at < self._pause:
-            return
         try:
-            status = final_status(self._database, night.logical_date)
+            status = final_status(self._database, night)
         except DBAPIError as error:
             log_warning("database unreachable", error=str(error.orig).strip())
             self._wait_longer(moment)
             return
         if status:
-            self._done = night.logical_date
-            log_info("night has run", night=night.logical_date, status=status)
+            self._done = night.due
+            log_info("night has run", night=night.logical_date, due=_text(night), status=status)
             return
-        exit_code = self._run(night, moment)
-        if exit_code is None:
-            return
-        if exit_code == 0:
-            self._pause = timedelta()
-        else:
-            self._wait_longer(now())
+        job = self._start(night, moment)
+        if job is not None:
+            self._after(self._wait(job), now)
 
     def stop(self) -> None:
         """Start no job from now on, and end a running one."""
@@ -232,27 +156,44 @@ class Clock:
             self._stopped = True
         self._end_job()
 
-    def _run(self, night: Night, moment: datetime) -> int | None:
-        """Run a night; returns its exit code, or None if the scheduler was stopped before."""
+    def _start(self, night: Night, moment: datetime) -> StartedJob | None:
+        """Start a night's job; returns None if the scheduler was stopped before."""
         trigger = "catchup" if moment - night.due > LATE else "schedule"
-        log_info("starting", night=night.logical_date, trigger=trigger)
-        options = ["--scheduled-for", str(night.logical_date), "--trigger", trigger]
+        log_info("starting", night=night.logical_date, due=_text(night), trigger=trigger)
+        options = ["--scheduled-for", _text(night), "--trigger", trigger]
         arguments = [*self._command, "run", *options]
         with self._start_lock:
             if self._stopped:
                 return None
-            self._job = subprocess.Popen(arguments)  # noqa: S603  our own command
+            end_at = time.monotonic() + self._max_duration.total_seconds()
+            process = subprocess.Popen(arguments)  # noqa: S603  our own command
+            self._job = StartedJob(process, night, end_at)
+        return self._job
+
+    def _wait(self, job: StartedJob) -> int:
+        """Wait for a job, and end it when it takes too long; returns its exit code."""
+        night = job.night
         try:
-            exit_code = self._job.wait(self._max_duration.total_seconds())
+            exit_code = job.process.wait(max(job.end_at - time.monotonic(), 0))
         except subprocess.TimeoutExpired:
-            log_warning("longer than schedule.max_hours", night=night.logical_date)
-            self._done = night.logical_date  # another run would take as long
+            log_warning("longer than schedule.max_hours", due=_text(night))
+            self._done = night.due  # another run would take as long
             self._end_job()
-            exit_code = self._job.wait()
+            exit_code = job.process.wait()
         self._job = None
         log = log_info if exit_code == 0 else log_warning
-        log("job ended", night=night.logical_date, exit_code=exit_code)
+        log("job ended", due=_text(night), exit_code=exit_code)
         return exit_code
+
+    def _after(self, exit_code: int, now: Callable[[], datetime]) -> None:
+        """Pause after a failure, and not after a success."""
+        if exit_code == 0:
+            self._pause = timedelta()
+        else:
+            self._wait_longer(now())
+
+    def _pauses(self, moment: datetime) -> bool:
+        return timedelta() <= moment - self._paused_at < self._pause
 
     def _wait_longer(self, moment: datetime) -> None:
         """Double the pause: a job that fails at once must not start all night long."""
@@ -264,11 +205,16 @@ class Clock:
         job = self._job
         if job is None:
             return
-        job.terminate()
+        job.process.terminate()
         try:
-            job.wait(GRACE)
+            job.process.wait(GRACE)
         except subprocess.TimeoutExpired:
-            job.kill()
+            job.process.kill()
+
+
+def _text(night: Night) -> str:
+    """When a night is due, as --scheduled-for takes it."""
+    return night.due.isoformat()
 
 
 def command(*options: str) -> list[str]:

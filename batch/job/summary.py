@@ -5,8 +5,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Literal
 
+from sqlalchemy.exc import SQLAlchemyError
+
+from batch import RecbatchError
 from batch.store.checks import Check
 from batch.store.runs import RunWarning
+from batch.telemetry import cause
 
 Ended = Literal["published", "ready", "rejected"]
 """The status of a run that ended with complete lists."""
@@ -14,6 +18,8 @@ Status = Ended | Literal["failed", "abandoned"]
 ENDED: tuple[Ended, ...] = ("published", "ready", "rejected")
 STATUSES: tuple[Status, ...] = (*ENDED, "failed", "abandoned")
 SUCCEEDED = ("published", "ready")
+COMPLETE_MESSAGES = (RecbatchError, SQLAlchemyError, OSError)
+"""Errors whose message says what is wrong without the name of their class."""
 STEPS = ("load", "evaluate", "fit", "score", "audit")
 
 
@@ -79,4 +85,6 @@ def message_of(error: BaseException) -> str:
     """Why an exception ended a run; never empty."""
     if isinstance(error, SystemExit):
         return "ended by a signal"
-    return str(error) or type(error).__name__
+    if isinstance(error, COMPLETE_MESSAGES):
+        return str(error) or type(error).__name__
+    return cause(error)

@@ -5,11 +5,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numba import config, njit, types
 from threadpoolctl import threadpool_limits
+
+from batch.models.code_cache import CodeCache
 
 Loop: TypeAlias = Callable[..., Any]
 Input = TypeVar("Input")
@@ -45,15 +48,20 @@ def compiled(*signatures: tuple[Any, ...]) -> Callable[[Loop], Loop]:
 
     The machine code is cached in NUMBA_CACHE_DIR, else beside the module, else
     under the home directory. Where none of them is writeable, each process
-    compiles it in memory.
+    compiles it in memory. Warns where the cache is damaged.
     """
 
     def compile_now(loop: Loop) -> Loop:
-        options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-        try:
-            return njit(list(signatures), cache=_can_cache(), **options)(loop)
-        except (RuntimeError, OSError):  # no writeable directory, or the disk is full
-            return njit(list(signatures), **options)(loop)
+        dispatcher = njit(nogil=True, error_model="numpy")(loop)
+        if dispatcher is loop:  # NUMBA_DISABLE_JIT=1
+            return loop
+        if _can_cache():
+            with suppress(RuntimeError, OSError):  # no writeable directory
+                dispatcher._cache = CodeCache(loop)
+        for signature in signatures:
+            dispatcher.compile(signature)
+        dispatcher.disable_compile()
+        return dispatcher
 
     return compile_now
 

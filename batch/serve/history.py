@@ -9,6 +9,7 @@ from batch.store.runs import newest_runs
 FIELDS = (
     "run_id",
     "logical_date",
+    "due_at",
     "triggered_by",
     "status",
     "started_at",

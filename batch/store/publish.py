@@ -33,6 +33,7 @@ from batch.store.bulk_insert import bulk_insert, insert_columns
 from batch.store.checks import failed
 from batch.store.database import Database, abandon, next_id
 from batch.store.purge import purge as purge
+from batch.store.runs import is_for
 from batch.telemetry import log_warning
 
 _runs, _publication = schema.runs, schema.publication
@@ -279,10 +280,10 @@ def previous(connection: Connection) -> int:
     return int(run_id)
 
 
-def published_on(connection: Connection, logical_date: date) -> int | None:
-    """The newest run that was published for a night, if any."""
+def published_for(connection: Connection, due_at: datetime, logical_date: date) -> int | None:
+    """The newest run that was published for a due moment, if any."""
     r = _runs.c
-    published = and_(r.logical_date == logical_date, r.status == "published")
+    published = and_(is_for(due_at, logical_date), r.status == "published")
     newest = select(func.max(r.run_id)).where(published)
     return connection.execute(newest).scalar()
 

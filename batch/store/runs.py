@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Literal, TypedDict
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
 
 from batch.store import schema
 
@@ -41,6 +41,7 @@ class Run:
 
     run_id: int
     logical_date: date
+    due_at: datetime | None  # when it was due; None: a run of the past, or before version 0007
     triggered_by: str
     status: str
     started_at: datetime
@@ -113,6 +114,18 @@ def newest_with_sources(connection: Connection) -> Run | None:
     newest = with_sources.order_by(_runs.c.run_id.desc()).limit(1)
     row = connection.execute(newest).mappings().first()
     return None if row is None else _run(row)
+
+
+def is_for(due_at: datetime, logical_date: date) -> ColumnElement[bool]:
+    """Whether a row of `runs` is for this due moment, whose date is `logical_date`.
+
+    Runs before version 0007 have no due moment: one of the same date that began at or after it
+    counts. `known_until` tells them from runs of the past, which are for none.
+    """
+    r = _runs.c
+    began_after = and_(r.logical_date == logical_date, r.started_at >= due_at)
+    before_0007 = and_(r.due_at.is_(None), r.known_until.is_(None), began_after)
+    return or_(r.due_at == due_at, before_0007)
 
 
 def step_seconds(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -23,7 +23,7 @@ from batch.store.column_types import Moment as Moment
 from batch.store.column_types import Real as Real
 from batch.store.column_types import Small as Small
 
-HEAD = "0006"
+HEAD = "0007"
 """The newest migration: the version that a database must have for this program to use it."""
 
 VIEWS = ("current_recommendations", "current_popular")
@@ -263,6 +263,12 @@ runs = _table(
     "runs",
     _id("run_id"),
     Column("logical_date", Day, nullable=False, doc="The night that the run is for."),
+    Column(
+        "due_at",
+        Moment,
+        doc="When the run was due, UTC: a moment of `schedule.cron`. NULL: a run of the past "
+        "(`--as-of`), or one before schema version 0007.",
+    ),
     Column("triggered_by", Text, nullable=False, doc="A person or the schedule."),
     Column(
         "status",
@@ -329,8 +335,8 @@ runs = _table(
         postgresql_where=_RUNNING,
     ),
     Index(
-        "uq_runs_one_a_night",
-        "logical_date",
+        "uq_runs_one_a_due_moment",
+        "due_at",
         unique=True,
         sqlite_where=_NIGHTLY,
         postgresql_where=_NIGHTLY,
