@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 from xdist.scheduler import LoadScopeScheduling
 
+import pgbouncer
 import promises
 from batch.store.database import Database, open_database, upgrade
 from faults import Faults, first_night, fixed_nights
@@ -73,6 +74,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "promise(id): what of tests/promises.py a test stands for")
     config.addinivalue_line("markers", "soak: tried more often with --soak, without a promise")
     config.pluginmanager.register(promises)
+    config.pluginmanager.register(pgbouncer)
     if not hasattr(config, "workerinput"):  # one ledger, in the process that gets all reports
         config.pluginmanager.register(promises.Ledger(config))
 

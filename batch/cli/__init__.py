@@ -21,6 +21,7 @@ from batch.job import shutdown
 from batch.store.batches import NoSuchBatchError
 from batch.store.database import DatabaseUrlError, LockedError, NotReadyError
 from batch.store.filters import EmptyWindowError
+from batch.store.sessions import UnfitServerError
 
 WRONG_USE_ERRORS = (
     ConfigError,
@@ -28,6 +29,7 @@ WRONG_USE_ERRORS = (
     EmptyWindowError,
     NoSuchBatchError,
     NotReadyError,
+    UnfitServerError,
     query.NoSuchModelError,
     query.UnknownUserError,
     query.AmbiguousUserError,

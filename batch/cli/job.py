@@ -14,7 +14,7 @@ from batch.cli.arguments import (
     LARGEST_NUMBER,
     REFUSED,
     AsJson,
-    connect,
+    connect_for_job,
     load_settings,
     open_ready,
     options,
@@ -122,7 +122,7 @@ def run(
     from batch.job.schedule import Nights
 
     settings = load_settings()
-    data = connect(settings)
+    data = connect_for_job(settings)
     newest = Nights(settings.schedule).latest(datetime.now(UTC))
     latest = newest.logical_date if newest else datetime.now(UTC).date()
     as_of_date = None if as_of is None else as_of.date()
@@ -207,7 +207,8 @@ def schedule(
             "--json goes with --next; a scheduler that stays up logs JSON by"
             " 'recbatch --log-format json'",
         )
-    settings, data = open_ready(create=True)
+    settings, data = open_ready(writes=True, create=True)
+    database.require_lockable(data)
     command = scheduler.command(*_options_before_command())
     scheduler.run_forever(data, settings.schedule, command)
 
