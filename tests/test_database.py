@@ -390,7 +390,7 @@ def test_every_connection_limits_its_wait_for_a_lock(drivers: dict[str, Any]) ->
 def test_every_transaction_limits_its_wait_for_a_lock(postgres_url: str) -> None:
     """No transaction on Postgres waits longer than 30 seconds, and its session keeps no setting."""
     database = open_database(postgres_url)
-    show = "SELECT name, setting FROM pg_settings WHERE name LIKE '%timeout' ORDER BY name"
+    show = "SELECT name, setting FROM pg_settings WHERE name ~ 'timeout$'"
     limited = {"lock_timeout": "30000"}
     for opened in (database.writer.connect(), database.reader.connect(), run_lock(database)):
         with opened as connection:

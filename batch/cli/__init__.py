@@ -21,6 +21,7 @@ from batch.job import shutdown
 from batch.store.batches import NoSuchBatchError
 from batch.store.database import DatabaseUrlError, LockedError, NotReadyError
 from batch.store.filters import EmptyWindowError
+from batch.store.postgres_upgrade import TablesInUseError
 from batch.store.sessions import UnfitServerError
 
 WRONG_USE_ERRORS = (
@@ -113,7 +114,7 @@ def _errors_in_one_line() -> Iterator[None]:
         stop(WRONG_USE, help.usage_error(error))
     except WRONG_USE_ERRORS as error:
         stop(WRONG_USE, str(error))
-    except LockedError as error:
+    except (LockedError, TablesInUseError) as error:
         stop(LOCKED, str(error))
     except RecbatchError as error:
         stop(FAILED, str(error))

@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from batch import RecbatchError
 from batch.store import schema
 from batch.store.engines import postgres_engine, sqlite_engine
+from batch.store.postgres_upgrade import require_rights, with_all_tables
 from batch.store.sessions import require_fit
 
 LOCK_CLASS = 1297237315
@@ -192,7 +193,9 @@ def _is_empty(database: Database) -> bool:
 def upgrade(database: Database) -> None:
     """Create or migrate the tables, under the run lock.
 
-    Raises NotReadyError for a newer version, LockedError while a job runs.
+    Raises NotReadyError for a newer version, LockedError while a job runs; on
+    Postgres UnfitServerError where the role may not, TablesInUseError while
+    others read for long.
     """
     # Here, because it takes a third of a second.
     from alembic import command
@@ -201,16 +204,33 @@ def upgrade(database: Database) -> None:
     if database.file:
         database.file.parent.mkdir(parents=True, exist_ok=True)
     with run_lock(database):
-        if database.file is None:
-            _create_schema(database)
         with database.reader.connect() as connection:
-            _refuse_newer(database, revision(connection))
+            version = revision(connection)
+        _refuse_newer(database, version)
+        if version == schema.HEAD:
+            return
         config = Config()
         scripts = str(migrations()).replace("%", "%%")
         config.set_main_option("script_location", scripts)
-        with database.writer.begin() as connection:
+        with _changing_tables(database) as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+@contextmanager
+def _changing_tables(database: Database) -> Iterator[Connection]:
+    """The one transaction of all migrations."""
+    if database.file:
+        with database.writer.begin() as connection:
+            yield connection
+        return
+    name = database.schema_name
+    with database.writer.connect() as connection:
+        with connection.begin():
+            require_rights(connection, name)
+            _create_schema(connection, name)
+        with with_all_tables(connection, name):
+            yield connection
 
 
 def migrations() -> Path:
@@ -220,13 +240,11 @@ def migrations() -> Path:
     return installed if installed.is_dir() else package.parent / "migrations"
 
 
-def _create_schema(database: Database) -> None:
+def _create_schema(connection: Connection, name: str) -> None:
     # Looked up first: IF NOT EXISTS needs the right to create in any case.
     by_name = text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
-    with database.writer.begin() as connection:
-        if connection.execute(by_name, {"name": database.schema_name}).first() is None:
-            quoted = schema.quoted(database.schema_name)
-            connection.exec_driver_sql(f"CREATE SCHEMA {quoted}")
+    if connection.execute(by_name, {"name": name}).first() is None:
+        connection.exec_driver_sql(f"CREATE SCHEMA {schema.quoted(name)}")
 
 
 # Rights of Postgres roles
