@@ -63,6 +63,8 @@ def test_readers_work_through_a_pooler(
     for words, expected in zip(READS, direct, strict=True):
         assert (command(*words), capfd.readouterr().out) == expected, words
         application.require_unharmed()
+    assert command("filter", "add", "m1") == 0  # a single transaction, without the lock
+    application.require_unharmed()
     assert [code for code, _ in direct] == [0] * len(READS)
 
 
@@ -151,6 +153,9 @@ def test_the_job_has_an_address_of_its_own(
     application = Application(address, 1)
     monkeypatch.setenv(JOB_URL, database.url.render_as_string(hide_password=False))
     monkeypatch.setenv(URL, address)
+    rating = """SELECT 'u1' AS "user", 'm1' AS movie, 5 AS rating"""
+    monkeypatch.setenv("RECBATCH_INGEST__QUERY", rating)
+    monkeypatch.setenv("RECBATCH_INGEST__QUERY_URL", address)
     for words in (*READS, *WRITES):
         assert command(*words) == 0, words
     assert command("filter", "add", "m1") == 0

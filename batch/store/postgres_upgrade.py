@@ -1,11 +1,12 @@
 """A role and its readers on Postgres -> whether tables can be changed: rights, and locks on all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC
 from time import monotonic, sleep
+from typing import Any
 
-from sqlalchemy import Connection, RootTransaction, text
+from sqlalchemy import Connection, RootTransaction, Row, text
 from sqlalchemy.exc import OperationalError
 
 from batch import RecbatchError
@@ -22,9 +23,21 @@ PATIENCE = 30.0
 LOCK_NOT_AVAILABLE = "55P03"
 """https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 
-_IN_SCHEMA = """
+_TABLES = """
+    SELECT c.oid, c.relname, quote_ident(c.relname) AS quoted, c.relowner::regrole::text AS owner,
+           pg_has_role(c.relowner, 'USAGE') AS is_own
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = :schema AND c.relkind IN ('r', 'v')"""
+    WHERE n.nspname = :schema AND c.relkind IN ('r', 'v')
+    ORDER BY c.relname"""
+"""Tables and views of the schema."""
+_READERS = f"""
+    SELECT DISTINCT a.pid, coalesce(nullif(a.application_name, ''), a.usename) AS name, a.xact_start
+    FROM ({_TABLES}) tables
+    JOIN pg_locks l ON l.relation = tables.oid AND l.granted
+    JOIN pg_stat_activity a ON a.pid = l.pid
+    WHERE a.pid <> pg_backend_pid()
+    ORDER BY a.xact_start"""  # noqa: S608  constants
+"""Sessions that hold one of them."""
 
 
 class TablesInUseError(RecbatchError):
@@ -52,16 +65,16 @@ def require_rights(connection: Connection, schema_name: str) -> None:
             f"the role {role} may not make tables in the schema {schema_name}; run 'recbatch db "
             f"upgrade' as the role {found.owner}, which owns it"
         )
-    foreign = text(
-        "SELECT c.relname, c.relowner::regrole::text AS owner"
-        f"{_IN_SCHEMA} AND NOT pg_has_role(c.relowner, 'USAGE') LIMIT 1"  # noqa: S608  a constant
-    )
-    table = connection.execute(foreign, {"schema": schema_name}).first()
-    if table is not None:
-        raise UnfitServerError(
-            f"{schema_name}.{table.relname} belongs to the role {table.owner}, and only its owner "
-            "may change it; run 'recbatch db upgrade' as that role"
-        )
+    for table in _tables(connection, schema_name):
+        if not table.is_own:
+            raise UnfitServerError(
+                f"{schema_name}.{table.relname} belongs to the role {table.owner}, and only its "
+                "owner may change it; run 'recbatch db upgrade' as that role"
+            )
+
+
+def _tables(connection: Connection, schema_name: str) -> Sequence[Row[Any]]:
+    return connection.execute(text(_TABLES), {"schema": schema_name}).all()
 
 
 @contextmanager
@@ -86,34 +99,26 @@ def with_all_tables(connection: Connection, schema_name: str) -> Iterator[None]:
 
 def _locking(connection: Connection, schema_name: str) -> RootTransaction | None:
     """A transaction with a lock on each table and view; None where others hold one of them."""
-    in_schema = {"schema": schema_name}
     transaction = connection.begin()
-    waiting_time = connection.exec_driver_sql("SHOW lock_timeout").scalar_one()
-    names = text(f"SELECT quote_ident(c.relname){_IN_SCHEMA} ORDER BY 1")  # noqa: S608  a constant
-    tables = ", ".join(connection.execute(names, in_schema).scalars())
+    names = ", ".join(table.quoted for table in _tables(connection, schema_name))
+    # For the rest of the transaction: whoever holds all tables waits for nobody.
     connection.exec_driver_sql(f"SET LOCAL lock_timeout TO '{round(1000 * ATTEMPT)}ms'")
     try:
-        if tables:
-            connection.exec_driver_sql(f"LOCK TABLE {tables} IN ACCESS EXCLUSIVE MODE")
+        if names:
+            connection.exec_driver_sql(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
     except OperationalError as error:
         transaction.rollback()
         if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
             raise
         return None
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout TO '{waiting_time}'")
     return transaction
 
 
 def _readers(connection: Connection, schema_name: str) -> Iterator[str]:
     """The sessions that hold a table of the schema, in words."""
-    sessions = text(
-        "SELECT DISTINCT a.pid, coalesce(nullif(a.application_name, ''), a.usename) AS name,"
-        " a.xact_start FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid"
-        f" WHERE l.granted AND a.pid <> pg_backend_pid() AND l.relation IN (SELECT c.oid"
-        f" {_IN_SCHEMA}) ORDER BY a.xact_start"  # noqa: S608  a constant
-    )
     with connection.begin():
-        for row in connection.execute(sessions, {"schema": schema_name}):
-            # Hidden from a role that may not see what others do.
-            since = f" since {row.xact_start.astimezone(UTC):%H:%M:%S} UTC" if row.xact_start else ""
-            yield f"process {row.pid} ({row.name}){since}"
+        for row in connection.execute(text(_READERS), {"schema": schema_name}):
+            words = f"process {row.pid} ({row.name})"
+            if row.xact_start is not None:  # NULL for a role that may not see what others do
+                words += f" since {row.xact_start.astimezone(UTC):%H:%M:%S} UTC"
+            yield words
