@@ -46,7 +46,8 @@ WITH = {"test_tutorial": "test_movielens"}
 NOT_QUICK = (
     *FIRST, "test_docs", "test_recipes", "test_evaluate", "test_usage", "test_load", "test_leaks",
     "test_sample", "test_run_failures", "test_notify_job", "test_forget", "test_evaluate_file",
-    "test_fallback", "test_query", "test_estimate", "test_notify", "test_filters",
+    "test_fallback", "test_query", "test_estimate", "test_notify", "test_filters", "test_poolers",
+    "test_server_settings",
 )  # fmt: skip
 """Files that --quick leaves out: kills, faults, long fits, whole nights and programs."""
 

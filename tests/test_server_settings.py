@@ -25,17 +25,16 @@ from fixed import command
 from test_database import migrate, publish_one_film
 
 TITLES = ["Amélie", "Сталкер", "千と千尋の神隠し", "🎬", "zebra", "Zebra", "_", "10", "9", "ı", "I"]
-SETTINGS = {
-    "idle_session_timeout": "100ms",
-    "DateStyle": "SQL, DMY",
-    "datestyle": "German",
-    "client_encoding": "LATIN1",
-    "default_transaction_isolation": "serializable",
-    "extra_float_digits": "-15",
-    "TimeZone": "Asia/Kathmandu",
-    "standard_conforming_strings": "off",
-    "search_path": "pg_catalog",
-}
+IDLE = {"idle_session_timeout": "100ms"}
+SETTINGS = (
+    IDLE,
+    {"DateStyle": "SQL, DMY"},
+    {"DateStyle": "German", "TimeZone": "Asia/Kathmandu"},
+    {"client_encoding": "LATIN1"},
+    {"default_transaction_isolation": "serializable"},
+    {"extra_float_digits": "-15"},
+    {"standard_conforming_strings": "off", "search_path": "pg_catalog"},
+)
 on_postgres = pytest.mark.parametrize("url", ["postgres"], indirect=True)
 Refused = Callable[..., str]
 
@@ -79,7 +78,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 
 @pytest.mark.promise("G3")
 @pytest.mark.usefixtures("nights")
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: "+".join(settings))
 @on_postgres
 def test_a_night_is_the_same_whatever_is_set(
     database: Database,
@@ -87,13 +86,14 @@ def test_a_night_is_the_same_whatever_is_set(
     expected: list[Any],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    setting: str,
+    settings: dict[str, str],
 ) -> None:
     """Settings of the database or the role change no row and no answer of a night."""
     with psycopg.connect(postgres_server, autocommit=True) as connection:
-        change = f"ALTER DATABASE {database.url.database} SET {setting} = '{SETTINGS[setting]}'"
-        connection.execute(change.encode())
-    if setting == "idle_session_timeout":  # a model takes longer
+        for name, value in settings.items():
+            change = f"ALTER DATABASE {database.url.database} SET {name} = '{value}'"
+            connection.execute(change.encode())
+    if settings == IDLE:  # a model takes longer
         fit = steps.fit_blend
 
         def slow(*given: Any) -> Any:
@@ -178,11 +178,14 @@ def test_a_role_without_the_right_to_create_is_told(
 
 @pytest.mark.promise("A2")
 @pytest.mark.promise("G3")
-def test_an_upgrade_waits_for_readers_and_holds_up_none(postgres_url: str) -> None:
+def test_an_upgrade_waits_for_readers_and_holds_up_none(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """While one reads a view for long, `db upgrade` waits, other readers do not, and then it works.
 
     No reader waits longer than one attempt to lock the tables takes.
     """
+    monkeypatch.setattr(postgres_upgrade, "ATTEMPT", 0.2)
     database = open_database(postgres_url)
     migrate(database, "0003")
     with database.writer.begin() as connection:

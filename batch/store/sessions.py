@@ -6,11 +6,11 @@ from sqlalchemy import Connection, Engine, text
 
 from batch import RecbatchError
 
-ROUNDS = 8
+ROUNDS = 32
 """Further connections that are compared with the job's own, if there is a pooler.
 
-One is enough for an idle PgBouncer. Others may use its sessions meanwhile, and several processes
-may share its port.
+One is enough for an idle PgBouncer. Others may use its sessions meanwhile. Where four processes
+share its port, eight connections miss the job's own process in one of ten tries.
 """
 
 
