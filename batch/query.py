@@ -114,7 +114,7 @@ def snapshot(url: str, schema_name: str = "recbatch") -> Iterator[Connection]:
     """A read-only connection on which every answer is of one moment.
 
     Open a new one to see a new night; one that stays open for hours keeps
-    the database from reusing space. Raises
+    the database from reusing space. The URL may lead to a pooler. Raises
     `batch.store.database.NotReadyError` where there are no tables.
     """
     with _database(url, schema_name).reader.connect() as connection:

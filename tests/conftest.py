@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import text
 from xdist.scheduler import LoadScopeScheduling
 
+import pgbouncer
 import promises
 from batch.store.database import Database, open_database, upgrade
 from faults import Faults, first_night, fixed_nights
@@ -45,7 +46,8 @@ WITH = {"test_tutorial": "test_movielens"}
 NOT_QUICK = (
     *FIRST, "test_docs", "test_recipes", "test_evaluate", "test_usage", "test_load", "test_leaks",
     "test_sample", "test_run_failures", "test_notify_job", "test_forget", "test_evaluate_file",
-    "test_fallback", "test_query", "test_estimate", "test_notify", "test_filters",
+    "test_fallback", "test_query", "test_estimate", "test_notify", "test_filters", "test_poolers",
+    "test_server_settings",
 )  # fmt: skip
 """Files that --quick leaves out: kills, faults, long fits, whole nights and programs."""
 
@@ -73,6 +75,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "promise(id): what of tests/promises.py a test stands for")
     config.addinivalue_line("markers", "soak: tried more often with --soak, without a promise")
     config.pluginmanager.register(promises)
+    config.pluginmanager.register(pgbouncer)
     if not hasattr(config, "workerinput"):  # one ledger, in the process that gets all reports
         config.pluginmanager.register(promises.Ledger(config))
 

@@ -66,8 +66,11 @@ PROMISES = {
     "E8": "No text from outside steers a terminal, hides, or forges a line, printed or logged.",
     "F1": "Whoever is to be forgotten is gone from every table, run, reject and file.",
     "F2": "A backup is one consistent state, taken while the job works.",
+    "G1": "Readers work through a pooler, and leave its sessions as they were.",
+    "G2": "The job works through a pooler, or refuses at its start and names the remedy.",
+    "G3": "Whatever the server is set to, a night gives the same rows, or is refused first.",
 }
-"""By letter: publishing, one runner, files, numbers, security, people's data."""
+"""By letter: publishing, one runner, files, numbers, security, people's data, servers."""
 
 BEGIN, END = "<!-- begin: promises -->\n", "<!-- end: promises -->\n"
 EITHER = "either"

@@ -323,6 +323,10 @@ def test_a_password_never_appears(tmp_path: Path) -> None:
     for environ in (
         {"RECBATCH_DATABASE__URL": secret.read_text()},
         {"RECBATCH_DATABASE__URL_FILE": str(secret)},
+        {
+            "RECBATCH_DATABASE__URL": "postgresql://me@127.0.0.1:1/films",
+            "RECBATCH_DATABASE__JOB_URL_FILE": str(secret),
+        },
         {"RECBATCH_DATABASE__URL": "postgresql://me@127.0.0.1:1/films?password=canary"},
     ):
         done = recbatch(tmp_path, "run", **environ)

@@ -190,6 +190,7 @@ def test_usual_addresses_are_accepted(url: str) -> None:
         ("ingest: {scale: [-5, 0]}\n", "ingest.scale: the highest rating must be above 0"),
         ("schedule: {timezone: Mars}\n", "schedule.timezone: 'Mars' is not a time zone"),
         ("database: {schema: 'x; drop'}\n", "database.schema: String should match pattern"),
+        ("database: {job_url: 'postgresql://h/canary'}\n", "database: url and job_url must be two"),
         ("database: {schema: pg_films}\n", "database.schema: schemas that begin with pg_"),
         (
             "check: {warn_after_hours: 60}\n",

@@ -209,9 +209,10 @@ def _size(database: Database) -> int:
     if database.file:
         return database.file.stat().st_size
     with database.writer.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("VACUUM recommendations"))  # as the server does by itself, later
+        # As the server does by itself, later.
+        connection.execute(text("VACUUM recbatch.recommendations"))
         return int(
             connection.execute(
-                text("SELECT pg_total_relation_size('recommendations')")
+                text("SELECT pg_total_relation_size('recbatch.recommendations')")
             ).scalar_one()
         )

@@ -379,16 +379,30 @@ def test_a_commit_of_sqlite_is_on_the_disk(drivers: dict[str, Any]) -> None:
         assert drivers[name].execute("PRAGMA journal_mode").fetchone() == ("wal",), name
 
 
-def test_every_connection_limits_its_wait_for_a_lock(
-    database: Database, drivers: dict[str, Any]
-) -> None:
-    """No connection of a job waits longer than 30 seconds for another's transaction."""
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_every_connection_limits_its_wait_for_a_lock(drivers: dict[str, Any]) -> None:
+    """No connection to SQLite waits longer than 30 seconds for another's transaction."""
     assert engines.LOCK_TIMEOUT_MS == 30_000
     for name, driver in drivers.items():
-        if database.file:
-            assert driver.execute("PRAGMA busy_timeout").fetchone() == (30_000,), name
-        else:
-            assert driver.execute("SHOW lock_timeout").fetchone() == ("30s",), name
+        assert driver.execute("PRAGMA busy_timeout").fetchone() == (30_000,), name
+
+
+def test_every_transaction_limits_its_wait_for_a_lock(postgres_url: str) -> None:
+    """No transaction on Postgres waits longer than 30 seconds, and its session keeps no setting."""
+    database = open_database(postgres_url)
+    show = "SELECT name, setting FROM pg_settings WHERE name ~ 'timeout$'"
+    limited = {"lock_timeout": "30000"}
+    for opened in (database.writer.connect(), database.reader.connect(), run_lock(database)):
+        with opened as connection:
+            driver: Any = connection.connection.driver_connection
+            before = dict(driver.execute(show).fetchall())
+            driver.rollback()
+            for _ in range(2):
+                with connection.begin():
+                    settings = dict(connection.exec_driver_sql(show).all())
+                    assert settings == before | limited
+                assert dict(driver.execute(show).fetchall()) == before
+                driver.rollback()
 
 
 def test_a_writer_behind_a_lock_gives_up(

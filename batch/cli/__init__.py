@@ -22,6 +22,8 @@ from batch.job import shutdown
 from batch.store.batches import NoSuchBatchError
 from batch.store.database import DatabaseUrlError, LockedError, NotReadyError
 from batch.store.filters import EmptyWindowError
+from batch.store.postgres_upgrade import TablesInUseError
+from batch.store.sessions import UnfitServerError
 from batch.telemetry import cause, log_error, start_logging
 
 WRONG_USE_ERRORS = (
@@ -29,6 +31,7 @@ WRONG_USE_ERRORS = (
     EmptyWindowError,
     NoSuchBatchError,
     NotReadyError,
+    UnfitServerError,
     query.NoSuchModelError,
     query.UnknownUserError,
     query.AmbiguousUserError,
@@ -132,7 +135,7 @@ def _errors_in_one_line() -> Iterator[None]:
         stop(WRONG_USE, *error.lines)
     except WRONG_USE_ERRORS as error:
         stop(WRONG_USE, str(error))
-    except LockedError as error:
+    except (LockedError, TablesInUseError) as error:
         stop(LOCKED, str(error))
     except RecbatchError as error:
         stop(FAILED, str(error))

@@ -43,14 +43,22 @@ def connect(settings: Config) -> Database:
     return open_database(settings.database.url, settings.database.schema_name)
 
 
-def open_ready(*, create: bool = False) -> tuple[Config, Database]:
+def connect_for_job(settings: Config) -> Database:
+    """The same database by the address for whatever writes. Raises DatabaseUrlError."""
+    address = settings.database
+    if address.job_url is None:
+        return connect(settings)
+    return open_database(address.job_url, address.schema_name, "database.job_url")
+
+
+def open_ready(*, writes: bool = False, create: bool = False) -> tuple[Config, Database]:
     """The settings, and the database with tables of this version.
 
-    `create` makes a SQLite file that does not exist. Raises ConfigError, DatabaseUrlError,
-    NotReadyError.
+    `writes` takes the address for whatever writes; `create` makes a SQLite file that does not
+    exist. Raises ConfigError, DatabaseUrlError, NotReadyError.
     """
     settings = load_settings()
-    data = connect(settings)
+    data = connect_for_job(settings) if writes else connect(settings)
     if create:
         database.prepare(data)
     else:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from batch.cli import help
-from batch.cli.arguments import AsJson, connect, load_settings, open_ready, print_result
+from batch.cli.arguments import AsJson, connect_for_job, load_settings, open_ready, print_result
 from batch.cli.terminal import say
 from batch.store import database, schema
 
@@ -18,7 +18,7 @@ def upgrade(as_json: AsJson = False) -> None:
 
     Example: recbatch db upgrade
     """
-    data = connect(load_settings())
+    data = connect_for_job(load_settings())
     database.upgrade(data)
     print_result(
         as_json,
@@ -39,7 +39,7 @@ def grant(
 
     Example: recbatch db grant web
     """
-    _, data = open_ready()
+    _, data = open_ready(writes=True)
     database.grant(data, role, job=job)
     if job:
         rights = "do the job"

@@ -42,7 +42,7 @@ def add(
     """
     from batch.store.filters import add as add_filter
 
-    _, data = open_ready()
+    _, data = open_ready(writes=True)
     with database.small_write(data) as connection:
         movie_key, title = suggestions.find_film(connection, film)
         user_key = None if user is None else suggestions.find_user(connection, user)
@@ -97,7 +97,7 @@ def remove(
     """
     from batch.store.filters import end
 
-    _, data = open_ready()
+    _, data = open_ready(writes=True)
     with database.small_write(data) as connection:
         end(connection, filter_id)
     print_result(

@@ -16,7 +16,7 @@ from batch.cli.arguments import (
     FAILED,
     LARGEST_NUMBER,
     AsJson,
-    connect,
+    connect_for_job,
     load_settings,
     open_ready,
     print_result,
@@ -114,7 +114,7 @@ def _open(settings: Config, dry_run: bool) -> Iterator[tuple[Database, Queries]]
     """
     from batch.job.inputs import queries
 
-    data = connect(settings)
+    data = connect_for_job(settings)
     asked = queries(settings)
     if not dry_run:
         database.prepare(data)
@@ -192,7 +192,7 @@ def undo(
     from batch.cli.lines import undone_lines
     from batch.ingest.undo import undo as undo_batch
 
-    _, data = open_ready()
+    _, data = open_ready(writes=True)
     with database.run_lock(data):
         undone = undo_batch(data, batch_id)
     print_result(as_json, asdict(undone), lambda: undone_lines(undone))

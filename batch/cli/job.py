@@ -15,7 +15,7 @@ from batch.cli.arguments import (
     LARGEST_NUMBER,
     REFUSED,
     AsJson,
-    connect,
+    connect_for_job,
     load_settings,
     open_ready,
     options,
@@ -126,7 +126,7 @@ def run(
     from batch.job.plan import plan_run
 
     settings = load_settings()
-    data = connect(settings)
+    data = connect_for_job(settings)
     as_of_date = None if as_of is None else as_of.date()
     if as_of_date is None:
         logical_date, due_at = _night(scheduled_for, settings.schedule)
@@ -230,7 +230,8 @@ def schedule(
             "--json goes with --next; a scheduler that stays up logs JSON by"
             " 'recbatch --log-format json'",
         )
-    settings, data = open_ready(create=True)
+    settings, data = open_ready(writes=True, create=True)
+    database.require_lockable(data)
     command = scheduler.command(*_options_before_command())
     scheduler.run_forever(data, settings.schedule, command)
 

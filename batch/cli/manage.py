@@ -39,7 +39,7 @@ def publish(
     """
     from batch.job.republish import republish
 
-    settings, data = open_ready()
+    settings, data = open_ready(writes=True)
     _print_current(as_json, republish(data, settings.filters, lambda _: run_id))
 
 
@@ -52,7 +52,7 @@ def rollback(as_json: AsJson = False) -> None:
     from batch.job.republish import republish
     from batch.store.publish import previous
 
-    settings, data = open_ready()
+    settings, data = open_ready(writes=True)
     _print_current(as_json, republish(data, settings.filters, previous))
 
 
@@ -85,7 +85,7 @@ def purge(
     """
     from batch.store.publish import purge as purge_runs
 
-    settings, data = open_ready()
+    settings, data = open_ready(writes=True)
     with database.run_lock(data):
         purged = purge_runs(data, keep or settings.publish.keep_runs)
     text = f"purged {len(purged)} runs"
@@ -131,7 +131,7 @@ def forget(user: User, as_json: AsJson = False) -> None:
     """
     from batch.job.forget import forget as forget_user
 
-    _, data = open_ready()
+    _, data = open_ready(writes=True)
     with database.run_lock(data):
         with data.reader.connect() as connection:
             key = suggestions.find_user(connection, user)

@@ -19,6 +19,7 @@ DEFAULT_FILE = Path("config.yaml")
 PREFIX = "RECBATCH_"
 SECRETS = (
     ["database", "url"],
+    ["database", "job_url"],
     ["ingest", "query_url"],
     ["metrics", "push_url"],
     ["notify", "webhook_url"],

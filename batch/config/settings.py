@@ -51,6 +51,8 @@ class DatabaseSettings(Section):
 
     url: str = "sqlite:///recbatch.db"
     """`sqlite:///FILE`, `postgresql://USER:PASSWORD@HOST/NAME` or `postgres://...`."""
+    job_url: str | None = None
+    """Postgres only: the address for commands that write, if `url` leads to a pooler."""
     schema_name: str = Field("recbatch", alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
     """Postgres only: the schema of all tables, apart from an application's own."""
 
@@ -60,6 +62,13 @@ class DatabaseSettings(Section):
         if value.startswith("pg_"):
             raise ValueError("schemas that begin with pg_ are reserved by Postgres")
         return value
+
+    @model_validator(mode="after")
+    def _one_database(self) -> Self:
+        urls = (self.url, self.job_url or "")
+        if self.job_url is not None and any(url.startswith("sqlite") for url in urls):
+            raise ValueError("url and job_url must be two addresses of one Postgres database")
+        return self
 
 
 class Columns(Section):

@@ -76,7 +76,7 @@ def run_queries(
         with _source_database(database, queries.url).reader.connect() as connection:
             if connection.dialect.name == "postgresql":
                 # The user's tables are not in this program's own schema.
-                connection.exec_driver_sql("SET search_path TO DEFAULT")
+                connection.exec_driver_sql("SET LOCAL search_path TO DEFAULT")
             for statement in statements:
                 with time_limit(connection, queries.timeout) as check_time:
                     file = _fetch(connection, statement, folder, settings, check_time)

@@ -18,6 +18,7 @@ from batch.ingest.wide import WIDE
 from batch.store import schema
 from batch.store.checks import ROWS
 from batch.store.database import Database
+from batch.store.engines import LOCK_TIMEOUT_MS
 from batch.telemetry import log_warning
 
 _users = schema.users
@@ -151,7 +152,13 @@ def _overwrite(database: Database) -> None:
         statements = ["PRAGMA wal_checkpoint(TRUNCATE)"]
     else:
         tables = (_users, _ratings, _superseded, _lists, _rejects, _filters)
-        statements = [f"VACUUM {table.name}" for table in tables]
+        in_schema = schema.quoted(database.schema_name)
+        statements = [
+            # Outside a transaction nothing limits the wait for a lock.
+            f"SET lock_timeout TO {LOCK_TIMEOUT_MS}",
+            *(f"VACUUM {in_schema}.{table.name}" for table in tables),
+            "RESET lock_timeout",
+        ]
     try:
         with database.writer.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")

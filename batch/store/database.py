@@ -17,6 +17,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from batch import RecbatchError
 from batch.store import schema
 from batch.store.engines import postgres_engine, sqlite_engine
+from batch.store.postgres_upgrade import require_rights, with_all_tables
+from batch.store.sessions import require_fit
 
 LOCK_CLASS = 1297237315
 """First key of the advisory lock, "MREC" as a number.
@@ -44,6 +46,7 @@ class Database:
     A transaction of `writer` takes the write lock when it begins; one of
     `reader` sees one snapshot and cannot write. `file` is the SQLite file,
     None on Postgres, where all tables are in the schema `schema_name`.
+    `setting` is the setting that named the URL.
     """
 
     writer: Engine
@@ -51,6 +54,7 @@ class Database:
     url: URL
     schema_name: str
     file: Path | None
+    setting: str = "database.url"
 
     @property
     def fingerprint(self) -> str:
@@ -67,27 +71,30 @@ class Database:
         return plain.render_as_string(hide_password=True)
 
 
-def open_database(url: str, schema_name: str = "recbatch") -> Database:
+def open_database(
+    url: str, schema_name: str = "recbatch", setting: str = "database.url"
+) -> Database:
     """Engines for a `sqlite:///FILE`, `postgres://` or `postgresql://` URL.
 
-    Nothing is connected yet. Raises DatabaseUrlError.
+    `setting` is the setting that has the URL, for messages. Nothing is connected
+    yet. Raises DatabaseUrlError.
     """
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
         expected = "expected sqlite:///FILE or postgresql://..."
-        raise DatabaseUrlError(f"database.url is not a URL; {expected}") from None
+        raise DatabaseUrlError(f"{setting} is not a URL; {expected}") from None
     if "@" in (parsed.host or ""):
         raise DatabaseUrlError(
-            "database.url: more than one @; write an @ that belongs to the password as %40"
+            f"{setting}: more than one @; write an @ that belongs to the password as %40"
         )
     if parsed.drivername == "sqlite":
         return _open_sqlite(parsed, schema_name)
     kind = parsed.get_backend_name()
     if kind in ("postgresql", "postgres"):
-        return _open_postgres(parsed, schema_name)
+        return _open_postgres(parsed, schema_name, setting)
     raise DatabaseUrlError(
-        f"database.url: {kind} is not supported; use sqlite:///FILE or postgresql://..."
+        f"{setting}: {kind} is not supported; use sqlite:///FILE or postgresql://..."
     )
 
 
@@ -101,7 +108,7 @@ def _open_sqlite(url: URL, schema_name: str) -> Database:
     return Database(writer, reader, url, schema_name, Path(name).resolve())
 
 
-def _open_postgres(url: URL, schema_name: str) -> Database:
+def _open_postgres(url: URL, schema_name: str, setting: str) -> Database:
     url = url.set(drivername="postgresql+psycopg")
     try:
         writer = postgres_engine(url, schema_name, reader=False)
@@ -109,7 +116,7 @@ def _open_postgres(url: URL, schema_name: str) -> Database:
     except (ImportError, NoSuchModuleError):
         remedy = "pip install 'recbatch[postgres]'"
         raise DatabaseUrlError(f"Postgres needs the driver: {remedy}") from None
-    return Database(writer, reader, url, schema_name, None)
+    return Database(writer, reader, url, schema_name, None, setting)
 
 
 # Versions of the tables
@@ -186,7 +193,9 @@ def _is_empty(database: Database) -> bool:
 def upgrade(database: Database) -> None:
     """Create or migrate the tables, under the run lock.
 
-    Raises NotReadyError for a newer version, LockedError while a job runs.
+    Raises NotReadyError for a newer version, LockedError while a job runs; on
+    Postgres UnfitServerError where the role may not, TablesInUseError while
+    others read for long.
     """
     # Here, because it takes a third of a second.
     from alembic import command
@@ -195,16 +204,33 @@ def upgrade(database: Database) -> None:
     if database.file:
         database.file.parent.mkdir(parents=True, exist_ok=True)
     with run_lock(database):
-        if database.file is None:
-            _create_schema(database)
         with database.reader.connect() as connection:
-            _refuse_newer(database, revision(connection))
+            version = revision(connection)
+        _refuse_newer(database, version)
+        if version == schema.HEAD:
+            return
         config = Config()
         scripts = str(migrations()).replace("%", "%%")
         config.set_main_option("script_location", scripts)
-        with database.writer.begin() as connection:
+        with _changing_tables(database) as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+@contextmanager
+def _changing_tables(database: Database) -> Iterator[Connection]:
+    """The one transaction of all migrations."""
+    if database.file:
+        with database.writer.begin() as connection:
+            yield connection
+        return
+    name = database.schema_name
+    with database.writer.connect() as connection:
+        with connection.begin():
+            require_rights(connection, name)
+            _create_schema(connection, name)
+        with with_all_tables(connection, name):
+            yield connection
 
 
 def migrations() -> Path:
@@ -214,13 +240,11 @@ def migrations() -> Path:
     return installed if installed.is_dir() else package.parent / "migrations"
 
 
-def _create_schema(database: Database) -> None:
+def _create_schema(connection: Connection, name: str) -> None:
     # Looked up first: IF NOT EXISTS needs the right to create in any case.
     by_name = text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
-    with database.writer.begin() as connection:
-        if connection.execute(by_name, {"name": database.schema_name}).first() is None:
-            quoted = schema.quoted(database.schema_name)
-            connection.exec_driver_sql(f"CREATE SCHEMA {quoted}")
+    if connection.execute(by_name, {"name": name}).first() is None:
+        connection.exec_driver_sql(f"CREATE SCHEMA {schema.quoted(name)}")
 
 
 # Rights of Postgres roles
@@ -274,7 +298,8 @@ def run_lock(database: Database) -> Iterator[Connection]:
     The lock ends with the process: it is `flock` on a file beside the
     SQLite file, and on Postgres a session advisory lock, where a job that
     lost the lock has lost the connection to publish on too. Raises
-    LockedError at once if another process has it.
+    LockedError at once if another process has it, and UnfitServerError where
+    a lock on Postgres would not be kept.
     """
     if database.file:
         lock_file = database.file.with_name(database.file.name + ".lock")
@@ -282,9 +307,12 @@ def run_lock(database: Database) -> Iterator[Connection]:
             yield connection
         return
     with database.writer.connect() as connection:
-        keys = {"class": LOCK_CLASS, "name": database.schema_name}
+        require_fit(connection, database.writer, database.setting)
+        keys = _lock_keys(database)
         lock = text("SELECT pg_try_advisory_lock(:class, hashtext(:name))")
         acquired = connection.execute(lock, keys).scalar()
+        if acquired:
+            _set_idle_timeout(connection, "'0'")
         # The lock belongs to the session; an open transaction would hold
         # back vacuum all night.
         connection.commit()
@@ -299,6 +327,13 @@ def run_lock(database: Database) -> Iterator[Connection]:
                 _unlock(connection, keys)
 
 
+def require_lockable(database: Database) -> None:
+    """Raise UnfitServerError where the run lock could never be held."""
+    if database.file is None:
+        with database.writer.connect() as connection:
+            require_fit(connection, database.writer, database.setting)
+
+
 def _unlock(connection: Connection, keys: dict[str, Any]) -> None:
     # Explicitly: a server may end a closed session later, and until then
     # the next job would be refused.
@@ -308,7 +343,38 @@ def _unlock(connection: Connection, keys: dict[str, Any]) -> None:
     abandon(connection)
     unlock = text("SELECT pg_advisory_unlock(:class, hashtext(:name))")
     connection.execute(unlock, keys)
-    connection.rollback()  # does not undo it: the lock is not part of a transaction
+    _set_idle_timeout(connection, "reset_val")
+    connection.commit()
+
+
+def _lock_keys(database: Database) -> dict[str, Any]:
+    return {"class": LOCK_CLASS, "name": database.schema_name}
+
+
+def _set_idle_timeout(connection: Connection, value: str) -> None:
+    """Set the time after which the server ends an idle session, once this transaction commits.
+
+    The session that holds the lock is idle for most of a night. Postgres before
+    version 14 has no such setting.
+    """
+    setting = "pg_settings WHERE name = 'idle_session_timeout'"
+    change = f"SELECT set_config(name, {value}, false) FROM {setting}"  # noqa: S608  constants
+    connection.exec_driver_sql(change)
+
+
+def holds_lock(database: Database, connection: Connection) -> bool:
+    """Whether the session of a connection of `run_lock` still has the lock.
+
+    A session can lose it and live: a pooler's reset takes all locks away.
+    """
+    if database.file:
+        return True
+    held = text(
+        "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+        " AND classid = :class AND objsubid = 2"
+        " AND objid = CAST(CAST(hashtext(:name) AS bigint) & 4294967295 AS oid)"
+    )
+    return connection.execute(held, _lock_keys(database)).first() is not None
 
 
 def abandon(connection: Connection) -> None:

@@ -25,9 +25,13 @@ _WRITER_SETTINGS = (
 )
 _READER_SETTINGS = ("query_only = ON",)
 
-# A lock whose holder vanished must be freed sooner than after the two hours
-# of TCP.
 _CONNECT_ARGS = {
+    # As a start-up parameter, which poolers keep for each of their clients.
+    "client_encoding": "UTF8",
+    # A prepared statement would outlive its transaction.
+    "prepare_threshold": None,
+    # A lock whose holder vanished must be freed sooner than after the two
+    # hours of TCP.
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
@@ -61,10 +65,11 @@ def sqlite_engine(url: URL, *, reader: bool) -> Engine:
 
 
 def postgres_engine(url: URL, schema_name: str, *, reader: bool) -> Engine:
-    """An engine whose sessions see one schema only.
+    """An engine whose transactions see one schema only.
 
-    A reader's transaction has one snapshot and cannot write. Raises
-    ImportError without the driver.
+    A reader's transaction has one snapshot and cannot write. All that is set ends
+    with the transaction: a pooler may give the next one of the session to another
+    application. Raises ImportError without the driver.
     """
     engine = create_engine(
         url,
@@ -74,17 +79,25 @@ def postgres_engine(url: URL, schema_name: str, *, reader: bool) -> Engine:
         use_native_hstore=False,  # no column has it, and looking for it takes a query
         connect_args=_CONNECT_ARGS,
     )
+    quoted = engine.dialect.identifier_preparer.quote(schema_name)
+    settings = (
+        # pg_temp comes last: another's temporary table must not hide one of ours.
+        f"search_path TO {quoted}, pg_temp",
+        f"lock_timeout TO {LOCK_TIMEOUT_MS}",
+        # How the server writes times and numbers, which the driver must be able to read.
+        "datestyle TO ISO",
+        "extra_float_digits TO 1",
+    )
+    # Together: each statement is a round trip.
+    statements = "".join(f"SET LOCAL {setting};" for setting in settings)
 
     @event.listens_for(engine, "connect")
-    def apply_settings(connection: Any, _record: Any) -> None:
-        autocommit = connection.autocommit
-        connection.autocommit = True
-        quoted = engine.dialect.identifier_preparer.quote(schema_name)
-        settings = [f"search_path TO {quoted}", f"lock_timeout TO {LOCK_TIMEOUT_MS}"]
+    def forbid_writing(connection: Any, _record: Any) -> None:
         if reader:
-            settings.append("default_transaction_read_only TO on")
-        # Together: each night opens a dozen connections, and each statement is a round trip.
-        connection.execute("".join(f"SET {setting};" for setting in settings))
-        connection.autocommit = autocommit
+            connection.read_only = True  # part of each BEGIN
+
+    @event.listens_for(engine, "begin")
+    def apply_settings(connection: Connection) -> None:
+        connection.exec_driver_sql(statements)
 
     return engine

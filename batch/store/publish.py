@@ -31,7 +31,7 @@ from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Ratings
 from batch.store import schema
 from batch.store.bulk_insert import bulk_insert, insert_columns
 from batch.store.checks import failed
-from batch.store.database import Database, abandon, next_id
+from batch.store.database import Database, abandon, holds_lock, next_id
 from batch.store.purge import purge as purge
 from batch.store.runs import is_for
 from batch.telemetry import log_warning
@@ -295,12 +295,18 @@ def published_for(connection: Connection, due_at: datetime, logical_date: date) 
 def commit_or_verify(
     database: Database, connection: Connection, is_committed: Select[Any]
 ) -> Iterator[None]:
-    """One transaction; if its commit fails, a second connection looks whether it took effect.
+    """One transaction under the lock that the connection holds.
 
-    If the query `is_committed` returns a row there, it did, and nothing is raised.
+    If its commit fails, a second connection looks whether it took effect: if the
+    query `is_committed` returns a row there, it did, and nothing is raised. Raises
+    CannotPublishError without the lock.
     """
     try:
         with connection.begin():
+            if not holds_lock(database, connection):
+                raise CannotPublishError(
+                    "this job has lost its lock, and another may be at work; start it again"
+                )
             yield
     except DBAPIError:
         abandon(connection)
