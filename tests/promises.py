@@ -62,6 +62,7 @@ PROMISES = {
     "E7": "Every package is pinned, and those of the image by hash, but for torch.",
     "F1": "Whoever is to be forgotten is gone from every table, run, reject and file.",
     "F2": "A backup is one consistent state, taken while the job works.",
+    "F3": "Forgetting leaves no byte in the database's files, or says who must do what.",
 }
 """By letter: publishing, one runner, files, numbers, security, people's data."""
 

@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
@@ -11,14 +12,14 @@ from sqlalchemy import Engine, event
 
 from batch import query
 from batch.job.forget import forget
-from batch.store import schema
+from batch.store import engines, erase, schema
 from batch.store.backup import NoBackupError, backup
 from batch.store.database import Database, open_database, run_lock
 from data import fill, long_csv, random_rows
 from faults import Faults
 from fixed import command
 from processes import ended, in_child
-from tables import rows, shown
+from tables import rows, selects, shown
 
 CANARY = "u7-Quetzalcoatl"
 
@@ -31,6 +32,36 @@ def canaries(database: Database) -> list[str]:
 
     names = [table.name for table in schema.metadata.sorted_tables]
     return [name for name in names if any(map(has_canary, rows(database, f"SELECT * FROM {name}")))]
+
+
+def files_with_canary(database: Database) -> list[str]:
+    """The files of the database that have the canary; on Postgres without the server's log."""
+    if database.file:
+        files = list(database.file.parent.glob(database.file.name + "*"))
+    else:
+        with database.writer.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            connection.exec_driver_sql("CHECKPOINT")
+            number = "SELECT oid FROM pg_database WHERE datname = current_database()"
+            folder = connection.exec_driver_sql("SHOW data_directory").scalar_one()
+            oid = connection.exec_driver_sql(number).scalar_one()
+        files = list(Path(folder, "base", str(oid)).iterdir())
+    return [file.name for file in files if CANARY.encode() in file.read_bytes()]
+
+
+@contextmanager
+def reading(database: Database) -> Iterator[None]:
+    """Another application reads the users, in a transaction that stays open."""
+    with selects(database) as select:
+        select("SELECT * FROM users")
+        yield
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Readers that stay are waited for a second, not half a minute."""
+    monkeypatch.setattr(erase, "PATIENCE", 1.0)
+    monkeypatch.setattr(engines, "_SETTINGS", ("busy_timeout = 1000", *engines._SETTINGS[1:]))
 
 
 @contextmanager
@@ -92,9 +123,65 @@ def test_whoever_is_forgotten_is_nowhere(
     assert len(rows(with_canary, "SELECT * FROM ingest_rejects")) == 1
     assert list((tmp_path / "artifacts").glob("*.safetensors")) == []
     shown(with_canary)
+    assert files_with_canary(with_canary) == []
+
+
+@pytest.mark.promise("F3")
+@pytest.mark.usefixtures("impatient")
+def test_a_reader_that_stays_is_reported(
+    with_canary: Database, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """While an earlier reader keeps old pages, forget says so, exits 1 and names what helps."""
+    with reading(with_canary):
+        assert command("forget", CANARY) == 1
+        assert files_with_canary(with_canary) != []
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "still in the database's files: a reader that began before is still at work" in error
+    assert canaries(with_canary) == []
+    remedy = error.partition("run: ")[2]
     if with_canary.file:
-        for file in with_canary.file.parent.glob(with_canary.file.name + "*"):
-            assert CANARY.encode() not in file.read_bytes(), file.name
+        assert remedy == f"sqlite3 {with_canary.file} 'PRAGMA wal_checkpoint(TRUNCATE)'"
+        with closing(sqlite3.connect(with_canary.file)) as plain:
+            assert plain.execute(remedy.split("'")[1]).fetchone() == (0, 0, 0)
+    else:
+        with with_canary.writer.connect() as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            for statement in remedy.rstrip(";").split(";"):
+                connection.exec_driver_sql(statement)
+    assert files_with_canary(with_canary) == []
+
+
+@pytest.mark.promise("F3")
+def test_a_reader_that_ends_is_waited_for(with_canary: Database, tmp_path: Path) -> None:
+    """A reader that ends in time costs forget nothing but the time."""
+
+    def read_a_while() -> int:
+        with reading(with_canary):
+            (tmp_path / "reading").touch()
+            sleep(1)
+        return 0
+
+    child = in_child(read_a_while, tmp_path / "log")
+    while not (tmp_path / "reading").exists():
+        sleep(0.01)
+    assert command("forget", CANARY) == 0
+    assert files_with_canary(with_canary) == []
+    assert ended(child) == 0
+
+
+@pytest.mark.promise("F3")
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+@pytest.mark.usefixtures("nights")
+def test_every_writer_overwrites_what_it_deletes(database: Database, tmp_path: Path) -> None:
+    """What another command than forget deletes is in no byte of a SQLite file either."""
+    wrong = tmp_path / "wrong.csv"
+    wrong.write_text(long_csv([(CANARY, f"m{n}", 4, 1_700_000_000) for n in range(9)]))
+    with without_secure_delete(database):
+        assert command("ingest", str(wrong)) == 0
+        assert files_with_canary(database) == [database.file.name] if database.file else []
+        [(batch_id,)] = rows(database, "SELECT max(batch_id) FROM ingest_batches")
+        assert command("ingest", "undo", str(batch_id)) == 0
+    assert files_with_canary(database) == []
 
 
 @pytest.mark.promise("F1")

@@ -3,11 +3,9 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from unicodedata import normalize
 
 from sqlalchemy import Connection, and_, delete, func, select, update
-from sqlalchemy.exc import DBAPIError
 
 from batch import RecbatchError
 from batch.ingest.formats import FORMATS
@@ -18,6 +16,7 @@ from batch.ingest.wide import WIDE
 from batch.store import schema
 from batch.store.checks import ROWS
 from batch.store.database import Database
+from batch.store.erase import NotErasedError, erase
 from batch.telemetry import log_warning
 
 _users = schema.users
@@ -67,9 +66,6 @@ def forget(database: Database, user_key: str) -> Forgotten:
     with database.reader.connect() as connection:
         n_files, remaining_files = _delete_weights(connection)
     with database.writer.begin() as connection:
-        if database.file:
-            # SQLite then overwrites what is deleted.
-            connection.exec_driver_sql("PRAGMA secure_delete = ON")
         user = connection.execute(select(_users).where(_users.c.user_key == user_key)).one()
         texts = {text for text in (user.user_key, user.name) if text}
         is_own_rating = _ratings.c.user_id == user.user_id
@@ -82,10 +78,13 @@ def forget(database: Database, user_key: str) -> Forgotten:
         n_filters = connection.execute(delete(_filters).where(is_own_filter)).rowcount
         connection.execute(delete(_users).where(_users.c.user_id == user.user_id))
         connection.execute(update(_runs).values(artifact=None, artifact_sha256=None))
-    _overwrite(database)
-    if remaining_files:
-        names = ", ".join(str(file) for file in remaining_files)
-        raise StillThereError(f"forgotten, but remove these files by hand: {names}")
+    remaining = [f"remove by hand: {file}" for file in remaining_files]
+    try:
+        erase(database)
+    except NotErasedError as error:
+        remaining.append(str(error))
+    if remaining:
+        raise StillThereError("; ".join(remaining))
     return Forgotten(n_ratings, n_superseded, n_rows, n_rejects, n_files, n_filters)
 
 
@@ -140,31 +139,6 @@ def _is_of_user(format_: str, row: str, texts: set[str]) -> bool:
     # doubt a row is deleted.
     fields = f",{normalize('NFC', row)},"
     return any(re.search(rf"{SEPARATOR}{re.escape(text)}{SEPARATOR}", fields) for text in texts)
-
-
-def _overwrite(database: Database) -> None:
-    """Remove old row versions, unless somebody still reads them.
-
-    The rows are deleted by now: a failure here is only a warning.
-    """
-    if database.file:
-        statements = ["PRAGMA wal_checkpoint(TRUNCATE)"]
-    else:
-        tables = (_users, _ratings, _superseded, _lists, _rejects, _filters)
-        statements = [f"VACUUM {table.name}" for table in tables]
-    try:
-        with database.writer.connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT")
-            driver: Any = connection.connection.dbapi_connection
-            for statement in statements:
-                # Not in a transaction. A role without the right gets a warning
-                # from Postgres.
-                driver.execute(statement)
-    except (DBAPIError, database.writer.dialect.loaded_dbapi.Error) as error:
-        log_warning(
-            "forgotten; old row versions stay until the database cleans up",
-            error=str(getattr(error, "orig", error)),
-        )
 
 
 def _delete_weights(connection: Connection) -> tuple[int, list[Path]]:

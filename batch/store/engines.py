@@ -14,6 +14,9 @@ _SETTINGS = (
 )
 _WRITER_SETTINGS = (
     "journal_mode = WAL",
+    # Rows of people are deleted and moved by every command, not by `forget` alone: a copy that
+    # is left in free space would outlive them.
+    "secure_delete = ON",
     # A publication must survive a power cut: NORMAL may lose the last
     # commits in WAL mode.
     "synchronous = FULL",
