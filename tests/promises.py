@@ -63,6 +63,7 @@ PROMISES = {
     "F1": "Whoever is to be forgotten is gone from every table, run, reject and file.",
     "F2": "A backup is one consistent state, taken while the job works.",
     "F3": "Forgetting leaves no byte in the database's files, or says who must do what.",
+    "F4": "Forgetting shows what would go, and finds rejected rows in any separator and case.",
 }
 """By letter: publishing, one runner, files, numbers, security, people's data."""
 

@@ -1,6 +1,7 @@
 """Shared by all commands: arguments, settings and database, and how results are printed."""
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, NoReturn
@@ -63,6 +64,17 @@ def print_result(as_json: bool, content: Any, print_text: Callable[[], None]) ->
         typer.echo(json.dumps(content, default=_as_text, indent=2, ensure_ascii=False))
     else:
         print_text()
+
+
+def confirmed(question: str) -> bool:
+    """Whether a person agrees; a program, whose input is no terminal, has agreed by calling."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        return True
+    try:
+        return typer.confirm(question, err=True)
+    except typer.Abort:  # the input has ended
+        typer.echo(err=True)
+        return False
 
 
 def stop(code: int, message: str) -> NoReturn:
