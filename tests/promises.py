@@ -34,6 +34,7 @@ PROMISES = {
     "B6": "A clock set back repeats no night; a machine that slept starts it when it wakes.",
     "B7": "SIGTERM ends a run with 143, as process 1 too; it is abandoned or published whole.",
     "B8": "A night that takes longer than it may is ended, and left unpublished.",
+    "B9": "A SQLite file with a second name, or replaced during a night, is refused.",
     "C1": "Every row is accepted, rejected with its place, reason and text, or a duplicate.",
     "C2": "The ratings of a file, or of a group of them, come in whole or not at all.",
     "C3": "Any order and repetition of files gives the same tables.",

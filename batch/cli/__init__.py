@@ -21,6 +21,7 @@ from batch.job import shutdown
 from batch.store.batches import NoSuchBatchError
 from batch.store.database import DatabaseUrlError, LockedError, NotReadyError
 from batch.store.filters import EmptyWindowError
+from batch.store.sqlite_file import SecondNameError
 
 WRONG_USE_ERRORS = (
     ConfigError,
@@ -28,6 +29,7 @@ WRONG_USE_ERRORS = (
     EmptyWindowError,
     NoSuchBatchError,
     NotReadyError,
+    SecondNameError,
     query.NoSuchModelError,
     query.UnknownUserError,
     query.AmbiguousUserError,
@@ -35,8 +37,12 @@ WRONG_USE_ERRORS = (
     query.AmbiguousFilmError,
 )
 """Errors that other arguments or settings avoid."""
+NEEDS_TO_WRITE = (
+    "SQLite must be able to write into its folder, even to read; or read a 'recbatch backup' of it"
+)
 SQLITE_REMEDIES = {
-    "unable to open database file": "SQLite must be able to write into its folder, even to read",
+    "unable to open database file": NEEDS_TO_WRITE,
+    "attempt to write a readonly database": NEEDS_TO_WRITE,
     "file is not a database": "mend database.url, or move the file away",
 }
 """Messages of SQLite that name neither the file nor a remedy."""

@@ -99,6 +99,11 @@ def _open_sqlite(url: URL, schema_name: str) -> Database:
     name = url.database
     if not name or name == ":memory:" or name.startswith("file:"):
         raise DatabaseUrlError("database.url must name a file, such as sqlite:///recbatch.db")
+    if url.query:  # such as uri=true, with which vfs=unix-none would switch locking off
+        parameters = "&".join(url.query)
+        raise DatabaseUrlError(
+            f"database.url: sqlite:///FILE takes no parameters; remove ? and {parameters} after it"
+        )
     writer = sqlite_engine(url, reader=False)
     reader = sqlite_engine(url, reader=True)
     # Resolved, so that all links to the file share one lock.

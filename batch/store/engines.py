@@ -1,8 +1,11 @@
 """A URL -> an engine with real transactions, whose readers cannot write."""
 
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+
+from batch.store.sqlite_file import FILE_IDENTITY, file_identity, require_one_name
 
 LOCK_TIMEOUT_MS = 30_000
 """How long a statement waits for a lock, on both databases."""
@@ -52,7 +55,10 @@ def sqlite_engine(url: URL, *, reader: bool) -> Engine:
     begin_statement = "BEGIN" if reader else "BEGIN IMMEDIATE"
 
     @event.listens_for(engine, "connect")
-    def apply_settings(connection: Any, _record: Any) -> None:
+    def apply_settings(connection: Any, record: Any) -> None:
+        file = Path(str(url.database))
+        require_one_name(file)
+        record.info[FILE_IDENTITY] = file_identity(file)
         connection.isolation_level = None
         connection.executescript(pragmas)
 

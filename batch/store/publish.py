@@ -33,6 +33,7 @@ from batch.store.bulk_insert import bulk_insert, insert_columns
 from batch.store.checks import failed
 from batch.store.database import Database, abandon, next_id
 from batch.store.purge import purge as purge
+from batch.store.sqlite_file import require_same_file
 from batch.telemetry import log_warning
 
 _runs, _publication = schema.runs, schema.publication
@@ -296,11 +297,14 @@ def commit_or_verify(
 ) -> Iterator[None]:
     """One transaction; if its commit fails, a second connection looks whether it took effect.
 
-    If the query `is_committed` returns a row there, it did, and nothing is raised.
+    If the query `is_committed` returns a row there, it did, and nothing is raised. Raises
+    FileReplacedError.
     """
     try:
         with connection.begin():
             yield
+            if database.file:
+                require_same_file(database.file, connection)
     except DBAPIError:
         abandon(connection)
         # The first connection may be gone.
