@@ -26,6 +26,7 @@ PROMISES = {
     "A10": "A run that a gate refuses stays as evidence, and changes nothing for readers.",
     "A11": "Files and tables stop growing after as many nights as are kept.",
     "A12": "The published run and the one before it can be read by number.",
+    "A13": "Rows changed by hand after publication are noticed, the program's own changes are not.",
     "B1": "One job works on a database at a time; any other exits 75 without waiting for it.",
     "B2": "A job that was killed needs no unlocking.",
     "B3": "A job that lost its lock cannot publish.",

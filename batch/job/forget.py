@@ -7,7 +7,7 @@ from sqlalchemy import Connection, and_, delete, func, select, update
 
 from batch import RecbatchError
 from batch.ingest.rows_of_person import PersonTexts
-from batch.store import schema
+from batch.store import digests, schema
 from batch.store.checks import ROWS
 from batch.store.database import Database
 from batch.store.erase import NotErasedError, erase
@@ -118,8 +118,11 @@ def _lists_of(connection: Connection, user_id: int) -> list[tuple[int, str, int]
 
 
 def _delete_lists(connection: Connection, user_id: int) -> None:
-    """Delete a user's rows in all kept runs, and lower the counts of these runs."""
-    for run_id, model, count in _lists_of(connection, user_id):
+    """Delete a user's rows in all kept runs; the counts and digests of these runs follow."""
+    by_model = _lists_of(connection, user_id)
+    for run_id in {run_id for run_id, _, _ in by_model}:
+        digests.subtract_user(connection, run_id, user_id)
+    for run_id, model, count in by_model:
         is_own_row = and_(
             _lists.c.run_id == run_id, _lists.c.user_id == user_id, _lists.c.model == model
         )
