@@ -136,7 +136,7 @@ def test_a_damaged_published_run_is_an_error(database: Database) -> None:
     change(database, f"DELETE FROM recommendations WHERE {first_rows}")
     assert command("publish", "2") == 1
     about = (
-        "run 2 was audited once more, and fails: broken_ranks, rows_missing_or_extra;"
+        "run 2 was audited once more, and fails: broken_ranks, changed_rows, rows_missing_or_extra;"
         " publish another run"
     )
     assert finding(database, "integrity") == Finding("integrity", "error", about)

@@ -80,6 +80,28 @@ def test_the_job_needs_no_right_to_change_tables(
             connection.exec_driver_sql(statement)
 
 
+@pytest.mark.usefixtures("nights")
+@pytest.mark.promise("F3")
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+def test_a_role_that_may_not_vacuum_is_told_who_may(
+    database: Database,
+    role: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without the right to vacuum, forget exits 1, with the statements and who must run them."""
+    grant(database, role, job=True)
+    with database.writer.begin() as connection:
+        for table in ("users", "ratings"):
+            connection.exec_driver_sql(f"REVOKE MAINTAIN ON recbatch.{table} FROM {role}")
+    monkeypatch.setenv("RECBATCH_DATABASE__URL", as_role(database, role))
+    assert command("forget", "u9") == 1
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert 'permission denied to vacuum "users", skipping it; as postgres, who owns' in error
+    assert "run: VACUUM FULL recbatch.users, recbatch.ingest_rejects, recbatch.item_f" in error
+    assert rows(database, "SELECT * FROM users WHERE user_key = 'u9'") == []
+
+
 T = 1_700_000_000  # seconds since 1970
 HOSTILE = [
     "Robert'); DROP TABLE ratings;--",

@@ -30,6 +30,7 @@ from batch.job.republish import republish
 from batch.ranking.evaluate import Evaluation
 from batch.store import publish
 from batch.store.database import Database, open_database, run_lock
+from batch.store.digests import changed_models
 from batch.store.publish import CannotPublishError
 from data import fill, long_csv
 from fixed import by_fixed_arithmetic, figures
@@ -237,6 +238,8 @@ class Nights(RuleBasedStateMachine):
             self._readers_see_the_current_run(ask)
             self._ratings_are_the_newest(ask)
             self._history_is_true(ask)
+            if self.current is not None:
+                assert changed_models(connection, self.current) == []
 
     def _readers_see_the_current_run(self, ask: Ask) -> None:
         """One whole run, the one that the model says, or nothing."""
@@ -292,6 +295,7 @@ class Nights(RuleBasedStateMachine):
 @pytest.mark.promise("A9")
 @pytest.mark.promise("A10")
 @pytest.mark.promise("A12")
+@pytest.mark.promise("A13")
 @pytest.mark.promise("B4")
 @pytest.mark.promise("C3")
 def test_whatever_is_done_in_whatever_order(

@@ -1,26 +1,53 @@
 """A written run -> integrity checks passed or failed: what must be true of every list."""
 
-from sqlalchemy import Connection, Select, Table, and_, case, distinct, exists, func, or_, select
+from sqlalchemy import (
+    Connection,
+    Select,
+    Table,
+    and_,
+    case,
+    distinct,
+    exists,
+    func,
+    not_,
+    or_,
+    select,
+)
 
+from batch.config import FilterSettings
 from batch.params import LARGEST
 from batch.store import schema
 from batch.store.checks import ROWS, Check, no_violations
-from batch.store.filters import at_moment, is_filtered
+from batch.store.digests import changed_models
+from batch.store.filters import at_moment, films_of_settings, is_filtered, now_on
 
 _lists, _popular, _runs = schema.recommendations, schema.popular_items, schema.runs
 
 
-def audit_integrity(connection: Connection, run_id: int) -> list[Check]:
-    """Count violations of what must be true of every list; none is allowed."""
+NO_RULES = FilterSettings()
+
+
+def audit_integrity(
+    connection: Connection, run_id: int, rules: FilterSettings = NO_RULES
+) -> list[Check]:
+    """Count violations of what must be true of every list; none is allowed.
+
+    `rules` are the filters of the settings, which have become rows of `item_filters`.
+    """
     counts = {
         "rows_missing_or_extra": _rows_off(connection, run_id),
         "broken_ranks": _broken_ranks(connection, run_id),
         "scores_out_of_order": _out_of_order(connection, run_id),
         "already_rated": _already_rated(connection, run_id),
         "filtered_films": _filtered(connection, run_id),
-        "unknown_films": _unknown(connection, run_id, schema.movies, "movie_id"),
-        "unknown_users": _unknown(connection, run_id, schema.users, "user_id"),
+        "films_of_settings": _named_by_settings(connection, run_id, rules),
+        "unknown_films": _unknown(connection, run_id, _lists, schema.movies, "movie_id")
+        + _unknown(connection, run_id, _popular, schema.movies, "movie_id"),
+        "unknown_users": _unknown(connection, run_id, _lists, schema.users, "user_id"),
         "scores_not_finite": _not_finite(connection, run_id),
+        "unreadable_reasons": _unreadable_reasons(connection, run_id),
+        "broken_popular_list": _broken_popular(connection, run_id),
+        "changed_rows": len(changed_models(connection, run_id)),
         "no_rows": _without_rows(connection, run_id),
     }
     return [no_violations(name, count) for name, count in counts.items()]
@@ -100,11 +127,59 @@ def _filtered(connection: Connection, run_id: int) -> int:
     return _count(connection, n_listed) + _count(connection, n_popular)
 
 
-def _unknown(connection: Connection, run_id: int, table: Table, column: str) -> int:
+def _named_by_settings(connection: Connection, run_id: int, rules: FilterSettings) -> int:
+    """Rows of films that the settings name, and that readers would see all the same."""
+    if not (rules.films or rules.genres):
+        return 0
+    now = now_on(connection.dialect)
+    shown = 0
+    for table in (_lists, _popular):
+        named = table.c.movie_id.in_(films_of_settings(rules))
+        is_shown = not_(is_filtered(now, table.c.movie_id))
+        rows = select(func.count()).where(table.c.run_id == run_id, named, is_shown)
+        shown += _count(connection, rows)
+    return shown
+
+
+def _unknown(connection: Connection, run_id: int, listed: Table, table: Table, column: str) -> int:
     """Rows whose film or user is not in its table."""
-    joined = _lists.outerjoin(table, table.c[column] == _lists.c[column])
+    joined = listed.outerjoin(table, table.c[column] == listed.c[column])
     rows = select(func.count()).select_from(joined)
-    return _count(connection, rows.where(_lists.c.run_id == run_id, table.c[column].is_(None)))
+    return _count(connection, rows.where(listed.c.run_id == run_id, table.c[column].is_(None)))
+
+
+def _unreadable_reasons(connection: Connection, run_id: int) -> int:
+    """Rows whose reason is no JSON object with a kind."""
+    reason = _lists.c.reason
+    if connection.dialect.name == "postgresql":
+        kind = func.jsonb_extract_path_text(reason, "kind")
+        is_object = func.jsonb_typeof(reason) == "object"
+    else:
+        # CASE, because the other functions fail on what is no JSON.
+        valid = case((func.json_valid(reason) == 1, reason), else_="null")
+        kind = func.json_extract(valid, "$.kind")
+        is_object = func.json_type(valid) == "object"
+    unreadable = or_(not_(is_object), kind.is_(None))
+    rows = select(func.count()).where(_lists.c.run_id == run_id, reason.is_not(None), unreadable)
+    return _count(connection, rows)
+
+
+def _broken_popular(connection: Connection, run_id: int) -> int:
+    """1 if the list for everyone is empty, has ranks other than 1..m <= top_n, or a film twice."""
+    top_n = select(_runs.c.top_n).where(_runs.c.run_id == run_id).scalar_subquery()
+    rank, movie_id = _popular.c.rank, _popular.c.movie_id
+    n_rows = func.count()
+    is_whole = and_(
+        n_rows > 0,
+        func.min(rank) == 1,
+        func.max(rank) == n_rows,
+        func.max(rank) <= top_n,
+        func.count(distinct(movie_id)) == n_rows,
+    )
+    broken = select(case((is_whole, 0), else_=1)).where(_popular.c.run_id == run_id)
+    if _without_rows(connection, run_id):  # a finding of its own
+        return 0
+    return _count(connection, broken)
 
 
 def _not_finite(connection: Connection, run_id: int) -> int:

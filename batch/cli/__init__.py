@@ -24,6 +24,7 @@ from batch.store.database import DatabaseUrlError, LockedError, NotReadyError
 from batch.store.filters import EmptyWindowError
 from batch.store.postgres_upgrade import TablesInUseError
 from batch.store.sessions import UnfitServerError
+from batch.store.sqlite_file import SecondNameError
 from batch.telemetry import cause, log_error, start_logging
 
 WRONG_USE_ERRORS = (
@@ -32,6 +33,7 @@ WRONG_USE_ERRORS = (
     NoSuchBatchError,
     NotReadyError,
     UnfitServerError,
+    SecondNameError,
     query.NoSuchModelError,
     query.UnknownUserError,
     query.AmbiguousUserError,
@@ -39,8 +41,12 @@ WRONG_USE_ERRORS = (
     query.AmbiguousFilmError,
 )
 """Errors that other arguments or settings avoid."""
+NEEDS_TO_WRITE = (
+    "SQLite must be able to write into its folder, even to read; or read a 'recbatch backup' of it"
+)
 SQLITE_REMEDIES = {
-    "unable to open database file": "SQLite must be able to write into its folder, even to read",
+    "unable to open database file": NEEDS_TO_WRITE,
+    "attempt to write a readonly database": NEEDS_TO_WRITE,
     "file is not a database": "mend database.url, or move the file away",
 }
 """Messages of SQLite that name neither the file nor a remedy."""

@@ -1,6 +1,7 @@
 """Shared by all commands: arguments, settings and database, and how results are printed."""
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, NoReturn
@@ -9,6 +10,7 @@ import typer
 
 from batch.cli.terminal import say, say_json
 from batch.config import Config, load_config
+from batch.printable import printable
 from batch.store import database
 from batch.store.database import Database, open_database
 
@@ -72,6 +74,17 @@ def print_result(as_json: bool, content: Any, print_text: Callable[[], None]) ->
         say_json(json.dumps(content, default=_as_text, indent=2, ensure_ascii=False))
     else:
         print_text()
+
+
+def confirmed(question: str) -> bool:
+    """Whether a person agrees; a program, whose input is no terminal, has agreed by calling."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        return True
+    try:
+        return typer.confirm(printable(question), err=True)
+    except typer.Abort:  # the input has ended
+        say("", err=True)
+        return False
 
 
 def stop(code: int, *lines: str) -> NoReturn:

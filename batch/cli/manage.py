@@ -1,24 +1,34 @@
 """Commands that change what readers see, or what is kept."""
 
+from __future__ import annotations
+
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from sqlalchemy import Connection
 
+from batch import query
 from batch.cli import completion, help, suggestions
 from batch.cli.arguments import (
     A_RUN,
+    FAILED,
     LARGEST_NUMBER,
     AsJson,
     User,
+    confirmed,
     connect,
     load_settings,
     open_ready,
     print_result,
+    stop,
 )
 from batch.cli.terminal import say
 from batch.store import database, schema
+
+if TYPE_CHECKING:  # help must not wait for these imports
+    from batch.job.forget import Traces
 
 commands = help.Commands()
 
@@ -124,25 +134,60 @@ def contract(
 
 
 @commands.command()
-def forget(user: User, as_json: AsJson = False) -> None:
+def forget(
+    user: User,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be removed; remove nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, on a terminal.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Remove a person everywhere: ratings, lists of all kept runs, rejected rows.
 
-    Example: recbatch forget 42
+    Example: recbatch forget 42 --dry-run
     """
     from batch.job.forget import forget as forget_user
+    from batch.job.forget import traces
 
-    _, data = open_ready(writes=True)
-    with database.run_lock(data):
-        with data.reader.connect() as connection:
-            key = suggestions.find_user(connection, user)
-        removed = forget_user(data, key)
-    text = (
-        f"{key} is forgotten: {removed.ratings:,} ratings,"
-        f" {removed.superseded:,} overwritten ones, {removed.rows:,} rows of lists,"
-        f" {removed.rejects:,} rejected rows, {removed.files:,} files of weights,"
-        f" {removed.filters:,} filters"
+    _, data = open_ready(writes=not dry_run)
+    with data.reader.connect() as connection:
+        key = _key_of_person(connection, user)
+        removed = traces(connection, key)
+    outcome = "would be forgotten"
+    if not dry_run:
+        if not yes and not confirmed(f"forget {key} for good: {_counts(removed)}?"):
+            stop(FAILED, f"{key} is not forgotten: nothing was removed")
+        with database.run_lock(data):
+            removed = forget_user(data, key)
+        outcome = "is forgotten"
+    print_result(
+        as_json,
+        {"user_key": key, **asdict(removed)},
+        lambda: say(f"{key} {outcome}: {_counts(removed)}"),
     )
-    print_result(as_json, {"user_key": key, **asdict(removed)}, lambda: say(text))
+
+
+def _key_of_person(connection: Connection, user: str) -> str:
+    """The key of a user, or the text itself where only rejected rows name such a person.
+
+    Raises UnknownUserError where nothing does, AmbiguousUserError.
+    """
+    from batch.job.forget import traces
+
+    try:
+        return suggestions.find_user(connection, user)
+    except query.UnknownUserError:
+        if not traces(connection, user).rejects:
+            raise
+        return user
+
+
+def _counts(traces: Traces) -> str:
+    return (
+        f"{traces.ratings:,} ratings, {traces.superseded:,} overwritten ones,"
+        f" {traces.rows:,} rows of lists, {traces.rejects:,} rejected rows,"
+        f" {traces.files:,} files of weights, {traces.filters:,} filters"
+    )
 
 
 @commands.command()

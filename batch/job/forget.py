@@ -1,24 +1,16 @@
 """A user's key -> no trace of them in any table or file of weights."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from unicodedata import normalize
 
 from sqlalchemy import Connection, and_, delete, func, select, update
-from sqlalchemy.exc import DBAPIError
 
 from batch import RecbatchError
-from batch.ingest.formats import FORMATS
-from batch.ingest.movielens import MOVIELENS
-from batch.ingest.movielens_100k import U_DATA
-from batch.ingest.movielens_dat import DAT
-from batch.ingest.wide import WIDE
-from batch.store import schema
+from batch.ingest.rows_of_person import PersonTexts
+from batch.store import digests, schema
 from batch.store.checks import ROWS
 from batch.store.database import Database
-from batch.store.engines import LOCK_TIMEOUT_MS
+from batch.store.erase import NotErasedError, erase
 from batch.telemetry import log_warning
 
 _users = schema.users
@@ -31,34 +23,49 @@ _filters = schema.item_filters
 _batches = schema.ingest_batches
 _rejects = schema.ingest_rejects
 
-USER_FIRST = {MOVIELENS.name: ",", DAT.name: "::", U_DATA.name: "\t"}
-"""Formats whose rows begin with the user, and the separator after it.
-
-In their rows any number further on may be a film's or a rating.
-"""
-WITHOUT_USERS = {format_.name for format_ in FORMATS if format_.kind == "movies"} | {WIDE.name}
-SEPARATOR = r"[\s,;|:\"]"
-"""A character between the fields of a rejected row."""
+_OF_USERS = {"ratings": _ratings, "superseded": _superseded, "filters": _filters}
+"""Tables whose rows of a user are deleted, by the name of their count in Traces."""
 
 
 class StillThereError(RecbatchError):
-    """Rows are deleted, but a file of weights is not; the message names it."""
+    """Rows are deleted, but not all that was there; the message says what is left to do."""
 
 
 @dataclass(frozen=True)
-class Forgotten:
-    """Counts of what was deleted."""
+class Traces:
+    """Counts of what there is of a person, or was before it was deleted."""
 
     ratings: int
     superseded: int  # ratings that later files overwrote
     rows: int  # of lists, in all kept runs
     rejects: int
     files: int  # of weights: each has a row for every user
-    filters: int  # films that were hidden from the user
+    filters: int  # films that are hidden from the user
 
 
-def forget(database: Database, user_key: str) -> Forgotten:
-    """Delete a user everywhere, and overwrite the space they took.
+@dataclass(frozen=True)
+class _Person:
+    user_id: int | None  # None: only rejected rows name them
+    texts: set[str]  # key and name
+
+
+def traces(connection: Connection, user_key: str) -> Traces:
+    """Counts of what `forget` would delete. A key that is no user's may be in rejected rows."""
+    person = _find(connection, user_key)
+    n_rejects = len(_rejects_of(connection, person.texts))
+    if person.user_id is None:
+        return Traces(0, 0, 0, n_rejects, 0, 0)
+    counts = {}
+    for name, table in _OF_USERS.items():
+        of_user = select(func.count()).where(table.c.user_id == person.user_id)
+        counts[name] = connection.execute(of_user).scalar_one()
+    n_rows = sum(count for _, _, count in _lists_of(connection, person.user_id))
+    n_files = sum(file.exists() for file in _weights(connection))
+    return Traces(rows=n_rows, rejects=n_rejects, files=n_files, **counts)
+
+
+def forget(database: Database, user_key: str) -> Traces:
+    """Delete a user everywhere, and erase them from the files; returns what there was.
 
     The caller holds the run lock. Rows are deleted in one transaction. Row counts
     of runs are lowered with them, so that a kept run can still be published. Files
@@ -66,127 +73,105 @@ def forget(database: Database, user_key: str) -> Forgotten:
     them are gone. Raises StillThereError.
     """
     with database.reader.connect() as connection:
-        n_files, remaining_files = _delete_weights(connection)
+        there_was = traces(connection, user_key)
+        user_id = _find(connection, user_key).user_id
+        files = [] if user_id is None else _delete_weights(connection)
     with database.writer.begin() as connection:
-        if database.file:
-            # SQLite then overwrites what is deleted.
-            connection.exec_driver_sql("PRAGMA secure_delete = ON")
-        user = connection.execute(select(_users).where(_users.c.user_key == user_key)).one()
-        texts = {text for text in (user.user_key, user.name) if text}
-        is_own_rating = _ratings.c.user_id == user.user_id
-        n_ratings = connection.execute(delete(_ratings).where(is_own_rating)).rowcount
-        is_superseded = _superseded.c.user_id == user.user_id
-        n_superseded = connection.execute(delete(_superseded).where(is_superseded)).rowcount
-        n_rows = _delete_lists(connection, user.user_id)
-        n_rejects = _delete_rejects(connection, texts)
-        is_own_filter = _filters.c.user_id == user.user_id
-        n_filters = connection.execute(delete(_filters).where(is_own_filter)).rowcount
-        connection.execute(delete(_users).where(_users.c.user_id == user.user_id))
-        connection.execute(update(_runs).values(artifact=None, artifact_sha256=None))
-    _overwrite(database)
-    if remaining_files:
-        names = ", ".join(str(file) for file in remaining_files)
-        raise StillThereError(f"forgotten, but remove these files by hand: {names}")
-    return Forgotten(n_ratings, n_superseded, n_rows, n_rejects, n_files, n_filters)
+        person = _find(connection, user_key)
+        _delete_rejects(connection, person.texts)
+        if person.user_id is not None:
+            _delete_user(connection, person.user_id)
+    remaining = [f"remove by hand: {file}" for file in files]
+    try:
+        erase(database)
+    except NotErasedError as error:
+        remaining.append(str(error))
+    if remaining:
+        raise StillThereError("; ".join(remaining))
+    return there_was
 
 
-def _delete_lists(connection: Connection, user_id: int) -> int:
-    """Delete a user's rows, run by run as the table is ordered; returns how many."""
+def _find(connection: Connection, user_key: str) -> _Person:
+    user = connection.execute(select(_users).where(_users.c.user_key == user_key)).first()
+    if user is None:
+        return _Person(None, {user_key})
+    return _Person(user.user_id, {text for text in (user.user_key, user.name) if text})
+
+
+def _delete_user(connection: Connection, user_id: int) -> None:
+    """Delete the rows of a user, and the names of the files of weights."""
+    _delete_lists(connection, user_id)
+    for table in (*_OF_USERS.values(), _users):
+        connection.execute(delete(table).where(table.c.user_id == user_id))
+    connection.execute(update(_runs).values(artifact=None, artifact_sha256=None))
+
+
+def _lists_of(connection: Connection, user_id: int) -> list[tuple[int, str, int]]:
+    """run_id, model and count of a user's rows, run by run as the table is ordered."""
     kept_runs = select(_runs.c.run_id).where(_runs.c.purged_at.is_(None))
-    n_deleted = 0
+    counts = []
     for run_id in connection.execute(kept_runs).scalars().all():
         is_own_row = and_(_lists.c.run_id == run_id, _lists.c.user_id == user_id)
         by_model = select(_lists.c.model, func.count()).where(is_own_row).group_by(_lists.c.model)
-        for model, count in connection.execute(by_model).all():
-            lower_count = update(_metrics).where(
-                _metrics.c.run_id == run_id,
-                _metrics.c.model == model,
-                _metrics.c.metric == ROWS,
-            )
-            connection.execute(lower_count.values(value=_metrics.c.value - count))
-        n_of_run = connection.execute(delete(_lists).where(is_own_row)).rowcount
+        counts += [(run_id, model, count) for model, count in connection.execute(by_model)]
+    return counts
+
+
+def _delete_lists(connection: Connection, user_id: int) -> None:
+    """Delete a user's rows in all kept runs; the counts and digests of these runs follow."""
+    by_model = _lists_of(connection, user_id)
+    for run_id in {run_id for run_id, _, _ in by_model}:
+        digests.subtract_user(connection, run_id, user_id)
+    for run_id, model, count in by_model:
+        is_own_row = and_(
+            _lists.c.run_id == run_id, _lists.c.user_id == user_id, _lists.c.model == model
+        )
+        connection.execute(delete(_lists).where(is_own_row))
+        lower_count = update(_metrics).where(
+            _metrics.c.run_id == run_id, _metrics.c.model == model, _metrics.c.metric == ROWS
+        )
+        connection.execute(lower_count.values(value=_metrics.c.value - count))
         lower_total = update(_runs).where(
             _runs.c.run_id == run_id, _runs.c.rows_written.is_not(None)
         )
-        connection.execute(lower_total.values(rows_written=_runs.c.rows_written - n_of_run))
-        n_deleted += n_of_run
-    return n_deleted
+        connection.execute(lower_total.values(rows_written=_runs.c.rows_written - count))
 
 
-def _delete_rejects(connection: Connection, texts: set[str]) -> int:
-    """Delete the rejected rows of the user with this key or name; returns how many."""
+def _rejects_of(connection: Connection, texts: set[str]) -> list[tuple[int, int]]:
+    """batch_id and reject_no of the rejected rows that name a person."""
+    person = PersonTexts(texts)
     rejects = _rejects.c
-    rows = select(rejects.batch_id, rejects.reject_no, rejects.text, _batches.c.format).join(
-        _batches, _batches.c.batch_id == rejects.batch_id
+    columns = select(
+        rejects.batch_id, rejects.reject_no, _batches.c.format, rejects.field, rejects.text
     )
-    n_deleted = 0
-    for row in connection.execute(rows).all():
-        if _is_of_user(row.format, row.text, texts):
-            this_row = and_(rejects.batch_id == row.batch_id, rejects.reject_no == row.reject_no)
-            connection.execute(delete(_rejects).where(this_row))
-            n_deleted += 1
-    return n_deleted
+    rows = columns.join(_batches, _batches.c.batch_id == rejects.batch_id)
+    return [
+        (batch_id, reject_no)
+        for batch_id, reject_no, *row in connection.execute(rows)
+        if person.are_in(*row)
+    ]
 
 
-def _is_of_user(format_: str, row: str, texts: set[str]) -> bool:
-    """Whether a rejected row is of the user with one of these texts as key or name.
-
-    Rows of catalogues and cells of a wide matrix name no user.
-    """
-    if format_ in USER_FIRST:
-        return row.split(USER_FIRST[format_], 1)[0].strip() in texts
-    if format_ in WITHOUT_USERS:
-        return False
-    # Looked for as whole fields, and not split: a key may contain separators. In
-    # doubt a row is deleted.
-    fields = f",{normalize('NFC', row)},"
-    return any(re.search(rf"{SEPARATOR}{re.escape(text)}{SEPARATOR}", fields) for text in texts)
+def _delete_rejects(connection: Connection, texts: set[str]) -> None:
+    rejects = _rejects.c
+    for batch_id, reject_no in _rejects_of(connection, texts):
+        this_row = and_(rejects.batch_id == batch_id, rejects.reject_no == reject_no)
+        connection.execute(delete(_rejects).where(this_row))
 
 
-def _overwrite(database: Database) -> None:
-    """Remove old row versions, unless somebody still reads them.
-
-    The rows are deleted by now: a failure here is only a warning.
-    """
-    if database.file:
-        statements = ["PRAGMA wal_checkpoint(TRUNCATE)"]
-    else:
-        tables = (_users, _ratings, _superseded, _lists, _rejects, _filters)
-        in_schema = schema.quoted(database.schema_name)
-        statements = [
-            # Outside a transaction nothing limits the wait for a lock.
-            f"SET lock_timeout TO {LOCK_TIMEOUT_MS}",
-            *(f"VACUUM {in_schema}.{table.name}" for table in tables),
-            "RESET lock_timeout",
-        ]
-    try:
-        with database.writer.connect() as connection:
-            connection.execution_options(isolation_level="AUTOCOMMIT")
-            driver: Any = connection.connection.dbapi_connection
-            for statement in statements:
-                # Not in a transaction. A role without the right gets a warning
-                # from Postgres.
-                driver.execute(statement)
-    except (DBAPIError, database.writer.dialect.loaded_dbapi.Error) as error:
-        log_warning(
-            "forgotten; old row versions stay until the database cleans up",
-            error=str(getattr(error, "orig", error)),
-        )
-
-
-def _delete_weights(connection: Connection) -> tuple[int, list[Path]]:
-    """Delete all files of weights; returns how many, and those that could not be deleted."""
-    n_deleted = 0
-    remaining = []
+def _weights(connection: Connection) -> list[Path]:
+    """The files of weights of all runs; of a purged run there is none."""
     names = select(_runs.c.artifact).where(_runs.c.artifact.is_not(None))
-    for name in connection.execute(names).scalars():
-        file = Path(name)
+    return [Path(name) for name in connection.execute(names).scalars()]
+
+
+def _delete_weights(connection: Connection) -> list[Path]:
+    """Delete all files of weights; returns those that could not be deleted."""
+    remaining = []
+    for file in _weights(connection):
         try:
-            file.unlink()
-            n_deleted += 1
-        except FileNotFoundError:  # of a purged run
-            continue
+            file.unlink(missing_ok=True)
         except OSError as error:
             remaining.append(file)
             log_warning("weights not removed", file=str(file), error=error.strerror)
-    return n_deleted, remaining
+    return remaining

@@ -27,7 +27,7 @@ def republish(
             run_id = choose(lock)
             publish.require_lists(lock, run_id)
             filters.synchronise(lock, rules)
-            checks = audit_integrity(lock, run_id)
+            checks = audit_integrity(lock, run_id, rules)
             record(lock, run_id, checks)  # kept even if the run is refused
         failed_checks = [check.name for check in checks if not check.passed]
         if failed_checks:

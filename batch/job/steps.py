@@ -28,7 +28,7 @@ from batch.ranking.evaluate import Evaluation, evaluate
 from batch.ranking.mask import Mask
 from batch.ranking.metrics import Metrics
 from batch.ratings import Ratings
-from batch.store import publish
+from batch.store import digests, publish
 from batch.store.artifacts import save_weights, weights_file
 from batch.store.checks import FALLBACK_ROWS, ROWS, Check, record
 from batch.store.database import Database
@@ -264,9 +264,10 @@ def audit_lists(job: Job, evaluation: Evaluation, written: WrittenRows) -> list[
         publish.write_metrics(connection, job.key, _row_counts(written))
         publish.write_metrics(connection, job.key, _fallback_shares(written))
         publish.write_metrics(connection, job.key, {NIGHT: _figures_of_run(summary)})
-        checks = audit_integrity(connection, run_id)
+        checks = audit_integrity(connection, run_id, job.config.filters)
         checks += audit_gates(connection, run_id, job.config.gate)
         record(connection, run_id, checks)
+        digests.record(connection, run_id)
         if summary.ratings:
             _warn(connection, job, judged_warnings(evaluation.metrics, job.config.gate))
         figures["checks"] = len(checks)

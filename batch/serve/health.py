@@ -11,6 +11,7 @@ from batch.query import published
 from batch.store import schema
 from batch.store.checks import failed
 from batch.store.database import Database, NotReadyError, require_tables
+from batch.store.digests import changed_models
 from batch.store.first_steps import first_steps
 from batch.store.runs import NEWEST_RATING, NIGHT, newest_with_sources
 
@@ -35,7 +36,9 @@ class Ages:
 class Finding:
     """The result of one check. `hours` is an age; None where the check has none."""
 
-    name: Literal["schema", "freshness", "last_run", "integrity", "gates", "data", "sources"]
+    name: Literal[
+        "schema", "freshness", "last_run", "integrity", "rows", "gates", "data", "sources"
+    ]
     level: Level
     about: str
     hours: float | None = None
@@ -83,6 +86,13 @@ def _published_run(connection: Connection, now: datetime, ages: Ages) -> Iterato
             " publish another run"
         )
         yield Finding("integrity", "error", about)
+    changed = changed_models(connection, current.run_id)
+    if changed:
+        about = (
+            f"run {current.run_id}: rows of {', '.join(changed)} are not those that were published;"
+            " find out who changed them, then 'recbatch run'"
+        )
+        yield Finding("rows", "error", about)
     gates = failed(connection, current.run_id, "gate")
     if gates:
         about = f"run {current.run_id} was published over its gates: {', '.join(gates)}"

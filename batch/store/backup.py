@@ -44,6 +44,8 @@ def _copy(database: Database, file: Path) -> None:
         # In one step: a copy in several steps starts again whenever a job
         # has written.
         source.backup(target)
+        # Readers of a file in WAL mode must be able to write; those of a copy need not.
+        target.execute("PRAGMA journal_mode = DELETE")
         result = target.execute("PRAGMA quick_check").fetchall()
     if result != [("ok",)]:
         raise NoBackupError(f"the copy is not sound: {result[0][0]}")

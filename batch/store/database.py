@@ -27,6 +27,10 @@ The second is a hash of the schema's name.
 """
 
 
+MAINTAIN_SINCE = (17,)
+"""The Postgres from which on others than the owner can be let vacuum a table, as `forget` does."""
+
+
 class DatabaseUrlError(RecbatchError):
     """The URL cannot be used; the message says why, without its password."""
 
@@ -102,6 +106,11 @@ def _open_sqlite(url: URL, schema_name: str) -> Database:
     name = url.database
     if not name or name == ":memory:" or name.startswith("file:"):
         raise DatabaseUrlError("database.url must name a file, such as sqlite:///recbatch.db")
+    if url.query:  # such as uri=true, with which vfs=unix-none would switch locking off
+        parameters = "&".join(url.query)
+        raise DatabaseUrlError(
+            f"database.url: sqlite:///FILE takes no parameters; remove ? and {parameters} after it"
+        )
     writer = sqlite_engine(url, reader=False)
     reader = sqlite_engine(url, reader=True)
     # Resolved, so that all links to the file share one lock.
@@ -259,10 +268,11 @@ def grant(database: Database, role: str, *, job: bool = False) -> None:
     if database.file:
         readers = "whoever can read the file can read the views"
         raise DatabaseUrlError(f"SQLite has no roles: {readers}")
-    statements = reading_grants(database.schema_name, role)
-    if job:
-        statements = _job_grants(database.schema_name, role)
     with database.writer.begin() as connection:
+        statements = reading_grants(database.schema_name, role)
+        if job:
+            version = connection.dialect.server_version_info or ()
+            statements = _job_grants(database.schema_name, role, version)
         for statement in statements:
             connection.exec_driver_sql(statement)
 
@@ -278,10 +288,12 @@ def reading_grants(schema_name: str, role: str) -> list[str]:
     ]
 
 
-def _job_grants(schema_name: str, role: str) -> list[str]:
+def _job_grants(schema_name: str, role: str, version: tuple[Any, ...]) -> list[str]:
     in_schema = schema.quoted(schema_name)
     to_role = schema.quoted(role)
     rights = "SELECT, INSERT, UPDATE, DELETE"
+    if version >= MAINTAIN_SINCE:
+        rights += ", MAINTAIN"
     return [
         f"GRANT USAGE ON SCHEMA {in_schema} TO {to_role}",
         f"GRANT {rights} ON ALL TABLES IN SCHEMA {in_schema} TO {to_role}",

@@ -1,8 +1,11 @@
 """A URL -> an engine with real transactions, whose readers cannot write."""
 
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+
+from batch.store.sqlite_file import FILE_IDENTITY, file_identity, require_one_name
 
 LOCK_TIMEOUT_MS = 30_000
 """How long a statement waits for a lock, on both databases."""
@@ -14,6 +17,9 @@ _SETTINGS = (
 )
 _WRITER_SETTINGS = (
     "journal_mode = WAL",
+    # Rows of people are deleted and moved by every command, not by `forget` alone: a copy that
+    # is left in free space would outlive them.
+    "secure_delete = ON",
     # A publication must survive a power cut: NORMAL may lose the last
     # commits in WAL mode.
     "synchronous = FULL",
@@ -53,7 +59,10 @@ def sqlite_engine(url: URL, *, reader: bool) -> Engine:
     begin_statement = "BEGIN" if reader else "BEGIN IMMEDIATE"
 
     @event.listens_for(engine, "connect")
-    def apply_settings(connection: Any, _record: Any) -> None:
+    def apply_settings(connection: Any, record: Any) -> None:
+        file = Path(str(url.database))
+        require_one_name(file)
+        record.info[FILE_IDENTITY] = file_identity(file)
         connection.isolation_level = None
         connection.executescript(pragmas)
 

@@ -278,6 +278,12 @@ def _synchronise(
     connection.execute(insert(_filters).from_select(list(values), missing))
 
 
+def films_of_settings(rules: FilterSettings) -> Select[Any]:
+    """movie_id of the films that the settings name, themselves or by a genre."""
+    named = _films_named(rules.films).union(_films_of_genres(rules.genres)).subquery()
+    return select(named.c.movie_id)
+
+
 def _films_named(keys: Iterable[str]) -> Select[Any]:
     """movie_id of the films with these keys."""
     return select(_movies.c.movie_id).where(_movies.c.movie_key.in_(keys))

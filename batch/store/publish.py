@@ -34,6 +34,7 @@ from batch.store.checks import failed
 from batch.store.database import Database, abandon, holds_lock, next_id
 from batch.store.purge import purge as purge
 from batch.store.runs import is_for
+from batch.store.sqlite_file import require_same_file
 from batch.telemetry import log_warning
 
 _runs, _publication = schema.runs, schema.publication
@@ -299,7 +300,7 @@ def commit_or_verify(
 
     If its commit fails, a second connection looks whether it took effect: if the
     query `is_committed` returns a row there, it did, and nothing is raised. Raises
-    CannotPublishError without the lock.
+    CannotPublishError without the lock, FileReplacedError.
     """
     try:
         with connection.begin():
@@ -308,6 +309,8 @@ def commit_or_verify(
                     "this job has lost its lock, and another may be at work; start it again"
                 )
             yield
+            if database.file:
+                require_same_file(database.file, connection)
     except DBAPIError:
         abandon(connection)
         # The first connection may be gone.

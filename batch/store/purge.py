@@ -17,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from batch.store import schema
+from batch.store import digests, schema
 from batch.store.database import Database
 from batch.store.leftovers import delete_leftovers
 from batch.telemetry import log_warning
@@ -68,6 +68,7 @@ def _delete_lists(connection: Connection, run_id: int) -> None:
     for table in (schema.recommendations, schema.popular_items):
         unused = ~_is_published(run_id)
         connection.execute(delete(table).where(table.c.run_id == run_id, unused))
+    digests.remove(connection, run_id)
     purged = update(_runs).where(_runs.c.run_id == run_id)
     connection.execute(purged.values(purged_at=datetime.now(UTC)))
 

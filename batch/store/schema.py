@@ -23,7 +23,7 @@ from batch.store.column_types import Moment as Moment
 from batch.store.column_types import Real as Real
 from batch.store.column_types import Small as Small
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest migration: the version that a database must have for this program to use it."""
 
 VIEWS = ("current_recommendations", "current_popular")
@@ -361,6 +361,21 @@ run_checks = _table(
     Column("severity", Text, nullable=False, doc="`integrity`: nobody can override it."),
     Column("passed", Small, nullable=False, doc="1 or 0."),
     CheckConstraint("severity IN ('integrity', 'gate')", name="severity"),
+    rowid=False,
+)
+
+run_digests = _table(
+    "run_digests",
+    _key("run_id", "runs.run_id"),
+    Column("model", Text, primary_key=True, doc="`popular`: the rows of `popular_items`."),
+    Column("n_rows", Id, nullable=False, doc="Rows of the model."),
+    Column(
+        "digest",
+        Text,
+        nullable=False,
+        doc="The sum of a hash of each row, 16 hex digits: rows that were changed by hand no "
+        "longer have it.",
+    ),
     rowid=False,
 )
 
