@@ -229,7 +229,12 @@ BAD_ENVIRONMENTS = [
     ("ingest taken", "DATABASE__URL=sqlite:////dev/null/x.db", 1, "/dev/null"),
     ("run", "PRESET=plain", 2, "did you mean models.preset?"),
     ("run", "PUBLISH__TOPN=3", 2, "RECBATCH_PUBLISH__TOPN: unknown setting; did you mean top_n?"),
-    ("run --scheduled-for yesterday", "", 2, "neither a date such as 2026-11-23 nor 'latest'"),
+    (
+        "run --scheduled-for yesterday",
+        "",
+        2,
+        "neither a date such as 2026-11-23, nor a moment such as 2026-11-23T06:00",
+    ),
     ("schedule", "SCHEDULE__CRON=0 0 30 2 *", 2, "never comes"),
     ("--config . run", "", 2, "not a file"),
     ("evaluate --predictions x.csv", "", 2, "--predictions goes with --test"),

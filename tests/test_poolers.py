@@ -35,7 +35,7 @@ WRITES = (
     ["-q", "run", "--force"],
     ["rollback"],
     ["publish", "2"],
-    ["forget", "u99"],
+    ["forget", "u2"],
     ["purge"],
 )
 """Commands that take the run lock, in an order in which each has something to do."""
