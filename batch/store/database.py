@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from batch import RecbatchError
 from batch.store import schema
+from batch.store.addresses import expected
 from batch.store.engines import postgres_engine, sqlite_engine
 
 LOCK_CLASS = 1297237315
@@ -75,8 +76,7 @@ def open_database(url: str, schema_name: str = "recbatch") -> Database:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        expected = "expected sqlite:///FILE or postgresql://..."
-        raise DatabaseUrlError(f"database.url is not a URL; {expected}") from None
+        raise DatabaseUrlError(f"database.url is not a URL; {expected(url)}") from None
     if "@" in (parsed.host or ""):
         raise DatabaseUrlError(
             "database.url: more than one @; write an @ that belongs to the password as %40"
