@@ -227,7 +227,7 @@ BAD_ENVIRONMENTS = [
         1,
         "/taken; mend database.url, or move the file away",
     ),
-    ("ingest taken", "DATABASE__URL=sqlite:////dev/null/x.db", 1, "/dev/null"),
+    ("ingest taken", "DATABASE__URL=sqlite:////dev/null/x.db", 2, "/dev/null: a file is where"),
     ("run", "PRESET=plain", 2, "did you mean models.preset?"),
     ("run", "PUBLISH__TOPN=3", 2, "RECBATCH_PUBLISH__TOPN: unknown setting; did you mean top_n?"),
     ("run --scheduled-for yesterday", "", 2, "neither a date such as 2026-11-23 nor 'latest'"),
