@@ -52,8 +52,6 @@ def test_no_setting_is_refused_in_pydantics_words(variable: str) -> None:
     for line in lines:
         about_two = "warn_after_hours must not be more than error_after_hours" in line
         assert line.startswith(f"{variable}: ") or about_two, line
-            line
-        )
         assert not PYDANTIC.search(line), line
         assert "cannot be used" not in line, line
 
