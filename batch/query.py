@@ -26,7 +26,8 @@ from batch.store import schema
 from batch.store.database import Database, open_database, require_tables
 from batch.store.filters import is_filtered, now_on
 from batch.store.first_steps import first_steps
-from batch.store.runs import ROWS, Run, current_run, find_run
+from batch.store.runs import ROWS, Run, UnknownRunError, current_run, find_run
+from batch.store.runs import NoSuchRunError as NoSuchRunError
 
 _users, _movies, _genres = schema.users, schema.movies, schema.genres
 _lists, _popular = schema.recommendations, schema.popular_items
@@ -47,10 +48,6 @@ class UnknownFilmError(RecbatchError):
 
 class AmbiguousFilmError(RecbatchError):
     """Several films have this title; the message lists their keys."""
-
-
-class NoSuchRunError(RecbatchError):
-    """Nothing is published yet, or the run has no lists."""
 
 
 class NoSuchModelError(RecbatchError):
@@ -321,7 +318,7 @@ def _run(connection: Connection, run_id: int | None) -> Run:
         return replace(current, published_at=current.current_since)
     run = find_run(connection, run_id)
     if run is None:
-        raise NoSuchRunError(f"there is no run {run_id}; 'recbatch runs' lists them")
+        raise UnknownRunError(run_id)
     if not run.has_lists:
         state = "purged" if run.purged else run.status
         raise NoSuchRunError(f"run {run_id} has no lists: it is {state}")

@@ -135,6 +135,11 @@ def start_logging(*, level: Level = "info", style: Style | None = None) -> None:
         logger.setLevel(least)
 
 
+def log_warnings_only() -> None:
+    """Log no more events below a warning."""
+    log.setLevel(logging.WARNING)
+
+
 def capture_warnings(*names: str) -> None:
     """Log the warnings of a library's loggers as this program's own, if logging has started."""
     if not log.handlers:

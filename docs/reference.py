@@ -51,7 +51,7 @@ KINDS = {datetime: "TIME", Path: "FILE", str: "TEXT", int: "N", float: "NUMBER"}
 EXITS = {
     0: "Done, or nothing to do.",
     FAILED: "Failed; the published lists are unchanged. The last line on stderr says why.",
-    WRONG_USE: "Wrong use or settings; the message says which.",
+    WRONG_USE: "Wrong use or settings, or a name that does not exist; the message says which.",
     REFUSED: "A check refused the run; the published lists are unchanged.",
     UNHEALTHY: "`recbatch check`: the lists are stale, the last run failed or was refused, "
     "or a source brought nothing.",

@@ -66,6 +66,7 @@ PROMISES = {
     "E6": "In its container the program has no privileges, and writes to its volume only.",
     "E7": "Every package is pinned, and those of the image by hash, but for torch.",
     "E8": "No text from outside steers a terminal, hides, or forges a line, printed or logged.",
+    "E9": "A mistake in settings or arguments is exit 2, in one line with what to write instead.",
     "F1": "Whoever is to be forgotten is gone from every table, run, reject and file.",
     "F2": "A backup is one consistent state, taken while the job works.",
     "F3": "Forgetting leaves no byte in the database's files, or says who must do what.",

@@ -167,4 +167,4 @@ def test_the_command_shows_both_runs(
     assert changed == round(25 * (1 - blend["same_share"]))
     assert changed > 0
     assert command("diff", "1", "2", "--model", "best") == 2
-    assert command("diff", "1", "9") == 1
+    assert command("diff", "1", "9") == 2

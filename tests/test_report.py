@@ -291,7 +291,7 @@ def test_a_run_without_a_page_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    """Nothing published, and no such run, each end with 1 and one line."""
+    """Nothing published ends with 1, no such run with 2, each with one line."""
     monkeypatch.setenv("RECBATCH_DATABASE__URL", sqlite_url)
     upgrade(open_database(sqlite_url))
     monkeypatch.chdir(tmp_path)
@@ -301,7 +301,7 @@ def test_a_run_without_a_page_is_one_line(
     )
     assert command("-q", "report") == 1
     assert capsys.readouterr() == ("", f"recbatch: {nothing}\n")
-    assert command("-q", "report", "7") == 1
+    assert command("-q", "report", "7") == 2
     missing = "there is no run 7; 'recbatch runs' lists them"
     assert capsys.readouterr() == ("", f"recbatch: {missing}\n")
     assert list(tmp_path.glob("*.html")) == []
@@ -310,10 +310,12 @@ def test_a_run_without_a_page_is_one_line(
 def test_a_file_that_cannot_be_written_is_named(
     sqlite_nights: Database, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A page whose folder does not exist ends with 1 and the file's name."""
+    """A page whose folder does not exist ends with 2, the file's name and what to do."""
     capsys.readouterr()
-    assert command("-q", "report", "-o", "nowhere/page.html") == 1
-    assert capsys.readouterr().err == "recbatch: nowhere/page.html: No such file or directory\n"
+    assert command("-q", "report", "-o", "nowhere/page.html") == 2
+    remedy = "make the folder first, or name another path"
+    expected = f"recbatch: nowhere/page.html: no such file or folder; {remedy}\n"
+    assert capsys.readouterr().err == expected
 
 
 def _first(_: pytest.MonkeyPatch) -> int:

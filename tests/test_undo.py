@@ -579,7 +579,7 @@ def test_files_named_like_commands(
 def test_batches_that_are_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     """A number that is none, or of no batch, is exit 2 with where to look; a refusal is exit 1."""
     messages = {
-        "abc": "invalid value for 'BATCH': Input should be a valid integer",
+        "abc": "invalid value for 'BATCH': must be a whole number",
         "99": "there is no batch 99; 'recbatch ingest list' lists them\n",
         "-1": "no such option: -1",
     }

@@ -121,10 +121,7 @@ WRONG_USE = {
     "tpo": "no such command 'tpo'. Did you mean 'top'?; see recbatch --help",
     "top": "missing argument 'USER'; see recbatch top --help",
     "runs --jsn": ("no such option: --jsn (Possible options: --json); see recbatch runs --help"),
-    "runs -n 0": (
-        "invalid value for '-n': Input should be greater than or equal to 1;"
-        " see recbatch runs --help"
-    ),
+    "runs -n 0": ("invalid value for '-n': must be 1 or more; it is '0'; see recbatch runs --help"),
     "db upgrad": "no such command 'upgrad'. Did you mean 'upgrade'?; see recbatch db --help",
 }
 

@@ -15,25 +15,32 @@ from sqlalchemy.exc import DBAPIError
 from batch import RecbatchError, __version__, query
 from batch.cli import database, filters, help, ingest, inspect, job, manage
 from batch.cli.arguments import FAILED, LOCKED, connect, load_settings, options, stop
+from batch.cli.database_errors import database_error
+from batch.cli.file_errors import file_error
 from batch.cli.help import WRONG_USE
 from batch.cli.terminal import say
 from batch.config import ConfigError
 from batch.job import shutdown
+from batch.store.backup import BackupFileError
 from batch.store.batches import NoSuchBatchError
 from batch.store.database import DatabaseUrlError, LockedError, NotReadyError
-from batch.store.filters import EmptyWindowError
+from batch.store.filters import EmptyWindowError, NoSuchFilterError
 from batch.store.postgres_upgrade import TablesInUseError
+from batch.store.runs import UnknownRunError
 from batch.store.sessions import UnfitServerError
 from batch.store.sqlite_file import SecondNameError
 from batch.telemetry import cause, log_error, start_logging
 
 WRONG_USE_ERRORS = (
     DatabaseUrlError,
+    BackupFileError,
     EmptyWindowError,
     NoSuchBatchError,
     NotReadyError,
     UnfitServerError,
     SecondNameError,
+    NoSuchFilterError,
+    UnknownRunError,
     query.NoSuchModelError,
     query.UnknownUserError,
     query.AmbiguousUserError,
@@ -41,15 +48,6 @@ WRONG_USE_ERRORS = (
     query.AmbiguousFilmError,
 )
 """Errors that other arguments or settings avoid."""
-NEEDS_TO_WRITE = (
-    "SQLite must be able to write into its folder, even to read; or read a 'recbatch backup' of it"
-)
-SQLITE_REMEDIES = {
-    "unable to open database file": NEEDS_TO_WRITE,
-    "attempt to write a readonly database": NEEDS_TO_WRITE,
-    "file is not a database": "mend database.url, or move the file away",
-}
-"""Messages of SQLite that name neither the file nor a remedy."""
 NEW_OBJECTS = 10_000
 """New objects after which Python collects garbage; its default of 700 is for programs that make
 fewer at their start."""
@@ -146,9 +144,9 @@ def _errors_in_one_line() -> Iterator[None]:
     except RecbatchError as error:
         stop(FAILED, str(error))
     except DBAPIError as error:
-        stop(FAILED, f"the database says: {_database_message(error)}")
+        stop(FAILED, database_error(error, connect(load_settings())))
     except OSError as error:
-        stop(FAILED, f"{error.filename or 'output'}: {error.strerror or error}")
+        stop(*file_error(error))
     except Exception as error:  # a fault of the program, or of a library
         log_error("unexpected error", error)
         stop(
@@ -156,12 +154,3 @@ def _errors_in_one_line() -> Iterator[None]:
             f"unexpected error, {cause(error)}; 'recbatch --log-level debug' shows where it came"
             " from: please report that",
         )
-
-
-def _database_message(error: DBAPIError) -> str:
-    """The driver's message, with the file and the remedy that SQLite leaves out."""
-    message = " ".join(str(error.orig).split())
-    remedy = SQLITE_REMEDIES.get(message)
-    if remedy is None:
-        return message
-    return f"{message}: {connect(load_settings()).label}; {remedy}"

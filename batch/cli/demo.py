@@ -12,6 +12,7 @@ from batch.cli.sample_data import write_sample
 from batch.cli.tables import side_by_side
 from batch.cli.terminal import say
 from batch.config import ArtifactSettings, Config, load_config, shipped_text
+from batch.files import writing
 from batch.ingest import ingest
 from batch.job import nightly
 from batch.job.inputs import ingest_settings
@@ -61,7 +62,8 @@ def _write_files(folder: Path) -> None:
         )
     write_sample(folder)
     text = shipped_text().replace("paths: []", f"paths: [{', '.join(SAMPLE)}]")
-    settings.write_text(text, encoding="utf-8")
+    with writing(settings):
+        settings.write_text(text, encoding="utf-8")
 
 
 def _load(folder: Path) -> Config:

@@ -3,10 +3,15 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, TypeVar
 
 import typer
+from pydantic import ValidationError
 from typer.core import TyperCommand, TyperGroup
+
+from batch.config.problems import wording
+from batch.telemetry import log_warnings_only
 
 PROGRAM = "recbatch"
 """The name in help and completion, also for `python -m batch`."""
@@ -18,6 +23,11 @@ HUNG_UP = 141
 FIRST = ("demo", "sample-data", "ingest")
 """Commands that come first in help, in the order in which a newcomer needs them."""
 
+QUIET = "--quiet"
+"""Also accepted after a command, where people type it."""
+BEFORE_COMMAND = ("--config", "--log-format", "--log-level")
+"""Options that stand before a command."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -25,7 +35,7 @@ class Command(TyperCommand):
     """A command whose help shows no type for flags, which take no value."""
 
     def get_params(self, ctx: Any) -> Any:
-        return _without_flag_types(super().get_params(ctx))
+        return _with_quiet(ctx, _without_flag_types(super().get_params(ctx)))
 
 
 class Group(TyperGroup):
@@ -37,7 +47,7 @@ class Group(TyperGroup):
         self.commands = first | dict(self.commands)
 
     def get_params(self, ctx: Any) -> Any:
-        return _without_flag_types(super().get_params(ctx))
+        return _with_quiet(ctx, _without_flag_types(super().get_params(ctx)))
 
     def make_context(self, *args: Any, **options: Any) -> Any:
         with _ending_on_closed_pipe():
@@ -100,9 +110,15 @@ def call(commands: typer.Typer) -> int:
 
 def usage_error(error: typer.TyperException) -> str:
     """Wrong use in one line, with the command whose help explains it."""
+    context = getattr(error, "ctx", None)
+    option = getattr(error, "option_name", None)
+    if context and option in BEFORE_COMMAND:
+        command = context.command_path.removeprefix(f"{PROGRAM} ")
+        return f"{option} stands before the command, as in '{PROGRAM} {option} ... {command}'"
+    if isinstance(error.__cause__, ValidationError):  # typer repeats what pydantic says
+        error.message = wording(error.__cause__.errors(include_url=False)[:1])
     message = " ".join(error.format_message().split()).rstrip(".")
     message = message[:1].lower() + message[1:]
-    context = getattr(error, "ctx", None)
     return f"{message}; see {context.command_path} --help" if context else message
 
 
@@ -111,6 +127,24 @@ def _without_flag_types(parameters: Any) -> Any:
         if getattr(parameter, "is_flag", False):
             parameter.metavar = ""
     return parameters
+
+
+def _with_quiet(context: Any, parameters: list[Any]) -> list[Any]:
+    """The parameters, with the --quiet of the program where a command has none of its own."""
+    of_program = context.find_root().command.params
+    quiet = [parameter for parameter in of_program if QUIET in parameter.opts]
+    if not quiet or any(QUIET in parameter.opts for parameter in parameters):
+        return parameters
+    again = copy(quiet[0])
+    again.hidden = True
+    again.expose_value = False
+    again.callback = _log_warnings_only
+    return [*parameters, again]
+
+
+def _log_warnings_only(_context: Any, _option: Any, is_set: bool) -> None:
+    if is_set:
+        log_warnings_only()
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from batch.files import writing
+
 Floats = npt.NDArray[np.float64]
 
 GENRES = {
@@ -216,7 +218,7 @@ def _write_table(
     path: Path, header: Sequence[str], names: Sequence[str], cells: Iterable[Sequence[float]]
 ) -> None:
     """Rows of (number, name, cells...) under `header`, whose first column has no name."""
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with writing(path), path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["", *header])
         for number, (name, row) in enumerate(zip(names, cells, strict=True)):

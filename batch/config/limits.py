@@ -13,6 +13,8 @@ MAX_NAME = 255
 MAX_SCALE = LARGEST / 10
 """Stars. Predictions may be beyond the scale, and a night with one beyond LARGEST is refused."""
 
+QUOTES = "\"'`\u201c\u201d\u2018\u2019"
+
 Seed: TypeAlias = Annotated[int, Field(ge=0, le=2**32 - 1)]
 """scikit-learn takes 32 bits."""
 Stars: TypeAlias = Annotated[float, Field(ge=-MAX_SCALE, le=MAX_SCALE)]
@@ -62,9 +64,28 @@ def _can_be_called(url: str) -> bool:
     return bool(host) and port != 0 and sent.isascii() and sent.isprintable()
 
 
-HttpAddress: TypeAlias = Annotated[
-    str, Field(pattern=r"^https?://[^/\s]+(/\S*)?$"), AfterValidator(_http_address)
-]
+def _database_address(value: str) -> str:
+    if not value:
+        raise ValueError("is empty; write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME")
+    if value[0] in QUOTES or value[-1] in QUOTES:
+        raise ValueError("is in quotes; remove them")
+    if not value.isprintable():
+        raise ValueError("has several lines, or characters that cannot be seen; write one address")
+    return value
+
+
+HTTP = r"^https?://[^/\s]+(/\S*)?$"
+SCHEDULER = r"^(tcp|tls)://[^/\s]+:\d+$"
+NAME_OF_SCHEMA = r"^[a-z_][a-z0-9_]{0,62}$"
+PATTERNS = {
+    HTTP: "must be an address such as https://HOST:PORT/PATH",
+    SCHEDULER: "must be an address such as tcp://HOST:PORT",
+    NAME_OF_SCHEMA: "must be a name of at most 63 letters a to z, digits and _, no digit first",
+}
+"""Patterns of settings in words."""
+
+DatabaseAddress: TypeAlias = Annotated[str, AfterValidator(_database_address)]
+HttpAddress: TypeAlias = Annotated[str, Field(pattern=HTTP), AfterValidator(_http_address)]
 SchedulerAddress: TypeAlias = Annotated[
-    str, Field(pattern=r"^(tcp|tls)://[^/\s]+:\d+$"), AfterValidator(_scheduler_address)
+    str, Field(pattern=SCHEDULER), AfterValidator(_scheduler_address)
 ]

@@ -1,6 +1,5 @@
 """A YAML file and RECBATCH_* variables -> checked settings, or one line for each wrong one."""
 
-import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from batch import RecbatchError
 from batch.config.merging import merged
+from batch.config.problems import SECTION, about_section, setting_of, similar, wording
 from batch.config.settings import Config
 
 DEFAULT_FILE = Path("config.yaml")
@@ -30,10 +30,8 @@ They are never part of a message. The variable's name with _FILE appended names 
 """
 MAX_BYTES = 65_536
 """A larger file is not a settings file."""
-NUMBERS_AND_CHOICES = ("int", "float", "finite", "greater", "less", "literal")
-"""Prefixes of pydantic's error types for a wrong number or a wrong choice."""
-MAX_SHOWN = 60
-"""Characters of a wrong value that are repeated in a message."""
+SHOWN_SETTINGS = 2
+"""Settings of a section that are named where a value is put in its place."""
 
 
 class ConfigError(RecbatchError):
@@ -143,7 +141,7 @@ def _yaml_value(name: str, value: str, *, is_secret: bool) -> Any:
 
 def _secret(name: str, file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8").strip()
+        return file.read_text(encoding="utf-8-sig").strip()  # some editors write a mark
     except OSError as error:
         raise ConfigError(f"{name}: {file}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -154,45 +152,48 @@ def _problems(error: ValidationError, source: Path, variables: set[str]) -> Iter
     """One line per wrong setting: its file or variable, what is allowed, and what it is."""
     by_setting: dict[tuple[str, ...], list[ErrorDetails]] = {}
     for problem in error.errors(include_url=False):
-        by_setting.setdefault(_setting(problem), []).append(problem)
+        by_setting.setdefault(setting_of(problem, Config), []).append(problem)
     for path, problems in by_setting.items():
-        names = [name for name in path if not name.isdigit()]
-        where = PREFIX + "__".join(names).upper()
-        if where not in variables:
-            where = f"{source}: {'.'.join(path) or 'settings'}"
-        if problems[0]["type"] == "extra_forbidden":
-            yield f"{where}: {_unknown(path)}"
-            continue
-        messages = [problem["msg"].removeprefix("Value error, ") for problem in problems]
-        # several only where a setting may be of one type or another
-        text = ", or ".join([messages[0], *map(_uncapitalised, messages[1:])])
-        yield f"{where}: {text}{_value(problems[0])}"
+        place, in_variable = _place(path, source, variables)
+        yield f"{place}: {_about(path, problems, in_variable=in_variable)}"
 
 
-def _setting(problem: ErrorDetails) -> tuple[str, ...]:
-    """The path of the wrong setting, without the names of types that pydantic appends."""
-    path = [str(part) for part in problem["loc"]]
-    if problem["type"] != "extra_forbidden":
-        while path and not path[-1].isidentifier() and not path[-1].isdigit():
-            path.pop()
-    return tuple(path)
+def _place(path: tuple[str, ...], source: Path, variables: set[str]) -> tuple[str, bool]:
+    """Where a setting was set, and whether that is a variable, maybe of a section above it."""
+    for length in range(len(path), 0, -1):
+        variable = _variable(path[:length])
+        for name in (variable, f"{variable}_FILE"):
+            if name in variables:
+                return ": ".join([name, *path[length:]]), True
+    return f"{source}: {'.'.join(path) or 'settings'}", False
 
 
-def _unknown(path: tuple[str, ...]) -> str:
-    section: Any = Config
-    for name in path[:-1]:
-        section = section.model_fields[name].annotation
-    keys = [field.alias or name for name, field in section.model_fields.items()]
-    similar = difflib.get_close_matches(path[-1], keys, n=1)
-    return "unknown setting" + (f"; did you mean {similar[0]}?" if similar else "")
+def _variable(path: tuple[str, ...]) -> str:
+    """The variable of a setting; values of a list have no variable of their own."""
+    return PREFIX + "__".join(name for name in path if not name.isdigit()).upper()
 
 
-def _value(problem: ErrorDetails) -> str:
-    """The value, if it is a number or a choice: other text may be a misplaced secret."""
-    value = repr(problem["input"])
-    shown = problem["type"].startswith(NUMBERS_AND_CHOICES) and len(value) <= MAX_SHOWN
-    return f"; it is {value}" if shown else ""
+def _about(path: tuple[str, ...], problems: list[ErrorDetails], *, in_variable: bool) -> str:
+    kind = problems[0]["type"]
+    if kind == "extra_forbidden":
+        files = tuple((*secret[:-1], f"{secret[-1]}_file") for secret in SECRETS if in_variable)
+        meant = similar(path, Config, (("models", "preset"), *files))
+        if meant is None:
+            return "unknown setting"
+        beside = meant[:-1] == path[:-1]
+        name = _variable(meant) if in_variable and not beside else ".".join(meant)
+        return f"unknown setting; did you mean {meant[-1] if beside else name}?"
+    if kind in SECTION:
+        return _is_section(path, in_variable=in_variable)
+    return wording(problems)
 
 
-def _uncapitalised(text: str) -> str:
-    return text[:1].lower() + text[1:]
+def _is_section(path: tuple[str, ...], *, in_variable: bool) -> str:
+    settings = about_section(path, Config)
+    if not settings:
+        return "expected sections such as 'database:'"
+    if in_variable:
+        names = [_variable(each) for each in settings[:SHOWN_SETTINGS]]
+        return f"is a section; set one of its settings, such as {' or '.join(names)}"
+    example = f"{path[-1]}: {{{settings[0][-1]}: ...}}"
+    return f"is a section; write its settings into it, as in '{example}'"

@@ -8,6 +8,8 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from batch.config.limits import (
+    NAME_OF_SCHEMA,
+    DatabaseAddress,
     Hours,
     HttpAddress,
     Megabytes,
@@ -49,11 +51,11 @@ class Section(BaseModel):
 class DatabaseSettings(Section):
     """Where everything is stored."""
 
-    url: str = "sqlite:///recbatch.db"
+    url: DatabaseAddress = "sqlite:///recbatch.db"
     """`sqlite:///FILE`, `postgresql://USER:PASSWORD@HOST/NAME` or `postgres://...`."""
-    job_url: str | None = None
+    job_url: DatabaseAddress | None = None
     """Postgres only: the address for commands that write, if `url` leads to a pooler."""
-    schema_name: str = Field("recbatch", alias="schema", pattern=r"^[a-z_][a-z0-9_]{0,62}$")
+    schema_name: str = Field("recbatch", alias="schema", pattern=NAME_OF_SCHEMA)
     """Postgres only: the schema of all tables, apart from an application's own."""
 
     @field_validator("schema_name")
@@ -102,7 +104,7 @@ class IngestSettings(Section):
     """A SELECT of user, movie, rating and maybe time, ingested before each run, read-only."""
     films_query: str | None = None
     """A SELECT of movie, title and maybe genres, with | between the names of genres."""
-    query_url: str | None = None
+    query_url: DatabaseAddress | None = None
     """The database of both queries. None: `database.url`."""
     query_timeout: int = Field(600, ge=1, le=86_400)
     """Seconds that each query may take: many times what 25 million rows need, and not a night."""

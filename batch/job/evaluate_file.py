@@ -8,6 +8,7 @@ import numpy as np
 
 from batch import RecbatchError
 from batch.config import Config
+from batch.files import writing
 from batch.ingest import read_pairs
 from batch.job.inputs import evaluation_inputs, ingest_settings
 from batch.models import PUBLISHED
@@ -61,7 +62,7 @@ def _write(file: Path, loaded: Loaded, held_out: Ratings, judged: Mapping[str, J
     users = held_out.user_of_rating()
     items = held_out.matrix.indices
     stars = held_out.matrix.data
-    with file.open("w", encoding="utf-8", newline="") as out:
+    with writing(file), file.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["user_key", "movie_key", "rating", *names])
         for pair, (user, item) in enumerate(zip(users, items, strict=True)):

@@ -139,7 +139,8 @@ class Clock:
         try:
             status = final_status(self._database, night)
         except DBAPIError as error:
-            log_warning("database unreachable", error=str(error.orig).strip())
+            reason = " ".join(str(error.orig).split())
+            log_warning("database unreachable", database=self._database.label, error=reason)
             self._wait_longer(moment)
             return
         if status:

@@ -9,6 +9,7 @@ import yaml
 
 from batch import RecbatchError, __version__
 from batch.config import CheckSettings
+from batch.files import writing
 from batch.models import PUBLISHED
 from batch.serve.sql_examples import examples
 from batch.serve.view_columns import DESCRIPTIONS, VIEWS, Kind, ViewColumn
@@ -69,7 +70,8 @@ def write_contract(
             )
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in files.items():
-        file.write_text(text, encoding="utf-8")
+        with writing(file):
+            file.write_text(text, encoding="utf-8")
     return list(files)
 
 

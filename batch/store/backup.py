@@ -14,17 +14,23 @@ class NoBackupError(RecbatchError):
     """No copy can be made; the message says why, and what would work."""
 
 
+class BackupFileError(RecbatchError):
+    """The file that was named for the copy cannot be made there."""
+
+
 def backup(database: Database, file: Path) -> int:
     """Copy a database in use, and return the bytes of the copy.
 
     The file appears once the copy is complete and checked, or not at all.
-    Raises NoBackupError.
+    Raises NoBackupError, BackupFileError.
     """
     if database.file is None:
         command = f"pg_dump --schema {database.schema_name} --file FILE"
         raise NoBackupError(f"backup copies SQLite files; on Postgres use {command}")
     if file.exists():
-        raise NoBackupError(f"{file} is there already; name another file")
+        raise BackupFileError(f"{file} is there already; name another file")
+    if not file.parent.is_dir():
+        raise BackupFileError(f"{file.parent}: no such folder; make it first, or name another path")
     partial = file.with_name(f"{file.name}.part")
     partial.unlink(missing_ok=True)
     try:

@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from batch import RecbatchError
 from batch.store import schema
+from batch.store.addresses import expected
 from batch.store.engines import postgres_engine, sqlite_engine
 from batch.store.postgres_upgrade import require_rights, with_all_tables
 from batch.store.sessions import require_fit
@@ -86,8 +87,7 @@ def open_database(
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        expected = "expected sqlite:///FILE or postgresql://..."
-        raise DatabaseUrlError(f"{setting} is not a URL; {expected}") from None
+        raise DatabaseUrlError(f"{setting} is not a URL; {expected(url)}") from None
     if "@" in (parsed.host or ""):
         raise DatabaseUrlError(
             f"{setting}: more than one @; write an @ that belongs to the password as %40"

@@ -33,7 +33,7 @@ from batch.store.bulk_insert import bulk_insert, insert_columns
 from batch.store.checks import failed
 from batch.store.database import Database, abandon, holds_lock, next_id
 from batch.store.purge import purge as purge
-from batch.store.runs import is_for
+from batch.store.runs import UnknownRunError, is_for
 from batch.store.sqlite_file import require_same_file
 from batch.telemetry import log_warning
 
@@ -236,11 +236,14 @@ def _flip(
 
 
 def require_lists(connection: Connection, run_id: int) -> str:
-    """The status of a run with complete lists; CannotPublishError for any other."""
+    """The status of a run with complete lists.
+
+    Raises UnknownRunError, and CannotPublishError for a run without lists.
+    """
     columns = select(_runs.c.status, _runs.c.purged_at)
     row = connection.execute(columns.where(_runs.c.run_id == run_id)).first()
     if row is None:
-        raise CannotPublishError(f"there is no run {run_id}; 'recbatch runs' lists them")
+        raise UnknownRunError(run_id)
     if row.purged_at is not None:
         raise CannotPublishError(
             f"the lists of run {run_id} were purged; rerun that night with 'recbatch run --as-of'"

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypedDict
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
 
+from batch import RecbatchError
 from batch.store import schema
 
 _runs, _publication = schema.runs, schema.publication
@@ -22,6 +23,18 @@ SECONDS = "seconds_"
 """Prefix of the metrics of a run that are the duration of a step."""
 NEWEST_RATING = "newest_rating"
 """The metric of a run: its newest rating's time, seconds since 1970 UTC."""
+
+
+class NoSuchRunError(RecbatchError):
+    """A run that does not exist, or has no lists."""
+
+
+class UnknownRunError(NoSuchRunError):
+    """A number that no run has."""
+
+    def __init__(self, run_id: int) -> None:
+        super().__init__(f"there is no run {run_id}; 'recbatch runs' lists them")
+
 
 WarningKind = Literal["source", "scale", "unjudged"]
 """A configured source without data; values far outside the scale; users too few to judge by."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from batch.files import writing
 from batch.serve.report.facts import gather
 from batch.serve.report.page import render
 
@@ -15,5 +16,6 @@ def report(connection: Connection, run_id: int | None = None, file: Path | None 
     """
     facts = gather(connection, run_id)
     path = file or Path(f"report-{facts.run.run_id}.html")
-    path.write_text(render(facts), encoding="utf-8", errors="backslashreplace")
+    with writing(path):
+        path.write_text(render(facts), encoding="utf-8", errors="backslashreplace")
     return path

@@ -7,7 +7,6 @@ from sqlalchemy import Connection, select
 
 from batch.audit.run_comparison import list_overlap
 from batch.models import PERSONAL, REFERENCE
-from batch.query import NoSuchRunError
 from batch.ranking.metric_names import RunMetrics
 from batch.serve.report.lists import (
     ListedFilm,
@@ -20,7 +19,15 @@ from batch.serve.report.lists import (
 from batch.store import schema
 from batch.store.checks import CHURN, Check, recorded
 from batch.store.first_steps import first_steps
-from batch.store.runs import NIGHT, Run, current_run, find_run, step_seconds
+from batch.store.runs import (
+    NIGHT,
+    NoSuchRunError,
+    Run,
+    UnknownRunError,
+    current_run,
+    find_run,
+    step_seconds,
+)
 
 TREND_RUNS = 30
 """Maximum runs in a trend: a month of nights."""
@@ -137,7 +144,7 @@ def _chosen_run(connection: Connection, published: Run | None, run_id: int | Non
         return published
     run = find_run(connection, run_id)
     if run is None:
-        raise NoSuchRunError(f"there is no run {run_id}; 'recbatch runs' lists them")
+        raise UnknownRunError(run_id)
     return run
 
 
