@@ -200,6 +200,10 @@ def test_usual_addresses_are_accepted(url: str) -> None:
             "notify: {webhook_url: 'file:///etc/passwd'}\n",
             "notify.webhook_url: String should match pattern '^https?:",
         ),
+        (
+            "ingest: {unrated: 0}\n",
+            "ingest.unrated: Input should be a list, in brackets, such as [1, 5]",
+        ),
         ("engine: spark\n", "engine: Input should be 'local' or 'dask'; it is 'spark'"),
         ("engine:\n", "engine: Input should be 'local' or 'dask'"),
         ("dask: {scheduler: 'host:8786'}\n", "dask.scheduler: String should match pattern"),

@@ -31,6 +31,8 @@ MAX_BYTES = 65_536
 """A larger file is not a settings file."""
 NUMBERS_AND_CHOICES = ("int", "float", "finite", "greater", "less", "literal")
 """Prefixes of pydantic's error types for a wrong number or a wrong choice."""
+MESSAGES = {"tuple_type": "Input should be a list, in brackets, such as [1, 5]"}
+"""Messages in place of pydantic's, by its error types."""
 MAX_SHOWN = 60
 """Characters of a wrong value that are repeated in a message."""
 
@@ -157,7 +159,8 @@ def _problems(error: ValidationError, source: Path, variables: set[str]) -> Iter
         if problems[0]["type"] == "extra_forbidden":
             yield f"{where}: {_unknown(path)}"
             continue
-        messages = [problem["msg"].removeprefix("Value error, ") for problem in problems]
+        messages = [MESSAGES.get(problem["type"], problem["msg"]) for problem in problems]
+        messages = [message.removeprefix("Value error, ") for message in messages]
         # several only where a setting may be of one type or another
         text = ", or ".join([messages[0], *map(_uncapitalised, messages[1:])])
         yield f"{where}: {text}{_value(problems[0])}"
