@@ -418,4 +418,6 @@ def test_ids_that_differ_by_a_decimal_only(database: Database, write: Write) -> 
         [],
         [f"1 films {rest} '7' and '7.0'"],
     ]
+    assert "'recbatch ingest undo' and its number" in reports[1].warnings[0]
+    assert "undo" not in reports[3].warnings[0]
     assert len(ratings(database)) == 10

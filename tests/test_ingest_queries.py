@@ -124,6 +124,18 @@ def test_rows_of_a_query_are_merged_like_a_file(
     ]
 
 
+def test_films_of_a_query_may_repeat(shop: Database) -> None:
+    """A query of films from a table of ratings repeats them, and is what the setting says."""
+    sql = "SELECT what AS movie, 'The ' || what AS title, who AS user FROM shop_ratings"
+    sql = sql.replace("AS user", 'AS "user"')
+    if not shop.file:
+        sql = sql.replace("shop_", "public.shop_")
+    many = " UNION ALL ".join(f"{sql} WHERE what = 'heat'" for _ in range(5))
+    report = ingest_queries(shop, Queries(None, many))["ingest.films_query"]
+    assert (report.status, report.accepted) == ("merged", 1), report.why
+    assert films(shop) == {"heat": ("The heat", [])}
+
+
 def test_the_same_result_changes_nothing(shop: Database) -> None:
     """A query with the same result as before changes nothing, also for ratings without times."""
     ingest_queries(shop, BOTH)

@@ -210,7 +210,7 @@ def test_ratings_that_are_no_numbers(database: Database, write: Write) -> None:
         if text.strip() in ("", "nan"):
             # Beside quotes, blanks before a field do not count.
             message = message.replace("' '", "''")
-            message += ", or set ingest.unrated to leave such rows out"
+            message += ", or set ingest.unrated, such as to [0], to leave such rows out"
         expected.append((line, "BAD_RATING", message))
     rejects = [(reject.line, reject.code, reject.message) for reject in report.rejects]
     assert rejects == expected
@@ -378,7 +378,7 @@ REFUSED = {
     "columns": Refused(
         ".csv",
         "user,movie,rating,rating\n",
-        ":1: 'rating' and 'rating' may both be the rating; .+ ingest.columns.rating",
+        ":1: two columns have the name 'rating'; give the number .+ ingest.columns.rating",
     ),
     "genres": Refused(
         ".csv",
@@ -420,7 +420,9 @@ def test_missing_files(database: Database, tmp_path: Path) -> None:
     no_file, no_files, merged = ingest(database, [missing, folder, good], by())
     why = f"{missing}: no such file or folder; check the path"
     assert no_file == Report(str(missing), None, why, "refused", code="NO_SUCH_FILE")
-    why = f"{folder}: it has no file that ends in {', '.join(sorted(TABLES))}; name the files"
+    endings = ", ".join(sorted(TABLES))
+    remedy = "name the files, or the folders with them"
+    why = f"{folder}: it has no file that ends in {endings}; {remedy}"
     assert no_files == Report(str(folder), None, why, "refused", code="NOTHING_FOUND")
     assert (merged.status, ratings(database)) == ("merged", [("Ann", "Heat", 4.0, 100)])
 

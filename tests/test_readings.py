@@ -386,8 +386,10 @@ def test_archives_that_hold_nothing_usable(sqlite: Database, tmp_path: Path) -> 
         archive.writestr("links.csv", "movieId,imdbId,tmdbId\n1,2,3\n")
         archive.writestr("README.txt", "ratings\n")
     reports = ingest(sqlite, [empty, twice, parts], by())
-    codes = [report.code for report in reports if report.status == "refused"]
+    refused = [report for report in reports if report.status == "refused"]
+    codes = [report.code for report in refused]
     assert codes == ["NOTHING_FOUND", "REPEATED_MEMBER", "NOTHING_USABLE"]
+    assert refused[0].why.endswith("only a.py; unpack it, and name the files")
 
 
 MATRIX = as_matrix(["user_id"])
@@ -422,7 +424,7 @@ TWO_READINGS = {
         lines_of([["user", "movie", "rating", "time"]])
         + "".join(f"u{n},f,4,{n}\n" for n in range(20)),
         "TIMES_IN_1970",
-        "all 20 times are in 1970",
+        "all 20 times are in 1970; .+, or remove this one",
     ),
     "not rated, or 0": (
         "user,movie,rating\n" + "".join(f"u{n},f,{n % 3}\n" for n in range(9)),
@@ -462,7 +464,42 @@ TWO_READINGS = {
     "a matrix with its sums": (
         lines_of([[*row, cell] for row, cell in zip(MATRIX, ["All", *"4" * 9], strict=False)]),
         "LONG_OR_WIDE",
-        r"its column All may sum up each row \(remove it then\)",
+        r"its column All may sum up each row \(remove it then, and the last row if",
+    ),
+    "a matrix with a row of means": (
+        lines_of([*MATRIX, ["Mean", *"34343"]]),
+        "LONG_OR_WIDE",
+        r"its row Mean may sum up each column \(remove it then\)",
+    ),
+    "a few users or films without a name": (
+        ",ann,bob\nHeat,4,5\nUp,3,2\n",
+        "LONG_OR_WIDE",
+        "wide if it is one whose rows are users; if its rows are films, also name the first",
+    ),
+    "users as columns behind a column without a name": (
+        lines_of([["", *[f"User {n}" for n in range(40)]], ["Heat", *"1234" * 10]]),
+        "LONG_OR_WIDE",
+        "its columns, such as User 0, may be users; .+ also name the first column movie_title",
+    ),
+    "a few users or genres": (
+        "title,Crime,Drama\nHeat,1,1\nUp,0,1\n",
+        "LONG_OR_WIDE",
+        "wide if its columns are users, begin their names with genre_ if they are genres",
+    ),
+    "a pivot table of two levels": (
+        ",rating,rating\nmovieId,1,2\nuserId,,\nann,4,\nbob,3,5\n",
+        "SEVERAL_HEADERS",
+        "its first 3 rows are a header of several levels, .+; make it one row, such as user,movie",
+    ),
+    "groups with several figures": (
+        ",,rating,rating\n,,mean,count\nuserId,movieId,,\nann,1,4,1\nbob,2,3,1\n",
+        "SEVERAL_HEADERS",
+        "its first 3 rows are a header of several levels",
+    ),
+    "two columns of one name": (
+        "user,movie,rating,rating\n1,2,3,4\n",
+        "HEADER_DUPLICATE",
+        "two columns have the name 'rating'; give the number of one, from 1, in ingest.col.+rating",
     ),
     "99 for what is not rated": (
         "user,movie,rating\n"
@@ -486,6 +523,37 @@ TWO_READINGS = {
         "its first row is 0, 1, 2, ..., which names no column; remove or rename it",
     ),
     "an array of JSON": ('[{"user": 1}]', "JSON_ARRAY", "write one object on each line"),
+    "a table as one object of JSON": (
+        '{"user": {"0": 1}, "movie": {"0": 2}, "rating": {"0": 4}}',
+        "JSON_ARRAY",
+        "one object of JSON with the whole table; write one object on each line",
+    ),
+    "objects of JSON with commas between them": (
+        '{"user": 1, "movie": 2, "rating": 4},\n{"user": 1, "movie": 3, "rating": 4}\n',
+        "BAD_JSON",
+        "not JSON lines .+; write one object on each line, without commas between them",
+    ),
+    "another separator than the first line says": (
+        "sep=;\nuser,movie,rating\n1,2,4\n",
+        "WRONG_SEPARATOR",
+        "its first line says that ';' separates the fields, .+; correct the line, or remove it",
+    ),
+    "a line above the header": (
+        "My ratings\nuser,movie,rating\n1,2,4\n",
+        "UNKNOWN_FORMAT",
+        "expected, from the first line on, a long file",
+    ),
+    "a page in place of a table": (
+        "\n<!DOCTYPE html><html><body>Sign in</body></html>",
+        "NO_TABLE",
+        "a page of HTML; .+ save the table as CSV",
+    ),
+    "an archive of RAR": (b"Rar!\x1a\x07\0" + bytes(20), "NO_TABLE", "RAR; unpack it"),
+    "a database": (
+        b"SQLite format 3\0" + bytes(84),
+        "NO_TABLE",
+        "name it in ingest.query_url, and its ratings in ingest.query",
+    ),
     "one person's export": (LETTERBOXD, "USER_MISSING", "name the person in ingest.user"),
     "a spreadsheet of 2003": (
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(20),
@@ -514,6 +582,44 @@ def test_a_column_that_the_settings_name_must_be_there(sqlite: Database, write: 
     report = ingested(sqlite, write("x.csv", lines_of(LONG)), user="customer")
     assert report.code == "NO_SUCH_COLUMN"
     assert "names the column 'customer', but this file has user_id, movie_id" in report.why
+
+
+NUMBERS = {
+    "one column for two": (
+        lines_of(LONG),
+        {"user": "user_id", "movie": "user_id"},
+        "SAME_COLUMN",
+        "ingest.columns.user and ingest.columns.movie both name 'user_id'; correct one of them",
+    ),
+    "numbers from 0 beside an index": (
+        ",0,1,2\n0,7,8,4\n1,7,9,3\n",
+        {"user": 0, "movie": 1, "rating": 2},
+        "SAME_COLUMN",
+        "both name '0'; correct one of them (columns are numbered from 1)",
+    ),
+    "a header of numbers": (
+        "0,1,2\n7,8,4\n7,9,3\n",
+        {"user": 1, "movie": 2, "rating": 3},
+        "NUMBERED_HEADER",
+        "its first row is 0, 1, 2, ..., which names no column; remove or rename it",
+    ),
+    "a header of numbers beside an index": (
+        ",0,1,2\n0,7,8,4\n1,7,9,3\n",
+        {"user": 2, "movie": 3, "rating": 4},
+        "NUMBERED_HEADER",
+        "its first row is 0, 1, 2, ..., which names no column; remove or rename it",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NUMBERS)
+def test_columns_that_the_settings_get_wrong(sqlite: Database, write: Write, what: str) -> None:
+    """Settings that name a column twice, or number columns above a row that does, are refused."""
+    content, choices, code, message = NUMBERS[what]
+    report = ingested(sqlite, write("x.csv", content), **choices)
+    assert (report.status, report.code) == ("refused", code), report.why
+    assert message in report.why
+    assert ratings(sqlite) == []
 
 
 TIMES = {

@@ -55,7 +55,8 @@ def find(path: Path) -> tuple[list[Source], list[Passed]]:
         elif entry.is_file():
             passed.append(Passed(path_text(entry), why))
     if not sources:
-        raise _nothing_found(path_text(entry.relative_to(path)) for entry in entries)
+        names = (path_text(entry.relative_to(path)) for entry in entries)
+        raise _nothing_found(names, "name the files, or the folders with them")
     return sources, passed
 
 
@@ -86,7 +87,7 @@ def members(source: Source) -> tuple[list[Source], list[Passed]]:
         else:
             passed.append(Passed(Source(source.path, name).name, why))
     if not sources:
-        raise _nothing_found(names)
+        raise _nothing_found(names, "unpack it, and name the files")
     return sources, passed
 
 
@@ -114,9 +115,9 @@ def _why_passed_over(path: Path) -> str | None:
     return None
 
 
-def _nothing_found(names: Iterable[str]) -> RefusedError:
+def _nothing_found(names: Iterable[str], remedy: str) -> RefusedError:
     """The error for a folder or archive without a table, which lists what it has."""
     shown = ", ".join(islice(names, 5))
     only = f", only {shown}" if shown else ""
-    message = f"it has no file that ends in {', '.join(sorted(TABLES))}{only}; name the files"
+    message = f"it has no file that ends in {', '.join(sorted(TABLES))}{only}; {remedy}"
     return RefusedError("NOTHING_FOUND", message)

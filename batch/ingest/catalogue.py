@@ -3,7 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from batch.ingest.columns import MOVIES_COLUMNS, RATINGS_COLUMNS, find_column, find_columns, shown
+from batch.ingest.columns import (
+    MOVIES_COLUMNS,
+    RATINGS_COLUMNS,
+    Places,
+    find_column,
+    find_columns,
+    shown,
+)
 from batch.ingest.errors import RefusedError
 from batch.ingest.file_format import Format, Layout, Sample
 from batch.ingest.genres import GenreColumn, genre_column
@@ -40,7 +47,7 @@ class CatalogueTable:
         return MovieRow(line, movie_key, title, names)
 
 
-def recognise(sample: Sample, format_: Format = CATALOGUE) -> Layout | None:
+def recognise(sample: Sample) -> Layout | None:
     """A layout by the names in the header: a key, a title and maybe genres, and no user.
 
     Films without a key are keyed by their title. Raises RefusedError where two columns fit.
@@ -48,9 +55,7 @@ def recognise(sample: Sample, format_: Format = CATALOGUE) -> Layout | None:
     header = sample.header
     if find_column(header, "user", RATINGS_COLUMNS["user"]) is not None:
         return None
-    movie_name = sample.choices.columns.get("movie")
-    named = {"movie": movie_name} if movie_name in header else {}
-    places = find_columns(header, MOVIES_COLUMNS, named)
+    places = _places(sample)
     title = places["title"]
     genres = places["genres"]
     movie = places["movie"]
@@ -62,19 +67,31 @@ def recognise(sample: Sample, format_: Format = CATALOGUE) -> Layout | None:
     keys = sample.column(title if movie is None else movie)
     if len(keys) >= MIN_ROWS and len(set(keys)) < MIN_DISTINCT * len(keys):
         return None
-    if movie is None:
-        movie = title
+    return _layout(sample, CATALOGUE, title if movie is None else movie, title, genres)
+
+
+def read_of_query(sample: Sample) -> Layout:
+    """The layout of the films of a query, which may repeat them. Raises RefusedError."""
+    places = _places(sample)
+    movie = places["movie"]
+    title = places["title"]
+    if movie is None or title is None:
+        message = f"no column for movie or title among {shown(sample.header)}; name them so"
+        raise RefusedError("HEADER_MISSING", message, 1)
+    return _layout(sample, QUERY_MOVIES, movie, title, places["genres"])
+
+
+def _places(sample: Sample) -> Places:
+    """The places of the key, the title and the genres. Raises RefusedError where two fit."""
+    movie_name = sample.choices.columns.get("movie")
+    named = {"movie": movie_name} if movie_name in sample.header else {}
+    return find_columns(sample.header, MOVIES_COLUMNS, named)
+
+
+def _layout(sample: Sample, format_: Format, movie: int, title: int, genres: int | None) -> Layout:
+    header = sample.header
     chosen = {"movie": movie, "title": title, "genres": genres}
     texts = [] if genres is None else sample.column(genres)
     table = CatalogueTable(tuple(header), movie, title, genres, genre_column(texts))
     names = [f"{what} = {header[place]}" for what, place in chosen.items() if place is not None]
     return Layout(format_, f"its header names {', '.join(names)}", table.parse, len(header))
-
-
-def read_of_query(sample: Sample) -> Layout:
-    """The layout of the films of a query. Raises RefusedError."""
-    layout = recognise(sample, QUERY_MOVIES)
-    if layout is None:
-        message = f"no column for movie or title among {shown(sample.header)}; name them so"
-        raise RefusedError("HEADER_MISSING", message, 1)
-    return layout

@@ -94,6 +94,8 @@ def find_column(header: Sequence[str], what: str, names: Names) -> int | None:
     for of_class in names:
         places = [place for place, name in enumerate(folded) if name in of_class]
         if len(places) > 1 and of_class not in TITLE_NAMES:
+            if header[places[0]] == header[places[1]]:
+                raise _same_name(what, header[places[0]])
             both = " and ".join(repr(header[place]) for place in places[:2])
             message = f"{both} may both be the {what}; name the one in ingest.columns.{what}"
             raise RefusedError("AMBIGUOUS_COLUMNS", message, 1)
@@ -112,6 +114,7 @@ def find_columns(header: Sequence[str], columns: Mapping[str, Names], named: Nam
         name = named.get(what)
         if name is not None:
             places[what] = named_column(header, what, name)
+    _require_different(header, places)
     for what, names in columns.items():
         if what not in places:
             others = [
@@ -128,14 +131,35 @@ def named_column(header: Sequence[str], what: str, name: str | int) -> int:
         return number - 1
     if str(name) in header:
         if header.count(str(name)) > 1:
-            message = f"two columns have the name {name!r}; give the number of one, from 1"
-            raise RefusedError("HEADER_DUPLICATE", message, 1)
+            raise _same_name(what, str(name))
         return header.index(str(name))
     message = (
         f"ingest.columns.{what} names the column {name!r}, "
-        f"but this file has {shown(header)}; correct the setting"
+        f"but this file has {shown(header)}; correct the setting, which holds for all files"
     )
     raise RefusedError("NO_SUCH_COLUMN", message, 1)
+
+
+def _same_name(what: str, name: str) -> RefusedError:
+    message = (
+        f"two columns have the name {name!r}; give the number of one, from 1, in "
+        f"ingest.columns.{what}"
+    )
+    return RefusedError("HEADER_DUPLICATE", message, 1)
+
+
+def _require_different(header: Sequence[str], places: Places) -> None:
+    """Raise RefusedError where the settings name one column as two things."""
+    of_places: dict[int | None, str] = {}
+    for what, place in places.items():
+        other = of_places.setdefault(place, what)
+        if other != what and place is not None:
+            column = repr(header[place]) if header[place] else f"column {place + 1}"
+            message = (
+                f"ingest.columns.{other} and ingest.columns.{what} both name {column}; "
+                "correct one of them (columns are numbered from 1)"
+            )
+            raise RefusedError("SAME_COLUMN", message, 1)
 
 
 def column_number(name: str | int | None) -> int | None:

@@ -26,16 +26,17 @@ from batch.ingest.movielens import MOVIELENS, MOVIELENS_MOVIES
 from batch.ingest.movielens_100k import U_DATA, U_ITEM
 from batch.ingest.movielens_dat import DAT, DAT_MOVIES
 from batch.ingest.netflix import NETFLIX, NETFLIX_MOVIES
+from batch.ingest.other_files import require_table
 from batch.ingest.rows import Rows, has_width, most
 from batch.ingest.separated import BLANKS, Dialect, require_usual_quotes, table_rows
 from batch.ingest.sources import HEAD_BYTES, Content, Source
 from batch.ingest.tables import ReadFile, TextTable, reader
 from batch.ingest.value_tables import (
-    OLD_EXCEL_MARK,
     PARQUET_MARK,
     Excel,
     JsonLines,
     Parquet,
+    is_table_in_an_object,
     looks_like_json,
 )
 from batch.ingest.wide import WIDE, WIDE_GENRES
@@ -73,6 +74,7 @@ SEPARATOR_NAMES = {
     movielens_dat.SEPARATOR: "double colons",
     BLANKS: "blanks",
 }
+ONE_OBJECT_A_LINE = "write one object on each line, without commas between them (JSON lines)"
 JSON_ARRAY = re.compile(r"\s*\[\s*(\{|\Z)")
 SAMPLE_LINES = 1000
 MIN_SAMPLE_LINES = 10
@@ -82,7 +84,8 @@ MAX_QUOTED = 60
 """Characters of a first line that a message quotes."""
 NOT_NEEDED = "a part of {} that is not needed"
 EXPECTED = (
-    "expected a long file with columns for user, movie and rating (name them in ingest.columns), "
+    "expected, from the first line on, a long file with columns for user, movie and rating "
+    "(name them in ingest.columns, or number them there if no line has their names), "
     "a wide matrix (',User,Film,...'), a catalogue (movie_id, title, genres), a genre matrix "
     "(',movie_title,genre_...') or a known export; docs/ingest.md lists them"
 )
@@ -113,14 +116,15 @@ def recognise(source: Source, content: Content, choices: Choices) -> Recognised 
         return _of_values(Parquet(source), choices)
     if head.startswith(ZIP_MARK):
         return _of_values(Excel(source), choices)
-    if head.startswith(OLD_EXCEL_MARK):
-        message = "a file of Excel before 2007; save it as .xlsx"
-        raise RefusedError("OLD_EXCEL", message)
+    require_table(head)
     lines = _first_lines(head, content)
     if source.base_name.endswith(".csv") and lines[0].startswith(letterboxd.LIST_START):
         return NotNeeded(NOT_NEEDED.format("Letterboxd's export"))
     if JSON_ARRAY.match(lines[0]):
-        message = "an array of JSON; write one object on each line (JSON lines)"
+        message = f"an array of JSON; {ONE_OBJECT_A_LINE}"
+        raise RefusedError("JSON_ARRAY", message, 1)
+    if is_table_in_an_object(lines):
+        message = f"one object of JSON with the whole table; {ONE_OBJECT_A_LINE}"
         raise RefusedError("JSON_ARRAY", message, 1)
     if looks_like_json(lines):
         return _of_values(JsonLines(source, content.encoding), choices)
@@ -287,5 +291,15 @@ def _unknown_format(first_line: str) -> RefusedError:
     if first_line.count('"') % 2:
         message = f"the header is not CSV ({shown_line!r} has an open quote); fix its quotes"
         return RefusedError("CSV_SYNTAX", message, 1)
+    if first_line.lstrip().startswith(("{", "[")):
+        message = f"not JSON lines ({shown_line!r}); {ONE_OBJECT_A_LINE}"
+        return RefusedError("BAD_JSON", message, 1)
+    separator_line = SEPARATOR_LINE.match(first_line)
+    if separator_line is not None:
+        message = (
+            f"its first line says that {separator_line.group(1)!r} separates the fields, "
+            "but it does not; correct the line, or remove it"
+        )
+        return RefusedError("WRONG_SEPARATOR", message, 1)
     message = f"not a format that is known ({shown_line!r}); {EXPECTED}"
     return RefusedError("UNKNOWN_FORMAT", message, 1)

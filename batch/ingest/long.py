@@ -25,6 +25,7 @@ MAX_LONG_COLUMNS = 12
 """A table with more columns, not all of which are named, is rather a matrix than a long file."""
 MAX_RATING = 100
 """Larger numbers in most rows are ids or times, not ratings."""
+NUMBERED_HEADER = "its first row is 0, 1, 2, ..., which names no column; remove or rename it"
 USUAL = {
     "user": "user_id, user, username, reviewer",
     "movie": "movie_id, movie, film, item, title",
@@ -39,13 +40,14 @@ def recognise(sample: Sample, format_: Format = LONG) -> Layout | NearMiss | Non
     """
     numbered = _numbered_columns(sample)
     if numbered is not None:
+        if _numbers_its_columns(sample.header):
+            raise RefusedError("NUMBERED_HEADER", NUMBERED_HEADER, 1)
         return _without_header(sample, numbered, format_)
     places = find_columns(sample.header, RATINGS_COLUMNS, sample.choices.columns)
     if _is_complete(places, sample):
         return _with_header(sample, places, format_)
-    if sample.header == [str(number) for number in range(len(sample.header))]:
-        message = "its first row is 0, 1, 2, ..., which names no column; remove or rename it"
-        return NearMiss("NUMBERED_HEADER", message)
+    if _numbers_its_columns(sample.header) and sample.header[0] != "":
+        return NearMiss("NUMBERED_HEADER", NUMBERED_HEADER)
     if all(place is None for place in places.values()):
         order = _order_without_header(sample)
         if order is not None:
@@ -152,6 +154,12 @@ def _numbered_columns(sample: Sample) -> Places | None:
         usual = find_columns(sample.header, RATINGS_COLUMNS, named)
         return usual if _is_complete(usual, sample) else None
     return order
+
+
+def _numbers_its_columns(header: list[str]) -> bool:
+    """Whether a header is 0, 1, 2, ..., maybe behind the unnamed index of a data frame."""
+    names = header[1:] if header[0] == "" else header
+    return names == [str(number) for number in range(len(names))]
 
 
 def _order_without_header(sample: Sample) -> Places | None:

@@ -76,11 +76,12 @@ class Keys:
         ids = np.array([self.id_of(key) for key in column.keys], dtype=np.int64)
         return ids[column.places]
 
-    def twin_warnings(self, what: str) -> list[str]:
+    def twin_warnings(self, what: str, remedy: str) -> list[str]:
         """A warning where a new key and another differ by .0 only, as 1 and 1.0 do.
 
         Such ids come from a program that took a column of whole numbers for decimals. `what` is
-        users or films. Only new keys are looked at, of which even large files have few.
+        users or films, `remedy` what to do with the file. Only new keys are looked at, of which
+        even large files have few.
         """
         whole_numbers = dict.fromkeys(key.removesuffix(".0") for key in self.new)
         twins = [
@@ -93,8 +94,7 @@ class Keys:
         first = twins[0]
         return [
             f"{len(twins):,} {what} have two ids that differ by .0 only, such as {first!r} and"
-            f" '{first}.0', and count as two each; 'recbatch ingest undo' takes this file back:"
-            " write the ids alike, and ingest it again"
+            f" '{first}.0', and count as two each; {remedy}"
         ]
 
 

@@ -21,6 +21,8 @@ from batch.store.database import next_id
 
 Description = tuple[int, str, tuple[str, ...]]
 """snapshot_at, title, genres: of two descriptions of a film the greater wins."""
+TWINS_REMEDY = "write them as the ratings have them, and ingest the file again"
+"""A catalogue cannot be undone; films that no rating names are in no list."""
 
 
 def merge_movies(
@@ -53,7 +55,7 @@ def merge_movies(
     if newer:
         _write_movies(connection, newer, keys, batch.batch_id)
         _write_genres(connection, newer, keys)
-    for warning in keys.twin_warnings("films"):
+    for warning in keys.twin_warnings("films", TWINS_REMEDY):
         reading.warn(warning)
 
 

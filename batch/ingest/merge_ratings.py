@@ -29,6 +29,11 @@ from batch.store import schema
 from batch.store.bulk_insert import bulk_insert, insert_columns
 from batch.store.leftovers import unmark_leftovers
 
+TWINS_REMEDY = (
+    "write the ids alike, take this file back with 'recbatch ingest undo' and its number in "
+    "'recbatch ingest list', and ingest it again"
+)
+
 
 def merge_ratings(
     connection: Connection,
@@ -55,8 +60,9 @@ def merge_ratings(
     _update_titles(connection, reading.titles)
     _insert_users(connection, users, reading.names)
     _insert_movies(connection, movies, reading.titles)
-    for warning in (*users.twin_warnings("users"), *movies.twin_warnings("films")):
-        reading.warn(warning)
+    for what, keys in (("users", users), ("films", movies)):
+        for warning in keys.twin_warnings(what, TWINS_REMEDY):
+            reading.warn(warning)
     _merge_stage(connection, batch, distinct)
     unmark_leftovers(connection, STAGE)
     STAGE.drop(connection)

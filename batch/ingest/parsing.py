@@ -81,7 +81,7 @@ class Reading:
         if not NUMBER.match(number):
             message = f"rating {_quoted(text)} is not a number such as 4 or 3.5; fix the row"
             if is_blank:
-                message += ", or set ingest.unrated to leave such rows out"
+                message += ", or set ingest.unrated, such as to [0], to leave such rows out"
             raise BadRowError(name, "BAD_RATING", message)
         stars = round(float(number), DECIMALS) + 0.0  # -0.0 becomes 0.0
         if self.limits is not None and stars not in self.unrated:

@@ -58,8 +58,8 @@ def require_times(seen: Seen) -> None:
     """Raise RefusedError where all of many times are in 1970: they are not in seconds."""
     if seen.n_times >= MIN_TIMES and seen.latest < YEAR_SECONDS:
         message = (
-            f"all {seen.n_times:,} times are in 1970, so they are not seconds since then; "
-            "write them as dates, or name another column in ingest.columns.time"
+            f"all {seen.n_times:,} times are in 1970; write the right ones, such as 2026-11-23, "
+            "name another column in ingest.columns.time, or remove this one"
         )
         raise RefusedError("TIMES_IN_1970", message)
 

@@ -18,7 +18,6 @@ from batch.ingest.values import text_of, texts_of
 SAMPLE_ROWS = 1000
 BLOCK_ROWS = 20_000
 PARQUET_MARK = b"PAR1"
-OLD_EXCEL_MARK = b"\xd0\xcf\x11\xe0"
 UNNAMED_INDEX = "__index_level_0__"
 """The name that pandas gives to an index without a name."""
 
@@ -157,6 +156,14 @@ def looks_like_json(lines: list[str]) -> bool:
     except BadRowError:
         return False
     return True
+
+
+def is_table_in_an_object(lines: list[str]) -> bool:
+    """Whether the only line is an object of lists or objects, as pandas writes columns."""
+    if len(lines) > 1 or not looks_like_json(lines):
+        return False
+    values = _object(lines[0]).values()
+    return all(isinstance(value, (list, dict)) for value in values)
 
 
 def _object(line: str) -> dict[str, Any]:

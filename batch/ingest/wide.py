@@ -46,9 +46,10 @@ def recognise_ratings(sample: Sample) -> Layout | NearMiss | None:
     if sample.choices.format != "wide":
         reason = doubt(sample, named, films_are_rows)
         if reason is not None:
+            remedy = _remedy(films_are_rows, is_named=header[named] != "")
             message = (
-                f"it may be a matrix of ratings, but {reason}; set ingest.format: wide if it is "
-                "one, or name the columns of a long file in ingest.columns"
+                f"it may be a matrix of ratings, but {reason}; {remedy} "
+                "or name the columns of a long file in ingest.columns"
             )
             return NearMiss("LONG_OR_WIDE", message)
     index = "an unnamed index, " if named == 1 and not header[0] else ""
@@ -72,6 +73,22 @@ def recognise_movies(sample: Sample) -> Layout | None:
         return None
     why = f"its header is {header[title]} and {len(genres)} columns {GENRE_PREFIX}..."
     return Layout(WIDE_GENRES, why, partial(read_movies, header, title), len(header))
+
+
+def _remedy(films_are_rows: bool, is_named: bool) -> str:
+    """What to do with a table that is a matrix: whether its rows are users or films counts."""
+    wide = "set ingest.format: wide"
+    if films_are_rows:
+        return (
+            f"{wide} if its columns are users, "
+            f"begin their names with {GENRE_PREFIX} if they are genres,"
+        )
+    if is_named:
+        return f"{wide} if it is one,"
+    return (
+        f"{wide} if it is one whose rows are users; "
+        "if its rows are films, also name the first column movie_title;"
+    )
 
 
 def _named_place(header: list[str]) -> int | None:

@@ -17,6 +17,15 @@ SUMMARIES = name_set(
     "meanrating avgrating averagerating"
 )
 """Headers, folded, of columns that programs add at either end of a matrix."""
+SUMS = name_set("all total sum mean average avg median")
+"""Names, folded, of a last row that programs add to a matrix; Max and Min may be users.
+
+Only the last row that is sampled is looked at, which is the file's last if it is short.
+"""
+NUMBERED_USER = re.compile(
+    r"(u|user|person|reviewer|critic|customer|member|viewer)[ _-]?[0-9]+", re.IGNORECASE
+)
+"""A header as people name users by number."""
 ATTRIBUTES = name_set(
     "age gender sex male female zip zipcode postcode year birthyear yearofbirth income height "
     "weight lat lon latitude longitude visits purchases orders friends followers active isactive "
@@ -42,7 +51,15 @@ def doubt(sample: Sample, named: int, films_are_rows: bool) -> str | None:
         return f"its rows repeat what {name} has"
     for column in (columns[0], columns[-1]):
         if fold(column) in SUMMARIES:
-            return f"its column {column} may sum up each row (remove it then)"
+            return (
+                f"its column {column} may sum up each row (remove it then, "
+                "and the last row if that sums up each column)"
+            )
+    last_row = sample.column(named)[-1] if sample.column(named) else ""
+    if fold(last_row) in SUMS:
+        return f"its row {last_row} may sum up each column (remove it then)"
+    if not header[named] and all(map(NUMBERED_USER.fullmatch, columns)):
+        return f"its columns, such as {columns[0]}, may be users"
     if len(columns) <= MAX_LONG_COLUMNS:
         return _doubt_of_few(sample, named, films_are_rows)
     if films_are_rows and not _has_other_ratings(sample, named):
