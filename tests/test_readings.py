@@ -790,6 +790,15 @@ def test_ratings_without_a_user_are_no_catalogue(sqlite: Database, write: Write,
     assert films(sqlite) == {}
 
 
+def test_a_time_of_another_name_is_not_lost_in_silence(sqlite: Database, write: Write) -> None:
+    """Where no column is known to be the time the report names those that are not used."""
+    table = long_table("user", "movie", "rating", "moment")
+    report = ingested(sqlite, write("x.csv", lines_of(table)))
+    assert report.why.endswith("rating = rating, and no time; not used: moment")
+    report = ingested(sqlite, write("y.csv", lines_of([row[:3] for row in table])))
+    assert report.why.endswith("rating = rating")
+
+
 def test_titles_in_a_ratings_file(sqlite: Database, write: Write) -> None:
     """Titles beside the ratings are stored; texts that differ for one film are not titles."""
     titled = "user,movie_id,title,rating\nann,1,Heat,4\nbob,1,Heat,3\nbob,2,Up,5\n"

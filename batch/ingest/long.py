@@ -93,6 +93,9 @@ def _with_header(sample: Sample, places: Places, format_: Format) -> Layout:
     title = find_column(others, "title", (*TITLE_NAMES, BARE_MOVIE_NAMES))
     named = [f"{what} = {header[place]}" for what, place in places.items() if place is not None]
     why = f"its header names {', '.join(named)}"
+    unused = [name for place, name in enumerate(header) if place not in (*places.values(), title)]
+    if places["time"] is None and any(unused):
+        why += f", and no time; not used: {shown(name for name in unused if name)}"
     return _layout(sample, format_, why, places, header, title=title)
 
 
