@@ -411,5 +411,5 @@ def test_the_package_is_loaded_only_when_asked_for() -> None:
 )
 def test_an_address_is_checked_with_the_settings(address: str) -> None:
     """An address that no scheduler can have is refused with the settings."""
-    with pytest.raises(ConfigError, match=r"RECBATCH_DASK__SCHEDULER: String should match pattern"):
+    with pytest.raises(ConfigError, match=r"RECBATCH_DASK__SCHEDULER: must be an address such as"):
         on_cluster(address)

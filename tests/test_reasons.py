@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from batch import query, reasons
-from batch.cli import tables, terminal
+from batch.cli import tables
 from batch.models.evidence import (
     LARGEST,
     Evidence,
@@ -147,7 +147,7 @@ def test_hostile_titles_stay_text(title: str, monkeypatch: pytest.MonkeyPatch) -
     def console(**options: bool) -> Console:
         return Console(file=out, width=80, **options)
 
-    monkeypatch.setattr(terminal, "Console", console)
+    monkeypatch.setattr("rich.console.Console", console)
     tables.list_tables([query.Answer("1", None, "item_item", 1, None, (1, 5), (film,))])
     printed = out.getvalue()
     assert "".join(words.split()) in "".join(printed.split())

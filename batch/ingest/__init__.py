@@ -1,13 +1,11 @@
 """Files and queries -> `users`, `movies`, `ratings`, in one transaction per group of files."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from batch.ingest.batches import File, Report, Settings, record_refusal
-from batch.ingest.catalogue_keys import unmatched_warning
 from batch.ingest.dead_sources import dead_sources
 from batch.ingest.groups import merge_group, refuse_group, refused_families, split_into_groups
 from batch.ingest.pairs import UnreadableError, read_pairs
@@ -130,27 +128,10 @@ def _merge_all(
             reports += merge_group(
                 database, group, settings, dry_run=dry_run, pass_over_undone=pass_over_undone
             )
-    if dry_run:
-        return reports
-    reports = _with_unmatched(database, reports)
     refused = [report for report in reports if report.status == "refused"]
-    if refused:
+    if refused and not dry_run:
         file_by_name = {file.name: file for file in files}
         with database.writer.begin() as connection:
             for report in refused:
                 record_refusal(connection, report, file_by_name.get(report.file), settings)
     return reports
-
-
-def _with_unmatched(database: Database, reports: list[Report]) -> list[Report]:
-    """The reports, the last merged one with a warning where catalogues match no rated film."""
-    merged = [place for place, report in enumerate(reports) if report.status == "merged"]
-    if not merged:
-        return reports
-    with database.writer.connect() as connection:
-        warning = unmatched_warning(connection)
-    if warning is None:
-        return reports
-    last = reports[merged[-1]]
-    warned = replace(last, warnings=(*last.warnings, warning))
-    return [*reports[: merged[-1]], warned, *reports[merged[-1] + 1 :]]

@@ -18,6 +18,7 @@ from batch.ingest.batches import (
     open_batch,
     undone_before,
 )
+from batch.ingest.catalogue_keys import unmatched_warning
 from batch.ingest.errors import RefusedError
 from batch.ingest.first_rows import StoredRow, keeping_first
 from batch.ingest.formats import USUAL_FAMILIES
@@ -110,6 +111,9 @@ def merge_group(
                         refused.append(_refused(merges.pop(), error))
                 else:
                     _merge_file(connection, file, settings, merges, dry_run)
+            unmatched = unmatched_warning(connection) if merges else None
+            if unmatched is not None:
+                merges[-1].warnings.append(unmatched)
             if dry_run:
                 raise _DryRunError
     except RefusedError as error:
