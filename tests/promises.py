@@ -74,6 +74,7 @@ PROMISES = {
     "G1": "Readers work through a pooler, and leave its sessions as they were.",
     "G2": "The job works through a pooler, or refuses at its start and names the remedy.",
     "G3": "Whatever the server is set to, a night gives the same rows, or is refused first.",
+    "G4": "Readers work on a hot standby; what writes refuses it, and names the remedy.",
 }
 """By letter: publishing, one runner, files, numbers, security, people's data, servers."""
 

@@ -1,8 +1,5 @@
 """Settings of a Postgres server: each works, or is refused at the start with what to change."""
 
-import os
-import pwd
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +17,7 @@ from batch.job import steps
 from batch.store import postgres_upgrade
 from batch.store.database import Database, open_database, upgrade
 from data import fill, long_csv
+from debian_postgres import server_folder
 from faults import fixed_nights
 from fixed import command
 from test_database import migrate, publish_one_film
@@ -232,41 +230,14 @@ def test_an_upgrade_names_who_reads(
     upgrade(database)
 
 
-def _programs() -> Path | None:
-    """Debian's newest Postgres, which has ICU; that of the tests has not."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return found[-1].parent if found else None
-
-
 @pytest.fixture
-def icu_url(tmp_path: Path) -> Iterator[str]:
+def icu_url() -> Iterator[str]:
     """An empty database of a server whose texts are sorted by ICU, in Turkish."""
-    programs = _programs()
-    if programs is None:
-        pytest.skip("no Postgres with ICU here: apt-get install postgresql")
-    as_user: dict[str, Any] = {}
-    if os.getuid() == 0:
-        user = pwd.getpwnam("postgres")
-        as_user = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    folder = Path(f"/tmp/recbatch-icu-{uuid4().hex[:8]}")  # noqa: S108  a socket's path is short
-    folder.mkdir(mode=0o700)
-    if as_user:
-        os.chown(folder, as_user["user"], as_user["group"])
-    data = folder / "data"
     locale = ["--locale-provider=icu", "--icu-locale=tr-TR", "--locale=C.UTF-8", "--encoding=UTF8"]
-    made = [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "--no-sync", *locale]
-    quiet: dict[str, Any] = {"check": True, "stdout": subprocess.DEVNULL, "cwd": folder, **as_user}
-    options = f"-c listen_addresses= -k {folder} -c fsync=off"
-    control = [programs / "pg_ctl", "-D", data, "-w", "-l", folder / "log"]
-    try:
-        subprocess.run(made, **quiet)
-        subprocess.run([*control, "-o", options, "start"], **quiet)
-        try:
-            yield f"postgresql://postgres@/postgres?host={folder}"
-        finally:
-            subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
-    finally:
-        subprocess.run(["rm", "-rf", folder], check=True)
+    with server_folder() as server:
+        server.make(*locale)
+        with server.running() as url:
+            yield url
 
 
 @pytest.mark.promise("G3")

@@ -1,4 +1,4 @@
-"""A connection to Postgres -> refused where the job could not keep its lock or its texts there."""
+"""A connection to Postgres -> refused where the job could not keep its lock, or not write."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ class UnfitServerError(RecbatchError):
 
 
 def require_fit(connection: Connection, engine: Engine, setting: str) -> None:
-    """Raise UnfitServerError unless the connection keeps its session, in a database of UTF-8.
+    """Raise UnfitServerError unless the connection keeps its session, in a primary of UTF-8.
 
     `engine` opens further connections to compare it with; `setting` is the one that names the
     address. The connection has no transaction, and nothing is left on its session.
@@ -32,12 +32,22 @@ def require_fit(connection: Connection, engine: Engine, setting: str) -> None:
             f"title; make one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0, and "
             f"name it in {setting}"
         )
+    if _is_standby(connection):
+        raise UnfitServerError(
+            f"{setting} leads to a standby, which only reads; set database.job_url to the address "
+            "of its primary"
+        )
     if _shares_its_session(connection, engine, driver.info.backend_pid):
         raise UnfitServerError(
             f"{setting} leads to a connection pooler that changes sessions between transactions, "
             "where a job cannot hold its lock; set database.job_url to the address of the server "
             "itself, or of a pool in session mode"
         )
+
+
+def _is_standby(connection: Connection) -> bool:
+    with connection.begin():
+        return bool(connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one())
 
 
 def _shares_its_session(connection: Connection, engine: Engine, announced: int) -> bool:
