@@ -113,8 +113,10 @@ def pytest_xdist_setupnodes() -> None:
 
     Each process, and whatever it starts, does its linear algebra on one thread: where others use
     the cores, OpenBLAS's threads wait for each other in busy loops, a fifth of a night's time.
+    So do the compiled loops: on small data most of their time went into starting threads.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for threads in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(threads, "1")
     from batch.models import attribution, ease, features, kernels, prediction  # noqa: F401
     from batch.ranking.rank import compiled_loop
 

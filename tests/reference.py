@@ -8,6 +8,7 @@ prediction.
 import math
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import combinations
 from typing import TypeAlias
 
 import numpy as np
@@ -156,10 +157,9 @@ def similarities(
 ) -> tuple[list[list[float]], list[list[int]]]:
     """Similarity and overlap of every pair of lines; 0 for a line with itself."""
     n_lines = range(len(lines))
-    sim = [
-        [0.0 if u == v else similarity(kind, lines[u], lines[v], off[u], off[v]) for v in n_lines]
-        for u in n_lines
-    ]
+    sim = [[0.0 for _ in n_lines] for _ in n_lines]
+    for u, v in combinations(n_lines, 2):
+        sim[u][v] = sim[v][u] = similarity(kind, lines[u], lines[v], off[u], off[v])
     overlap = [[len(lines[u].keys() & lines[v].keys()) for v in n_lines] for u in n_lines]
     return sim, overlap
 
@@ -197,13 +197,13 @@ def user_user(
 ) -> tuple[Grid, list[list[float]]]:
     """Rating and support of every cell, from the other users who rated the film."""
     offset = [{item: float(value) for item, value in line.items()} for line in off]
+    raters = turned(offset, len(baseline[0]))
     ratings = []
     supports = []
     for u, b in enumerate(baseline):
         cells = []
         for i, expected_stars in enumerate(b):
-            raters = [v for v in range(len(off)) if v != u and i in offset[v]]
-            neighbours = [(s[u][v], offset[v][i]) for v in raters]
+            neighbours = [(s[u][v], d) for v, d in raters[i].items() if v != u]
             cells.append(cell(expected_stars, neighbours, shrinkage))
         ratings.append([rating for rating, _ in cells])
         supports.append([support for _, support in cells])

@@ -61,7 +61,7 @@ def alone() -> Iterator[executors.Executor]:
     # Dask gives up a worker while it is restarted.
     impatient = {"distributed.deploy.lost-worker-timeout": "100ms"}
     with (
-        patch.dict(os.environ),
+        patch.dict(os.environ, {"NUMBA_NUM_THREADS": "2"}),  # the program gives a worker one
         dask.config.set(impatient),
         executors.open_executor(config) as executor,
     ):

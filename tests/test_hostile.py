@@ -192,12 +192,9 @@ print(os.waitstatus_to_exitcode(status), used.ru_maxrss)
 
 
 def gzip_bomb(path: Path, size: int) -> Path:
-    """A .gz that unpacks to `size` MB, a thousand times its own size."""
+    """A .gz of many members that unpacks to `size` MB, a thousand times its own size."""
     packed = path.with_suffix(".csv.gz")
-    with gzip.open(packed, "wb") as file:
-        file.write(HEADER.encode() + b"\n")
-        for _ in range(size):
-            file.write(b"\n" * MB)
+    packed.write_bytes(gzip.compress(HEADER.encode() + b"\n") + gzip.compress(b"\n" * MB) * size)
     return packed
 
 
@@ -240,11 +237,11 @@ def many_columns(path: Path, size: int) -> Path:
 
 
 def many_texts(path: Path, size: int) -> Path:
-    """One pair again and again, rated by texts that are all different."""
+    """One pair again and again, rated by long texts that are all different."""
     with path.open("w") as file:
         file.write(HEADER)
         for number in range(size * 40_000):
-            file.write(f"\na,b,{number // 1_000_000}.{number % 1_000_000:06},978300760")
+            file.write(f"\na,b,{number // 1_000_000}.{number % 1_000_000:030},978300760")
     return path
 
 
@@ -255,6 +252,7 @@ class Hostile(NamedTuple):
     on_commit: int
     on_soak: int
     message: str | None  # a regular expression
+    on_commit_mb: int = LIMIT_MB  # less where a small file must show what a large one takes
 
 
 BOMB = r"it unpacks to more than 500 times its size; .+"
@@ -265,7 +263,7 @@ HOSTILE = {
     "open quote": Hostile(open_quote, 50, 200, r"10,001 of 10,001 rows .+ not CSV .+"),
     "no columns": Hostile(one_column, 20, 20, r"10,001 of 10,001 rows .+"),
     "many columns": Hostile(many_columns, 5, 5, r"1,048,577 columns, more than 200,000; .+"),
-    "many texts": Hostile(many_texts, 20, 100, None),
+    "many texts": Hostile(many_texts, 10, 100, None, 190),
 }
 
 
@@ -287,7 +285,7 @@ def test_files_that_mean_harm(
         check=True,
     )
     output, code, peak_kb = ended.stdout.rsplit(maxsplit=2)
-    assert int(peak_kb) / 1024 < LIMIT_MB
+    assert int(peak_kb) / 1024 < often(hostile.on_commit_mb, LIMIT_MB)
     if hostile.message is None:
         assert int(code) == 0, output
     else:

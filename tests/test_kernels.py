@@ -23,41 +23,50 @@ ROOT = Path(__file__).parents[1]
 DIGEST = """
 from hashlib import sha256
 import numpy as np
-from batch.models import fit
+from batch.models import compiled, fit
 from batch.models.features import fit_feature_model
 from batch.params import PRESETS
 from batch.ranking.rank import best_unseen
 from reference import every_cell, random_stars, ratings_of
 
 HALVES = [0.5, 2, 3.5, 5]
-digest = sha256()
-for n_users, n_items in ((90, 250), (250, 90)):
-    stars = random_stars(0, n_users, n_items, HALVES, 0.2, n_empty=2)
-    times = np.arange(22500.0).reshape(n_users, n_items)
-    features = fit_feature_model(ratings_of(stars, times=times), None)
-    users = np.arange(n_users)
-    scores = features.preference_scores(users)
-    for_candidates = scores.candidate_scores(np.ones(n_items, dtype=np.bool_))
-    listed = best_unseen(for_candidates, features.rated, np.arange(n_items), 7)
-    digest.update(for_candidates.tobytes())
-    digest.update(listed.tobytes())
-    for values in features.at(users, every_cell(n_users, n_items), scores).values():
-        digest.update(values.tobytes())
 
-ratings = ratings_of(random_stars(0, 90, 250, HALVES, 0.2, n_empty=2))
-for similarity in ("adjusted_cosine", "pearson"):
-    for neighbours in ("all", 7):
-        changed = {"similarity": similarity, "neighbours": neighbours}
-        for name in ("user_user", "item_item"):
-            params = getattr(PRESETS["tuned"], name).model_copy(update=changed)
-            scores = fit(name, ratings, params, 0).score(np.arange(90))
-            for array in (scores.rating, scores.support, scores.relevance):
-                digest.update(array.tobytes())
-            reasons = scores.explain(every_cell(90, 250)).stored(ratings)
-            digest.update("".join(reasons).encode())
-print(digest.hexdigest())
+def digest_of():
+    digest = sha256()
+    for n_users, n_items in ((90, 250), (250, 90)):
+        stars = random_stars(0, n_users, n_items, HALVES, 0.2, n_empty=2)
+        times = np.arange(22500.0).reshape(n_users, n_items)
+        features = fit_feature_model(ratings_of(stars, times=times), None)
+        users = np.arange(n_users)
+        scores = features.preference_scores(users)
+        for_candidates = scores.candidate_scores(np.ones(n_items, dtype=np.bool_))
+        listed = best_unseen(for_candidates, features.rated, np.arange(n_items), 7)
+        digest.update(for_candidates.tobytes())
+        digest.update(listed.tobytes())
+        for values in features.at(users, every_cell(n_users, n_items), scores).values():
+            digest.update(values.tobytes())
+
+    ratings = ratings_of(random_stars(0, 90, 250, HALVES, 0.2, n_empty=2))
+    for similarity in ("adjusted_cosine", "pearson"):
+        for neighbours in ("all", 7):
+            changed = {"similarity": similarity, "neighbours": neighbours}
+            for name in ("user_user", "item_item"):
+                params = getattr(PRESETS["tuned"], name).model_copy(update=changed)
+                scores = fit(name, ratings, params, 0).score(np.arange(90))
+                for array in (scores.rating, scores.support, scores.relevance):
+                    digest.update(array.tobytes())
+                reasons = scores.explain(every_cell(90, 250)).stored(ratings)
+                digest.update("".join(reasons).encode())
+    return digest.hexdigest()
+
+for threads in (1, 2, 4):
+    compiled.config.NUMBA_NUM_THREADS = threads
+    print(digest_of())
 """
-"""Prints a digest of models, reasons and features, on data of several parts for each thread."""
+"""Prints digests of models, reasons and features, computed by one, two and four threads.
+
+The data have several parts for each thread.
+"""
 
 CACHE_COUNTS = """
 from batch.models import attribution, ease, features, kernels, prediction
@@ -108,15 +117,17 @@ def run(program: str, folder: Path, package: Path = ROOT, **environ: str) -> lis
 
 @pytest.fixture(scope="module")
 def digest(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What one thread computes."""
-    return run(DIGEST, tmp_path_factory.mktemp("one"), NUMBA_NUM_THREADS="1")
+    """What one, two and four threads compute."""
+    return run(DIGEST, tmp_path_factory.mktemp("threads"))
 
 
 @pytest.mark.promise("D2")
-@pytest.mark.parametrize("threads", [2, 4])
-def test_threads_change_no_digit(threads: int, digest: list[str], tmp_path: Path) -> None:
+def test_threads_change_no_digit(digest: list[str], figure: Callable[[int], None]) -> None:
     """Two and four threads compute the same bytes as one."""
-    assert run(DIGEST, tmp_path, NUMBA_NUM_THREADS=str(threads)) == digest
+    one, two, four = digest
+    assert two == one
+    assert four == one
+    figure(2)
 
 
 @pytest.mark.parametrize("name", ["user_user", "item_item"])
@@ -141,9 +152,9 @@ def test_loops_are_compiled_once(tmp_path: Path) -> None:
     assert [first[0], second[0]] == ["0 1", "1 0"]
 
 
+@pytest.mark.usefixtures("digest")
 def test_every_loop_is_cached(tmp_path: Path) -> None:
     """Once this checkout has been used, none of its loops is compiled again."""
-    run(CACHE_COUNTS, tmp_path)
     assert run(CACHE_COUNTS, tmp_path) == ["18 0"]
 
 
