@@ -213,6 +213,7 @@ def test_a_log_line_is_one_harmless_line(text: str, capfd: pytest.CaptureFixture
 @pytest.mark.promise("E8")
 def test_a_progress_bar_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """The name of a file is neither markup nor an escape sequence beside its progress bar."""
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one has no bars
     read, write = os.openpty()
     with os.fdopen(write, "w", buffering=1) as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
