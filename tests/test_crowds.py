@@ -93,7 +93,9 @@ def test_readers_in_a_crowd(
 @pytest.mark.usefixtures("nights")
 @pytest.mark.promise("A2")
 @pytest.mark.promise("A3")
-def test_publishing_waits_for_no_reader(database: Database, figure: Callable[[int], None]) -> None:
+def test_publishing_waits_for_no_reader(
+    database: Database, often: Callable[[int, int], int], figure: Callable[[int], None]
+) -> None:
     """With impatient locks, nights are published and purged under readers, who keep their view."""
 
     def impatient(connection: Connection) -> None:
@@ -102,16 +104,17 @@ def test_publishing_waits_for_no_reader(database: Database, figure: Callable[[in
         )
 
     count = text("SELECT run_id, count(*) FROM current_recommendations GROUP BY run_id")
+    times = often(4, 10)
     with ExitStack() as stack:
         readers = [stack.enter_context(database.reader.connect()) for _ in range(4)]
         assert [reader.execute(count).all() for reader in readers] == [[(1, 500)]] * 4
         event.listen(Engine, "begin", impatient)
         stack.callback(event.remove, Engine, "begin", impatient)
-        for _ in range(10):
+        for _ in range(times):
             assert command("-q", "run") == 0
         assert [reader.execute(count).all() for reader in readers] == [[(1, 500)]] * 4
-    assert shown(database) == 11
-    figure(10)
+    assert shown(database) == times + 1
+    figure(times)
 
 
 @pytest.mark.usefixtures("nights")
@@ -140,10 +143,12 @@ def test_twenty_at_once(
 @pytest.mark.usefixtures("nights")
 @pytest.mark.promise("B4")
 def test_a_night_that_is_started_many_times(
-    database: Database, tmp_path: Path, figure: Callable[[int], None]
-) -> None:
+    database: Database, tmp_path: Path, often: Callable[[int, int], int],
+    figure: Callable[[int], None],
+) -> None:  # fmt: skip
     """Five jobs for one night at once, then five more in turn: one publication, no failure."""
-    for day in range(1, 6):
+    days = often(2, 5)
+    for day in range(1, days + 1):
         order = ("-q", "run", "--scheduled-for", f"2026-11-0{day}")
         found = together(5, lambda _, order=order: command(*order), tmp_path / "log")  # type: ignore[misc]
         assert {code for code, _ in found} <= {0, LOCKED}
@@ -153,17 +158,19 @@ def test_a_night_that_is_started_many_times(
         per_night = text(
             "SELECT count(*) FROM runs WHERE triggered_by = 'schedule' GROUP BY logical_date"
         )
-        assert connection.execute(per_night).scalars().all() == [1] * 5
-    figure(50)
+        assert connection.execute(per_night).scalars().all() == [1] * days
+    figure(10 * days)
 
 
 @pytest.mark.usefixtures("nights")
 @pytest.mark.promise("B2")
 def test_a_holder_that_is_gone(
-    database: Database, tmp_path: Path, figure: Callable[[int], None]
-) -> None:
+    database: Database, tmp_path: Path, often: Callable[[int, int], int],
+    figure: Callable[[int], None],
+) -> None:  # fmt: skip
     """A job that was stopped holds its lock; once it is killed the next one starts at once."""
-    for _ in range(3):
+    times = often(1, 3)
+    for _ in range(times):
         held = tmp_path / "held"
         held.unlink(missing_ok=True)
 
@@ -184,7 +191,7 @@ def test_a_holder_that_is_gone(
         while (code := command("-q", "run")) == LOCKED:  # a server notices a moment later
             assert time.monotonic() - began < 10
         assert code == 0
-    figure(3)
+    figure(times)
 
 
 @pytest.mark.usefixtures("nights")

@@ -198,18 +198,20 @@ def test_a_password_is_never_printed(
     )
     monkeypatch.chdir(tmp_path)
     tries = 0
+    processes = environments[:1] + environments[-1:]  # a URL that works, and one that is none
     for environ in environments:
         with monkeypatch.context() as patch:
             for name, value in environ.items():
                 patch.setenv(name, value)
-            # One as a process of its own: what others see of it, and what comes before logging.
-            process = [sys.executable, "-m", "batch", *commands[0]]
-            child = subprocess.Popen(
-                process, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-            )
-            command_line = Path(f"/proc/{child.pid}/cmdline").read_bytes()
-            outputs = [child.communicate(timeout=60)[0]]
-            assert PASSWORD.encode() not in command_line
+            outputs = []
+            if environ in processes:  # what others see of one, and what comes before logging
+                process = [sys.executable, "-m", "batch", *commands[0]]
+                child = subprocess.Popen(
+                    process, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+                )
+                command_line = Path(f"/proc/{child.pid}/cmdline").read_bytes()
+                outputs.append(child.communicate(timeout=60)[0])
+                assert PASSWORD.encode() not in command_line
             capfd.readouterr()
             for words in commands:
                 command(*words)
