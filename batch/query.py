@@ -23,11 +23,12 @@ from sqlalchemy import Column, ColumnElement, Connection, Select, exists, select
 
 from batch import RecbatchError, reasons
 from batch.store import schema
-from batch.store.database import Database, open_database, require_tables
+from batch.store.database import Database, open_database
 from batch.store.filters import is_filtered, now_on
 from batch.store.first_steps import first_steps
 from batch.store.runs import ROWS, Run, UnknownRunError, current_run, find_run
 from batch.store.runs import NoSuchRunError as NoSuchRunError
+from batch.store.versions import require_tables
 
 _users, _movies, _genres = schema.users, schema.movies, schema.genres
 _lists, _popular = schema.recommendations, schema.popular_items

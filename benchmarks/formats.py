@@ -25,7 +25,8 @@ from pathlib import Path
 from batch.ingest import Settings, ingest
 from batch.ingest.file_format import Choices
 from batch.ingest.merge import Limits
-from batch.store.database import open_database, upgrade
+from batch.store.database import open_database
+from batch.store.versions import upgrade
 database = open_database("sqlite:///" + sys.argv[1])
 upgrade(database)
 start = time.perf_counter()

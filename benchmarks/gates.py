@@ -25,7 +25,9 @@ from batch.job.inputs import ingest_settings
 from batch.models import PUBLISHED
 from batch.store import schema
 from batch.store.checks import Check
-from batch.store.database import Database, open_database, prepare, run_lock
+from batch.store.database import Database, open_database
+from batch.store.run_lock import run_lock
+from batch.store.versions import prepare
 
 SEED = 0
 """Seed of the damaged nights, and of the normal one that each is compared with."""

@@ -17,7 +17,9 @@ from sqlalchemy import text
 from batch.ingest import Settings, ingest
 from batch.ingest.file_format import Choices
 from batch.ingest.merge import Limits
-from batch.store.database import Database, open_database, run_lock, upgrade
+from batch.store.database import Database, open_database
+from batch.store.run_lock import run_lock
+from batch.store.versions import upgrade
 from formats import rows
 
 SECONDS_LATER = 1_000_000

@@ -21,7 +21,9 @@ from batch.ingest import ingest
 from batch.job import nightly
 from batch.job.inputs import ingest_settings
 from batch.serve.report import report
-from batch.store.database import open_database, prepare, run_lock
+from batch.store.database import open_database
+from batch.store.run_lock import run_lock
+from batch.store.versions import prepare
 
 ROOT = Path(__file__).parents[1]
 NIGHTS = 7

@@ -32,8 +32,10 @@ from batch.ratings import Ratings, blocks
 from batch.store import publish, schema
 from batch.store.bulk_insert import bulk_insert
 from batch.store.checks import ROWS
-from batch.store.database import Database, open_database, run_lock, upgrade
+from batch.store.database import Database, open_database
 from batch.store.purge import purge
+from batch.store.run_lock import run_lock
+from batch.store.versions import upgrade
 from shapes import SHAPES, Shape
 
 SEED = 20261123

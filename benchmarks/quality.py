@@ -45,8 +45,10 @@ from batch.ranking.metrics import Catalogue, Judged, Metrics, measure
 from batch.ranking.rank import tie_order
 from batch.ranking.ranked_block import RankedBlock
 from batch.ratings import Ints, Pairs, Ratings
-from batch.store.database import open_database, prepare, run_lock
+from batch.store.database import open_database
 from batch.store.load import load
+from batch.store.run_lock import run_lock
+from batch.store.versions import prepare
 from peers import PEERS, Peer
 
 FOLDS = 5

@@ -1,4 +1,4 @@
-"""Alembic -> migrations, run in the transaction of `batch.store.database.upgrade`."""
+"""Alembic -> migrations, run in the transaction of `batch.store.versions.upgrade`."""
 
 from alembic import context
 

@@ -15,7 +15,8 @@ from xdist.scheduler import LoadScopeScheduling
 
 import pgbouncer
 import promises
-from batch.store.database import Database, open_database, upgrade
+from batch.store.database import Database, open_database
+from batch.store.versions import upgrade
 from faults import Faults, first_night, fixed_nights
 from reuse import share_compiled_sql, share_parser, share_results
 from templates import Templates

@@ -10,7 +10,8 @@ import numpy as np
 from batch.config import Config, load_config
 from batch.ingest import Report, ingest
 from batch.job.inputs import ingest_settings
-from batch.store.database import Database, run_lock
+from batch.store.database import Database
+from batch.store.run_lock import run_lock
 
 GENRES = ("action", "comedy", "drama")
 

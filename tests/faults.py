@@ -10,7 +10,8 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, event
 
-from batch.store.database import Database, upgrade
+from batch.store.database import Database
+from batch.store.versions import upgrade
 from data import fill
 from fixed import by_fixed_arithmetic, command
 

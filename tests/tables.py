@@ -11,7 +11,8 @@ from sqlalchemy import text
 from batch.ingest import Settings
 from batch.ingest.file_format import Choices
 from batch.ingest.merge import Limits
-from batch.store.database import Database, open_database, upgrade
+from batch.store.database import Database, open_database
+from batch.store.versions import upgrade
 
 Write = Callable[..., Path]
 Films = dict[str, tuple[str, list[str]]]

@@ -14,7 +14,8 @@ from sqlalchemy import insert
 
 from batch.config import Config
 from batch.store import schema
-from batch.store.database import open_database, run_lock
+from batch.store.database import open_database
+from batch.store.run_lock import run_lock
 from fixed import program as recbatch
 from reuse import share_results
 

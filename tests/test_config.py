@@ -13,7 +13,8 @@ from batch.config import Config, ConfigError, load_config, shipped_text
 from batch.job import nightly
 from batch.job.nightly import Order
 from batch.params import PRESETS, ItemNeighbourhood, Models, Neighbourhood, Neural
-from batch.store.database import open_database, upgrade
+from batch.store.database import open_database
+from batch.store.versions import upgrade
 from data import fill, random_rows, settings
 from fixed import command
 from tables import rows

@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from batch.job import steps
-from batch.store.database import Database, open_database, run_lock
+from batch.store.database import Database, open_database
+from batch.store.run_lock import run_lock
 from data import fill, random_rows
 from fixed import command
 from processes import ended, in_child, together

@@ -21,21 +21,10 @@ from sqlalchemy import CheckConstraint, Connection, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from batch.store import engines, schema, views
-from batch.store.database import (
-    Database,
-    DatabaseUrlError,
-    LockedError,
-    NotReadyError,
-    grant,
-    migrations,
-    open_database,
-    prepare,
-    require_tables,
-    revision,
-    run_lock,
-    small_write,
-    upgrade,
-)
+from batch.store.database import Database, DatabaseUrlError, NotReadyError, open_database
+from batch.store.roles import grant
+from batch.store.run_lock import LockedError, run_lock, small_write
+from batch.store.versions import migrations, prepare, require_tables, revision, upgrade
 from tables import rows
 
 NEW_YEAR = "2026-01-01T00:00:00+00:00"
@@ -456,7 +445,8 @@ def test_the_lock_is_taken_once(database: Database) -> None:
 
 HOLDER = """
 import sys, time
-from batch.store.database import open_database, run_lock
+from batch.store.database import open_database
+from batch.store.run_lock import run_lock
 with run_lock(open_database(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

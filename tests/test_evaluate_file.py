@@ -9,7 +9,8 @@ import pytest
 from batch.ingest import UnreadableError
 from batch.job.evaluate_file import NothingToMeasureError, evaluate_file
 from batch.models import PUBLISHED
-from batch.store.database import Database, open_database, prepare
+from batch.store.database import Database, open_database
+from batch.store.versions import prepare
 from data import fill, long_csv, random_rows, settings
 
 

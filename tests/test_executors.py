@@ -27,7 +27,8 @@ from batch.job.executors import ClusterError
 from batch.job.nightly import Order, Outcome
 from batch.ratings import Ints, blocks
 from batch.store import publish
-from batch.store.database import Database, open_database, upgrade
+from batch.store.database import Database, open_database
+from batch.store.versions import upgrade
 from data import fill, settings
 
 TODAY = date(2026, 11, 23)

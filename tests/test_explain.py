@@ -20,9 +20,10 @@ from batch.models import PUBLISHED
 from batch.models.baseline import fit_baseline
 from batch.params import PRESETS
 from batch.reasons import SHARES
-from batch.store.database import Database, open_database, upgrade
+from batch.store.database import Database, open_database
 from batch.store.filters import synchronise
 from batch.store.load import load
+from batch.store.versions import upgrade
 from data import fill, random_rows, settings
 from fixed import command
 from tables import rows

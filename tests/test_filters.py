@@ -14,10 +14,11 @@ from batch import query
 from batch.audit.integrity import audit_integrity
 from batch.config import FilterSettings
 from batch.ranking.mask import Mask
-from batch.store import database as databases
 from batch.store import filters, publish, schema
+from batch.store import run_lock as locks
 from batch.store.bulk_insert import bulk_insert
-from batch.store.database import Database, run_lock
+from batch.store.database import Database
+from batch.store.run_lock import run_lock
 from fixed import command
 from reference import random_stars, ratings_of
 from tables import rows, shown
@@ -519,9 +520,9 @@ def test_a_filter_can_be_added_while_a_night_runs(
 ) -> None:
     """A filter needs the run lock only on a SQLite that two writers could damage."""
     with run_lock(database):
-        monkeypatch.setattr(databases, "_two_may_write", lambda: True)
+        monkeypatch.setattr(locks, "_two_may_write", lambda: True)
         assert command("filter", "add", "m1") == 0
-        monkeypatch.setattr(databases, "_two_may_write", lambda: False)
+        monkeypatch.setattr(locks, "_two_may_write", lambda: False)
         assert command("filter", "add", "m2") == (75 if database.file else 0)
     assert command("filter", "add", "m2") == 0
 
@@ -541,5 +542,5 @@ def test_which_sqlite_allows_two_writers(
     monkeypatch: pytest.MonkeyPatch, version: tuple[int, int, int], safe: bool
 ) -> None:
     """Versions with the fix, and the two older release lines that got it, are recognised."""
-    monkeypatch.setattr(databases.sqlite3, "sqlite_version_info", version)
-    assert databases._two_may_write() is safe
+    monkeypatch.setattr(locks.sqlite3, "sqlite_version_info", version)
+    assert locks._two_may_write() is safe

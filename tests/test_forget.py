@@ -18,7 +18,8 @@ from batch.ingest.rows_of_person import PersonTexts
 from batch.job.forget import forget
 from batch.store import engines, erase, schema
 from batch.store.backup import BackupFileError, NoBackupError, backup
-from batch.store.database import Database, open_database, run_lock
+from batch.store.database import Database, open_database
+from batch.store.run_lock import run_lock
 from data import fill, long_csv, random_rows
 from faults import Faults
 from fixed import command

@@ -24,7 +24,9 @@ from batch.params import LARGEST, Gates
 from batch.serve.history import history
 from batch.store import publish, schema
 from batch.store.checks import Check
-from batch.store.database import Database, run_lock, upgrade
+from batch.store.database import Database
+from batch.store.run_lock import run_lock
+from batch.store.versions import upgrade
 from data import settings
 from fixed import program as recbatch
 from templates import Templates

@@ -14,7 +14,9 @@ from batch.ingest.errors import RefusedError
 from batch.ingest.queries import run_queries
 from batch.ingest.time_limit import time_limit
 from batch.job.inputs import queries as asked
-from batch.store.database import Database, open_database, run_lock, upgrade
+from batch.store.database import Database, open_database
+from batch.store.run_lock import run_lock
+from batch.store.versions import upgrade
 from fixed import command
 from tables import by, films, ratings, rows, with_tables
 

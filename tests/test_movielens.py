@@ -12,7 +12,9 @@ from batch.job import nightly
 from batch.job.inputs import ingest_settings
 from batch.job.nightly import Order
 from batch.models import PUBLISHED
-from batch.store.database import Database, open_database, run_lock, upgrade
+from batch.store.database import Database, open_database
+from batch.store.run_lock import run_lock
+from batch.store.versions import upgrade
 from data import settings
 from reuse import share_results
 

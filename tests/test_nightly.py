@@ -25,7 +25,8 @@ from batch.ranking import ensemble
 from batch.serve.history import history
 from batch.serve.report import report
 from batch.store import publish, schema
-from batch.store.database import Database, LockedError, run_lock
+from batch.store.database import Database
+from batch.store.run_lock import LockedError, run_lock
 from data import fill, random_rows, settings
 
 TODAY = date(2026, 11, 23)
@@ -104,7 +105,8 @@ def test_order_of_ingestion_does_not_matter(
     database: Database, sqlite_url: str, tmp_path: Path
 ) -> None:
     """The same ratings in another order and database give the same lists and fingerprints."""
-    from batch.store.database import open_database, prepare
+    from batch.store.database import open_database
+    from batch.store.versions import prepare
 
     other = open_database(sqlite_url.replace("recbatch.db", "other.db"))
     prepare(other)

@@ -7,7 +7,8 @@ import psycopg
 import pytest
 
 from batch.store import publish
-from batch.store.database import Database, run_lock
+from batch.store.database import Database
+from batch.store.run_lock import run_lock
 from faults import Faults
 from fixed import command
 

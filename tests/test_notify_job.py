@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from batch.job import notify, steps
 from batch.job.prometheus import HELP
-from batch.store.database import Database, run_lock
+from batch.store.database import Database
+from batch.store.run_lock import run_lock
 from faults import Faults
 from fixed import command
 from processes import end_at, ended, in_child

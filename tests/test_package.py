@@ -117,7 +117,7 @@ def test_an_installed_program_needs_no_checkout(installed: Path, tmp_path: Path)
         return done.stdout
 
     asked = (
-        "import batch, json; from batch.store.database import migrations as m;"
+        "import batch, json; from batch.store.versions import migrations as m;"
         "print(json.dumps([batch.__file__, str(m())]))"
     )
     assert json.loads(output_of("-c", asked)) == [

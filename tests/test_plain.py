@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import text
 
 import reference
-from batch.store.database import open_database, upgrade
+from batch.store.database import open_database
+from batch.store.versions import upgrade
 from fixed import program
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 from batch import query
 from batch.store import publish
-from batch.store.database import Database, LockedError, open_database, run_lock
+from batch.store.database import Database, open_database
+from batch.store.run_lock import LockedError, run_lock
 from batch.store.sessions import UnfitServerError
 from data import long_csv
 from faults import Faults

@@ -20,7 +20,8 @@ from batch.ranking.evaluate import Evaluation
 from batch.serve.report.charts import Dot, dots
 from batch.serve.report.facts import Facts, gather
 from batch.serve.report.words import decimals, share, visible
-from batch.store.database import Database, open_database, upgrade
+from batch.store.database import Database, open_database
+from batch.store.versions import upgrade
 from faults import Faults, first_night, fixed_nights
 from fixed import command
 from tables import rows

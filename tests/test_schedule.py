@@ -20,7 +20,8 @@ from batch.job import schedule
 from batch.job.nights import Night, Nights
 from batch.job.schedule import Clock, final_status
 from batch.store import publish
-from batch.store.database import Database, open_database, prepare
+from batch.store.database import Database, open_database
+from batch.store.versions import prepare
 from data import fill
 from fixed import command
 from tables import rows

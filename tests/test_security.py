@@ -15,7 +15,9 @@ from sqlalchemy import make_url
 
 from batch import query
 from batch.job import nightly
-from batch.store.database import Database, grant, open_database, upgrade
+from batch.store.database import Database, open_database
+from batch.store.roles import grant
+from batch.store.versions import upgrade
 from data import fill, long_csv, settings
 from faults import first_night, fixed_nights
 from fixed import command

@@ -15,7 +15,8 @@ from sqlalchemy import make_url
 from batch import query
 from batch.job import steps
 from batch.store import postgres_upgrade
-from batch.store.database import Database, open_database, upgrade
+from batch.store.database import Database, open_database
+from batch.store.versions import upgrade
 from data import fill, long_csv
 from debian_postgres import server_folder
 from faults import fixed_nights

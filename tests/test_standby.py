@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from batch import query
-from batch.store.database import open_database, upgrade
+from batch.store.database import open_database
+from batch.store.versions import upgrade
 from data import fill
 from debian_postgres import server_folder
 from faults import fixed_nights

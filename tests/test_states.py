@@ -29,9 +29,10 @@ from batch.job.inputs import ingest_settings
 from batch.job.republish import republish
 from batch.ranking.evaluate import Evaluation
 from batch.store import publish
-from batch.store.database import Database, open_database, run_lock
+from batch.store.database import Database, open_database
 from batch.store.digests import changed_models
 from batch.store.publish import CannotPublishError
+from batch.store.run_lock import run_lock
 from data import fill, long_csv
 from fixed import by_fixed_arithmetic, figures
 from processes import POINTS, end_at, ended, in_child

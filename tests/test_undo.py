@@ -13,9 +13,10 @@ from sqlalchemy import event
 from batch.ingest import Report, ingest
 from batch.ingest.undo import CannotUndoError, Undone, undo
 from batch.store import schema
-from batch.store.database import Database, run_lock
+from batch.store.database import Database
 from batch.store.leftovers import NAMING
 from batch.store.load import load
+from batch.store.run_lock import run_lock
 from data import genre_csv, long_csv
 from fixed import command
 from tables import Write, by, ratings, rows, shown

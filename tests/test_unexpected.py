@@ -15,7 +15,8 @@ import pytest
 from batch import telemetry
 from batch.config import ScheduleSettings
 from batch.job.schedule import Clock
-from batch.store.database import open_database, prepare
+from batch.store.database import open_database
+from batch.store.versions import prepare
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,10 @@ from batch.ingest import ingest
 from batch.job.inputs import ingest_settings
 from batch.params import PRESETS
 from batch.ranking.evaluate import evaluate
-from batch.store.database import open_database, prepare, run_lock
+from batch.store.database import open_database
 from batch.store.load import load
+from batch.store.run_lock import run_lock
+from batch.store.versions import prepare
 from data import settings
 
 

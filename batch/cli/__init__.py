@@ -23,9 +23,10 @@ from batch.config import ConfigError
 from batch.job import shutdown
 from batch.store.backup import BackupFileError
 from batch.store.batches import NoSuchBatchError
-from batch.store.database import DatabaseUrlError, LockedError, NotReadyError
+from batch.store.database import DatabaseUrlError, NotReadyError
 from batch.store.filters import EmptyWindowError, NoSuchFilterError
 from batch.store.postgres_upgrade import TablesInUseError
+from batch.store.run_lock import LockedError
 from batch.store.runs import UnknownRunError
 from batch.store.sessions import UnfitServerError
 from batch.store.sqlite_file import SecondNameError

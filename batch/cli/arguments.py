@@ -11,8 +11,8 @@ import typer
 from batch.cli.terminal import say, say_json
 from batch.config import Config, load_config
 from batch.printable import printable
-from batch.store import database
 from batch.store.database import Database, open_database
+from batch.store.versions import prepare, require_tables
 
 # Exit codes; docs/reference.md has their meanings.
 FAILED = 1
@@ -62,9 +62,9 @@ def open_ready(*, writes: bool = False, create: bool = False) -> tuple[Config, D
     settings = load_settings()
     data = connect_for_job(settings) if writes else connect(settings)
     if create:
-        database.prepare(data)
+        prepare(data)
     else:
-        database.require_tables(data)
+        require_tables(data)
     return settings, data
 
 

@@ -11,8 +11,9 @@ from batch import RecbatchError, query
 from batch.config import load_config
 from batch.printable import printable
 from batch.store.batches import newest_batches
-from batch.store.database import open_database, require_tables
+from batch.store.database import open_database
 from batch.store.runs import newest_runs
+from batch.store.versions import require_tables
 
 RUNS = 20
 """How many of the newest runs are offered."""

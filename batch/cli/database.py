@@ -7,7 +7,7 @@ import typer
 from batch.cli import help
 from batch.cli.arguments import AsJson, connect_for_job, load_settings, open_ready, print_result
 from batch.cli.terminal import say
-from batch.store import database, schema
+from batch.store import roles, schema, versions
 
 commands = help.Commands(help="The tables themselves.")
 
@@ -19,7 +19,7 @@ def upgrade(as_json: AsJson = False) -> None:
     Example: recbatch db upgrade
     """
     data = connect_for_job(load_settings())
-    database.upgrade(data)
+    versions.upgrade(data)
     print_result(
         as_json,
         {"database": data.label, "schema_version": schema.HEAD},
@@ -40,7 +40,7 @@ def grant(
     Example: recbatch db grant web
     """
     _, data = open_ready(writes=True)
-    database.grant(data, role, job=job)
+    roles.grant(data, role, job=job)
     if job:
         rights = "do the job"
         readable = f"{data.schema_name}.*, and write rows"

@@ -17,7 +17,9 @@ from batch.ingest import ingest
 from batch.job import nightly
 from batch.job.inputs import ingest_settings
 from batch.serve.contract import ForeignFileError
-from batch.store.database import Database, open_database, prepare, run_lock
+from batch.store.database import Database, open_database
+from batch.store.run_lock import run_lock
+from batch.store.versions import prepare
 
 USERS = 5
 """How many users' lists are printed."""

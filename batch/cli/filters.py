@@ -16,7 +16,7 @@ from batch.cli.arguments import (
     utc,
 )
 from batch.cli.terminal import say
-from batch.store import database
+from batch.store.run_lock import small_write
 
 commands = help.Commands(help="Films that must not be shown.")
 
@@ -43,7 +43,7 @@ def add(
     from batch.store.filters import add as add_filter
 
     _, data = open_ready(writes=True)
-    with database.small_write(data) as connection:
+    with small_write(data) as connection:
         movie_key, title = suggestions.find_film(connection, film)
         user_key = None if user is None else suggestions.find_user(connection, user)
         filter_id = add_filter(
@@ -98,7 +98,7 @@ def remove(
     from batch.store.filters import end
 
     _, data = open_ready(writes=True)
-    with database.small_write(data) as connection:
+    with small_write(data) as connection:
         end(connection, filter_id)
     print_result(
         as_json,

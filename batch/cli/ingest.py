@@ -27,8 +27,9 @@ from batch.cli.help import WRONG_USE
 from batch.cli.standard_input import reading_standard_input
 from batch.cli.terminal import say
 from batch.config import Config
-from batch.store import database
 from batch.store.database import Database
+from batch.store.run_lock import run_lock
+from batch.store.versions import has_tables, prepare, require_tables, temporary_database
 
 if TYPE_CHECKING:  # help must not wait for the imports that read files
     from batch.ingest import Queries
@@ -85,7 +86,7 @@ def ingest(
     with (
         reading_standard_input(paths or []) as files,
         _open(settings, dry_run) as (data, queries),
-        database.run_lock(data),
+        run_lock(data),
     ):
         reports = merge(
             data,
@@ -117,16 +118,16 @@ def _open(settings: Config, dry_run: bool) -> Iterator[tuple[Database, Queries]]
     data = connect_for_job(settings)
     asked = queries(settings)
     if not dry_run:
-        database.prepare(data)
+        prepare(data)
         yield data, asked
-    elif database.has_tables(data):
-        database.require_tables(data)
+    elif has_tables(data):
+        require_tables(data)
         yield data, asked
     else:
         say(f"{data.label} has no tables of recbatch yet: every row is new", err=True)
         if asked.url is None:
             asked = replace(asked, url=settings.database.url)
-        with database.temporary_database() as empty:
+        with temporary_database() as empty:
             yield empty, asked
 
 
@@ -193,6 +194,6 @@ def undo(
     from batch.ingest.undo import undo as undo_batch
 
     _, data = open_ready(writes=True)
-    with database.run_lock(data):
+    with run_lock(data):
         undone = undo_batch(data, batch_id)
     print_result(as_json, asdict(undone), lambda: undone_lines(undone))

@@ -25,8 +25,9 @@ from batch.cli.arguments import (
 from batch.cli.help import WRONG_USE
 from batch.cli.terminal import say
 from batch.config import ScheduleSettings
-from batch.store import database
 from batch.store.database import Database
+from batch.store.run_lock import require_lockable
+from batch.store.versions import require_tables
 
 commands = help.Commands()
 
@@ -141,7 +142,7 @@ def run(
         force=force,
     )
     if dry_run:
-        database.require_tables(data)
+        require_tables(data)
         plan = plan_run(data, settings, order)
         print_result(as_json, plan, lambda: plan_lines(plan))
         return
@@ -231,7 +232,7 @@ def schedule(
             " 'recbatch --log-format json'",
         )
     settings, data = open_ready(writes=True, create=True)
-    database.require_lockable(data)
+    require_lockable(data)
     command = scheduler.command(*_options_before_command())
     scheduler.run_forever(data, settings.schedule, command)
 

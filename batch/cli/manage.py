@@ -25,7 +25,8 @@ from batch.cli.arguments import (
     stop,
 )
 from batch.cli.terminal import say
-from batch.store import database, schema
+from batch.store import schema
+from batch.store.run_lock import run_lock
 
 if TYPE_CHECKING:  # help must not wait for these imports
     from batch.job.forget import Traces
@@ -96,7 +97,7 @@ def purge(
     from batch.store.publish import purge as purge_runs
 
     settings, data = open_ready(writes=True)
-    with database.run_lock(data):
+    with run_lock(data):
         purged = purge_runs(data, keep or settings.publish.keep_runs)
     text = f"purged {len(purged)} runs"
     if purged:
@@ -157,7 +158,7 @@ def forget(
     if not dry_run:
         if not yes and not confirmed(f"forget {key} for good: {_counts(removed)}?"):
             stop(FAILED, f"{key} is not forgotten: nothing was removed")
-        with database.run_lock(data):
+        with run_lock(data):
             removed = forget_user(data, key)
         outcome = "is forgotten"
     print_result(

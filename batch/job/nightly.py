@@ -30,9 +30,11 @@ from batch.job.summary import (
 from batch.ranking.metrics import Metrics
 from batch.store import publish
 from batch.store.checks import Check
-from batch.store.database import Database, LockedError, prepare, run_lock
+from batch.store.database import Database
 from batch.store.publish import CannotPublishError, RunKey
+from batch.store.run_lock import LockedError, run_lock
 from batch.store.runs import RunWarning
+from batch.store.versions import prepare
 from batch.telemetry import log_info, log_warning, run_id
 
 RECORDED = ("recbatch", "numpy", "numba", "scipy", "scikit-learn", "torch")

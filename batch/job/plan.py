@@ -6,8 +6,9 @@ from batch.job.estimate import estimate
 from batch.job.inputs import block_size, end_of_day, ingest_settings, queries
 from batch.job.nightly import Order
 from batch.models import PUBLISHED
-from batch.store.database import Database, run_lock
+from batch.store.database import Database
 from batch.store.load import load
+from batch.store.run_lock import run_lock
 
 
 def plan_run(database: Database, config: Config, order: Order) -> dict[str, object]:

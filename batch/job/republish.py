@@ -8,8 +8,9 @@ from batch.audit.integrity import audit_integrity
 from batch.config import FilterSettings
 from batch.store import filters, publish
 from batch.store.checks import failed, record
-from batch.store.database import Database, run_lock
+from batch.store.database import Database
 from batch.store.publish import CannotPublishError
+from batch.store.run_lock import run_lock
 from batch.telemetry import log_warning
 
 

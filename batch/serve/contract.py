@@ -14,8 +14,8 @@ from batch.models import PUBLISHED
 from batch.serve.sql_examples import examples
 from batch.serve.view_columns import DESCRIPTIONS, VIEWS, Kind, ViewColumn
 from batch.store import schema
-from batch.store.database import reading_grants
 from batch.store.publish import CHANNEL
+from batch.store.roles import reading_grants
 
 MARK = "Made by 'recbatch contract': change nothing here, make it again."
 """A line of every file; a file that has it may be replaced.

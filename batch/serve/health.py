@@ -10,10 +10,11 @@ from sqlalchemy import Connection, Row, func, select
 from batch.query import published
 from batch.store import schema
 from batch.store.checks import failed
-from batch.store.database import Database, NotReadyError, require_tables
+from batch.store.database import Database, NotReadyError
 from batch.store.digests import changed_models
 from batch.store.first_steps import first_steps
 from batch.store.runs import NEWEST_RATING, NIGHT, newest_with_sources
+from batch.store.versions import require_tables
 
 Level = Literal["ok", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("ok", "warning", "error")

@@ -31,8 +31,9 @@ from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Ratings
 from batch.store import schema
 from batch.store.bulk_insert import bulk_insert, insert_columns
 from batch.store.checks import failed
-from batch.store.database import Database, abandon, holds_lock, next_id
+from batch.store.database import Database, abandon, next_id
 from batch.store.purge import purge as purge
+from batch.store.run_lock import holds_lock
 from batch.store.runs import UnknownRunError, is_for
 from batch.store.sqlite_file import require_same_file
 from batch.telemetry import log_warning
