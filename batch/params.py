@@ -14,6 +14,11 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 LARGEST = 1e6
 """Bound on the size of a rating, a score or a weight: a larger one means that a model diverged."""
+SCORE_DECIMALS = 6
+"""Scores are published with this many decimals, and are a tie if they agree in all of them.
+
+So rounding noise never decides a list.
+"""
 LIKED_SHARE = 0.8
 """Unless set, a rating of at least this share of the scale's maximum is liked: 4 of 5 stars."""
 MIN_RIDGE = 1e-3

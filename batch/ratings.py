@@ -14,11 +14,6 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 Texts: TypeAlias = npt.NDArray[np.str_]
 Sparse: TypeAlias = Any  # scipy.sparse.csr_array, which has no types
 
-SCORE_DECIMALS = 6
-"""Scores are published with this many decimals, and are a tie if they agree in all of them.
-
-So rounding noise never decides a list.
-"""
 NOBODY = -1
 """Stands for a missing index of a film or a user, such as after the end of a list."""
 

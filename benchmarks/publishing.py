@@ -5,7 +5,7 @@
     python benchmarks/publishing.py --shape 1m   # seconds
 
 Four lists of five films for each user, drawn with a seed, are written block by block as a
-night does, audited, published and purged. For comparison the same rows are inserted by the
+night does, audited, digested, published and purged. For comparison the same rows are inserted by the
 database's own bulk path without any of this program: COPY of text that is in memory, or
 one executemany of tuples that are in memory. Postgres is a server of its own with default
 settings.
@@ -26,10 +26,11 @@ import numpy as np
 from scipy import sparse
 
 from batch.audit.integrity import audit_integrity
+from batch.config import FilterSettings
 from batch.models import PUBLISHED
 from batch.ranking.fallback import Lists
 from batch.ratings import Ratings, blocks
-from batch.store import publish, schema
+from batch.store import digests, publish, schema
 from batch.store.bulk_insert import bulk_insert
 from batch.store.checks import ROWS
 from batch.store.database import Database, open_database
@@ -73,7 +74,7 @@ REASON = (
 
 def main() -> None:
     """Measure each database."""
-    description = "How fast a night's lists are written, audited, published and purged."
+    description = "How fast a night's lists are written, audited, digested, published and purged."
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--shape", choices=SHAPES, default="25m")
     parser.add_argument("--databases", nargs="+", choices=DATABASES, default=DATABASES)
@@ -128,7 +129,9 @@ def run_night(
             metrics = {model: {ROWS: count} for model, count in rows.items()}
             publish.write_metrics(connection, key, metrics)
             with clock("audited", seconds):
-                checks = audit_integrity(connection, key.run_id)
+                checks = audit_integrity(connection, key.run_id, FilterSettings())
+            with clock("digested", seconds):
+                digests.record(connection, key.run_id)
         failed = [check for check in checks if not check.passed]
         if failed:
             sys.exit(f"{name}: {failed}")
@@ -188,6 +191,8 @@ def write(database: Database, key: publish.RunKey, ratings: Ratings) -> dict[str
         with database.writer.begin() as connection:
             for model, lists in drawn.items():
                 rows[model] += publish.write_lists(connection, key, model, ratings, users, lists)
+    with database.writer.begin() as connection:
+        publish.write_popular(connection, key, ratings.movie_ids[:N].tolist(), [1.0] * N)
     return rows
 
 

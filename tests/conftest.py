@@ -15,6 +15,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 import pgbouncer
 import promises
+from batch import telemetry
 from batch.store.database import Database, open_database
 from batch.store.versions import upgrade
 from faults import Faults, first_night, fixed_nights
@@ -231,6 +232,18 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return path
 
     return file
+
+
+@pytest.fixture
+def logging_as_before() -> Iterator[None]:
+    """Loggers are after a test as they were before it."""
+    loggers = telemetry.log, telemetry.scheduler_log
+    before = [(logger, logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
+    yield
+    for logger, handlers, propagate, level in before:
+        logger.handlers[:] = handlers
+        logger.propagate = propagate
+        logger.setLevel(level)
 
 
 @pytest.fixture

@@ -55,8 +55,8 @@ class DebianServer:
 @contextmanager
 def server_folder() -> Iterator[DebianServer]:
     """A server that is not made yet; skips where there is no such Postgres."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    if not found:
+    initdbs = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    if not initdbs:
         pytest.skip("no Postgres of Debian here: apt-get install postgresql")
     as_user: dict[str, Any] = {}
     if os.getuid() == 0:
@@ -67,6 +67,6 @@ def server_folder() -> Iterator[DebianServer]:
     try:
         if as_user:
             os.chown(folder, as_user["user"], as_user["group"])
-        yield DebianServer(found[-1].parent, folder, as_user)
+        yield DebianServer(initdbs[-1].parent, folder, as_user)
     finally:
         subprocess.run(["rm", "-rf", folder], check=True)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -24,7 +25,14 @@ from batch.store import engines, schema, views
 from batch.store.database import Database, DatabaseUrlError, NotReadyError, open_database
 from batch.store.roles import grant
 from batch.store.run_lock import LockedError, run_lock, small_write
-from batch.store.versions import migrations, prepare, require_tables, revision, upgrade
+from batch.store.versions import (
+    migrations,
+    prepare,
+    require_tables,
+    revision,
+    temporary_database,
+    upgrade,
+)
 from tables import rows
 
 NEW_YEAR = "2026-01-01T00:00:00+00:00"
@@ -234,6 +242,19 @@ def test_batches_outlive_a_new_status(database: Database) -> None:
 def test_the_newest_migration_is_the_required_one() -> None:
     """The version that the program requires is the head of the migrations."""
     assert ScriptDirectory(str(migrations())).get_heads() == [schema.HEAD]
+
+
+def test_a_temporary_database_may_be_in_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of temporary files may have a name with characters that a URL reads as its own."""
+    folder = tmp_path / "a?b=c#d%20e"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with temporary_database() as database:
+        assert database.file is not None
+        assert folder in database.file.parents
+        require_tables(database)
 
 
 def test_upgrading_again_changes_nothing(database: Database) -> None:

@@ -19,6 +19,7 @@ from tables import rows
 pytestmark = pytest.mark.usefixtures("nights")
 
 UNHEALTHY = 5
+NO_RULES = FilterSettings()
 ROW = "run_id = 1 AND user_id = 3 AND model = 'neural' AND rank = 5"
 TWO = "run_id = 1 AND user_id IN (3, 4) AND model = 'neural' AND rank = 5"
 LAST_POPULAR = "run_id = 1 AND rank = 5"
@@ -155,7 +156,7 @@ def test_the_audit_looks_at_all_that_readers_see(
     """A damaged popular list or reason is a violation of its own, as it is of the digest."""
     change(database, damage)
     with database.writer.begin() as connection:
-        failed = {each.name for each in audit_integrity(connection, 1) if not each.passed}
+        failed = {each.name for each in audit_integrity(connection, 1, NO_RULES) if not each.passed}
     assert failed == {check, "changed_rows"}
 
 
@@ -164,7 +165,7 @@ def test_a_reason_that_is_no_json(database: Database) -> None:
     """SQLite stores any text as a reason; Postgres refuses it."""
     change(database, f"UPDATE recommendations SET reason = '{{\"kind\":' WHERE {ROW}")
     with database.writer.begin() as connection:
-        checks = {each.name: each.value for each in audit_integrity(connection, 1)}
+        checks = {each.name: each.value for each in audit_integrity(connection, 1, NO_RULES)}
     assert checks["unreadable_reasons"] == 1
 
 

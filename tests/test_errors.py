@@ -220,9 +220,9 @@ def test_a_full_disk_is_named(arguments: str, named: str) -> None:
     code = ended(in_child(work, Path(f"/dev/fd/{write}")))
     os.close(write)
     with os.fdopen(read) as output:
-        said = output.read()
-    assert code == 1, said
-    assert named in said
+        output_text = output.read()
+    assert code == 1, output_text
+    assert named in output_text
 
 
 @pytest.mark.usefixtures("nights")

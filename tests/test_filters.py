@@ -24,6 +24,7 @@ from reference import random_stars, ratings_of
 from tables import rows, shown
 
 HOUR = timedelta(hours=1)
+NO_RULES = FilterSettings()
 RUN_COLUMNS = {"forced": 0, "top_n": 5, "seed": 1, "config_sha256": "", "versions": "{}"}
 
 
@@ -196,7 +197,7 @@ def test_a_filtered_film_in_a_list_fails_the_audit(
     with database.writer.begin() as connection:
         damage = f"UPDATE {table} SET movie_id = {movie_id} WHERE {condition}"
         assert connection.execute(text(damage)).rowcount == 1
-        checks = {each.name: each.value for each in audit_integrity(connection, 2)}
+        checks = {each.name: each.value for each in audit_integrity(connection, 2, NO_RULES)}
     assert checks["filtered_films"] == 1
 
 
@@ -392,7 +393,7 @@ def test_an_audit_sees_the_filters_that_the_run_applied(database: Database) -> N
 
     def filtered_films() -> float:
         with database.reader.connect() as connection:
-            checks = {each.name: each.value for each in audit_integrity(connection, 1)}
+            checks = {each.name: each.value for each in audit_integrity(connection, 1, NO_RULES)}
         return checks["filtered_films"]
 
     assert filtered_films() == 1

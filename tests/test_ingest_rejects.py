@@ -11,7 +11,7 @@ import pytest
 
 from batch.ingest import Report, ingest
 from batch.ingest.archives import TABLES
-from batch.ingest.formats import EXPECTED
+from batch.ingest.other_files import EXPECTED
 from batch.store.database import Database
 from tables import Write, by, films, flags, ratings, rows, with_tables
 

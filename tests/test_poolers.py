@@ -78,7 +78,7 @@ def test_a_snapshot_through_a_pooler_stays_whole(database: Database, pooler: Poo
     with query.snapshot(address) as connection:
         before = query.published(connection)
         assert command("-q", "run") == 0
-        for _ in range(10):  # psycopg prepares what is repeated, unless it is told not to
+        for _ in range(10):  # psycopg prepares a repeated statement by default
             assert query.top(connection, "u1", model="blend").run_id == 1
         assert query.published(connection) == before
         with pytest.raises(Exception, match="read-only transaction"):
@@ -109,9 +109,9 @@ def test_the_job_refuses_changing_sessions(
         for words in (*WRITES, ["schedule"]):
             capfd.readouterr()
             assert command(*words) == 2, words
-            said = capfd.readouterr().err.strip().splitlines()[-1]
-            assert said.startswith("recbatch: database.url"), words
-            assert "database.job_url" in said
+            message = capfd.readouterr().err.strip().splitlines()[-1]
+            assert message.startswith("recbatch: database.url"), words
+            assert "database.job_url" in message
             application.require_unharmed()
     assert shown(database) == 1
     with run_lock(database):  # nothing holds it

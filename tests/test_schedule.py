@@ -242,18 +242,18 @@ def test_clocks_change_under_several_times_a_day(day: date) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "due_at"),
+    ("day", "due_at"),
     [
         ("2026-11-23", "2026-11-23 12:00"),
         ("2026-11-22", "2026-11-22 18:00"),
         ("2026-11-24", "2026-11-24 00:00"),
     ],
 )
-def test_the_newest_time_of_a_day(given: str, due_at: str) -> None:
+def test_the_newest_time_of_a_day(day: str, due_at: str) -> None:
     """A date stands for its newest due moment, or its first where none is due yet."""
     six_hourly = nights("0 */6 * * *")
-    night = six_hourly.of_day(date.fromisoformat(given), utc("2026-11-23 13:00"))
-    assert night == Night(utc(due_at), date.fromisoformat(given))
+    night = six_hourly.of_day(date.fromisoformat(day), utc("2026-11-23 13:00"))
+    assert night == Night(utc(due_at), date.fromisoformat(day))
 
 
 def test_a_day_without_a_due_time() -> None:
@@ -270,9 +270,9 @@ def test_runs_of_several_times_a_day(database: Database) -> None:
     assert command("-q", "run") == 0
     assert command("-q", "run", "--as-of", "2026-11-02") == 0
     runs = "SELECT triggered_by, due_at IS NULL, logical_date FROM runs ORDER BY run_id"
-    found = [(row[0], bool(row[1]), str(row[2])) for row in rows(database, runs)]
-    today = found[3][2]
-    assert found[1:] == [
+    listed = [(row[0], bool(row[1]), str(row[2])) for row in rows(database, runs)]
+    today = listed[3][2]
+    assert listed[1:] == [
         ("schedule", False, "2026-11-02"),
         ("schedule", False, "2026-11-02"),
         ("manual", False, today),

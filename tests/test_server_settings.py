@@ -131,9 +131,9 @@ def test_an_encoding_that_lacks_letters_is_refused(
         connection.execute(f"CREATE DATABASE {name} {options}".encode())
         try:
             database = open_database(postgres_server.replace("/postgres?", f"/{name}?"))
-            said = refused(2, database, "db", "upgrade")
-            assert f"{name} has the encoding {encoding}" in said
-            assert "ENCODING 'UTF8'" in said
+            message = refused(2, database, "db", "upgrade")
+            assert f"{name} has the encoding {encoding}" in message
+            assert "ENCODING 'UTF8'" in message
         finally:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
@@ -157,12 +157,12 @@ def test_a_role_without_the_right_to_create_is_told(
 ) -> None:
     """`db upgrade` as a role that may not make or change tables says who may, and changes nothing.
 
-    With the right it was told of, or on tables that are up to date, it works.
+    With the right that the message names, or on tables that are up to date, it works.
     """
     url = make_url(postgres_url)
     by_role = open_database(url.set(username=role).render_as_string(hide_password=False))
-    said = refused(2, by_role, "db", "upgrade")
-    assert f"GRANT CREATE ON DATABASE {url.database} TO {role}" in said
+    message = refused(2, by_role, "db", "upgrade")
+    assert f"GRANT CREATE ON DATABASE {url.database} TO {role}" in message
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         connection.execute("CREATE SCHEMA recbatch")
         assert "the role postgres" in refused(2, by_role, "db", "upgrade")
@@ -171,8 +171,8 @@ def test_a_role_without_the_right_to_create_is_told(
         connection.execute("ALTER TABLE recbatch.runs OWNER TO postgres")
         upgrade(by_role)
         connection.execute("UPDATE recbatch.alembic_version SET version_num = '0005'")
-        said = refused(2, by_role, "db", "upgrade")
-        assert "recbatch.runs belongs to the role postgres" in said
+        message = refused(2, by_role, "db", "upgrade")
+        assert "recbatch.runs belongs to the role postgres" in message
 
 
 @pytest.mark.promise("A2")
@@ -225,9 +225,9 @@ def test_an_upgrade_names_who_reads(
     migrate(database, "0003")
     with psycopg.connect(postgres_url, application_name="dashboard") as reader:
         reader.execute("SELECT * FROM recbatch.current_recommendations")
-        said = refused(75, database, "db", "upgrade")
-        assert f"process {reader.info.backend_pid} (dashboard)" in said
-        assert "pg_terminate_backend" in said
+        message = refused(75, database, "db", "upgrade")
+        assert f"process {reader.info.backend_pid} (dashboard)" in message
+        assert "pg_terminate_backend" in message
     upgrade(database)
 
 

@@ -4,7 +4,6 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
@@ -18,17 +17,7 @@ from batch.job.schedule import Clock
 from batch.store.database import open_database
 from batch.store.versions import prepare
 
-
-@pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
-    """Loggers are after a test as they were before it."""
-    loggers = telemetry.log, telemetry.scheduler_log
-    before = [(logger, logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
-    yield
-    for logger, handlers, propagate, level in before:
-        logger.handlers[:] = handlers
-        logger.propagate = propagate
-        logger.setLevel(level)
+pytestmark = pytest.mark.usefixtures("logging_as_before")
 
 
 def _log_an_error(level: telemetry.Level, style: telemetry.Style) -> None:

@@ -24,12 +24,7 @@ from batch.store.filters import at_moment, films_of_settings, is_filtered, now_o
 _lists, _popular, _runs = schema.recommendations, schema.popular_items, schema.runs
 
 
-NO_RULES = FilterSettings()
-
-
-def audit_integrity(
-    connection: Connection, run_id: int, rules: FilterSettings = NO_RULES
-) -> list[Check]:
+def audit_integrity(connection: Connection, run_id: int, rules: FilterSettings) -> list[Check]:
     """Count violations of what must be true of every list; none is allowed.
 
     `rules` are the filters of the settings, which have become rows of `item_filters`.

@@ -18,7 +18,7 @@ from batch.cli.arguments import FAILED, LOCKED, connect, load_settings, options,
 from batch.cli.database_errors import database_error
 from batch.cli.file_errors import file_error
 from batch.cli.help import WRONG_USE
-from batch.cli.terminal import say
+from batch.cli.terminal import print_lines
 from batch.config import ConfigError
 from batch.job import shutdown
 from batch.store.backup import BackupFileError
@@ -98,7 +98,7 @@ def _require_text(arguments: Iterable[str]) -> None:
 
 def _print_version(requested: bool) -> None:
     if requested:
-        say(f"recbatch {__version__}")
+        print_lines(f"recbatch {__version__}")
         raise typer.Exit
 
 

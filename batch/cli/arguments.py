@@ -1,16 +1,14 @@
 """Shared by all commands: arguments, settings and database, and how results are printed."""
 
 import json
-import sys
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from batch.cli.terminal import say, say_json
+from batch.cli.terminal import print_json, print_lines
 from batch.config import Config, load_config
-from batch.printable import printable
 from batch.store.database import Database, open_database
 from batch.store.versions import prepare, require_tables
 
@@ -71,26 +69,15 @@ def open_ready(*, writes: bool = False, create: bool = False) -> tuple[Config, D
 def print_result(as_json: bool, content: Any, print_text: Callable[[], None]) -> None:
     """Print the content as JSON, or call `print_text`."""
     if as_json:
-        say_json(json.dumps(content, default=_as_text, indent=2, ensure_ascii=False))
+        print_json(json.dumps(content, default=_as_text, indent=2, ensure_ascii=False))
     else:
         print_text()
-
-
-def confirmed(question: str) -> bool:
-    """Whether a person agrees; a program, whose input is no terminal, has agreed by calling."""
-    if sys.stdin is None or not sys.stdin.isatty():
-        return True
-    try:
-        return typer.confirm(printable(question), err=True)
-    except typer.Abort:  # the input has ended
-        say("", err=True)
-        return False
 
 
 def stop(code: int, *lines: str) -> NoReturn:
     """End with this exit code and one line on stderr; several only where several are wrong."""
     first, *others = lines
-    say(f"recbatch: {first}", *others, err=True)
+    print_lines(f"recbatch: {first}", *others, err=True)
     raise SystemExit(code)
 
 

@@ -6,7 +6,7 @@ import typer
 
 from batch.cli import help
 from batch.cli.arguments import AsJson, connect_for_job, load_settings, open_ready, print_result
-from batch.cli.terminal import say
+from batch.cli.terminal import print_lines
 from batch.store import roles, schema, versions
 
 commands = help.Commands(help="The tables themselves.")
@@ -23,7 +23,7 @@ def upgrade(as_json: AsJson = False) -> None:
     print_result(
         as_json,
         {"database": data.label, "schema_version": schema.HEAD},
-        lambda: say(f"{data.label} is at schema version {schema.HEAD}"),
+        lambda: print_lines(f"{data.label} is at schema version {schema.HEAD}"),
     )
 
 
@@ -50,5 +50,5 @@ def grant(
     print_result(
         as_json,
         {"role": role, "schema": data.schema_name, "may": rights},
-        lambda: say(f"{role} may read {readable}"),
+        lambda: print_lines(f"{role} may read {readable}"),
     )

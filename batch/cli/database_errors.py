@@ -17,7 +17,7 @@ SQLITE_REMEDIES = {
 }
 """Messages of SQLite that name neither the file nor a remedy."""
 DISK_FULL = "53100"
-"""Postgres' code of an error; it names a file that means nothing to whoever runs the job."""
+"""Postgres' code of a full disk, with a message that names one of its own files."""
 CONNECTION_REMEDIES = {
     "authentication failed": "check user and password in database.url; there %, / and @ of a"
     " password are written %25, %2F and %40",

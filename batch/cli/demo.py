@@ -10,7 +10,7 @@ from batch.cli.lines import ingest_lines, outcome_lines
 from batch.cli.metric_tables import metrics_table
 from batch.cli.sample_data import write_sample
 from batch.cli.tables import side_by_side
-from batch.cli.terminal import say
+from batch.cli.terminal import print_lines
 from batch.config import ArtifactSettings, Config, load_config, shipped_text
 from batch.files import writing
 from batch.ingest import ingest
@@ -43,10 +43,10 @@ def demonstrate(folder: Path) -> nightly.Outcome:
         outcome_lines(outcome)
         return outcome
     n_rows = sum(outcome.rows.values())
-    say(f"run {outcome.run_id} is {outcome.status}: {n_rows:,} rows", "")
+    print_lines(f"run {outcome.run_id} is {outcome.status}: {n_rows:,} rows", "")
     user = _print_lists(database)
     metrics_table(outcome.metrics)
-    say(f"Every command works there: cd {folder} && recbatch top {shlex.quote(user)}")
+    print_lines(f"Every command works there: cd {folder} && recbatch top {shlex.quote(user)}")
     return outcome
 
 

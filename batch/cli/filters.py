@@ -15,7 +15,7 @@ from batch.cli.arguments import (
     print_result,
     utc,
 )
-from batch.cli.terminal import say
+from batch.cli.terminal import print_lines
 from batch.store.run_lock import small_write
 
 commands = help.Commands(help="Films that must not be shown.")
@@ -58,7 +58,7 @@ def add(
     print_result(
         as_json,
         {"filter_id": filter_id, "movie_key": movie_key, "user_key": user_key},
-        lambda: say(f"filter {filter_id} keeps {name} from {user_key or 'everyone'}"),
+        lambda: print_lines(f"filter {filter_id} keeps {name} from {user_key or 'everyone'}"),
     )
 
 
@@ -103,5 +103,5 @@ def remove(
     print_result(
         as_json,
         {"filter_id": filter_id},
-        lambda: say(f"filter {filter_id} has ended"),
+        lambda: print_lines(f"filter {filter_id} has ended"),
     )

@@ -25,7 +25,7 @@ from batch.cli.arguments import (
 )
 from batch.cli.help import WRONG_USE
 from batch.cli.standard_input import reading_standard_input
-from batch.cli.terminal import say
+from batch.cli.terminal import print_lines
 from batch.config import Config
 from batch.store.database import Database
 from batch.store.run_lock import run_lock
@@ -124,7 +124,7 @@ def _open(settings: Config, dry_run: bool) -> Iterator[tuple[Database, Queries]]
         require_tables(data)
         yield data, asked
     else:
-        say(f"{data.label} has no tables of recbatch yet: every row is new", err=True)
+        print_lines(f"{data.label} has no tables of recbatch yet: every row is new", err=True)
         if asked.url is None:
             asked = replace(asked, url=settings.database.url)
         with temporary_database() as empty:

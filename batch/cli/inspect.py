@@ -25,7 +25,7 @@ from batch.cli.arguments import (
     stop,
 )
 from batch.cli.help import WRONG_USE
-from batch.cli.terminal import say
+from batch.cli.terminal import print_lines
 from batch.config import CheckSettings
 from batch.config.limits import MAX_HOURS
 
@@ -77,7 +77,7 @@ def top(
         try:
             user_key = suggestions.find_user(connection, user)
         except query.UnknownUserError as error:
-            say(f"{error}; this is what is popular", err=True)
+            print_lines(f"{error}; this is what is popular", err=True)
             answers = [query.popular(connection, n=n, run_id=run_id)]
         else:
             chosen = models if model is None else (model,)
@@ -111,7 +111,7 @@ def _lists_of_user(
         answers = [query.popular(connection, user=user_key, n=n, run_id=run_id)]
     if missing:
         message = f"{user_key} has no list of {', '.join(missing)}; this is what is popular"
-        say(message, err=True)
+        print_lines(message, err=True)
     return answers
 
 
@@ -123,7 +123,7 @@ def _warn_of_filters(connection: Connection, user_key: str, run_id: int | None) 
             f"a filter hides {', '.join(titles)};"
             " 'recbatch filter list' shows from whom and until when"
         )
-        say(message, err=True)
+        print_lines(message, err=True)
 
 
 @commands.command()
@@ -230,7 +230,7 @@ def report(
     _, data = open_ready()
     with data.reader.connect() as connection:
         file = write_report(connection, run_id, output)
-    print_result(as_json, {"file": file}, lambda: say(str(file)))
+    print_result(as_json, {"file": file}, lambda: print_lines(str(file)))
 
 
 @commands.command()

@@ -23,7 +23,7 @@ from batch.cli.arguments import (
     stop,
 )
 from batch.cli.help import WRONG_USE
-from batch.cli.terminal import say
+from batch.cli.terminal import print_lines
 from batch.config import ScheduleSettings
 from batch.store.database import Database
 from batch.store.run_lock import require_lockable
@@ -80,7 +80,7 @@ def sample_data(
     print_result(
         as_json,
         {**sample._asdict(), "users": users, "films": films},
-        lambda: say(*lines),
+        lambda: print_lines(*lines),
     )
 
 

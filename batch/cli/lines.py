@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from batch.cli.metric_tables import metrics_table
-from batch.cli.terminal import TextTable, say, show_table
+from batch.cli.terminal import TextTable, print_lines, show_table
 
 if TYPE_CHECKING:  # printing must not wait for the imports that make what is printed
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,16 +36,16 @@ def outcome_lines(
     """
     ingest_lines(outcome.ingested)
     if outcome.status == "already_published":
-        say(f"nothing to do: run {outcome.run_id} is published for that night")
+        print_lines(f"nothing to do: run {outcome.run_id} is published for that night")
         return
     if outcome.metrics:
         metrics_table(outcome.metrics)
     for check in outcome.failed_checks:
-        say(_check_line(check))
+        print_lines(_check_line(check))
     counts = [f"{count:,} {model}" for model, count in outcome.rows.items()]
-    say(f"run {outcome.run_id} is {outcome.status}: {', '.join(counts) or 'no rows'}")
+    print_lines(f"run {outcome.run_id} is {outcome.status}: {', '.join(counts) or 'no rows'}")
     for warning in outcome.warnings:
-        say(f"warning: {warning['message']}")
+        print_lines(f"warning: {warning['message']}")
     if outcome.status == "rejected":
         _rejected_lines(outcome, overridden, as_of)
 
@@ -76,9 +76,9 @@ def _rejected_lines(outcome: Outcome, overridden: Sequence[str], as_of: date | N
         )
     else:
         remedy = "a run that fails an integrity check is never published; run again"
-    say(f"nothing was published, and readers get what they got before; {remedy}", err=True)
+    print_lines(f"nothing was published, and readers get what they got before; {remedy}", err=True)
     if gates_only and overridden:
-        say(
+        print_lines(
             f"what readers get was published over its gates ({', '.join(overridden)}),"
             " and this run was compared with it:"
             f" if this one is the good one, {publish}",
@@ -101,9 +101,9 @@ def plan_lines(plan: Mapping[str, Any]) -> None:
     for name, value in plan.items():
         if name == "queries":
             for query, counts in value.items():
-                say(_query_line(query, counts))
+                print_lines(_query_line(query, counts))
         else:
-            say(f"{name.replace('_', ' ')}: {_plan_value(value)}")
+            print_lines(f"{name.replace('_', ' ')}: {_plan_value(value)}")
 
 
 def _query_line(query: str, counts: Mapping[str, Any]) -> str:
@@ -130,25 +130,25 @@ def ingest_lines(reports: Iterable[Report]) -> None:
     """The format of each file, and what became of its rows."""
     for report in reports:
         if report.status == "refused":
-            say(f"refused: {report.why}", err=True)
+            print_lines(f"refused: {report.why}", err=True)
         elif report.status in ("skipped", "unchanged", "passed over"):
-            say(f"{report.file}: {report.why}, {report.status}")
+            print_lines(f"{report.file}: {report.why}, {report.status}")
         else:
             counts = (
                 f"{report.accepted:,} accepted + {report.rejected:,} rejected"
                 f" + {report.duplicate:,} duplicate"
             )
-            say(f"{report.file}: {report.format}, because {report.why}")
-            say(f"  {report.status}: {report.read:,} rows = {counts}")
+            print_lines(f"{report.file}: {report.format}, because {report.why}")
+            print_lines(f"  {report.status}: {report.read:,} rows = {counts}")
         if report.first_rows:
             _first_rows_table(report.first_rows)
         for reject in report.rejects[:SHOWN_REJECTS]:
-            say(f"  {report.file}:{reject.line}: {reject.message}", err=True)
+            print_lines(f"  {report.file}:{reject.line}: {reject.message}", err=True)
         n_more = len(report.rejects) - SHOWN_REJECTS
         if n_more > 0:
-            say(f"  and {n_more:,} more, in ingest_rejects", err=True)
+            print_lines(f"  and {n_more:,} more, in ingest_rejects", err=True)
         for warning in report.warnings[:SHOWN_REJECTS]:
-            say(f"  {report.file}: {warning}", err=True)
+            print_lines(f"  {report.file}: {warning}", err=True)
 
 
 def _first_rows_table(rows: Sequence[StoredRow]) -> None:
@@ -174,7 +174,7 @@ def _cell(value: Any) -> str:
 
 def undone_lines(undone: Undone) -> None:
     """What an undone batch left, and the files that may have to be read again."""
-    say(
+    print_lines(
         f"batch {undone.batch_id} is undone ({undone.file}): {undone.deleted:,} ratings deleted,"
         f" {undone.restored:,} as they were before, {undone.users:,} users and"
         f" {undone.films:,} films deleted"
@@ -183,7 +183,7 @@ def undone_lines(undone: Undone) -> None:
         files = undone.to_ingest_again[:SHOWN_FILES]
         n_more = len(undone.to_ingest_again) - len(files)
         more = f" and {n_more:,} more" if n_more else ""
-        say(
+        print_lines(
             f"later files may have had ratings that counted less than its own: ingest"
             f" {', '.join(files)}{more} again; the next run does so with those of ingest.paths",
             err=True,
@@ -193,10 +193,10 @@ def undone_lines(undone: Undone) -> None:
 def finding_lines(findings: Iterable[Finding]) -> None:
     """One line for each finding of a check."""
     for finding in findings:
-        say(f"{finding.level} {finding.name}: {finding.about}")
+        print_lines(f"{finding.level} {finding.name}: {finding.about}")
 
 
 def night_lines(nights: Iterable[Night]) -> None:
     """The next times the job is due, in UTC, with the night each is for."""
     for night in nights:
-        say(f"{night.due:%Y-%m-%d %H:%M} UTC, for {night.logical_date}")
+        print_lines(f"{night.due:%Y-%m-%d %H:%M} UTC, for {night.logical_date}")

@@ -17,14 +17,13 @@ from batch.cli.arguments import (
     LARGEST_NUMBER,
     AsJson,
     User,
-    confirmed,
     connect,
     load_settings,
     open_ready,
     print_result,
     stop,
 )
-from batch.cli.terminal import say
+from batch.cli.terminal import confirmed, print_lines
 from batch.store import schema
 from batch.store.run_lock import run_lock
 
@@ -71,7 +70,7 @@ def _print_current(as_json: bool, run_id: int) -> None:
     print_result(
         as_json,
         {"run_id": run_id},
-        lambda: say(f"run {run_id} is now current"),
+        lambda: print_lines(f"run {run_id} is now current"),
     )
 
 
@@ -102,7 +101,7 @@ def purge(
     text = f"purged {len(purged)} runs"
     if purged:
         text += f": {', '.join(map(str, purged))}"
-    print_result(as_json, {"purged": purged}, lambda: say(text))
+    print_result(as_json, {"purged": purged}, lambda: print_lines(text))
 
 
 @commands.command()
@@ -130,7 +129,7 @@ def contract(
     print_result(
         as_json,
         {"kind": kind, "schema_version": schema.HEAD, "files": files},
-        lambda: say(*map(str, files)),
+        lambda: print_lines(*map(str, files)),
     )
 
 
@@ -164,7 +163,7 @@ def forget(
     print_result(
         as_json,
         {"user_key": key, **asdict(removed)},
-        lambda: say(f"{key} {outcome}: {_counts(removed)}"),
+        lambda: print_lines(f"{key} {outcome}: {_counts(removed)}"),
     )
 
 
@@ -209,5 +208,5 @@ def backup(
     print_result(
         as_json,
         {"file": file, "bytes": size},
-        lambda: say(f"{file}: {size / 1e6:,.1f} MB"),
+        lambda: print_lines(f"{file}: {size / 1e6:,.1f} MB"),
     )

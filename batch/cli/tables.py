@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from batch.cli.metric_tables import HEADINGS
-from batch.cli.terminal import TextTable, say, show_table
+from batch.cli.terminal import TextTable, print_lines, show_table
 from batch.ranking.metric_names import MetricName
 
 if TYPE_CHECKING:  # printing a list must not wait for the imports that make one
@@ -29,7 +29,7 @@ def list_tables(answers: Sequence[Answer]) -> None:
         if answer.films:
             show_table(_list_table(answer, with_reasons=len(answers) == 1), title)
         else:
-            say(title, "  no films that this user has not rated", "")
+            print_lines(title, "  no films that this user has not rated", "")
 
 
 def _list_title(answer: Answer) -> str:
@@ -86,17 +86,17 @@ def explanation_table(explanation: PairExplanation) -> None:
         title = f"{title} ({explanation.movie_key})"
     show_table(table, f"{title} for {explanation.user_key}")
     if explanation.rated is not None:
-        say(
+        print_lines(
             f"rated {explanation.rated:g} already, which the models use;"
             " it will not be recommended again"
         )
     if explanation.hidden_by:
-        say(
+        print_lines(
             f"hidden by {', '.join(explanation.hidden_by)}:"
             " wherever the models place it, it is in no list"
         )
     if explanation.few:
-        say(
+        print_lines(
             "this user has rated fewer films than publish.least_ratings:"
             " the lists contain popular ones instead"
         )
@@ -140,7 +140,7 @@ def run_table(history: Sequence[Mapping[str, Any]]) -> None:
 def batch_table(batches: Sequence[ListedBatch]) -> None:
     """Files that were read, newest first; `rows` are those that were merged."""
     if not batches:
-        say("no file was ingested yet")
+        print_lines("no file was ingested yet")
         return
     table = TextTable(["batch", "ingested (UTC)", "status", "rows", "file"], right=(0, 3))
     for batch in batches:
@@ -202,7 +202,7 @@ def _moved_films(diff: Diff) -> None:
 def filter_table(filters: Sequence[Filter]) -> None:
     """Which film is hidden from whom, from when, until when, and why."""
     if not filters:
-        say("no film is filtered")
+        print_lines("no film is filtered")
         return
     table = TextTable(["id", "film", "kept from", "from (UTC)", "until", "why"], right=(0,))
     for item in filters:

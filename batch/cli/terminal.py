@@ -4,6 +4,7 @@ Everything that a command prints passes here, where characters that a terminal w
 that would begin a line, are escaped: titles and names come from anyone.
 """
 
+import sys
 from collections.abc import Container, Sequence
 from typing import Any
 
@@ -12,15 +13,26 @@ import typer
 from batch.printable import printable, printable_json
 
 
-def say(*lines: str, err: bool = False) -> None:
+def print_lines(*lines: str, err: bool = False) -> None:
     """Print each text on one line, on stdout or stderr."""
     for line in lines:
         typer.echo(printable(line), err=err)
 
 
-def say_json(text: str) -> None:
+def print_json(text: str) -> None:
     """Print JSON, whose reader gets the texts as they are."""
     typer.echo(printable_json(text))
+
+
+def confirmed(question: str) -> bool:
+    """Whether a person agrees; a program, whose input is no terminal, has agreed by calling."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        return True
+    try:
+        return typer.confirm(printable(question), err=True)
+    except typer.Abort:  # the input has ended
+        print_lines("", err=True)
+        return False
 
 
 class TextTable:

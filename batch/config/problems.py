@@ -42,7 +42,7 @@ WORDS = {
 }
 """By pydantic's names of errors: what is allowed."""
 OTHER = "cannot be used"
-"""Where pydantic has an error that no setting or option is known to have."""
+"""For an error of pydantic that no setting or option has so far."""
 SECTION = ("model_type", "model_attributes_type", "dict_type")
 """Errors of a value where a section must be."""
 NUMBERS_AND_CHOICES = ("int", "float", "finite", "greater", "less", "literal", "datetime")

@@ -15,10 +15,10 @@ from batch.ingest import (
 )
 from batch.ingest.archives import ZIP_MARK
 from batch.ingest.catalogue import QUERY_MOVIES
-from batch.ingest.columns import column_number, shown
+from batch.ingest.columns import column_number
 from batch.ingest.encoding import ESCAPE, Encoding
 from batch.ingest.errors import RefusedError
-from batch.ingest.file_format import Choices, Format, Layout, NearMiss, Sample
+from batch.ingest.file_format import Choices, Format, Layout, Sample
 from batch.ingest.layouts import layout_of_table
 from batch.ingest.letterboxd import LETTERBOXD
 from batch.ingest.long import LONG, QUERY
@@ -26,9 +26,20 @@ from batch.ingest.movielens import MOVIELENS, MOVIELENS_MOVIES
 from batch.ingest.movielens_100k import U_DATA, U_ITEM
 from batch.ingest.movielens_dat import DAT, DAT_MOVIES
 from batch.ingest.netflix import NETFLIX, NETFLIX_MOVIES
-from batch.ingest.other_files import require_table
+from batch.ingest.other_files import (
+    ONE_OBJECT_A_LINE,
+    require_table,
+    unknown_table,
+    unknown_text,
+)
 from batch.ingest.rows import Rows, has_width, most
-from batch.ingest.separated import BLANKS, Dialect, require_usual_quotes, table_rows
+from batch.ingest.separated import (
+    BLANKS,
+    SEPARATOR_LINE,
+    Dialect,
+    require_usual_quotes,
+    table_rows,
+)
 from batch.ingest.sources import HEAD_BYTES, Content, Source
 from batch.ingest.tables import ReadFile, TextTable, reader
 from batch.ingest.value_tables import (
@@ -63,8 +74,6 @@ USUAL_FAMILIES = {
 
 LINE = re.compile(r"[^\r\n]*(\r\n|\r|\n|\Z)")
 """A line with its end; str.splitlines also splits at characters that occur in titles."""
-SEPARATOR_LINE = re.compile(r'"?sep=(.)"? *\Z')
-"""The first line in which Excel names the separator."""
 SEPARATORS = (",", ";", "\t", "|", movielens_dat.SEPARATOR)
 SEPARATOR_NAMES = {
     ",": "commas",
@@ -74,21 +83,12 @@ SEPARATOR_NAMES = {
     movielens_dat.SEPARATOR: "double colons",
     BLANKS: "blanks",
 }
-ONE_OBJECT_A_LINE = "write one object on each line, without commas between them (JSON lines)"
 JSON_ARRAY = re.compile(r"\s*\[\s*(\{|\Z)")
 SAMPLE_LINES = 1000
 MIN_SAMPLE_LINES = 10
 SAMPLE_CHARACTERS = 1 << 20
 """Characters after which a sample ends that has MIN_SAMPLE_LINES lines."""
-MAX_QUOTED = 60
-"""Characters of a first line that a message quotes."""
 NOT_NEEDED = "a part of {} that is not needed"
-EXPECTED = (
-    "expected, from the first line on, a long file with columns for user, movie and rating "
-    "(name them in ingest.columns, or number them there if no line has their names), "
-    "a wide matrix (',User,Film,...'), a catalogue (movie_id, title, genres), a genre matrix "
-    "(',movie_title,genre_...') or a known export; docs/ingest.md lists them"
-)
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _of_values(table: JsonLines | Parquet | Excel, choices: Choices) -> Recognis
     layout = layout_of_table(Sample(rows, choices))
     if isinstance(layout, Layout):
         return Recognised(layout.format, layout.why, reader(table, layout))
-    raise _not_known(rows[0], layout)
+    raise unknown_table(rows[0], layout)
 
 
 def _first_lines(head: bytes, content: Content) -> list[str]:
@@ -217,7 +217,7 @@ def _separated(
         dialect, layout = readings[0]
         require_usual_quotes(_sample_rows(lines, dialect))
         return _of_text(TextTable(source, encoding, dialect), layout)
-    raise misses[0] if misses else _unknown_format(lines[0])
+    raise misses[0] if misses else unknown_text(lines[0])
 
 
 def _tables(lines: list[str], choices: Choices) -> list[tuple[Dialect, Sample]]:
@@ -277,29 +277,3 @@ def _two_separators(readings: list[tuple[Dialect, Layout]]) -> RefusedError:
         "begin the file with a line that says which, such as sep=; (sep= and then the character)"
     )
     return RefusedError("AMBIGUOUS_SEPARATOR", message, 1)
-
-
-def _not_known(header: list[str], miss: NearMiss | None) -> RefusedError:
-    if miss is not None:
-        return RefusedError(miss.code, miss.message)
-    message = f"not a format that is known (its columns are {shown(header)}); {EXPECTED}"
-    return RefusedError("UNKNOWN_FORMAT", message)
-
-
-def _unknown_format(first_line: str) -> RefusedError:
-    shown_line = first_line if len(first_line) <= MAX_QUOTED else first_line[:MAX_QUOTED] + "..."
-    if first_line.count('"') % 2:
-        message = f"the header is not CSV ({shown_line!r} has an open quote); fix its quotes"
-        return RefusedError("CSV_SYNTAX", message, 1)
-    if first_line.lstrip().startswith(("{", "[")):
-        message = f"not JSON lines ({shown_line!r}); {ONE_OBJECT_A_LINE}"
-        return RefusedError("BAD_JSON", message, 1)
-    separator_line = SEPARATOR_LINE.match(first_line)
-    if separator_line is not None:
-        message = (
-            f"its first line says that {separator_line.group(1)!r} separates the fields, "
-            "but it does not; correct the line, or remove it"
-        )
-        return RefusedError("WRONG_SEPARATOR", message, 1)
-    message = f"not a format that is known ({shown_line!r}); {EXPECTED}"
-    return RefusedError("UNKNOWN_FORMAT", message, 1)

@@ -17,7 +17,6 @@ BY_HEADER: tuple[Callable[[Sample], Layout | None], ...] = (
 """Formats with a header of their own."""
 MAX_COLUMNS = 200_000
 """Twice the films of the largest public data sets; a file with more is transposed, or hostile."""
-
 MAX_LEVELS = 4
 """Rows that the header of a data frame may have."""
 

@@ -11,11 +11,7 @@ from batch.ingest.parsing import RatingRow, Reading, Reject
 from batch.ingest.rows import TableRows
 from batch.ingest.times import ISO
 
-LETTERBOXD = Format(
-    "Letterboxd ratings.csv",
-    family="letterboxd",
-    kind="ratings",
-)
+LETTERBOXD = Format("Letterboxd ratings.csv", family="letterboxd", kind="ratings")
 HEADER = ["Date", "Name", "Year", "Letterboxd URI", "Rating"]
 URI = "Letterboxd URI"
 LIST_START = "Letterboxd list export"

@@ -51,7 +51,7 @@ def recognise_ratings(sample: Sample) -> Layout | None:
     """The header of MovieLens above numbers: other ids or times are a long file's."""
     if sample.header != RATINGS_HEADER or not _has_ids(sample, 2):
         return None
-    if not in_stars(sample.column(2)):
+    if not _in_stars(sample.column(2)):
         return None
     times = sample.column(3)
     if times and recognise_times(times, "timestamp") is not SECONDS:
@@ -65,7 +65,15 @@ def recognise_movies(sample: Sample) -> Layout | None:
     return Layout(MOVIELENS_MOVIES, _why(MOVIES_HEADER), read_movies, 3)
 
 
-def in_stars(texts: list[str]) -> bool:
+def are_ratings(lines: list[str], pattern: re.Pattern[str], separator: str) -> bool:
+    """Whether the first and most lines have the form of a rating, and are in stars."""
+    if not pattern.match(lines[0]) or not most(map(pattern.match, lines)):
+        return False
+    rows = [line.split(separator) for line in lines]
+    return _in_stars([fields[2] for fields in rows if len(fields) == len(RATINGS_HEADER)])
+
+
+def _in_stars(texts: list[str]) -> bool:
     """Whether ratings are up to 5, but for a few: on another scale they are a long file's."""
     numbers = [float(text) for text in texts if STARS.fullmatch(text)]
     n_above = sum(number > MAX_STARS for number in numbers)

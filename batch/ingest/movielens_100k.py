@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from batch.ingest.errors import BadRowError
 from batch.ingest.fast_ratings import PlainLayout
 from batch.ingest.file_format import Format, Layout
-from batch.ingest.movielens import in_stars, rating_parser
+from batch.ingest.movielens import are_ratings, rating_parser
 from batch.ingest.parsing import MovieRow, RatingRow, Reading, Reject, key, movielens_id
 from batch.ingest.rows import TableRows, most, parse_rows
 from batch.ingest.separated import Dialect
@@ -51,10 +51,7 @@ MOVIE_FIELDS = FIRST_FLAG + len(GENRES)
 
 
 def recognise_ratings(lines: list[str]) -> Layout | None:
-    if not RATING.match(lines[0]) or not most(RATING.match(line) for line in lines):
-        return None
-    rows = [line.split("\t") for line in lines]
-    if not in_stars([fields[2] for fields in rows if len(fields) == 4]):
+    if not are_ratings(lines, RATING, RATINGS_DIALECT.separator):
         return None
     why = "its lines are user, movie, rating and time between tabs"
     return Layout(U_DATA, why, read_ratings, 4, has_header=False, plain=PLAIN)

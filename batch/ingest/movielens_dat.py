@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from batch.ingest.fast_ratings import PlainLayout
 from batch.ingest.file_format import Format, Layout
-from batch.ingest.movielens import in_stars, parse_movie, rating_parser
+from batch.ingest.movielens import are_ratings, parse_movie, rating_parser
 from batch.ingest.parsing import MovieRow, RatingRow, Reading, Reject
 from batch.ingest.rows import TableRows, most, parse_rows
 from batch.ingest.separated import Dialect
@@ -29,10 +29,7 @@ PLAIN = PlainLayout(SEPARATOR.encode())
 
 
 def recognise_ratings(lines: list[str]) -> Layout | None:
-    if not RATING.match(lines[0]) or not most(RATING.match(line) for line in lines):
-        return None
-    rows = [line.split(SEPARATOR) for line in lines]
-    if not in_stars([fields[2] for fields in rows if len(fields) == 4]):
+    if not are_ratings(lines, RATING, SEPARATOR):
         return None
     why = "its lines are user::movie::rating::time"
     return Layout(DAT, why, read_ratings, 4, has_header=False, plain=PLAIN)

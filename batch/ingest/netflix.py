@@ -10,12 +10,7 @@ from batch.ingest.rows import TableRows, most, parse_rows
 from batch.ingest.separated import Dialect
 from batch.ingest.times import ISO
 
-NETFLIX = Format(
-    "Netflix Prize ratings",
-    family="netflix",
-    kind="ratings",
-    limits=(1.0, 5.0),
-)
+NETFLIX = Format("Netflix Prize ratings", family="netflix", kind="ratings", limits=(1.0, 5.0))
 NETFLIX_MOVIES = Format(
     "Netflix Prize titles", family="netflix", kind="movies", usual_name="movie_titles.csv"
 )

@@ -1,6 +1,9 @@
-"""The first bytes of a file that is no table -> what it is, and what to do."""
+"""The start of a file that is no known table -> what it is, and what to do."""
 
+from batch.ingest.columns import shown
 from batch.ingest.errors import RefusedError
+from batch.ingest.file_format import NearMiss
+from batch.ingest.separated import SEPARATOR_LINE
 
 DATABASE = "a database of SQLite; name it in ingest.query_url, and its ratings in ingest.query"
 HTML = "a page of HTML; open it in a spreadsheet or browser, and save the table as CSV"
@@ -17,6 +20,15 @@ MARKS: dict[bytes, str] = {
     b"%PDF-": "a PDF; save the table as CSV",
 }
 """The first bytes of files that people take for tables, and what to do with them."""
+MAX_QUOTED = 60
+"""Characters of a first line that a message quotes."""
+ONE_OBJECT_A_LINE = "write one object on each line, without commas between them (JSON lines)"
+EXPECTED = (
+    "expected, from the first line on, a long file with columns for user, movie and rating "
+    "(name them in ingest.columns, or number them there if no line has their names), "
+    "a wide matrix (',User,Film,...'), a catalogue (movie_id, title, genres), a genre matrix "
+    "(',movie_title,genre_...') or a known export; docs/ingest.md lists them"
+)
 OLD_EXCEL_MARK = b"\xd0\xcf\x11\xe0"
 HTML_MARKS = (b"<!doctype html", b"<html", b"<table")
 
@@ -32,3 +44,31 @@ def require_table(head: bytes) -> None:
     start = head[:100].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith(HTML_MARKS):
         raise RefusedError("NO_TABLE", HTML)
+
+
+def unknown_table(header: list[str], miss: NearMiss | None) -> RefusedError:
+    """The error for rows with these columns, which are no known table."""
+    if miss is not None:
+        return RefusedError(miss.code, miss.message)
+    message = f"not a format that is known (its columns are {shown(header)}); {EXPECTED}"
+    return RefusedError("UNKNOWN_FORMAT", message)
+
+
+def unknown_text(first_line: str) -> RefusedError:
+    """The error for lines that are no known table."""
+    shown_line = first_line if len(first_line) <= MAX_QUOTED else first_line[:MAX_QUOTED] + "..."
+    if first_line.count('"') % 2:
+        message = f"the header is not CSV ({shown_line!r} has an open quote); fix its quotes"
+        return RefusedError("CSV_SYNTAX", message, 1)
+    if first_line.lstrip().startswith(("{", "[")):
+        message = f"not JSON lines ({shown_line!r}); {ONE_OBJECT_A_LINE}"
+        return RefusedError("BAD_JSON", message, 1)
+    separator_line = SEPARATOR_LINE.match(first_line)
+    if separator_line is not None:
+        message = (
+            f"its first line says that {separator_line.group(1)!r} separates the fields, "
+            "but it does not; correct the line, or remove it"
+        )
+        return RefusedError("WRONG_SEPARATOR", message, 1)
+    message = f"not a format that is known ({shown_line!r}); {EXPECTED}"
+    return RefusedError("UNKNOWN_FORMAT", message, 1)

@@ -65,7 +65,7 @@ def require_times(seen: Seen) -> None:
 
 
 def require_decided(seen: Seen) -> None:
-    """Raise RefusedError where many ratings are marks such as 0, -1 or 99, which may mean nothing.
+    """Raise RefusedError where many ratings are marks that may mean "not rated".
 
     A third of the ratings are 0 or -1, or some are 99 where all others are far below. The caller
     asks where ingest.unrated is not set.
@@ -88,10 +88,9 @@ def _low_marks(seen: Seen, counts: Counter[float]) -> list[float]:
     """0 and -1 where they are the lowest ratings, and a third of all."""
     if seen.lowest not in MARKS:
         return []
-    n_marks = sum(counts[mark] for mark in MARKS)
-    return (
-        [mark for mark in MARKS if counts[mark]] if n_marks >= MARK_SHARE * seen.n_ratings else []
-    )
+    marks = [mark for mark in MARKS if counts[mark]]
+    n_marks = sum(counts[mark] for mark in marks)
+    return marks if n_marks >= MARK_SHARE * seen.n_ratings else []
 
 
 def _high_marks(seen: Seen, counts: Counter[float]) -> list[float]:

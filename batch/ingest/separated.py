@@ -1,6 +1,7 @@
 """Lines of text -> rows of fields, for any separator, with or without quotes."""
 
 import csv
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ MAX_RECORD_LINES = 20
 """Lines that one row may have, by line ends within quotes."""
 LITERAL_QUOTES = ("\t", "|")
 """Separators of files that often have quotes in titles without quoting anything."""
+SEPARATOR_LINE = re.compile(r'"?sep=(.)"? *\Z')
+"""The first line in which Excel names the separator."""
 BLANKS = " "
 """The separator of files whose fields are separated by one or more blanks."""
 

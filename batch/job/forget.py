@@ -73,7 +73,7 @@ def forget(database: Database, user_key: str) -> Traces:
     them are gone. Raises StillThereError.
     """
     with database.reader.connect() as connection:
-        there_was = traces(connection, user_key)
+        counts = traces(connection, user_key)
         user_id = _find(connection, user_key).user_id
         files = [] if user_id is None else _delete_weights(connection)
     with database.writer.begin() as connection:
@@ -88,7 +88,7 @@ def forget(database: Database, user_key: str) -> Traces:
         remaining.append(str(error))
     if remaining:
         raise StillThereError("; ".join(remaining))
-    return there_was
+    return counts
 
 
 def _find(connection: Connection, user_key: str) -> _Person:

@@ -8,7 +8,8 @@ from batch.models.compiled import compiled, in_parts, read_only
 from batch.models.csr import Cells
 from batch.models.evidence import NAMED
 from batch.models.kernels import TIE
-from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Pairs
+from batch.params import SCORE_DECIMALS
+from batch.ratings import NOBODY, Floats, Ints, Pairs
 
 CELLS_PER_PART = 32
 """Cells that a thread takes at a time."""

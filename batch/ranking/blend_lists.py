@@ -9,10 +9,11 @@ from scipy.special import expit
 
 from batch.models import PERSONAL
 from batch.models.evidence import Shares
+from batch.params import SCORE_DECIMALS
 from batch.ranking.blend import Blend, Features, table
 from batch.ranking.diversify import diversify
 from batch.ranking.ranked_block import RankedBlock
-from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Pairs
+from batch.ratings import NOBODY, Floats, Ints, Pairs
 
 if TYPE_CHECKING:  # numba is imported only where something is fitted
     from batch.models.features import PreferenceScores

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from batch.ratings import NOBODY, SCORE_DECIMALS, Bools, Floats, Ints
+from batch.params import SCORE_DECIMALS
+from batch.ratings import NOBODY, Bools, Floats, Ints
 
 
 def diversify(listed: Ints, score: Floats, genres: Floats, weight: float, n: int) -> Ints:

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Sparse
+from batch.params import SCORE_DECIMALS
+from batch.ratings import NOBODY, Floats, Ints, Sparse
 
 USERS_A_PART = 8
 """Users that a thread ranks before it takes more work."""

@@ -56,7 +56,7 @@ class Database:
 
 
 def open_database(
-    url: str, schema_name: str = "recbatch", setting: str = "database.url"
+    url: str | URL, schema_name: str = "recbatch", setting: str = "database.url"
 ) -> Database:
     """Engines for a `sqlite:///FILE`, `postgres://` or `postgresql://` URL.
 
@@ -66,7 +66,7 @@ def open_database(
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
-        raise DatabaseUrlError(f"{setting} is not a URL; {expected(url)}") from None
+        raise DatabaseUrlError(f"{setting} is not a URL; {expected(str(url))}") from None
     if "@" in (parsed.host or ""):
         raise DatabaseUrlError(
             f"{setting}: more than one @; write an @ that belongs to the password as %40"

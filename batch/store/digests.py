@@ -25,6 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import BIT
 
+from batch.params import SCORE_DECIMALS
 from batch.store import schema
 from batch.store.column_types import Real
 
@@ -32,8 +33,6 @@ _lists, _popular, _digests = schema.recommendations, schema.popular_items, schem
 
 POPULAR = "popular"
 """The `model` of the digest of `popular_items`."""
-DECIMALS = 6
-"""Decimals of stored numbers: `batch.ratings.SCORE_DECIMALS`, which takes numerics to import."""
 MODULUS = 2**64
 FIELD = "|"
 """Between the fields of a row, of which only the last, the reason, may contain it."""
@@ -126,7 +125,7 @@ def _popular_fields() -> list[ColumnElement[Any]]:
 def _as_whole(value: ColumnElement[Any]) -> ColumnElement[Any]:
     """A number with the decimals that are stored, as a whole one: its text is the same anywhere."""
     # Explicitly of floats: Postgres would round its decimals otherwise.
-    scaled = value * cast(10.0**DECIMALS, Real)
+    scaled = value * cast(10.0**SCORE_DECIMALS, Real)
     return cast(func.round(scaled), BigInteger)
 
 

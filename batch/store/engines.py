@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.exc import DBAPIError
 
 from batch.store.sqlite_file import FILE_IDENTITY, file_identity, require_one_name
 
 LOCK_TIMEOUT_MS = 30_000
 """How long a statement waits for a lock, on both databases."""
+LOCK_NOT_AVAILABLE = "55P03"
+"""https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 
 _SETTINGS = (
     f"busy_timeout = {LOCK_TIMEOUT_MS}",
@@ -43,6 +46,11 @@ _CONNECT_ARGS = {
     "keepalives_count": 3,
     "connect_timeout": 10,
 }
+
+
+def is_lock_timeout(error: DBAPIError) -> bool:
+    """Whether a statement on Postgres ended because it waited too long for a lock."""
+    return getattr(error.orig, "sqlstate", None) == LOCK_NOT_AVAILABLE
 
 
 def sqlite_engine(url: URL, *, reader: bool) -> Engine:

@@ -1,7 +1,7 @@
 """Deleted rows of people -> gone from the database's files too, or an error that says what is left.
 
 Deleting hides a row. SQLite overwrites it where it stood, but its log keeps older pages until
-nobody reads them. Postgres keeps it until VACUUM, and its bytes until the table is written anew.
+nobody reads them. Postgres keeps it until VACUUM, and its bytes until the table is rewritten.
 """
 
 import time
@@ -13,18 +13,17 @@ from sqlalchemy.exc import DBAPIError
 from batch import RecbatchError
 from batch.store import schema
 from batch.store.database import Database
+from batch.store.engines import LOCK_TIMEOUT_MS, is_lock_timeout
 
-PATIENCE = 30.0
+PATIENCE = LOCK_TIMEOUT_MS / 1000
 """Seconds to wait for readers that began before the rows were deleted."""
 PAUSE = 0.5
 """Seconds between two tries; also how long a try holds up new readers on Postgres."""
 
 _NAMING = (schema.users, schema.ingest_rejects, schema.item_filters)
-"""Tables with keys, names and notes of people: written anew, for VACUUM may leave their bytes."""
+"""Tables with keys, names and notes of people: rewritten, for VACUUM may leave their bytes."""
 _NUMBERED = (schema.ratings, schema.superseded_ratings, schema.recommendations)
-"""Tables that know people by a number, which names nobody once the user is deleted."""
-
-_LOCK_NOT_AVAILABLE = "55P03"
+"""Tables with the numbers of people, which identify nobody once the user is deleted."""
 
 
 class NotErasedError(RecbatchError):
@@ -41,7 +40,7 @@ def erase(database: Database) -> None:
             _empty_log(database)
         else:
             _vacuum(database)
-            _write_anew(database)
+            _rewrite(database)
     except (DBAPIError, database.writer.dialect.loaded_dbapi.Error) as error:
         cause = str(getattr(error, "orig", error)).strip()
         raise _not_erased(database, cause, "as soon as that is mended") from None
@@ -89,7 +88,7 @@ def _is_dirty(connection: Connection, schema_name: str, began: Any) -> bool:
     return connection.execute(dirty, values).first() is not None
 
 
-def _write_anew(database: Database) -> None:
+def _rewrite(database: Database) -> None:
     """Copy the live rows of small tables into new files.
 
     By CLUSTER, which can be part of a transaction, so that the timeout ends with it. It waits for
@@ -104,14 +103,14 @@ def _write_anew(database: Database) -> None:
 
 
 def _clustered(database: Database, table: Any) -> bool:
-    """Write a table anew; False where somebody reads it."""
+    """Rewrite a table; False where somebody reads it."""
     [name] = _qualified(database, (table,))
     try:
         with database.writer.begin() as connection:
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(PAUSE * 1000)}")
             connection.exec_driver_sql(f"CLUSTER {name} USING {table.primary_key.name}")
     except DBAPIError as error:
-        if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+        if is_lock_timeout(error):
             return False
         raise
     return True

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from batch import RecbatchError
 from batch.store import schema
+from batch.store.engines import LOCK_TIMEOUT_MS, is_lock_timeout
 from batch.store.sessions import UnfitServerError
 
 ATTEMPT = 0.5
@@ -18,10 +19,8 @@ ATTEMPT = 0.5
 
 Less than the second after which Postgres looks for deadlocks, and might end a reader.
 """
-PATIENCE = 30.0
+PATIENCE = LOCK_TIMEOUT_MS / 1000
 """Seconds until `db upgrade` gives up, as many as any statement waits for a lock."""
-LOCK_NOT_AVAILABLE = "55P03"
-"""https://www.postgresql.org/docs/current/errcodes-appendix.html"""
 
 _TABLES = """
     SELECT c.oid, c.relname, quote_ident(c.relname) AS quoted, c.relowner::regrole::text AS owner,
@@ -52,18 +51,18 @@ def require_rights(connection: Connection, schema_name: str) -> None:
                (SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = :schema) AS owner,
                (SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace
                 WHERE nspname = :schema) AS may_make_tables""")
-    found = connection.execute(rights, {"schema": schema_name}).one()
-    role = schema.quoted(found.role)
-    if found.owner is None and not found.may_make_schema:
-        database = schema.quoted(found.database)
+    role_rights = connection.execute(rights, {"schema": schema_name}).one()
+    role = schema.quoted(role_rights.role)
+    if role_rights.owner is None and not role_rights.may_make_schema:
+        database = schema.quoted(role_rights.database)
         raise UnfitServerError(
             f"the role {role} may not make the schema {schema_name}; run 'recbatch db upgrade' as "
             f"the owner of the database, or let it: GRANT CREATE ON DATABASE {database} TO {role}"
         )
-    if found.owner is not None and not found.may_make_tables:
+    if role_rights.owner is not None and not role_rights.may_make_tables:
         raise UnfitServerError(
             f"the role {role} may not make tables in the schema {schema_name}; run 'recbatch db "
-            f"upgrade' as the role {found.owner}, which owns it"
+            f"upgrade' as the role {role_rights.owner}, which owns it"
         )
     for table in _tables(connection, schema_name):
         if not table.is_own:
@@ -101,24 +100,24 @@ def _locking(connection: Connection, schema_name: str) -> RootTransaction | None
     """A transaction with a lock on each table and view; None where others hold one of them."""
     transaction = connection.begin()
     names = ", ".join(table.quoted for table in _tables(connection, schema_name))
-    # For the rest of the transaction: whoever holds all tables waits for nobody.
+    # It stays for the rest of the transaction: once all tables are locked, nothing waits.
     connection.exec_driver_sql(f"SET LOCAL lock_timeout TO '{round(1000 * ATTEMPT)}ms'")
     try:
         if names:
             connection.exec_driver_sql(f"LOCK TABLE {names} IN ACCESS EXCLUSIVE MODE")
     except OperationalError as error:
         transaction.rollback()
-        if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+        if not is_lock_timeout(error):
             raise
         return None
     return transaction
 
 
 def _readers(connection: Connection, schema_name: str) -> Iterator[str]:
-    """The sessions that hold a table of the schema, in words."""
+    """The sessions that hold a table of the schema, as a message lists them."""
     with connection.begin():
         for row in connection.execute(text(_READERS), {"schema": schema_name}):
-            words = f"process {row.pid} ({row.name})"
+            session = f"process {row.pid} ({row.name})"
             if row.xact_start is not None:  # NULL for a role that may not see what others do
-                words += f" since {row.xact_start.astimezone(UTC):%H:%M:%S} UTC"
-            yield words
+                session += f" since {row.xact_start.astimezone(UTC):%H:%M:%S} UTC"
+            yield session

@@ -25,9 +25,9 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 
 from batch import RecbatchError
-from batch.params import LARGEST
+from batch.params import LARGEST, SCORE_DECIMALS
 from batch.ranking.fallback import Lists
-from batch.ratings import NOBODY, SCORE_DECIMALS, Floats, Ints, Ratings
+from batch.ratings import NOBODY, Floats, Ints, Ratings
 from batch.store import schema
 from batch.store.bulk_insert import bulk_insert, insert_columns
 from batch.store.checks import failed

@@ -16,7 +16,7 @@ def grant(database: Database, role: str, *, job: bool = False) -> None:
     DatabaseUrlError on SQLite.
     """
     if database.file:
-        readers = "whoever can read the file can read the views"
+        readers = "anyone who can read the file can read the views"
         raise DatabaseUrlError(f"SQLite has no roles: {readers}")
     with database.writer.begin() as connection:
         statements = reading_grants(database.schema_name, role)

@@ -133,7 +133,7 @@ def is_for(due_at: datetime, logical_date: date) -> ColumnElement[bool]:
     """Whether a row of `runs` is for this due moment, whose date is `logical_date`.
 
     Runs before version 0007 have no due moment: one of the same date that began at or after it
-    counts. `known_until` tells them from runs of the past, which are for none.
+    counts. Runs of the past, which are for none, have `known_until`.
     """
     r = _runs.c
     began_after = and_(r.logical_date == logical_date, r.started_at >= due_at)

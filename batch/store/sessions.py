@@ -9,8 +9,8 @@ from batch import RecbatchError
 ROUNDS = 32
 """Further connections that are compared with the job's own, if there is a pooler.
 
-One is enough for an idle PgBouncer. Others may use its sessions meanwhile. Where four processes
-share its port, eight connections miss the job's own process in one of ten tries.
+One is enough for an idle PgBouncer. Others may use its sessions meanwhile, and where several
+processes share its port, a few connections may all lead to other processes than the job's own.
 """
 
 
@@ -70,6 +70,6 @@ def _shares_its_session(connection: Connection, engine: Engine, announced: int) 
 
 
 def _process(connection: Connection) -> int:
-    """The server's process that a transaction is given."""
+    """The number of the server's process in which a transaction runs."""
     with connection.begin():
         return int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())

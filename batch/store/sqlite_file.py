@@ -36,7 +36,7 @@ def require_one_name(file: Path) -> None:
 
 
 def file_identity(file: Path) -> tuple[int, int] | None:
-    """What tells a file from another of the same name; None where there is none."""
+    """Device and inode, which another file of the same name does not have; None without a file."""
     try:
         status = file.stat()
     except OSError:

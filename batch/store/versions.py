@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import URL, Connection, inspect, text
 
 from batch.store import schema
 from batch.store.database import Database, NotReadyError, open_database
@@ -70,7 +70,7 @@ def temporary_database() -> Iterator[Database]:
     """A SQLite database with empty tables, which is removed in the end."""
     with TemporaryDirectory(prefix="recbatch-") as folder:
         file = Path(folder, "recbatch.db")
-        database = open_database(f"sqlite:///{file}")
+        database = open_database(URL.create("sqlite", database=str(file)))
         upgrade(database)
         yield database
 
