@@ -4,11 +4,10 @@
     python benchmarks/publishing.py              # shape 25m: 3.25 million rows, minutes each
     python benchmarks/publishing.py --shape 1m   # seconds
 
-Four lists of five films for each user, drawn with a seed, are written block by block as a
-night does, audited, digested, published and purged. For comparison the same rows are inserted by the
-database's own bulk path without any of this program: COPY of text that is in memory, or
-one executemany of tuples that are in memory. Postgres is a server of its own with default
-settings.
+Four lists of five films for each user, drawn with a seed, are written block by block as a night
+does, audited, digested, published and purged. For comparison the same rows are inserted by the
+database's own bulk path without any of this program: COPY of text that is in memory, or one
+executemany of tuples that are in memory. Postgres is a server of its own with default settings.
 """
 
 import argparse

@@ -3,7 +3,9 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from sqlalchemy import text
@@ -36,10 +38,22 @@ def by(
 
 
 def with_tables(url: str) -> Database:
-    """The database with its tables created."""
+    """The database with its tables created; a SQLite file is a copy of one that is made once."""
     database = open_database(url)
-    upgrade(database)
+    if database.file is None:
+        upgrade(database)
+    else:
+        database.file.write_bytes(_empty_tables())
     return database
+
+
+@cache
+def _empty_tables() -> bytes:
+    """A SQLite file with tables and nothing in them."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "recbatch.db")
+        upgrade(open_database(f"sqlite:///{file}"))
+        return file.read_bytes()
 
 
 @contextmanager
