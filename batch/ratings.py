@@ -71,6 +71,26 @@ class Ratings:
             is_unknown = np.isnan(self.rated_at)
         return np.unique(self.user_of_rating()[is_unknown])
 
+    @property
+    def newest_time(self) -> float:
+        """When the newest rating was given, seconds since 1970 UTC; -inf if no time is known."""
+        if self.rated_at is None:
+            return -np.inf
+        is_known = ~np.isnan(self.rated_at)
+        return float(np.max(self.rated_at, initial=-np.inf, where=is_known))
+
+    def newest(self, share: float) -> Bools:
+        """Which ratings are the newest `share` of those with a time, (n_ratings,).
+
+        Ratings of one moment stay together, so that there may be fewer; a rating
+        of unknown time is never among them.
+        """
+        if self.rated_at is None or np.isinf(self.newest_time):
+            return np.zeros(self.n_ratings, dtype=np.bool_)
+        times = np.sort(self.rated_at[~np.isnan(self.rated_at)])
+        last_known = times[int(np.ceil((1.0 - share) * len(times))) - 1]
+        return self.rated_at > last_known
+
     def keep(self, chosen: Bools) -> "Ratings":
         """The same users and items with only the chosen ratings; `chosen` is (n_ratings,)."""
         rated_at = None if self.rated_at is None else self.rated_at[chosen]
@@ -82,12 +102,16 @@ class Ratings:
         chosen[users] = True
         return np.repeat(chosen, self.user_counts())
 
-    def some_users(self, limit: int, seed: int) -> Ints:
-        """Rows of the users with ratings, in order: all, or a seeded sample of `limit` of them."""
-        rated = np.flatnonzero(self.user_counts())
-        if len(rated) <= limit:
-            return rated
-        return np.sort(np.random.default_rng(seed).choice(rated, limit, replace=False))
+    def some_users(self, limit: int, seed: int, least: int = 1) -> Ints:
+        """Rows of the users with `least` ratings or more, in order; a sample as of `some`."""
+        return some(np.flatnonzero(self.user_counts() >= least), limit, seed)
+
+
+def some(rows: Ints, limit: int, seed: int) -> Ints:
+    """All of these, or, if there are more, a seeded sample of `limit` of them in order."""
+    if len(rows) <= limit:
+        return rows
+    return np.sort(np.random.default_rng(seed).choice(rows, limit, replace=False))
 
 
 class Pairs(NamedTuple):

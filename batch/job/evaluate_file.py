@@ -41,10 +41,13 @@ def evaluate_file(
             f"{test}: none of its {len(pairs):,} ratings is of a user and a film in the database"
         )
     inputs = evaluation_inputs(ratings, config)
-    judged, weights = fit_and_judge(ratings, held_out, config.models, **inputs)
+    judged, weights = fit_and_judge(ratings, held_out, config.models, inputs)
     if predictions:
         _write(predictions, loaded, held_out, judged)
-    return figures(judged, ratings, weights, config.evaluation.seed)
+    metrics = figures(judged, ratings, inputs["seed"])
+    if weights:
+        metrics["blend"] = {**metrics["blend"], **weights.figures()}
+    return metrics
 
 
 def _write(file: Path, loaded: Loaded, held_out: Ratings, judged: Mapping[str, Judged]) -> None:

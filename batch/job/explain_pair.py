@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select
 from batch import query
 from batch.config import Config, FilterSettings
 from batch.job import nightly
-from batch.job.inputs import EvaluationInputs, evaluation_inputs
+from batch.job.inputs import evaluation_inputs
 from batch.ranking.blend import Weights
 from batch.ranking.ensemble import assemble
 from batch.ranking.evaluate import fit_all, learn_nightly
@@ -58,10 +58,12 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
     row = loaded.user_keys.index(user_key)
     column = loaded.movie_keys.index(movie_key)
     inputs = evaluation_inputs(ratings, config)
-    weights = _learn(ratings, config, inputs) if recorded is None else recorded.weights
+    weights = (
+        learn_nightly(ratings, config.models, inputs) if recorded is None else recorded.weights
+    )
     models = fit_all(ratings, config.models, inputs["seed"])
     mask = Mask.of(ratings, filtered)
-    ensemble = assemble(ratings, models, weights, inputs["seed"], inputs["block"], mask)
+    ensemble = assemble(ratings, models, weights, mask)
     explanations = explain(ensemble, row, column)
     user_ratings = ratings.matrix[[row]]
     stars = user_ratings.data[user_ratings.indices == column]
@@ -130,17 +132,6 @@ def _with_sentences(
     )
 
 
-def _learn(ratings: Ratings, config: Config, inputs: EvaluationInputs) -> Weights | None:
-    return learn_nightly(
-        ratings,
-        config.models,
-        seed=inputs["seed"],
-        relevant_from=inputs["relevant_from"],
-        block=inputs["block"],
-        users=inputs["users"],
-    )
-
-
 @dataclass(frozen=True)
 class _Recorded:
     """The weights of a run's blend; None where it had too little to learn from."""
@@ -165,7 +156,7 @@ def _recorded_weights(connection: Connection, loaded: Loaded, config: Config) ->
     figures = dict(connection.execute(figures_of_blend).all())
     if "learnt_from_ratings" not in figures:
         return _Recorded(None)
-    if "list_odds" not in figures:  # a run of an earlier version, which recorded less
+    if "stars_level" not in figures:  # a run of an earlier version, which recorded less
         return None
     return _Recorded(Weights.from_figures(figures))
 

@@ -1,7 +1,6 @@
 """Settings -> the inputs of the steps of a run."""
 
 from datetime import date, datetime, time, timedelta
-from typing import TypedDict
 from zoneinfo import ZoneInfo
 
 from batch.config import Config, ConfigError
@@ -9,6 +8,7 @@ from batch.ingest import Queries, Settings
 from batch.ingest.file_format import Choices
 from batch.ingest.merge import Limits
 from batch.params import LIKED_SHARE
+from batch.ranking.evaluate import Inputs
 from batch.ratings import Ratings
 
 BLOCK_SHARE = 0.055
@@ -59,18 +59,7 @@ def block_size(ratings: Ratings, memory_mb: int) -> int:
     return n_users
 
 
-class EvaluationInputs(TypedDict):
-    """How models are measured against ratings."""
-
-    seed: int
-    n: int
-    relevant_from: float
-    block: int
-    users: int
-    diversity: float
-
-
-def evaluation_inputs(ratings: Ratings, config: Config) -> EvaluationInputs:
+def evaluation_inputs(ratings: Ratings, config: Config) -> Inputs:
     """The settings of an evaluation, defaults filled in.
 
     Raises ConfigError if every rating would count as liked, or none.

@@ -142,8 +142,8 @@ def load_inputs(job: Job, known_until: int | None) -> tuple[Ratings, Mask]:
         summary.users = figures["users"] = ratings.n_users
         summary.films = figures["films"] = ratings.n_items
         summary.ratings = figures["ratings"] = ratings.n_ratings
-        if ratings.rated_at is not None:
-            summary.newest_rating = float(np.nanmax(ratings.rated_at))
+        if not np.isinf(ratings.newest_time):
+            summary.newest_rating = ratings.newest_time
     columns = _data_columns(loaded)
     columns["known_until"] = known_until
     columns["last_filter_id"] = last_filter_id
@@ -168,7 +168,8 @@ def _data_columns(loaded: Loaded) -> dict[str, object]:
 
 def measure(ratings: Ratings, config: Config) -> Evaluation:
     """The metrics of all models and the weights of the blend, by the settings."""
-    return evaluate(ratings, config.models, **evaluation_inputs(ratings, config))
+    inputs = evaluation_inputs(ratings, config)
+    return evaluate(ratings, config.models, inputs, config.gate.min_users_judged)
 
 
 def evaluate_models(job: Job, ratings: Ratings) -> Evaluation:
@@ -197,15 +198,7 @@ def fit_blend(
     """Join the fitted models and their blend; the mask's films are never listed."""
     config = job.config
     with step("fit", into=job.summary.seconds, model="blend"):
-        return assemble(
-            ratings,
-            models,
-            evaluation.weights,
-            config.evaluation.seed,
-            block_size(ratings, config.resources.memory_mb),
-            mask=mask,
-            diversity=config.publish.diversity,
-        )
+        return assemble(ratings, models, evaluation.weights, mask, config.publish.diversity)
 
 
 def write_lists(job: Job, ensemble: Ensemble, mask: Mask) -> WrittenRows:

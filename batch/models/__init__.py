@@ -19,7 +19,7 @@ for a model without parameters in `batch.params`. docs/your-own-model.md shows
 how to add one.
 """
 
-REFERENCE = ("popular", "bias")
+REFERENCE = ("popular", "popular_all", "bias")
 """The baselines, fitted and measured beside the models.
 
 A model that is not better than these is not worth its time.

@@ -1,4 +1,4 @@
-"""Ratings -> features of the blend: counts, effects, genres, learnt weights, sessions."""
+"""Ratings -> features of the blend: counts, effects, genres, learnt weights, sessions, trends."""
 
 import math
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from numba import types
 from batch.models.baseline import Baseline, fit_baseline
 from batch.models.compiled import INT, TABLE, TABLE_OUT, compiled, in_parts, read_only
 from batch.models.ease import Preference, fit_liking, fit_preference
+from batch.models.trends import Trends, fit_trends
 from batch.ratings import Bools, Floats, Ints, Pairs, Ratings, Sparse, with_data
 
 PREFERENCE_RIDGE = 1000.0
@@ -77,6 +78,8 @@ class FeatureModel:
     liking: Preference
     later_ratings: Sparse | None
     """For each rating how many of the same user came later; None without times."""
+    trends: Trends | None
+    """What is rated now; None without times."""
 
     def preference_scores(self, users: Ints) -> PreferenceScores:
         """Scores of every film for these users by both sets of learnt weights."""
@@ -98,6 +101,7 @@ class FeatureModel:
           liked
         - `session_5` and so on: as `preference`, with ratings fading over so
           many later ones
+        - `trend_3` and so on: what is rated now, see `fit_trends`
         """
         rows, columns = pairs
         features = {
@@ -114,6 +118,8 @@ class FeatureModel:
             sessions = self.preference.at(users, pairs, fadings)
             for length, session in zip(SESSIONS, sessions, strict=True):
                 features[f"session_{length}"] = _logarithm(session)
+        if self.trends is not None:
+            features |= self.trends.at(users, pairs)
         return features
 
     def _affinity(self, users: Ints, pairs: Pairs) -> Floats:
@@ -147,6 +153,7 @@ def fit_feature_model(ratings: Ratings, preference: Preference | None) -> Featur
         preference=preference or fit_preference(ratings, PREFERENCE_RIDGE),
         liking=fit_liking(ratings, LIKING_RIDGE),
         later_ratings=_later_ratings(ratings),
+        trends=fit_trends(ratings),
     )
 
 

@@ -7,19 +7,32 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import expit
 
+from batch.models.trends import PREFIX
 from batch.ratings import Bools, Floats, Ints
 
 SHRINKAGE = 100.0
 """L2 penalty of the ridge regression, in held-out ratings."""
 INVERSE_PENALTY = 1.0
 """scikit-learn's C of the logistic regression."""
+INVERSE_TREND_PENALTY = 0.1
+"""The same of the logistic regression that learns the weights of trends.
+
+It is stronger, because people who rate in the same weeks tell nearly the same.
+"""
+UNPENALISED = 100.0
+"""Factor on a feature whose weight is not to be shrunk."""
 LEAST_LIKED = 30
 """Minimum liked films among the candidates to learn from: about one for each feature."""
+LEAST_FOLLOWERS = 30
+"""Minimum users with ratings before and in the newest part of time to learn trends from."""
 
 STARS_WEIGHT = "stars_weight_"
-"""Prefix of the metric that stores the ridge weight of a feature."""
+STARS_MEAN = "stars_mean_"
+STARS_SPREAD = "stars_spread_"
+"""Prefixes of the metrics that store the ridge weight of a feature, and its scale."""
 LIST_WEIGHT = "list_weight_"
-"""Prefix of the metric that stores the logistic weight of a feature."""
+LIST_SPREAD = "list_spread_"
+"""Prefixes of the metrics that store the logistic weight of a feature, and its scale."""
 SIGNALS = {
     "user_effect": "average",
     "item_effect": "average",
@@ -29,7 +42,7 @@ SIGNALS = {
     "liking": "taste",
 }
 """Signal -> the share of a reason it counts towards. Features of a model count towards a share
-named after the model, `session_*` features towards `recent`."""
+named after the model, `session_*` features towards `recent`, `trend_*` towards `trend`."""
 
 Features = Mapping[str, Floats]
 """Name -> values of p cells, (p,)."""
@@ -60,67 +73,66 @@ def blend_features(signals: Features, models: Mapping[str, CellScores]) -> dict[
     return features
 
 
+class Candidates(NamedTuple):
+    """Candidates of some users, to learn their order from."""
+
+    features: Floats  # (n_listed, n_features) less the mean over the user's candidates
+    liked: Bools  # (n_listed,)
+
+
 @dataclass(frozen=True)
 class TrainingBlock:
     """Features and held-out ratings of a block of users, to learn from."""
 
-    candidates: Floats  # (n_listed, n_features) less the mean over the user's candidates
-    liked: Bools  # (n_listed,)
-    levels: Floats  # (n_listed, n_features) of the same candidates, not centred
+    taste: Candidates  # liked at any time
+    trend: Candidates  # liked next, by `n_followers` users
+    n_followers: int
     pairs: Floats  # (n_pairs, n_features) of held-out ratings
-    stars: Floats  # (n_pairs,)
-
-
-@dataclass(frozen=True)
-class FeatureScale:
-    """Mean and spread of each feature within one fit.
-
-    The scale belongs to a fit because it grows with the number of ratings a model
-    was fitted on.
-    """
-
-    mean: Floats  # (n_features,) over candidates
-    spread: Floats  # (n_features,) standard deviation over candidates
-    spread_in_list: Floats  # (n_features,) standard deviation of values less each user's mean
-
-    @staticmethod
-    def of(levels: Floats, centred: Floats) -> "FeatureScale":
-        """The scale of candidates' features, (n_listed, n_features) each.
-
-        The spread is 1 where a feature does not vary.
-        """
-        n_features = levels.shape[1]
-        if not len(levels):
-            ones = np.ones(n_features)
-            return FeatureScale(np.zeros(n_features), ones, ones)
-        return FeatureScale(levels.mean(axis=0), _spread(levels), _spread(centred))
+    departures: Floats  # (n_pairs,) stars above the `bias` baseline
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Learnt weights, per standard deviation of each feature, so that they apply to every fit."""
+    """Learnt weights, each per standard deviation of its feature where they were learnt.
+
+    The mean and the deviations belong to the weights: on a scale of another
+    sample of users, stars would all be too high or too low.
+    """
 
     names: tuple[str, ...]
     stars: Floats  # (n_features,)
-    average: float  # stars of the average candidate
+    level: float  # stars above the baseline at the mean of all features
+    mean: Floats  # (n_features,) over held-out ratings
+    spread: Floats  # (n_features,) standard deviation over held-out ratings
     relevance: Floats  # (n_features,)
     odds: float  # log-odds that the average candidate is liked
+    list_spread: Floats  # (n_features,) standard deviation of candidates less the user's mean
     n_pairs: int  # held-out ratings learnt from
     n_liked: int  # liked films among the candidates learnt from
+    n_trend: int  # films liked next among the candidates that trends were learnt from; 0: not learnt
 
     def figures(self) -> dict[str, float]:
         """All weights by name, as they are stored in `run_metrics`."""
         figures = {
             "learnt_from_ratings": float(self.n_pairs),
             "learnt_from_liked": float(self.n_liked),
-            "stars_average": self.average,
+            "learnt_from_next": float(self.n_trend),
+            "stars_level": self.level,
             "list_odds": self.odds,
         }
-        for name, weight in zip(self.names, self.stars.tolist(), strict=True):
-            figures[STARS_WEIGHT + name] = weight
-        for name, weight in zip(self.names, self.relevance.tolist(), strict=True):
-            figures[LIST_WEIGHT + name] = weight
+        for prefix, values in self._by_prefix().items():
+            for name, value in zip(self.names, values.tolist(), strict=True):
+                figures[prefix + name] = value
         return figures
+
+    def _by_prefix(self) -> dict[str, Floats]:
+        return {
+            STARS_WEIGHT: self.stars,
+            STARS_MEAN: self.mean,
+            STARS_SPREAD: self.spread,
+            LIST_WEIGHT: self.relevance,
+            LIST_SPREAD: self.list_spread,
+        }
 
     @staticmethod
     def from_figures(figures: Mapping[str, float]) -> "Weights":
@@ -130,74 +142,143 @@ class Weights:
         """
         stored = sorted(name for name in figures if name.startswith(LIST_WEIGHT))
         names = tuple(name.removeprefix(LIST_WEIGHT) for name in stored)
+
+        def values(prefix: str) -> Floats:
+            return np.array([figures[prefix + name] for name in names])
+
         return Weights(
             names=names,
-            stars=np.array([figures[STARS_WEIGHT + name] for name in names]),
-            average=figures["stars_average"],
-            relevance=np.array([figures[LIST_WEIGHT + name] for name in names]),
+            stars=values(STARS_WEIGHT),
+            level=figures["stars_level"],
+            mean=values(STARS_MEAN),
+            spread=values(STARS_SPREAD),
+            relevance=values(LIST_WEIGHT),
             odds=figures["list_odds"],
+            list_spread=values(LIST_SPREAD),
             n_pairs=int(figures["learnt_from_ratings"]),
             n_liked=int(figures["learnt_from_liked"]),
+            n_trend=int(figures["learnt_from_next"]),
         )
 
 
-def learn(names: Sequence[str], blocks: Sequence[TrainingBlock], seed: int) -> Weights | None:
-    """Fit both regressions on held-out ratings; None where there are too few to learn from.
+class _ListWeights(NamedTuple):
+    """Weights of a logistic regression per standard deviation of each feature."""
 
-    Rating: ridge regression over held-out ratings. Ranking: logistic regression
-    of liked or not liked over each user's candidates, which are the films that a
-    good ranker would put first anyway. With negatives drawn from all films it
-    would learn to separate popular films from unpopular ones, and nothing about
-    the order at the top.
+    relevance: Floats  # (n_features,)
+    odds: float
+    spread: Floats  # (n_features,)
+
+
+def learn(names: Sequence[str], blocks: Sequence[TrainingBlock], seed: int) -> Weights | None:
+    """Fit the regressions on held-out ratings; None where there are too few to learn from.
+
+    Stars: ridge regression of the departures from the baseline. Ranking: logistic
+    regression of liked or not liked over each user's candidates, which are the
+    films that a good ranker would put first anyway. With negatives drawn from all
+    films it would learn to separate popular films from unpopular ones, and nothing
+    about the order at the top.
     """
-    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.linear_model import Ridge
 
     if not blocks:
         return None
-    centred = np.concatenate([block.candidates for block in blocks])
-    liked = np.concatenate([block.liked for block in blocks])
-    n_liked = int(liked.sum())
-    if n_liked < LEAST_LIKED or n_liked == len(liked):
+    taste = _joined([block.taste for block in blocks])
+    trend = _joined([block.trend for block in blocks])
+    n_liked = int(taste.liked.sum())
+    if n_liked < LEAST_LIKED or n_liked == len(taste.liked):
         return None
-    levels = np.concatenate([block.levels for block in blocks])
+    lists = _learn_taste(names, taste, seed)
+    n_trend = int(trend.liked.sum())
+    n_followers = sum(block.n_followers for block in blocks)
+    has_trend = any(name.startswith(PREFIX) for name in names)
+    if not has_trend or n_trend < LEAST_LIKED or n_followers < LEAST_FOLLOWERS:
+        n_trend = 0
+    else:
+        lists = _with_trend(names, lists, trend, seed)
     pairs = np.concatenate([block.pairs for block in blocks])
-    stars = np.concatenate([block.stars for block in blocks])
-    scale = FeatureScale.of(levels, centred)
-    rating = Ridge(alpha=SHRINKAGE)
-    rating.fit((pairs - scale.mean) / scale.spread, stars)
-    ranking = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000, random_state=seed)
-    ranking.fit(centred / scale.spread_in_list, liked)
+    departures = np.concatenate([block.departures for block in blocks])
+    mean = pairs.mean(axis=0)
+    spread = _spread(pairs)
+    stars = Ridge(alpha=SHRINKAGE)
+    known_taste = ~_is_trend(names)
+    stars.fit((pairs - mean) / spread * known_taste, departures)
     return Weights(
         names=tuple(names),
-        stars=rating.coef_.astype(np.float64),
-        average=float(rating.intercept_),
-        relevance=ranking.coef_[0].astype(np.float64),
-        odds=float(ranking.intercept_[0]),
-        n_pairs=len(stars),
+        stars=stars.coef_.astype(np.float64),
+        level=float(stars.intercept_),
+        mean=mean,
+        spread=spread,
+        relevance=lists.relevance,
+        odds=lists.odds,
+        list_spread=lists.spread,
+        n_pairs=len(departures),
         n_liked=n_liked,
+        n_trend=n_trend,
     )
+
+
+def _learn_taste(names: Sequence[str], taste: Candidates, seed: int) -> _ListWeights:
+    """What people like, whenever they rate it; trends have weight 0."""
+    from sklearn.linear_model import LogisticRegression
+
+    spread = _spread(taste.features)
+    known_taste = ~_is_trend(names)
+    ranking = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000, random_state=seed)
+    ranking.fit(taste.features / spread * known_taste, taste.liked)
+    return _ListWeights(
+        ranking.coef_[0].astype(np.float64), float(ranking.intercept_[0]), spread
+    )
+
+
+def _with_trend(
+    names: Sequence[str], taste: _ListWeights, trend: Candidates, seed: int
+) -> _ListWeights:
+    """How much taste counts in what people like next, and how much trends do."""
+    from sklearn.linear_model import LogisticRegression
+
+    is_trend = _is_trend(names)
+    spread = np.where(is_trend, _spread(trend.features), taste.spread)
+    taste_odds = (trend.features / spread) @ taste.relevance  # (n_listed,)
+    trends = trend.features[:, is_trend] / spread[is_trend]
+    # The penalty is for trends: that of a feature so large is as good as none.
+    columns = np.column_stack([UNPENALISED * taste_odds, trends])
+    ranking = LogisticRegression(C=INVERSE_TREND_PENALTY, max_iter=1000, random_state=seed)
+    ranking.fit(columns, trend.liked)
+    relevance = UNPENALISED * ranking.coef_[0, 0] * taste.relevance
+    relevance[is_trend] = ranking.coef_[0, 1:]
+    return _ListWeights(relevance, float(ranking.intercept_[0]), spread)
+
+
+def _is_trend(names: Sequence[str]) -> Bools:
+    return np.array([name.startswith(PREFIX) for name in names])
+
+
+def _joined(parts: Sequence[Candidates]) -> Candidates:
+    features = np.concatenate([part.features for part in parts])
+    liked = np.concatenate([part.liked for part in parts])
+    return Candidates(features, liked)
 
 
 @dataclass(frozen=True)
 class Blend:
-    """Weights with the feature scale of one fit.
+    """What is made of features.
 
     Without weights the rating is the models' mean, and candidates keep the order
     in which they were chosen.
     """
 
     weights: Weights | None
-    scale: FeatureScale
 
     def stars(self, features: Features, baseline: Floats, models: Sequence[str]) -> Floats:
         """Predicted ratings of p cells, stars, (p,); `baseline` is mu + b_u + b_i."""
         if self.weights is None:
             departures = sum((features[name] for name in models), np.zeros_like(baseline))
             return baseline + departures / max(len(models), 1)
-        rating = np.full(len(baseline), self.weights.average)
-        for feature, name in enumerate(self.weights.names):
-            step = self.weights.stars[feature] / self.scale.spread[feature]  # stars per unit
-            rating += step * (features[name] - self.scale.mean[feature])
+        weights = self.weights
+        rating = baseline + weights.level
+        for feature, name in enumerate(weights.names):
+            step = weights.stars[feature] / weights.spread[feature]  # stars per unit
+            rating += step * (features[name] - weights.mean[feature])
         return rating
 
     def chances(self, features: Features, rows: Ints, candidate_score: Floats) -> Floats:
@@ -210,7 +291,7 @@ class Blend:
         if self.weights is None:
             return expit(candidate_score)
         centred = less_own_mean(table(features, self.weights.names), rows)
-        odds = (centred / self.scale.spread_in_list) @ self.weights.relevance
+        odds = (centred / self.weights.list_spread) @ self.weights.relevance
         return expit(self.weights.odds + odds)
 
     def shares(
@@ -223,7 +304,7 @@ class Blend:
         if self.weights is None:
             return 0.0, {"taste": candidate_score}
         centred = less_own_mean(table(features, self.weights.names), rows)
-        added = centred / self.scale.spread_in_list * self.weights.relevance  # (p, n_features)
+        added = centred / self.weights.list_spread * self.weights.relevance  # (p, n_features)
         shares: dict[str, Floats] = {}
         for feature, name in enumerate(self.weights.names):
             share = _share_of(name)
@@ -234,6 +315,8 @@ class Blend:
 def _share_of(feature: str) -> str:
     if feature.startswith("session_"):
         return "recent"
+    if feature.startswith(PREFIX):
+        return "trend"
     return SIGNALS.get(feature, feature.removesuffix("_evidence").removesuffix("_sure"))
 
 

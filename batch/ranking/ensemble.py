@@ -10,9 +10,9 @@ from batch.models import PERSONAL, Model, Scores
 from batch.models.baseline import Baseline
 from batch.ranking.blend import (
     Blend,
+    Candidates,
     CellScores,
     Features,
-    FeatureScale,
     TrainingBlock,
     Weights,
     blend_features,
@@ -43,11 +43,14 @@ if TYPE_CHECKING:  # numba is imported only where something is fitted
 BY_SCORE = "blend_by_score"
 """Name of the blend without diversity, measured beside it where `publish.diversity` is set."""
 CANDIDATES = 100
-"""Films of each user that the blend ranks. Fewer miss some that are liked, more teach nothing."""
+"""Films of each user, by taste, that the blend ranks.
+
+Fewer miss some that are liked, more teach nothing.
+"""
+HOTTEST = 20
+"""Films that are candidates of everyone who rated lately, because many rate them now."""
 MIN_RATED = 5
 """Minimum ratings of a candidate: with two or three, a high score is chance."""
-SCALED_USERS = 300
-"""Users from whose candidates the scale of features is computed."""
 
 
 def rank_scores(
@@ -79,8 +82,10 @@ class CandidateFeatures(NamedTuple):
 
     users: Ints
     candidates: Pairs
+    by_taste: Bools  # (n_listed,) chosen by taste, not because many rate them now
     of_candidates: Features  # (n_listed,)
     of_held: Features  # (n_pairs,)
+    held_baseline: Floats  # (n_pairs,) stars: mu + b_u + b_i
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,9 @@ class Ensemble:
     models: Mapping[str, Model]
     feature_model: "FeatureModel"
     tie_order: Ints  # (n_items,)
-    candidate_films: Bools  # films that may be candidates, (n_items,)
+    candidate_films: Bools  # films that may be candidates by taste, (n_items,)
+    current_counts: Floats | None
+    """Fading counts that the hottest films are chosen by, (n_items,); None where nothing fades."""
     blend: Blend | None
     mask: Mask | None = None  # filtered films; None: no filters
     diversity: float = 0.0  # 0 to 1, weight of dissimilarity against score in the blend's lists
@@ -140,9 +147,7 @@ class Ensemble:
 
     def _candidate_features(self, users: Ints, held: Ratings | None) -> CandidateFeatures:
         preferences = self.feature_model.preference_scores(users)
-        candidate_scores = preferences.candidate_scores(self.candidate_films)  # (b, n_items)
-        rated = self.ratings.matrix[users]
-        listed = best_unseen(candidate_scores, rated, self.tie_order, CANDIDATES)
+        listed = self._candidates(users, preferences, self.ratings.matrix[users])
         candidates = Pairs.listed(listed)
         held_pairs = NO_PAIRS if held is None else Pairs.stored(held.matrix[users])
         cells = candidates.and_then(held_pairs)
@@ -152,12 +157,34 @@ class Ensemble:
         }
         features = blend_features(self.feature_model.at(users, cells, preferences), scores_by_model)
         n = len(candidates.rows)
+        _, places = np.nonzero(listed != NOBODY)
         return CandidateFeatures(
             users=users,
             candidates=candidates,
+            by_taste=places < CANDIDATES,
             of_candidates={name: values[:n] for name, values in features.items()},
             of_held={name: values[n:] for name, values in features.items()},
+            held_baseline=self.feature_model.bias.at(users, held_pairs),
         )
+
+    def _candidates(self, users: Ints, preferences: "PreferenceScores", excluded: Sparse) -> Ints:
+        """Films of each user that the blend ranks, (b, CANDIDATES + HOTTEST), none twice.
+
+        Those chosen by taste come first, then those that many rate now; NOBODY
+        is anywhere between.
+        """
+        scores = preferences.candidate_scores(self.candidate_films)  # (b, n_items)
+        scores[self.ratings.user_counts()[users] == 0] = np.nan  # their lists stay empty
+        by_taste = best_unseen(scores, excluded, self.tie_order, CANDIDATES)
+        trends = self.feature_model.trends
+        if trends is None or self.current_counts is None:
+            return by_taste
+        counts = np.broadcast_to(self.current_counts, scores.shape)
+        hottest = best_unseen(counts, excluded, self.tie_order, HOTTEST)  # (b, HOTTEST)
+        is_double = (hottest[:, :, None] == by_taste[:, None, :]).any(axis=2)
+        is_active = trends.is_active[users] > 0
+        hottest[is_double | ~is_active[:, None]] = NOBODY
+        return np.hstack([by_taste, hottest])
 
     def _excluded(self, users: Ints) -> Sparse:
         """Films that may not be listed, rated or filtered, CSR (b, n_items)."""
@@ -219,10 +246,8 @@ class Ensemble:
     def _candidate_pool(self, users: Ints, excluded: Sparse, n: int) -> Pool:
         """The candidates of each user, then other films for those with fewer than n candidates."""
         preferences = self.feature_model.preference_scores(users)
-        has_no_ratings = self.ratings.user_counts()[users] == 0  # (b,) their lists stay empty
-        scores = preferences.candidate_scores(self.candidate_films)  # (b, n_items)
-        scores[has_no_ratings] = np.nan
-        candidates = best_unseen(scores, excluded, self.tie_order, CANDIDATES)
+        candidates = self._candidates(users, preferences, excluded)
+        has_no_ratings = self.ratings.user_counts()[users] == 0  # (b,)
         fillers = np.full((len(users), n), NOBODY)
         n_candidates = (candidates != NOBODY).sum(axis=1)  # (b,)
         short = np.flatnonzero((n_candidates < n) & ~has_no_ratings)  # rows of short lists
@@ -244,27 +269,13 @@ def assemble(
     ratings: Ratings,
     models: Mapping[str, Model],
     weights: Weights | None,
-    seed: int,
-    block: int,
     mask: Mask | None = None,
     diversity: float = 0.0,
 ) -> Ensemble:
-    """The fitted models of PERSONAL and REFERENCE with a blend of these weights.
-
-    The blend's feature scale is computed on these models.
-    """
-    ensemble = unblended(ratings, models)
-    names = weights.names if weights else ()
-    levels = [np.empty((0, len(names)))]  # (n_listed, n_features) each
-    centred = [np.empty((0, len(names)))]
-    if weights:
-        users = ratings.some_users(SCALED_USERS, seed)
-        for features in ensemble.candidate_features(users, block):
-            values = table(features.of_candidates, names)
-            levels.append(values)
-            centred.append(less_own_mean(values, features.candidates.rows))
-    scale = FeatureScale.of(np.concatenate(levels), np.concatenate(centred))
-    return replace(ensemble, blend=Blend(weights, scale), mask=mask, diversity=diversity)
+    """The fitted models of PERSONAL and REFERENCE with a blend of these weights."""
+    return replace(
+        unblended(ratings, models), blend=Blend(weights), mask=mask, diversity=diversity
+    )
 
 
 def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:
@@ -279,36 +290,71 @@ def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:
         feature_model=fit_feature_model(ratings, preference),
         tie_order=tie_order(item_counts),
         candidate_films=item_counts >= MIN_RATED,
+        current_counts=_current_counts(models),
         blend=None,
     )
 
 
+def _current_counts(models: Mapping[str, Model]) -> Floats | None:
+    """The counts of `popular`, (n_items,), nan for a film nobody rated; None if they do not fade."""
+    popular = models["popular"]
+    if getattr(popular, "half_life", None) is None:
+        return None
+    return popular.score(np.zeros(1, dtype=np.int64)).relevance[0]
+
+
 def learn_weights(
-    ensemble: Ensemble, held: Ratings, relevant_from: float, seed: int, block: int
+    ensemble: Ensemble, taste: Ratings, trend: Ratings, relevant_from: float, seed: int, block: int
 ) -> Weights | None:
     """The blend's weights, learnt from ratings that none of these models was fitted on.
 
-    `held` has the same users and items.
+    `taste` and `trend` have the same users and items.
     """
     names: Sequence[str] = ()
     training: list[TrainingBlock] = []
-    users = np.flatnonzero(held.user_counts())
-    for features in ensemble.candidate_features(users, block, held):
-        truth = held.matrix[features.users]  # CSR (b, n_items)
-        liked = np.zeros(truth.shape, dtype=np.bool_)
-        liked[Pairs.stored(truth)] = truth.data >= relevant_from
+    users = np.flatnonzero(taste.user_counts() + trend.user_counts())
+    for features in ensemble.candidate_features(users, block, taste):
         names = tuple(features.of_candidates)
         levels = table(features.of_candidates, names)
+        centred = less_own_mean(levels, features.candidates.rows)
+        of_taste = _Truth.of(taste.matrix[features.users], relevant_from)
+        of_trend = _Truth.of(trend.matrix[features.users], relevant_from)
+        is_taste = of_taste.known_beside(of_trend, features.candidates) & features.by_taste
+        is_trend = of_trend.known_beside(of_taste, features.candidates)
         training.append(
             TrainingBlock(
-                candidates=less_own_mean(levels, features.candidates.rows),
-                liked=liked[features.candidates],
-                levels=levels,
+                taste=Candidates(centred[is_taste], of_taste.liked[features.candidates][is_taste]),
+                trend=Candidates(centred[is_trend], of_trend.liked[features.candidates][is_trend]),
+                n_followers=int(of_trend.judged.sum()),
                 pairs=table(features.of_held, names),
-                stars=truth.data,
+                departures=taste.matrix[features.users].data - features.held_baseline,
             )
         )
     return learn(names, training, seed)
+
+
+@dataclass(frozen=True)
+class _Truth:
+    """The held-out ratings of one kind of a block of b users."""
+
+    judged: Bools  # (b,) users who have some
+    held: Bools  # (b, n_items)
+    liked: Bools  # (b, n_items)
+
+    @staticmethod
+    def of(truth: Sparse, relevant_from: float) -> "_Truth":
+        """From the stars, CSR (b, n_items)."""
+        cells = Pairs.stored(truth)
+        held = np.zeros(truth.shape, dtype=np.bool_)
+        held[cells] = True
+        liked = np.zeros(truth.shape, dtype=np.bool_)
+        liked[cells] = truth.data >= relevant_from
+        return _Truth(held.any(axis=1), held, liked)
+
+    def known_beside(self, other: "_Truth", cells: Pairs) -> Bools:
+        """The cells of judged users that say liked or not: not those held out as `other` only."""
+        is_others = other.held[cells] & ~self.held[cells]
+        return self.judged[cells.rows] & ~is_others
 
 
 def _listed_values(values: Floats, listed: Ints) -> Floats:

@@ -1,9 +1,9 @@
 """Ratings -> how well each model predicts ratings that were held out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 import numpy as np
 
@@ -12,13 +12,21 @@ from batch.models.baseline import Baseline
 from batch.params import Models
 from batch.ranking.blend import Weights
 from batch.ranking.ensemble import BY_SCORE, assemble, learn_weights, unblended
-from batch.ranking.hold_out import hold_out, hold_out_mixed
+from batch.ranking.hold_out import (
+    HeldOut,
+    hold_out_evidence,
+    hold_out_next,
+    hold_out_own,
+)
+from batch.ranking.least_ratings import choose_least_ratings
+from batch.ranking.metric_names import Cut, with_cut
 from batch.ranking.metrics import Catalogue, Judged, Metrics, gain, measure
 from batch.ranking.ranked_block import RankedBlock
 from batch.ratings import NOBODY, Bools, Ints, Pairs, Ratings, blocks
 
 SAMPLED_USERS = 2000
-"""Maximum users that the blend is learnt from: 200,000 candidates settle 30 weights."""
+"""Maximum users of each kind that the blend is learnt from: 200,000 candidates settle 30 weights.
+"""
 MANY = 10_000_000
 """Maximum ratings for fitting the network beside another model, which takes about 12 bytes per
 rating more memory."""
@@ -26,98 +34,106 @@ MEASURED = (*PUBLISHED, *REFERENCE)
 """The models that are measured."""
 
 
+class Inputs(TypedDict):
+    """How models are measured: settings, defaults filled in."""
+
+    seed: int
+    n: int  # length of lists
+    relevant_from: float  # stars from which a film counts as liked
+    block: int  # users scored at a time
+    users: int  # maximum users that are measured on
+    diversity: float  # 0 to 1, weight of dissimilarity in the blend's lists
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """Metrics of all models, and the blend's weights."""
+    """Metrics of all models in both cuts, and what was chosen for the lists."""
 
-    metrics: dict[str, Metrics]  # by model
-    weights: Weights | None  # None where there was too little to learn from
+    metrics: dict[str, Metrics]  # by model, with the names of `run_metrics`
+    headline: Cut  # the cut that the run is judged by
+    weights: Weights | None  # of the published blend; None where there was too little to learn from
+    least_ratings: int  # a user with fewer is better served by popular films
 
 
-def evaluate(
-    ratings: Ratings,
-    params: Models,
-    *,
-    seed: int,
-    n: int,
-    relevant_from: float,
-    block: int,
-    users: int,
-    diversity: float = 0.0,
-) -> Evaluation:
-    """Fit every model and baseline without the held-out ratings, and measure them on those.
+def evaluate(ratings: Ratings, params: Models, inputs: Inputs, min_users: int) -> Evaluation:
+    """Measure every model and baseline in both cuts, and learn the weights of the published blend.
 
-    Ratings are held out of a seeded sample of at most `users` users. RMSE and MAE
-    are in stars, of predictions clipped to the scale, over held-out ratings; a
-    missing prediction is replaced by the model's own baseline, and
-    `fallback_share` is how often that happens. Metrics of lists are means over
-    users with a relevant held-out film, one rated at or above `relevant_from`;
-    all films not rated in training are candidates. With `diversity` the blend is
-    measured without it too, as `blend_by_score`. Metrics that cannot be computed
-    are left out. Definitions: docs/metrics.md.
+    In each cut they are fitted without the ratings that it removes, and measured
+    on those that it judges. The headline is `next` where `min_users` users could
+    be judged by it. RMSE and MAE are in stars, of predictions clipped to the
+    scale, over held-out ratings; a missing prediction is replaced by the model's
+    own baseline, and `fallback_share` is how often that happens. Metrics of lists
+    are means over users with a relevant held-out film, one rated at or above
+    `relevant_from`; all films not rated in training are candidates. With
+    `diversity` the blend is measured without it too, as `blend_by_score`. Metrics
+    that cannot be computed are left out. Definitions: docs/metrics.md.
     """
-    is_held = _cut_of_sample(ratings, users, seed, hold_out)
-    # Before `train` is another copy of the ratings in memory.
-    weights = _learn_weights(ratings, ~is_held, params, seed, relevant_from, block)
-    train = ratings.keep(~is_held)
-    held = ratings.keep(is_held)
-    models = fit_all(train, params, seed)
-    ensemble = assemble(train, models, weights, seed, block, diversity=diversity)
-    names = _measured(diversity)
-    judged_users = _judged_users(held, users)
-    judged = judge(ensemble, names, held, judged_users, n, relevant_from, block)
-    return Evaluation(figures(judged, train, weights, seed), weights)
+    cuts: dict[Cut, HeldOut] = {
+        "next": hold_out_next(ratings, inputs["users"], inputs["seed"]),
+        "own": hold_out_own(ratings, inputs["users"], inputs["seed"]),
+    }
+    # The measured blends have weights that neither cut's ratings had a part in.
+    is_known = ~(cuts["next"].removed | cuts["own"].removed)
+    measured_weights = _learn(ratings, is_known, params, inputs)
+    metrics: dict[str, dict[str, float]] = {name: {} for name in _measured(inputs["diversity"])}
+    headline: Cut = "own"
+    least_ratings = 1
+    for cut, held_out in cuts.items():
+        if cut == "next" and not held_out.judged.any():
+            continue
+        train = ratings.keep(~held_out.removed)
+        held = ratings.keep(held_out.judged)
+        judged = _fit_and_judge(train, held, params, measured_weights, inputs)
+        for name, values in figures(judged, train, inputs["seed"]).items():
+            metrics[name] |= with_cut(cut, values)
+        is_headline = cut == "own" or judged["blend"].counted.sum() >= min_users
+        if headline == "own" and is_headline:
+            headline = cut
+            counts = train.user_counts()
+            least_ratings = choose_least_ratings(judged, counts, inputs["seed"])
+    weights = learn_nightly(ratings, params, inputs)
+    if weights:
+        metrics["blend"] |= weights.figures()
+    return Evaluation(metrics, headline, weights, least_ratings)
 
 
-def learn_nightly(
-    ratings: Ratings, params: Models, *, seed: int, relevant_from: float, block: int, users: int
-) -> Weights | None:
-    """The weights that `evaluate` returns, without measuring anything."""
-    is_held = _cut_of_sample(ratings, users, seed, hold_out)
-    return _learn_weights(ratings, ~is_held, params, seed, relevant_from, block)
+def learn_nightly(ratings: Ratings, params: Models, inputs: Inputs) -> Weights | None:
+    """The weights of the published blend, learnt from evidence among all ratings."""
+    everything = np.ones(ratings.n_ratings, dtype=np.bool_)
+    return _learn(ratings, everything, params, inputs)
 
 
-def figures(
-    judged: Mapping[str, Judged], train: Ratings, weights: Weights | None, seed: int
-) -> dict[str, Metrics]:
-    """The metrics of every judged model, and the blend's gain over the models and its weights."""
+def figures(judged: Mapping[str, Judged], train: Ratings, seed: int) -> dict[str, Metrics]:
+    """The metrics of every judged model, and the blend's gain over the models."""
     catalogue = Catalogue(train.matrix, train.genres)
     metrics = {name: measure(model, catalogue, seed) for name, model in judged.items()}
-    blend_metrics = dict(metrics["blend"])
-    blend_metrics |= gain(judged["blend"], [judged[name] for name in PERSONAL], seed)
-    if weights:
-        blend_metrics |= weights.figures()
-    metrics["blend"] = blend_metrics
+    gained = gain(judged["blend"], [judged[name] for name in PERSONAL], seed)
+    metrics["blend"] = {**metrics["blend"], **gained}
     return metrics
 
 
 def fit_and_judge(
-    train: Ratings,
-    held: Ratings,
-    params: Models,
-    *,
-    seed: int,
-    n: int,
-    relevant_from: float,
-    block: int,
-    users: int,
-    diversity: float = 0.0,
+    train: Ratings, held: Ratings, params: Models, inputs: Inputs
 ) -> tuple[dict[str, Judged], Weights | None]:
-    """Fit every model and baseline on `train` and judge them on `held`.
+    """Fit every model and baseline on `train`, as a night would, and judge them on `held`.
 
     `held` has the same users and items. Judged are all users, or, if there are
-    more than `users`, those with ratings in `held`. The blend's weights are
-    learnt from ratings that are held out of `train`, and on which the judged
-    models are then fitted too.
+    more than `users`, those with ratings in `held`.
     """
-    everything = np.ones(train.n_ratings, dtype=np.bool_)
-    weights = _learn_weights(train, everything, params, seed, relevant_from, block)
-    models = fit_all(train, params, seed)
-    ensemble = assemble(train, models, weights, seed, block, diversity=diversity)
-    names = _measured(diversity)
-    judged_users = _judged_users(held, users)
-    judged = judge(ensemble, names, held, judged_users, n, relevant_from, block)
-    return judged, weights
+    weights = learn_nightly(train, params, inputs)
+    return _fit_and_judge(train, held, params, weights, inputs), weights
+
+
+def _fit_and_judge(
+    train: Ratings, held: Ratings, params: Models, weights: Weights | None, inputs: Inputs
+) -> dict[str, Judged]:
+    models = fit_all(train, params, inputs["seed"])
+    ensemble = assemble(train, models, weights, diversity=inputs["diversity"])
+    names = _measured(inputs["diversity"])
+    users = _judged_users(held, inputs["users"])
+    return judge(
+        ensemble, names, held, users, inputs["n"], inputs["relevant_from"], inputs["block"]
+    )
 
 
 def fit_all(ratings: Ratings, params: Models, seed: int) -> dict[str, Model]:
@@ -204,24 +220,15 @@ def judge(
     return judged
 
 
-def _cut_of_sample(
-    ratings: Ratings, users: int, seed: int, cut: Callable[[Ratings, int], Bools]
-) -> Bools:
-    """The ratings that `cut` takes from a seeded sample of at most `users` users, (n_ratings,)."""
-    chosen = ratings.of(ratings.some_users(users, seed))
-    chosen[chosen] = cut(ratings.keep(chosen), seed)
-    return chosen
-
-
-def _learn_weights(
-    ratings: Ratings, usable: Bools, params: Models, seed: int, relevant_from: float, block: int
-) -> Weights | None:
+def _learn(ratings: Ratings, usable: Bools, params: Models, inputs: Inputs) -> Weights | None:
     """The blend's weights, learnt from held-out ratings among the `usable` ones, (n_ratings,)."""
-    is_held = np.zeros(ratings.n_ratings, dtype=np.bool_)
-    is_held[usable] = _cut_of_sample(ratings.keep(usable), SAMPLED_USERS, seed, hold_out_mixed)
-    train = ratings.keep(usable & ~is_held)
+    seed = inputs["seed"]
+    evidence = hold_out_evidence(ratings, usable, SAMPLED_USERS, seed)
+    train = ratings.keep(usable & ~evidence.removed)
     ensemble = unblended(train, fit_all(train, params, seed))
-    return learn_weights(ensemble, ratings.keep(is_held), relevant_from, seed, block)
+    taste = ratings.keep(evidence.taste)
+    trend = ratings.keep(evidence.trend)
+    return learn_weights(ensemble, taste, trend, inputs["relevant_from"], seed, inputs["block"])
 
 
 def _measured(diversity: float) -> tuple[str, ...]:

@@ -1,12 +1,18 @@
 """Ratings -> which of them are held out, to measure models on or to learn the blend from."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from batch.ratings import Bools, Floats, Ratings
+from batch.ratings import Bools, Floats, Ratings, some
 
-HELD_OUT = 0.2
-"""Share of each user's ratings, rounded down, that is held out."""
-LATEST = 0.75
+NEXT_SHARE = 0.15
+"""Share of all ratings, the newest, that `next` holds out."""
+OWN_SHARE = 0.2
+"""Share of each user's ratings, rounded down, that `own` holds out."""
+LEAST_RATINGS = 5
+"""The fewest ratings of which a share of OWN_SHARE is one."""
+LATEST = 0.5
 """Share of those, rounded up, that are the user's last where the blend is learnt; the others are
 any of the earlier ones.
 
@@ -15,21 +21,75 @@ a session and ranks everything else they like badly.
 """
 
 
-def hold_out(ratings: Ratings, seed: int) -> Bools:
-    """Which ratings are the test part, (n_ratings,).
+@dataclass(frozen=True)
+class HeldOut:
+    """The ratings that are removed before models are fitted, and those that they are measured on.
 
-    Each user's last by time; a seeded sample for users with a missing time.
+    They differ where ratings are removed because they came later than the cut, of
+    users who cannot be judged.
     """
+
+    removed: Bools  # (n_ratings,)
+    judged: Bools  # (n_ratings,) a part of them
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The ratings that the blend is learnt from, (n_ratings,) each.
+
+    `taste` and `trend` are parts of `removed`, of users who keep other ratings.
+    """
+
+    removed: Bools
+    taste: Bools  # any of a user's ratings: what people like, whenever they rate it
+    trend: Bools  # of the newest part of time: what people rate next
+
+
+def hold_out_next(ratings: Ratings, users: int, seed: int) -> HeldOut:
+    """The newest part of time; a seeded sample of at most `users` users is judged.
+
+    A user is judged if they have earlier ratings. Nothing is held out where no
+    rating has a time.
+    """
+    removed = ratings.newest(NEXT_SHARE)
+    known = _users_of(ratings, ~removed)
+    judged = some(np.flatnonzero(known & _users_of(ratings, removed)), users, seed)
+    return HeldOut(removed, removed & ratings.of(judged))
+
+
+def hold_out_own(ratings: Ratings, users: int, seed: int) -> HeldOut:
+    """Each user's last ratings by time, of a seeded sample of at most `users` users.
+
+    A seeded sample of the ratings of users with a missing time.
+    """
+    sample = ratings.of(ratings.some_users(users, seed, LEAST_RATINGS))
     _, order = _orders(ratings, seed)
-    return _from_end(ratings, order) <= _counts(ratings)
+    removed = sample & (_from_end(ratings, order) <= _counts(ratings))
+    return HeldOut(removed, removed)
 
 
-def hold_out_mixed(ratings: Ratings, seed: int) -> Bools:
-    """Which ratings the blend is learnt from, (n_ratings,).
+def hold_out_evidence(ratings: Ratings, usable: Bools, users: int, seed: int) -> Evidence:
+    """The ratings that the blend is learnt from, among the `usable` ones, (n_ratings,).
 
-    As many as `hold_out`, LATEST of them the last by time, the others a seeded
-    sample.
+    Removed are the newest part of time and, of a seeded sample of at most `users`
+    users, as many of each user's ratings as `hold_out_own` removes: LATEST of
+    them the last by time, the others a seeded sample.
     """
+    part = ratings.keep(usable)
+    newest = part.newest(NEXT_SHARE)
+    mixed = part.of(part.some_users(users, seed, LEAST_RATINGS)) & _mixed(part, seed)
+    removed = newest | mixed
+    keeps_some = _users_of(part, ~removed)
+    followers = some(np.flatnonzero(keeps_some & _users_of(part, newest)), users, seed)
+    return Evidence(
+        removed=_within(usable, removed),
+        taste=_within(usable, mixed & part.of(np.flatnonzero(keeps_some))),
+        trend=_within(usable, newest & part.of(followers)),
+    )
+
+
+def _mixed(ratings: Ratings, seed: int) -> Bools:
+    """LATEST of a share of each user's ratings the last by time, the others any, (n_ratings,)."""
     random, order = _orders(ratings, seed)
     n_late = np.ceil(LATEST * _counts(ratings))  # (n_ratings,)
     is_late = _from_end(ratings, order) <= n_late
@@ -37,9 +97,22 @@ def hold_out_mixed(ratings: Ratings, seed: int) -> Bools:
     return is_late | (_from_end(ratings, earlier) <= _counts(ratings) - n_late)
 
 
+def _users_of(ratings: Ratings, chosen: Bools) -> Bools:
+    """Which users have any of the chosen ratings, (n_users,)."""
+    counts = np.bincount(ratings.user_of_rating()[chosen], minlength=ratings.n_users)
+    return counts > 0
+
+
+def _within(usable: Bools, chosen: Bools) -> Bools:
+    """Some of the usable ratings, (n_usable,), as some of all ratings, (n_ratings,)."""
+    of_all = np.zeros_like(usable)
+    of_all[usable] = chosen
+    return of_all
+
+
 def _counts(ratings: Ratings) -> Floats:
     """How many ratings of the same user are held out, (n_ratings,)."""
-    counts = np.floor(HELD_OUT * ratings.user_counts())  # (n_users,)
+    counts = np.floor(OWN_SHARE * ratings.user_counts())  # (n_users,)
     return counts[ratings.user_of_rating()]
 
 

@@ -36,6 +36,11 @@ class Judged:
     predicted: Floats  # (n_pairs,) stars, clipped to the scale
     is_fallback: Bools  # (n_pairs,) no prediction: `predicted` is the model's baseline
 
+    @property
+    def counted(self) -> Bools:
+        """Users who liked a held-out film, over whom metrics of lists are means, (u,)."""
+        return self.relevant > 0
+
 
 @dataclass(frozen=True)
 class Catalogue:
@@ -48,11 +53,11 @@ class Catalogue:
 def measure(judged: Judged, catalogue: Catalogue, seed: int) -> Metrics:
     """All metrics of one model by stored name; those that cannot be computed are left out."""
     n = judged.listed.shape[1]
-    counted = judged.relevant > 0  # (u,)
+    counted = judged.counted  # (u,)
     metrics: dict[str, float] = {"users": float(counted.sum())}
     metrics |= _errors(judged, seed)
     if counted.any():
-        by_user = _accuracy(judged.hits[counted], judged.relevant[counted])
+        by_user = accuracy(judged.hits[counted], judged.relevant[counted])
         for name, values in by_user.items():
             metrics[_name(name, n)] = float(values.mean())
         for name in WITH_INTERVAL:
@@ -75,11 +80,11 @@ def gain(judged: Judged, others: Sequence[Judged], seed: int) -> Metrics:
     RMSE: the lowest of the others less the model's own.
     """
     n = judged.listed.shape[1]
-    counted = judged.relevant > 0  # (u,)
+    counted = judged.counted  # (u,)
     metrics: dict[str, float] = {}
     if counted.any() and others:
-        own = _accuracy(judged.hits[counted], judged.relevant[counted])
-        by_other = [_accuracy(other.hits[counted], other.relevant[counted]) for other in others]
+        own = accuracy(judged.hits[counted], judged.relevant[counted])
+        by_other = [accuracy(other.hits[counted], other.relevant[counted]) for other in others]
         for name in WITH_INTERVAL:
             values = [accuracy[name] for accuracy in by_other]
             best = max(values, key=lambda by_user: float(by_user.mean()))
@@ -121,7 +126,7 @@ def _errors(judged: Judged, seed: int) -> dict[str, float]:
     }
 
 
-def _accuracy(hits: Bools, relevant: Ints) -> dict[str, Floats]:
+def accuracy(hits: Bools, relevant: Ints) -> dict[str, Floats]:
     """Per user, (users,): precision, recall, NDCG, average precision and hit rate."""
     n = hits.shape[1]
     possible = np.minimum(relevant, n)  # (users,)
