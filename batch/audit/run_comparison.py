@@ -6,7 +6,7 @@ from itertools import groupby
 
 from sqlalchemy import Connection, and_, case, cast, distinct, func, select
 
-from batch.ranking.metric_names import RunMetrics
+from batch.ranking.metric_names import Cut, RunMetrics
 from batch.store import schema
 from batch.store.checks import ROWS, is_model_row
 from batch.store.database import without_nested_loops
@@ -72,24 +72,24 @@ def compared_runs(connection: Connection, run_ids: list[int]) -> tuple[int, list
 
 
 def _run(connection: Connection, run_id: int, ranks: int) -> ComparedRun:
-    columns = select(_runs.c.top_n, _runs.c.n_ratings)
+    columns = select(_runs.c.top_n, _runs.c.n_ratings, _runs.c.headline)
     run = connection.execute(columns.where(_runs.c.run_id == run_id)).one()
     return ComparedRun(
         run_id=run_id,
         top_n=run.top_n,
         n_ratings=run.n_ratings or 0,
-        metrics=_metrics(connection, run_id),
+        metrics=_metrics(connection, run_id, run.headline or "own"),
         volumes=_volumes(connection, run_id, ranks),
     )
 
 
-def _metrics(connection: Connection, run_id: int) -> RunMetrics:
+def _metrics(connection: Connection, run_id: int, cut: Cut) -> RunMetrics:
     m = schema.run_metrics.c
     rows = connection.execute(select(m.model, m.metric, m.value).where(m.run_id == run_id))
     by_model: dict[str, dict[str, float]] = {}
     for model, metric, value in rows:
         by_model.setdefault(model, {})[metric] = value
-    return RunMetrics.of(by_model)
+    return RunMetrics.of(by_model, cut)
 
 
 def _volumes(connection: Connection, run_id: int, ranks: int) -> dict[str, Volume]:

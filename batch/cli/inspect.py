@@ -1,10 +1,9 @@
 """Commands that print what is in the database, and change nothing."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from sqlalchemy import Connection
@@ -167,7 +166,7 @@ def evaluate(
 
     Example: recbatch evaluate --test newer.csv --predictions predictions.csv
     """
-    from batch.cli.metric_tables import all_metrics
+    from batch.cli.metric_tables import all_metrics, metrics_of_file
     from batch.job.evaluate_file import evaluate_file
     from batch.job.steps import measure
     from batch.store.load import load
@@ -176,12 +175,13 @@ def evaluate(
         stop(WRONG_USE, "--predictions goes with --test, the file whose ratings are predicted")
     settings, data = open_ready()
     if test:
-        metrics: Mapping[str, Any] = evaluate_file(data, settings, test, predictions)
-    else:
-        with data.reader.connect() as connection:
-            ratings = load(connection, scale=settings.ingest.scale).ratings
-        metrics = measure(ratings, settings).metrics
-    print_result(as_json, metrics, lambda: all_metrics(metrics))
+        of_file = evaluate_file(data, settings, test, predictions)
+        print_result(as_json, of_file, lambda: metrics_of_file(of_file))
+        return
+    with data.reader.connect() as connection:
+        ratings = load(connection, scale=settings.ingest.scale).ratings
+    evaluation = measure(ratings, settings)
+    print_result(as_json, evaluation.metrics, lambda: all_metrics(evaluation.measured))
 
 
 @commands.command()

@@ -41,26 +41,40 @@ NO_BEST = {"fallback_share", "popularity_lift", "novelty", "gini", "diversity"}
 """Metrics of which neither more nor less is better by itself."""
 
 
-def metrics_table(metrics: Mapping[str, Mapping[str, float]]) -> None:
-    """Accuracy of models and baselines; the best of each column has a star.
-
-    `metrics` are stored names and values, by model.
-    """
-    _accuracy_table(RunMetrics.of(metrics))
-
-
-def all_metrics(metrics: Mapping[str, Mapping[str, float]]) -> None:
-    """Accuracy with its intervals, and what the lists are made of."""
-    measured = RunMetrics.of(metrics)
-    _accuracy_table(measured)
-    _interval_table(measured)
-    _metrics_table(measured, LISTS, "The lists")
+TITLES = {
+    "next": "The newest ratings",
+    "own": "A fifth of each user's ratings",
+    None: "Ratings of the file",
+}
+"""What was held out, by cut; None for ratings of a file."""
 
 
-def _accuracy_table(metrics: RunMetrics) -> None:
+def metrics_table(metrics: RunMetrics) -> None:
+    """Accuracy of models and baselines in the headline; the best of each column has a star."""
+    _accuracy_table(metrics, TITLES[metrics.cut])
+
+
+def all_metrics(metrics: RunMetrics) -> None:
+    """Accuracy in each cut with its intervals, and what the lists are made of."""
+    for cut in metrics.cuts:
+        _every_table(metrics.within(cut), TITLES[cut])
+
+
+def metrics_of_file(metrics: Mapping[str, Mapping[str, float]]) -> None:
+    """The same of models measured on the ratings of a file; stored names and values, by model."""
+    _every_table(RunMetrics.of(metrics, "own"), TITLES[None])
+
+
+def _every_table(metrics: RunMetrics, what: str) -> None:
+    _accuracy_table(metrics, what)
+    _interval_table(metrics)
+    _metrics_table(metrics, LISTS, "The lists")
+
+
+def _accuracy_table(metrics: RunMetrics, what: str) -> None:
     n_users = max((metrics.get(model, "users") or 0 for model in metrics.by_model), default=0)
     lists = "no lists" if metrics.n is None else f"lists of {metrics.n}"
-    title = f"Held-out ratings, {lists} ({n_users:,.0f} users with a film they liked; * = best)"
+    title = f"{what}, {lists} ({n_users:,.0f} users with a film they liked; * = best)"
     _metrics_table(metrics, ACCURACY, title)
 
 

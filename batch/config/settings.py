@@ -137,8 +137,8 @@ class PublishSettings(Section):
     """Films in a list."""
     keep_runs: int = Field(14, ge=2, le=1_000_000_000)
     """Runs whose rows are kept: two weeks. The published and the previous run are always kept."""
-    least_ratings: Count = 5
-    """A user with fewer ratings gets popular films, which no model was measured to beat there."""
+    least_ratings: Count | None = None
+    """A user with fewer ratings gets popular films; null: what each run measures, 1 to 10."""
     diversity: Share = 0
     """How much different genres count, against scores, when the blend's films are chosen."""
 

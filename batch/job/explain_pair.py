@@ -16,10 +16,10 @@ from batch.ranking.ensemble import assemble
 from batch.ranking.evaluate import fit_all, learn_nightly
 from batch.ranking.explain import ModelExplanation, explain
 from batch.ranking.mask import Mask
-from batch.ratings import Ratings
 from batch.store import filters, schema
 from batch.store.database import Database
 from batch.store.load import Loaded, load
+from batch.store.runs import current_run
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
         movie_key, title = query.find_film(connection, film)
         loaded = load(connection, scale=config.ingest.scale)
         recorded = _recorded_weights(connection, loaded, config)
+        least_ratings = config.publish.least_ratings or _chosen_least_ratings(connection)
         filtered, _ = filters.active_filters(connection)
         hidden_by = filters_on_pair(connection, config.filters, user_key, movie_key)
     _require_loaded(loaded, user_key, movie_key)
@@ -67,7 +68,7 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
     explanations = explain(ensemble, row, column)
     user_ratings = ratings.matrix[[row]]
     stars = user_ratings.data[user_ratings.indices == column]
-    is_few = 0 < user_ratings.nnz < config.publish.least_ratings
+    is_few = 0 < user_ratings.nnz < (least_ratings or 1)
     return PairExplanation(
         user_key=user_key,
         movie_key=movie_key,
@@ -159,6 +160,12 @@ def _recorded_weights(connection: Connection, loaded: Loaded, config: Config) ->
     if "stars_level" not in figures:  # a run of an earlier version, which recorded less
         return None
     return _Recorded(Weights.from_figures(figures))
+
+
+def _chosen_least_ratings(connection: Connection) -> int | None:
+    """From how many ratings on a user's lists are the models' own in the published run."""
+    run = current_run(connection)
+    return None if run is None else run.least_ratings
 
 
 def _has_same_inputs(run: Any, loaded: Loaded, config: Config) -> bool:

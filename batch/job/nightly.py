@@ -27,7 +27,7 @@ from batch.job.summary import (
     message_of,
     status_after,
 )
-from batch.ranking.metrics import Metrics
+from batch.ranking.metric_names import RunMetrics
 from batch.store import publish
 from batch.store.checks import Check
 from batch.store.database import Database
@@ -62,7 +62,7 @@ class Outcome:
     status: Ended | Literal["already_published"]
     run_id: int
     checks: list[Check] = field(default_factory=list)
-    metrics: Mapping[str, Metrics] = field(default_factory=dict)  # by model
+    metrics: RunMetrics | None = None  # None: nothing was measured
     rows: Mapping[str, int] = field(default_factory=dict)  # written, by model
     ingested: list[Report] = field(default_factory=list)
     warnings: Sequence[RunWarning] = ()
@@ -156,7 +156,8 @@ def _recompute(job: Job, order: Order, lock: Connection) -> Outcome:
     evaluation = steps.evaluate_models(job, ratings)
     models = steps.fit_models(job, ratings)
     ensemble = steps.fit_blend(job, models, evaluation, ratings, mask)
-    written = steps.write_lists(job, ensemble, mask)
+    least_ratings = steps.choose_fallback(job, evaluation, models)
+    written = steps.write_lists(job, ensemble, mask, least_ratings)
     steps.save_models(job, models)
     checks = steps.audit_lists(job, evaluation, written)
     status = _decide(checks, order)
@@ -165,7 +166,7 @@ def _recompute(job: Job, order: Order, lock: Connection) -> Outcome:
         status,
         job.key.run_id,
         checks,
-        evaluation.metrics,
+        evaluation.measured,
         written.total,
         reports,
         job.summary.warnings,

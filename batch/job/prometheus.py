@@ -42,25 +42,25 @@ HELP = {
     "recbatch_ratings": "Ratings in the last published run.",
     "recbatch_input_max_timestamp_seconds": "Time of the newest rating in the last published run.",
     "recbatch_rows": "Rows of lists that the last published run wrote.",
-    "recbatch_coverage_ratio": "Share of films in any list, measured on held-out ratings.",
-    "recbatch_precision_ratio": "precision@n on held-out ratings.",
-    "recbatch_rmse": "RMSE on held-out ratings, stars.",
+    "recbatch_coverage_ratio": "Share of films in any list, measured on held-out ratings, by cut.",
+    "recbatch_precision_ratio": "precision@n on held-out ratings, by cut.",
+    "recbatch_rmse": "RMSE on held-out ratings, stars, by cut.",
     "recbatch_churn_ratio": "Share of users who keep no film of the run before.",
 }
 """Every metric, all of them gauges."""
 
 _LINE = re.compile(
     r"# (?:HELP|TYPE) ([a-z_]+) .+"
-    r"|([a-z_]+)(?:\{[a-z]+=\"[^\"]*\"\})? -?[0-9.]+(?:e[-+]?[0-9]+)?"
+    r"|([a-z_]+)(?:\{[a-z]+=\"[^\"]*\"(?:,[a-z]+=\"[^\"]*\")*\})? -?[0-9.]+(?:e[-+]?[0-9]+)?"
 )
 
 
 class Sample(NamedTuple):
-    """One number, with at most one label."""
+    """One number with its labels."""
 
     name: str
     value: float
-    label: tuple[str, str] | None = None  # name and value of the label
+    labels: Mapping[str, str] = {}
 
 
 def metrics_text(summary: RunSummary, before: str = "") -> str:
@@ -99,17 +99,17 @@ def _last_run_samples(summary: RunSummary) -> Iterator[Sample]:
     }
     yield from _unlabelled(values, LAST_RUN)
     for status in STATUSES:
-        yield Sample(f"{LAST_RUN}status", summary.status == status, ("status", status))
+        yield Sample(f"{LAST_RUN}status", summary.status == status, {"status": status})
     for step in STEPS:
         seconds = summary.seconds.get(step, 0.0)
-        yield Sample(f"{LAST_RUN}step_seconds", seconds, ("step", step))
+        yield Sample(f"{LAST_RUN}step_seconds", seconds, {"step": step})
     counts = {
         "accepted": summary.rows_accepted,
         "rejected": summary.rows_rejected,
         "duplicate": summary.rows_read - summary.rows_accepted - summary.rows_rejected,
     }
     for result, count in counts.items():
-        yield Sample(f"{LAST_RUN}ingested_rows", count, ("result", result))
+        yield Sample(f"{LAST_RUN}ingested_rows", count, {"result": result})
 
 
 def _published_samples(summary: RunSummary) -> Iterator[Sample]:
@@ -124,17 +124,19 @@ def _published_samples(summary: RunSummary) -> Iterator[Sample]:
     }
     yield from _unlabelled(values, "recbatch_")
     for model, count in summary.rows.items():
-        yield Sample("recbatch_rows", count, ("model", model))
-    metrics = RunMetrics.of(summary.metrics)
-    for model in metrics.by_model:
-        for metric, name in MODEL_METRICS.items():
-            value = metrics.get(model, metric)
-            if value is not None:
-                yield Sample(name, value, ("model", model))
+        yield Sample("recbatch_rows", count, {"model": model})
+    metrics = RunMetrics.of(summary.metrics, summary.headline)
+    for cut in metrics.cuts:
+        of_cut = metrics.within(cut)
+        for model in metrics.by_model:
+            for metric, name in MODEL_METRICS.items():
+                value = of_cut.get(model, metric)
+                if value is not None:
+                    yield Sample(name, value, {"model": model, "cut": cut})
     for check in summary.checks:
         if check.name.startswith(CHURN):
             model = check.name.removeprefix(CHURN)
-            yield Sample("recbatch_churn_ratio", check.value, ("model", model))
+            yield Sample("recbatch_churn_ratio", check.value, {"model": model})
 
 
 def _unlabelled(values: Mapping[str, float | None], prefix: str) -> Iterator[Sample]:
@@ -162,7 +164,5 @@ def _line(sample: Sample) -> str:
 
 
 def _label(sample: Sample) -> str:
-    if sample.label is None:
-        return ""
-    name, value = sample.label
-    return f'{{{name}="{value}"}}'
+    pairs = [f'{name}="{value}"' for name, value in sample.labels.items()]
+    return f"{{{','.join(pairs)}}}" if pairs else ""

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from batch.params import Gates
 from batch.ranking.metric_names import RunMetrics
-from batch.ranking.metrics import Metrics
 from batch.store.runs import RunWarning
 from batch.store.scale import Outliers, Scale
 
@@ -34,9 +33,8 @@ def scale_warnings(outliers: Sequence[Outliers], scale: Scale) -> list[RunWarnin
     return warnings
 
 
-def judged_warnings(metrics: Mapping[str, Metrics], limits: Gates) -> list[RunWarning]:
+def judged_warnings(measured: RunMetrics, limits: Gates) -> list[RunWarning]:
     """One if nobody could be judged because the data is small; where it is not, a gate fails."""
-    measured = RunMetrics.of(metrics)
     n_users = measured.held_out_users
     if measured.judged_users or n_users >= limits.min_users_judged:
         return []

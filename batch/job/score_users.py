@@ -7,10 +7,11 @@ import numpy as np
 from batch.config import Config
 from batch.job import executors
 from batch.models import PUBLISHED
+from batch.params import SCORE_DECIMALS
 from batch.ranking.ensemble import Ensemble
 from batch.ranking.fallback import Lists, with_fallback, without_fallback
 from batch.ranking.mask import Mask
-from batch.ratings import Ints, Ratings, blocks
+from batch.ratings import Floats, Ints, Ratings, blocks
 from batch.store import publish
 from batch.store.database import Database
 from batch.store.publish import RunKey
@@ -26,11 +27,15 @@ class WrittenRows:
 
 
 def score_users(
-    database: Database, config: Config, key: RunKey, ensemble: Ensemble, mask: Mask, block: int
+    database: Database,
+    config: Config,
+    key: RunKey,
+    ensemble: Ensemble,
+    popular: "PopularFilms",
+    block: int,
 ) -> WrittenRows:
     """Score, rank and write block by block of users, all models in one pass."""
     ratings = ensemble.ratings
-    popular = _popular_films(ensemble, mask, config.publish.least_ratings)
     total = dict.fromkeys(PUBLISHED, 0)
     fallback = dict.fromkeys(PUBLISHED, 0)
     with (
@@ -54,14 +59,14 @@ def score_users(
 
 
 @dataclass(frozen=True)
-class _PopularFilms:
+class PopularFilms:
     """Films that complete lists which the models leave short."""
 
     ratings: Ratings
     mask: Mask
     columns: Ints  # best first
     user_counts: Ints  # (n_users,) ratings of each user
-    item_counts: Ints  # (n_items,) ratings of each film
+    item_counts: Floats  # (n_items,) what they are ordered by: ratings, the old ones counting less
     least_ratings: int  # a user with fewer gets popular films only
 
     def complete(self, lists: Lists, users: Ints) -> Lists:
@@ -71,14 +76,15 @@ class _PopularFilms:
         return with_fallback(lists, excluded, counts, self.columns, self.least_ratings)
 
 
-def _popular_films(ensemble: Ensemble, mask: Mask, least_ratings: int) -> _PopularFilms:
+def popular_films(ensemble: Ensemble, mask: Mask, least_ratings: int) -> PopularFilms:
     """Films that somebody rated, without those that are filtered for everyone."""
     ratings = ensemble.ratings
-    item_counts = ratings.item_counts()
-    columns = ensemble.tie_order.argsort()
-    is_rated = item_counts[columns] > 0
+    anyone = np.zeros(1, dtype=np.int64)
+    item_counts = ensemble.models["popular"].score(anyone).support[0].round(SCORE_DECIMALS)
+    columns = np.lexsort((ensemble.tie_order, -item_counts))
+    is_rated = ratings.item_counts()[columns] > 0
     is_filtered = np.isin(columns, mask.for_everyone)
-    return _PopularFilms(
+    return PopularFilms(
         ratings=ratings,
         mask=mask,
         columns=columns[is_rated & ~is_filtered],
@@ -88,8 +94,8 @@ def _popular_films(ensemble: Ensemble, mask: Mask, least_ratings: int) -> _Popul
     )
 
 
-def _write_popular(database: Database, key: RunKey, popular: _PopularFilms, top_n: int) -> None:
-    """Write the list for users without any, scored by numbers of ratings."""
+def _write_popular(database: Database, key: RunKey, popular: PopularFilms, top_n: int) -> None:
+    """Write the list for users without any, scored by fading numbers of ratings."""
     columns = popular.columns[:top_n]
     movie_ids = popular.ratings.movie_ids[columns].tolist()
     counts = popular.item_counts[columns].tolist()

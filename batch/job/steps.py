@@ -20,7 +20,7 @@ from batch.job.inputs import (
     queries,
 )
 from batch.job.run_warnings import judged_warnings, scale_warnings, source_warnings
-from batch.job.score_users import WrittenRows, score_users
+from batch.job.score_users import WrittenRows, popular_films, score_users
 from batch.job.summary import RunSummary
 from batch.models import PERSONAL, REFERENCE, Model, fit
 from batch.ranking.ensemble import Ensemble, assemble
@@ -176,9 +176,27 @@ def evaluate_models(job: Job, ratings: Ratings) -> Evaluation:
     """Measure all models on held-out ratings, and learn the weights of the blend."""
     with step("evaluate", into=job.summary.seconds) as figures:
         evaluation = measure(ratings, job.config)
-        n_users = [metrics.get("raters", 0) for metrics in evaluation.metrics.values()]
-        figures["users"] = round(max(n_users, default=0))
+        figures["users"] = evaluation.measured.held_out_users
+        figures["headline"] = evaluation.headline
+    job.summary.headline = evaluation.headline
     return evaluation
+
+
+def choose_fallback(job: Job, evaluation: Evaluation, models: Mapping[str, Model]) -> int:
+    """From how many ratings on a user's lists are the models' own; recorded with what was chosen.
+
+    The setting decides, or, where it is null, what was measured.
+    """
+    least_ratings = job.config.publish.least_ratings or evaluation.least_ratings
+    with job.database.writer.begin() as connection:
+        publish.update_run(
+            connection,
+            job.key,
+            headline=evaluation.headline,
+            half_life=getattr(models["popular"], "half_life", None),
+            least_ratings=least_ratings,
+        )
+    return least_ratings
 
 
 def fit_models(job: Job, ratings: Ratings) -> dict[str, Model]:
@@ -201,12 +219,13 @@ def fit_blend(
         return assemble(ratings, models, evaluation.weights, mask, config.publish.diversity)
 
 
-def write_lists(job: Job, ensemble: Ensemble, mask: Mask) -> WrittenRows:
+def write_lists(job: Job, ensemble: Ensemble, mask: Mask, least_ratings: int) -> WrittenRows:
     """Score every user, and write their lists under the run, which nobody reads yet."""
     config = job.config
     block = block_size(ensemble.ratings, config.resources.memory_mb)
     with step("score", into=job.summary.seconds) as figures:
-        written = score_users(job.database, config, job.key, ensemble, mask, block)
+        fallback = popular_films(ensemble, mask, least_ratings)
+        written = score_users(job.database, config, job.key, ensemble, fallback, block)
         figures |= written.total
     return written
 
@@ -262,7 +281,7 @@ def audit_lists(job: Job, evaluation: Evaluation, written: WrittenRows) -> list[
         record(connection, run_id, checks)
         digests.record(connection, run_id)
         if summary.ratings:
-            _warn(connection, job, judged_warnings(evaluation.metrics, job.config.gate))
+            _warn(connection, job, judged_warnings(evaluation.measured, job.config.gate))
         figures["checks"] = len(checks)
     summary.checks = checks
     summary.metrics = evaluation.metrics

@@ -8,6 +8,7 @@ from typing import Literal
 from sqlalchemy.exc import SQLAlchemyError
 
 from batch import RecbatchError
+from batch.ranking.metric_names import Cut
 from batch.store.checks import Check
 from batch.store.runs import RunWarning
 from batch.telemetry import cause
@@ -46,6 +47,7 @@ class RunSummary:
     peak_mb: float = 0.0  # peak memory
     checks: Sequence[Check] = ()
     metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by model
+    headline: Cut = "own"  # the cut that the run is judged by
     rows: Mapping[str, int] = field(default_factory=dict)  # written, by model
     warnings: Sequence[RunWarning] = ()
 

@@ -61,7 +61,9 @@ def of_half_life(ratings: Ratings, half_life: float | None) -> Popular:
     return Popular(fit_baseline("user_mean", ratings), fading_counts(ratings, half_life), half_life)
 
 
-def fading_counts(ratings: Ratings, half_life: float | None, counted: Bools | None = None) -> Floats:
+def fading_counts(
+    ratings: Ratings, half_life: float | None, counted: Bools | None = None
+) -> Floats:
     """Ratings of each item, (n_items,), each counting 2^(-age / half_life).
 
     Its age is the time from it to the newest rating. One of unknown time counts
@@ -76,7 +78,8 @@ def fading_counts(ratings: Ratings, half_life: float | None, counted: Bools | No
         weights = np.maximum(np.exp2(-np.nan_to_num(ages, nan=np.inf) / half_life), LEAST_WEIGHT)
     if counted is not None:
         weights = weights * counted
-    return np.bincount(columns, weights, minlength=ratings.n_items)
+    counts: Floats = np.bincount(columns, weights, minlength=ratings.n_items)
+    return counts
 
 
 def choose_half_life(ratings: Ratings, seed: int) -> float | None:

@@ -49,7 +49,7 @@ def fit_trends(ratings: Ratings) -> Trends | None:
     counts = {f"{half_life:g}": fading_counts(ratings, half_life) for half_life in HALF_LIVES}
     counts["own"] = fading_counts(ratings, own_half_life)
     counts["liked"] = fading_counts(ratings, own_half_life, is_liked)
-    counts["age"] = _ages(ratings, now)
+    counts["age"] = _ages(ratings, ratings.rated_at)
     features = {f"{PREFIX}{name}": np.log1p(values) for name, values in counts.items()}
     last = np.full(ratings.n_users, -np.inf)
     np.fmax.at(last, ratings.user_of_rating(), ratings.rated_at)
@@ -57,8 +57,11 @@ def fit_trends(ratings: Ratings) -> Trends | None:
     return Trends(features, is_active.astype(np.float64))
 
 
-def _ages(ratings: Ratings, now: float) -> Floats:
-    """Days since each film's first rating of known time, (n_items,); 0 without any."""
+def _ages(ratings: Ratings, times: Floats) -> Floats:
+    """Days from each film's first rating of known time to the newest of all; 0 without any.
+
+    `times` are (n_ratings,), the result is (n_items,).
+    """
     first = np.full(ratings.n_items, np.inf)
-    np.fmin.at(first, ratings.matrix.indices, ratings.rated_at)
-    return np.where(np.isinf(first), 0.0, (now - first) / DAY)
+    np.fmin.at(first, ratings.matrix.indices, times)
+    return np.where(np.isinf(first), 0.0, (ratings.newest_time - first) / DAY)

@@ -109,7 +109,9 @@ class Weights:
     list_spread: Floats  # (n_features,) standard deviation of candidates less the user's mean
     n_pairs: int  # held-out ratings learnt from
     n_liked: int  # liked films among the candidates learnt from
-    n_trend: int  # films liked next among the candidates that trends were learnt from; 0: not learnt
+    n_trend: (
+        int  # films liked next among the candidates that trends were learnt from; 0: not learnt
+    )
 
     def figures(self) -> dict[str, float]:
         """All weights by name, as they are stored in `run_metrics`."""
@@ -225,9 +227,7 @@ def _learn_taste(names: Sequence[str], taste: Candidates, seed: int) -> _ListWei
     known_taste = ~_is_trend(names)
     ranking = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000, random_state=seed)
     ranking.fit(taste.features / spread * known_taste, taste.liked)
-    return _ListWeights(
-        ranking.coef_[0].astype(np.float64), float(ranking.intercept_[0]), spread
-    )
+    return _ListWeights(ranking.coef_[0].astype(np.float64), float(ranking.intercept_[0]), spread)
 
 
 def _with_trend(

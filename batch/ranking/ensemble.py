@@ -38,7 +38,7 @@ from batch.ratings import (
 )
 
 if TYPE_CHECKING:  # numba is imported only where something is fitted
-    from batch.models.features import FeatureModel
+    from batch.models.features import FeatureModel, PreferenceScores
 
 BY_SCORE = "blend_by_score"
 """Name of the blend without diversity, measured beside it where `publish.diversity` is set."""
@@ -273,9 +273,7 @@ def assemble(
     diversity: float = 0.0,
 ) -> Ensemble:
     """The fitted models of PERSONAL and REFERENCE with a blend of these weights."""
-    return replace(
-        unblended(ratings, models), blend=Blend(weights), mask=mask, diversity=diversity
-    )
+    return replace(unblended(ratings, models), blend=Blend(weights), mask=mask, diversity=diversity)
 
 
 def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:
@@ -296,7 +294,10 @@ def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:
 
 
 def _current_counts(models: Mapping[str, Model]) -> Floats | None:
-    """The counts of `popular`, (n_items,), nan for a film nobody rated; None if they do not fade."""
+    """The counts of `popular`, (n_items,), nan for a film without ratings.
+
+    None where they do not fade.
+    """
     popular = models["popular"]
     if getattr(popular, "half_life", None) is None:
         return None
@@ -349,7 +350,7 @@ class _Truth:
         held[cells] = True
         liked = np.zeros(truth.shape, dtype=np.bool_)
         liked[cells] = truth.data >= relevant_from
-        return _Truth(held.any(axis=1), held, liked)
+        return _Truth(np.diff(truth.indptr) > 0, held, liked)
 
     def known_beside(self, other: "_Truth", cells: Pairs) -> Bools:
         """The cells of judged users that say liked or not: not those held out as `other` only."""

@@ -19,7 +19,7 @@ from batch.ranking.hold_out import (
     hold_out_own,
 )
 from batch.ranking.least_ratings import choose_least_ratings
-from batch.ranking.metric_names import Cut, with_cut
+from batch.ranking.metric_names import Cut, RunMetrics, with_cut
 from batch.ranking.metrics import Catalogue, Judged, Metrics, gain, measure
 from batch.ranking.ranked_block import RankedBlock
 from batch.ratings import NOBODY, Bools, Ints, Pairs, Ratings, blocks
@@ -49,10 +49,15 @@ class Inputs(TypedDict):
 class Evaluation:
     """Metrics of all models in both cuts, and what was chosen for the lists."""
 
-    metrics: dict[str, Metrics]  # by model, with the names of `run_metrics`
+    metrics: Mapping[str, Metrics]  # by model, with the names of `run_metrics`
     headline: Cut  # the cut that the run is judged by
     weights: Weights | None  # of the published blend; None where there was too little to learn from
     least_ratings: int  # a user with fewer is better served by popular films
+
+    @property
+    def measured(self) -> RunMetrics:
+        """The metrics, read in the headline."""
+        return RunMetrics.of(self.metrics, self.headline)
 
 
 def evaluate(ratings: Ratings, params: Models, inputs: Inputs, min_users: int) -> Evaluation:

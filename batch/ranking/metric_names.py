@@ -36,8 +36,6 @@ OF_CUT = frozenset(
 """Metrics that belong to a cut. The others, such as weights and seconds, belong to the run."""
 
 
-
-
 class MetricName(NamedTuple):
     """The parts of a name in the `metric` column of `run_metrics`.
 

@@ -120,6 +120,8 @@ def _model_diff(
 
 
 def _metric_changes(model: str, old: RunMetrics, new: RunMetrics) -> dict[str, MetricChange]:
+    """Both in the cut that the newer run is judged by."""
+    old = old.within(new.cut)
     return {
         metric: MetricChange(before=old.get(model, metric), after=new.get(model, metric))
         for metric in METRICS

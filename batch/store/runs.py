@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 from sqlalchemy import ColumnElement, Connection, Select, and_, or_, select
 
 from batch import RecbatchError
+from batch.ranking.metric_names import Cut
 from batch.store import schema
 
 _runs, _publication = schema.runs, schema.publication
@@ -73,6 +74,9 @@ class Run:
     config_sha256: str
     data_sha256: str | None
     known_until: int | None  # seconds since 1970 UTC; None: no rating was left out
+    headline: Cut | None  # the cut it was judged by; None: not measured, or before version 0009
+    half_life: float | None  # days, of `popular`; None: all ratings count the same
+    least_ratings: int | None  # users with fewer got popular films; None: not known
     versions: Mapping[str, str]
     error: str | None
     warnings: list[RunWarning] | None  # None: the run did not come as far as its sources
@@ -92,6 +96,11 @@ class Run:
     def has_lists(self) -> bool:
         """Whether it completed its lists and still has them."""
         return self.status in schema.WITH_LISTS and not self.purged
+
+    @property
+    def cut(self) -> Cut:
+        """The cut that its figures are read in."""
+        return self.headline or "own"
 
     @property
     def scale(self) -> tuple[float, float] | None:

@@ -23,7 +23,7 @@ from batch.store.column_types import Moment as Moment
 from batch.store.column_types import Real as Real
 from batch.store.column_types import Small as Small
 
-HEAD = "0008"
+HEAD = "0009"
 """The newest migration: the version that a database must have for this program to use it."""
 
 VIEWS = ("current_recommendations", "current_popular")
@@ -312,6 +312,22 @@ runs = _table(
         Json,
         nullable=False,
         doc="Versions of this program and of the packages that its results depend on.",
+    ),
+    Column(
+        "headline",
+        Text,
+        doc="The cut that it was judged by: `next`, the newest part of time, or `own`, a fifth of "
+        "each user's ratings; NULL: not measured, or before schema version 0009: `own`.",
+    ),
+    Column(
+        "half_life",
+        Real,
+        doc="Days after which a rating counts half in `popular`; NULL: all ratings count the same.",
+    ),
+    Column(
+        "least_ratings",
+        Id,
+        doc="Users with fewer ratings got popular films: `publish.least_ratings`, or chosen.",
     ),
     Column("artifact", Text, doc="The file of its trained weights."),
     Column("artifact_sha256", Text, doc="Hash of that file."),

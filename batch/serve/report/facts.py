@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 
 from batch.audit.run_comparison import list_overlap
 from batch.models import PERSONAL, REFERENCE
-from batch.ranking.metric_names import RunMetrics
+from batch.ranking.metric_names import Cut, RunMetrics
 from batch.serve.report.lists import (
     ListedFilm,
     ListSummary,
@@ -108,7 +108,7 @@ def gather(connection: Connection, run_id: int | None = None) -> Facts:
         published=published,
         models=models,
         baselines=tuple(model for model in REFERENCE if model in values),
-        metrics=RunMetrics.of(values),
+        metrics=RunMetrics.of(values, run.cut),
         night=night,
         checks=tuple(recorded(connection, run.run_id)),
         trend=_trend(connection, run) if values else (),
@@ -172,17 +172,17 @@ def _trend(connection: Connection, run: Run) -> tuple[TrendRun, ...]:
         .limit(TREND_RUNS)
     )
     run_ids = connection.execute(newest).scalars().all()
-    return tuple(_trend_run(connection, run_id) for run_id in reversed(run_ids))
+    return tuple(_trend_run(connection, run_id, run.cut) for run_id in reversed(run_ids))
 
 
-def _trend_run(connection: Connection, run_id: int) -> TrendRun:
+def _trend_run(connection: Connection, run_id: int, cut: Cut) -> TrendRun:
     values = _metric_values(connection, run_id)
     night = values.pop(NIGHT, {})
     gates = select(_checks.c.name, _checks.c.value).where(
         _checks.c.run_id == run_id, _checks.c.name.startswith(CHURN, autoescape=True)
     )
     churn = {name.removeprefix(CHURN): value for name, value in connection.execute(gates)}
-    return TrendRun(run_id, RunMetrics.of(values), night, churn)
+    return TrendRun(run_id, RunMetrics.of(values, cut), night, churn)
 
 
 def _churn(connection: Connection, run: Run) -> Churn | None:
