@@ -16,9 +16,10 @@ import pytest
 
 from batch import cli
 from batch.job import executors, steps
-from batch.models import PUBLISHED
+from batch.models import PUBLISHED, REFERENCE
 from batch.ranking.evaluate import Evaluation
 from batch.ranking.mask import Mask
+from batch.ranking.metric_names import with_cut
 from batch.ranking.ranked_block import RankedBlock
 from batch.ratings import NO_PAIRS, Ints, Pairs, Ratings
 
@@ -33,6 +34,11 @@ class Fixed:
     @property
     def tie_order(self) -> Ints:
         return np.arange(self.ratings.n_items)
+
+    @property
+    def popularity(self) -> Any:
+        """Rating counts, (n_items,)."""
+        return self.ratings.item_counts().astype(np.float64)
 
     def weights(self) -> Mapping[str, Any]:
         """One small array, so that a file of weights is written."""
@@ -72,14 +78,17 @@ def figures(_ratings: Ratings, _config: object) -> Evaluation:
     """What `evaluate` would say of models that are better than their baselines."""
     rmse = {"rmse": 0.9, "rmse_low": 0.85, "rmse_high": 0.95, "raters": 25.0}
     hits = {"precision@5": 0.2, "precision_low@5": 0.15, "precision_high@5": 0.25, "users": 25.0}
-    return Evaluation(dict.fromkeys((*PUBLISHED, "popular", "bias"), rmse | hits), None)
+    values = with_cut("own", rmse | hits)
+    return Evaluation(dict.fromkeys((*PUBLISHED, *REFERENCE), values), "own", None, 1)
 
 
 def by_fixed_arithmetic(patch: pytest.MonkeyPatch) -> None:
     """From here on a night fits nothing: what it reads, writes, checks and publishes is as ever."""
     patch.setattr(steps, "measure", figures)
     patch.setattr(steps, "fit", lambda _name, ratings, _params, _seed: Fixed(ratings))
-    patch.setattr(steps, "assemble", lambda ratings, *_, mask, **__: Fixed(ratings, mask))
+    patch.setattr(
+        steps, "assemble", lambda ratings, _models, _weights, mask, _: Fixed(ratings, mask)
+    )
     patch.setattr(executors, "open_executor", _one_by_one)
     patch.setattr(steps, "block_size", lambda *_: 13)  # of 25 users: two transactions
 

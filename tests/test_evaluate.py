@@ -11,11 +11,11 @@ from batch.models import PERSONAL, REFERENCE, fit
 from batch.models.flattened import TooLargeError
 from batch.params import PRESETS, Models
 from batch.ranking import evaluate as evaluating
-from batch.ranking.evaluate import evaluate, fit_all, judge
-from batch.ranking.hold_out import hold_out
+from batch.ranking.evaluate import Inputs, fit_all, judge, measure_cut
+from batch.ranking.hold_out import hold_out_own
 from batch.ranking.metric_names import MetricName
 from batch.ranking.metrics import Metrics
-from batch.ratings import Ratings
+from batch.ratings import Bools, Ratings
 from reference import Floats, Grid, expected, lines_of, measured, random_stars, ratings_of
 
 NAN = np.nan
@@ -23,9 +23,14 @@ PLAIN = PRESETS["plain"]
 MODELS = (*PERSONAL, *REFERENCE)
 
 
+def held_out(ratings: Ratings, seed: int) -> Bools:
+    """Which ratings `own` holds out of everyone's, (n_ratings,)."""
+    return hold_out_own(ratings, 10**9, seed).removed
+
+
 def held_cells(ratings: Ratings, seed: int = 0) -> list[list[int]]:
     """The held-out columns of each user, in order."""
-    chosen = hold_out(ratings, seed)  # (n_ratings,)
+    chosen = held_out(ratings, seed)  # (n_ratings,)
     assert chosen.shape == (ratings.n_ratings,)
     assert chosen.dtype == np.bool_
     users = ratings.user_of_rating()[chosen].tolist()
@@ -121,7 +126,7 @@ def test_training_ratings_can_be_cut_again() -> None:
     ratings = ratings_of(stars, times=times)
     for user, items in enumerate(slow_cut(stars, times)):
         stars[user, items] = NAN
-    assert held_cells(ratings.keep(~hold_out(ratings, 0))) == slow_cut(stars, times)
+    assert held_cells(ratings.keep(~held_out(ratings, 0))) == slow_cut(stars, times)
 
 
 # Films A..G in columns 0..6; the last of five ratings is held out. In training, the ratings of
@@ -136,9 +141,18 @@ WHEN = [[1, 2, 3, 4, 9, 0, 0], [1, 2, 3, 9, 4, 0, 0], [1, 2, 3, 0, 0, 4, 9]]
 
 
 def evaluated(ratings: Ratings, params: Models = PLAIN, **changed: Any) -> dict[str, Metrics]:
-    arguments = {"seed": 0, "n": 5, "relevant_from": 4.0, "block": 100, "users": 1000}
-    arguments |= changed
-    return evaluate(ratings, params, **arguments).metrics
+    """Metrics by `own`, the blend with weights that were not learnt."""
+    inputs: Inputs = {
+        "seed": 0,
+        "n": 5,
+        "relevant_from": 4.0,
+        "block": 100,
+        "users": 1000,
+        "diversity": 0.0,
+    }
+    inputs |= changed  # type: ignore[typeddict-item]
+    cut = hold_out_own(ratings, inputs["users"], inputs["seed"])
+    return measure_cut(ratings, cut, params, None, inputs)[1]
 
 
 def without_bounds(metrics: Metrics) -> Metrics:
@@ -218,7 +232,7 @@ def test_predictions_are_clipped_to_the_scale(
     ]
     times = [[1, 2, 3, 4, 0, 5], [1, 2, 0, 0, 0, 3]]
     ratings = ratings_of(stars, times=times)
-    train = ratings.keep(~hold_out(ratings, 0))
+    train = ratings.keep(~held_out(ratings, 0))
     unclipped = fit("user_user", train, PLAIN.user_user, 0).score(np.array([0])).rating
     assert unclipped[0, 5] == pytest.approx(high + away)
     metrics = evaluated(ratings)["user_user"]
@@ -257,7 +271,8 @@ def test_metrics_of_every_model(seed: int, preset: str, n: int, relevant_from: f
     held_out = np.zeros(stars.shape, dtype=np.bool_)  # (25, 40)
     for user, items in enumerate(slow_cut(stars, times)):
         held_out[user, items] = True
-    train = ratings_of(np.where(held_out, NAN, stars), genres=genres, scale=SCALE)
+    known = np.where(held_out, NAN, stars)
+    train = ratings_of(known, genres=genres, times=times, scale=SCALE)
     held = ratings_of(np.where(held_out, stars, NAN))
     params = PRESETS[preset]
     metrics = evaluated(
@@ -330,7 +345,7 @@ def test_held_out_values_change_no_prediction(preset: str) -> None:
     for name in MODELS:
         for metric in ("users", "precision@5", "recall@5", "ndcg@5", "coverage@5"):
             assert same[name][metric] == above[name][metric] == below[name][metric]
-        if name == "popular":
+        if name in ("popular", "popular_all"):
             continue
         share = same[name]["fallback_share"]
         assert share == above[name]["fallback_share"] == below[name]["fallback_share"]

@@ -30,7 +30,7 @@ HOSTILE = (
     "<script>alert(1)</script> \u202eevil\u0007 \"'><img src=x onerror=alert(2)> $x$ {{ 7 * 7 }} "
     + "w" * 300
 )
-NAMES = ("bias", "popular", *PUBLISHED)
+NAMES = ("bias", "popular_all", "popular", *PUBLISHED)
 """From worst to best."""
 
 
@@ -71,7 +71,7 @@ def measured(*_: Any) -> Evaluation:
         "precision_gain_high@5": 0.05,
     }
     metrics["blend"] |= gain
-    return Evaluation(metrics, None)
+    return Evaluation(metrics, "own", None, 1)
 
 
 @pytest.fixture
@@ -362,7 +362,7 @@ def _ready(_: pytest.MonkeyPatch) -> int:
 
 
 def _unmeasured(patch: pytest.MonkeyPatch) -> int:
-    patch.setattr(steps, "measure", lambda *_: Evaluation({}, None))
+    patch.setattr(steps, "measure", lambda *_: Evaluation({}, "own", None, 1))
     assert command("-q", "run", "--force") == 0
     return 2
 
@@ -370,7 +370,7 @@ def _unmeasured(patch: pytest.MonkeyPatch) -> int:
 def _by_score(patch: pytest.MonkeyPatch) -> int:
     metrics = measured().metrics
     with_by_score = {**metrics, "blend_by_score": metrics["blend"]}
-    patch.setattr(steps, "measure", lambda *_: Evaluation(with_by_score, None))
+    patch.setattr(steps, "measure", lambda *_: Evaluation(with_by_score, "own", None, 1))
     assert command("-q", "run", "--force") == 0
     return 2
 

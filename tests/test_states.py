@@ -5,6 +5,7 @@ import shutil
 import signal
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -152,10 +153,9 @@ class Nights(RuleBasedStateMachine):
         """Run a night whose models have become useless."""
 
         def useless(*given: Any) -> Evaluation:
-            found = figures(*given).metrics
-            return Evaluation(
-                {name: dict(each) | {"rmse_low": 2.0} for name, each in found.items()}, None
-            )
+            found = figures(*given)
+            useless = {name: {**each, "own.rmse_low": 2.0} for name, each in found.metrics.items()}
+            return replace(found, metrics=useless)
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(steps, "measure", useless)

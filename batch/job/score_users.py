@@ -79,8 +79,7 @@ class PopularFilms:
 def popular_films(ensemble: Ensemble, mask: Mask, least_ratings: int) -> PopularFilms:
     """Films that somebody rated, without those that are filtered for everyone."""
     ratings = ensemble.ratings
-    anyone = np.zeros(1, dtype=np.int64)
-    item_counts = ensemble.models["popular"].score(anyone).support[0].round(SCORE_DECIMALS)
+    item_counts = ensemble.popularity.round(SCORE_DECIMALS)
     columns = np.lexsort((ensemble.tie_order, -item_counts))
     is_rated = ratings.item_counts()[columns] > 0
     is_filtered = np.isin(columns, mask.for_everyone)

@@ -77,9 +77,8 @@ def fading_counts(
         ages = (ratings.newest_time - ratings.rated_at) / DAY
         weights = np.maximum(np.exp2(-np.nan_to_num(ages, nan=np.inf) / half_life), LEAST_WEIGHT)
     if counted is not None:
-        weights = weights * counted
-    counts: Floats = np.bincount(columns, weights, minlength=ratings.n_items)
-    return counts
+        weights *= counted
+    return np.bincount(columns, weights, minlength=ratings.n_items).astype(np.float64)
 
 
 def choose_half_life(ratings: Ratings, seed: int) -> float | None:

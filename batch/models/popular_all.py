@@ -1,4 +1,4 @@
-"""Ratings -> the `popular_all` baseline: films ordered by rating count, whenever they were rated."""
+"""Ratings -> the `popular_all` baseline: films ordered by rating count, without regard to time."""
 
 from batch.models.popular import Popular, of_half_life
 from batch.ratings import Ratings

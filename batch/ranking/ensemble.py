@@ -97,8 +97,7 @@ class Ensemble:
     feature_model: "FeatureModel"
     tie_order: Ints  # (n_items,)
     candidate_films: Bools  # films that may be candidates by taste, (n_items,)
-    current_counts: Floats | None
-    """Fading counts that the hottest films are chosen by, (n_items,); None where nothing fades."""
+    fades: bool  # old ratings count less in `popularity`
     blend: Blend | None
     mask: Mask | None = None  # filtered films; None: no filters
     diversity: float = 0.0  # 0 to 1, weight of dissimilarity against score in the blend's lists
@@ -127,6 +126,11 @@ class Ensemble:
             is_unseen[unseen] = True
             excluded = select_stored(excluded, ~is_unseen[Pairs.stored(excluded)])
         return self._rank(names, users, excluded, n, NO_PAIRS, with_evidence=True)
+
+    @property
+    def popularity(self) -> Floats:
+        """Ratings of each film, the old ones counting less, (n_items,)."""
+        return self.models["popular"].score(np.zeros(1, dtype=np.int64)).support[0]
 
     def baseline(self, name: str) -> Baseline:
         """The baseline that replaces a missing prediction of this model."""
@@ -177,9 +181,9 @@ class Ensemble:
         scores[self.ratings.user_counts()[users] == 0] = np.nan  # their lists stay empty
         by_taste = best_unseen(scores, excluded, self.tie_order, CANDIDATES)
         trends = self.feature_model.trends
-        if trends is None or self.current_counts is None:
+        if trends is None or not self.fades:
             return by_taste
-        counts = np.broadcast_to(self.current_counts, scores.shape)
+        counts = np.broadcast_to(self.popularity, scores.shape)
         hottest = best_unseen(counts, excluded, self.tie_order, HOTTEST)  # (b, HOTTEST)
         is_double = (hottest[:, :, None] == by_taste[:, None, :]).any(axis=2)
         is_active = trends.is_active[users] > 0
@@ -288,20 +292,9 @@ def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:
         feature_model=fit_feature_model(ratings, preference),
         tie_order=tie_order(item_counts),
         candidate_films=item_counts >= MIN_RATED,
-        current_counts=_current_counts(models),
+        fades=getattr(models["popular"], "half_life", None) is not None,
         blend=None,
     )
-
-
-def _current_counts(models: Mapping[str, Model]) -> Floats | None:
-    """The counts of `popular`, (n_items,), nan for a film without ratings.
-
-    None where they do not fade.
-    """
-    popular = models["popular"]
-    if getattr(popular, "half_life", None) is None:
-        return None
-    return popular.score(np.zeros(1, dtype=np.int64)).relevance[0]
 
 
 def learn_weights(

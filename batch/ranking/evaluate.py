@@ -86,20 +86,28 @@ def evaluate(ratings: Ratings, params: Models, inputs: Inputs, min_users: int) -
     for cut, held_out in cuts.items():
         if cut == "next" and not held_out.judged.any():
             continue
-        train = ratings.keep(~held_out.removed)
-        held = ratings.keep(held_out.judged)
-        judged = _fit_and_judge(train, held, params, measured_weights, inputs)
-        for name, values in figures(judged, train, inputs["seed"]).items():
+        judged, of_cut = measure_cut(ratings, held_out, params, measured_weights, inputs)
+        for name, values in of_cut.items():
             metrics[name] |= with_cut(cut, values)
-        is_headline = cut == "own" or judged["blend"].counted.sum() >= min_users
-        if headline == "own" and is_headline:
+        leads = cut == "own" or judged["blend"].counted.sum() >= min_users
+        if leads and headline == "own":
             headline = cut
-            counts = train.user_counts()
-            least_ratings = choose_least_ratings(judged, counts, inputs["seed"])
+            known = ratings.keep(~held_out.removed).user_counts()
+            least_ratings = choose_least_ratings(judged, known, inputs["seed"])
     weights = learn_nightly(ratings, params, inputs)
     if weights:
         metrics["blend"] |= weights.figures()
     return Evaluation(metrics, headline, weights, least_ratings)
+
+
+def measure_cut(
+    ratings: Ratings, held_out: HeldOut, params: Models, weights: Weights | None, inputs: Inputs
+) -> tuple[dict[str, Judged], dict[str, Metrics]]:
+    """What models fitted without the held-out ratings list and predict, and their metrics."""
+    train = ratings.keep(~held_out.removed)
+    held = ratings.keep(held_out.judged)
+    judged = _fit_and_judge(train, held, params, weights, inputs)
+    return judged, figures(judged, train, inputs["seed"])
 
 
 def learn_nightly(ratings: Ratings, params: Models, inputs: Inputs) -> Weights | None:
