@@ -1,0 +1,221 @@
+"""Fading counts by hand, and the half-life chosen as a slow recomputation chooses it."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import pytest
+
+from batch.models import popular, popular_all
+from batch.models.popular import (
+    DAY,
+    HALF_LIVES,
+    choose_half_life,
+    fading_counts,
+    of_half_life,
+)
+from batch.ratings import Ratings
+from reference import random_stars, ratings_of
+
+NAN = np.nan
+
+
+def in_days(stars: list[list[float]], days: list[list[float]]) -> Ratings:
+    return ratings_of(stars, times=np.array(days) * DAY)
+
+
+# Two users rated films 0 to 3; film 4 has no ratings. The newest rating is of day 100.
+STARS = [[3, 5, 1, NAN, NAN], [4, NAN, 2, 5, NAN]]
+DAYS = [[100, 90, 0, NAN, NAN], [90, NAN, 80, -1e6, NAN]]
+
+
+def test_fading_counts_by_hand() -> None:
+    """A rating counts half after each half-life, and never less than 2^-20."""
+    counts = fading_counts(in_days(STARS, DAYS), 10.0)
+    # Ages: film 0 has 0 and 10 days, film 1 has 10, film 2 has 100 and 20, film 3 a million.
+    expected = [1 + 1 / 2, 1 / 2, 2**-10 + 1 / 4, 2**-20, 0.0]
+    assert counts.tolist() == pytest.approx(expected, rel=1e-12)
+    assert fading_counts(in_days(STARS, DAYS), None).tolist() == [2, 1, 2, 1, 0]
+
+
+def test_only_some_ratings_count() -> None:
+    """Ratings that are not chosen count 0, and the others what they would among all."""
+    ratings = in_days(STARS, DAYS)
+    liked = ratings.matrix.data >= 4
+    expected = [1 / 2, 1 / 2, 0.0, 2**-20, 0.0]
+    assert fading_counts(ratings, 10.0, liked).tolist() == pytest.approx(expected, rel=1e-12)
+    assert fading_counts(ratings, None, liked).tolist() == [1, 1, 0, 1, 0]
+    assert fading_counts(ratings, 10.0, liked & False).tolist() == [0] * 5
+
+
+def test_ratings_of_unknown_time() -> None:
+    """A rating of unknown time counts as little as the oldest; if all are, they count alike."""
+    days = [[100, NAN, 0, NAN, NAN], [NAN, NAN, 80, -1e6, NAN]]
+    counts = fading_counts(in_days(STARS, days), 10.0)
+    expected = [1 + 2**-20, 2**-20, 2**-10 + 1 / 4, 2**-20, 0.0]
+    assert counts.tolist() == pytest.approx(expected, rel=1e-12)
+    unknown = in_days(STARS, [[NAN] * 5] * 2)
+    order = np.argsort(-fading_counts(unknown, 10.0), kind="stable")
+    assert order.tolist() == [0, 2, 1, 3, 4]
+
+
+def test_input_is_not_changed() -> None:
+    """Counting and choosing leave times and matrix as they were."""
+    ratings = drifting(0)
+    arrays = [ratings.rated_at, ratings.matrix.data, ratings.matrix.indices]
+    before = [np.array(array).tobytes() for array in arrays]
+    fading_counts(ratings, 3.0, ratings.matrix.data > 3)
+    popular.fit(ratings, None, 0)
+    assert [np.array(array).tobytes() for array in arrays] == before
+
+
+@pytest.mark.parametrize("times", ["none", "all missing", "all the same"])
+def test_without_times_it_is_popular_all(times: str) -> None:
+    """Without different times both baselines are the rating count, to the last bit."""
+    stars = random_stars(1, 20, 30, [1, 2, 3, 4, 5], 0.3, n_empty=2)
+    given = {
+        "none": None,
+        "all missing": np.full(stars.shape, NAN),
+        "all the same": np.full(stars.shape, 1e9),
+    }
+    ratings = ratings_of(stars, times=given[times])
+    fading, plain = (module.fit(ratings, None, 0) for module in (popular, popular_all))
+    assert fading.half_life is None
+    assert plain.half_life is None
+    counts = (~np.isnan(stars)).sum(axis=0).tolist()
+    assert fading.counts.tolist() == plain.counts.tolist() == counts
+    users = np.array([3, 0])
+    for field in ("rating", "support", "relevance"):
+        values = [getattr(model.score(users), field).tobytes() for model in (fading, plain)]
+        assert values[0] == values[1]
+
+
+def test_scores() -> None:
+    """Everyone has the same scores; films without ratings have none, and no film a rating."""
+    ratings = in_days(STARS, DAYS)
+    for model in (of_half_life(ratings, 10.0), popular_all.fit(ratings, None, 0)):
+        scores = model.score(np.array([1, 0, 1]))
+        assert np.isnan(scores.rating).all()
+        assert scores.support.tolist() == [model.counts.tolist()] * 3
+        expected = [*model.counts[:4].tolist(), NAN]
+        np.testing.assert_array_equal(scores.relevance, [expected] * 3)
+        assert model.weights() == {}
+
+
+# The choice of the half-life
+
+
+def drifting(seed: int, n_users: int = 40, n_items: int = 25) -> Ratings:
+    """Films come into fashion one after the other, a week or a year apart."""
+    random = np.random.default_rng(seed)
+    stars = random_stars(seed, n_users, n_items, [1, 2, 3, 4, 5], 0.4, n_empty=1)
+    step = random.choice([0.1, 7.0, 60.0])
+    days = step * np.arange(n_items) + random.exponential(5 * step, stars.shape)
+    days[random.random(days.shape) < 0.05] = NAN
+    return ratings_of(stars, times=np.round(days) * DAY)
+
+
+def slow_weight(age: float, half_life: float | None) -> float:
+    """What a rating of this age, days, counts; nan is an unknown age."""
+    if half_life is None:
+        return 1.0
+    return 2.0**-20 if math.isnan(age) else max(2.0 ** (-age / half_life), 2.0**-20)
+
+
+def discounted(ranks: Iterable[int]) -> float:
+    """The discounted gain of hits at these ranks from 0."""
+    return sum(1 / math.log2(rank + 2) for rank in ranks)
+
+
+def slow_choice(ratings: Ratings) -> float | None:
+    """The half-life with the highest mean NDCG on the newest 15 % of ratings, user by user."""
+    table = ratings.matrix.toarray()
+    times = np.full(table.shape, NAN)
+    assert ratings.rated_at is not None
+    times[ratings.user_of_rating(), ratings.matrix.indices] = ratings.rated_at
+    moments = sorted(moment for moment in times.ravel().tolist() if not math.isnan(moment))
+    n_newest = len(moments) * 15 // 100
+    last_known = moments[len(moments) - n_newest - 1]
+    is_next = times > last_known  # (n_users, n_items)
+    known = (table > 0) & ~is_next
+    now = np.nanmax(np.where(known, times, NAN))
+    best, best_gain = None, -1.0
+    for half_life in HALF_LIVES:
+        counts = [0.0] * ratings.n_items
+        for user, film in zip(*np.nonzero(known), strict=True):
+            counts[film] += slow_weight((now - times[user, film]) / DAY, half_life)
+        gains = []
+        for user in range(ratings.n_users):
+            wanted = set(np.flatnonzero(is_next[user]).tolist())
+            if not wanted or not known[user].any():
+                continue
+            unseen = [film for film in range(ratings.n_items) if not known[user, film]]
+            listed = sorted(unseen, key=lambda film, counts=counts: (-counts[film], film))[:5]
+            hits = [rank for rank, film in enumerate(listed) if film in wanted]
+            gains.append(discounted(hits) / discounted(range(min(5, len(wanted)))))
+        if gains and sum(gains) / len(gains) > best_gain + 1e-12:
+            best, best_gain = half_life, sum(gains) / len(gains)
+    return best
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_half_life_is_that_of_a_slow_recomputation(seed: int) -> None:
+    """The chosen half-life has the highest NDCG; of equal ones the longest is taken."""
+    ratings = drifting(seed)
+    chosen = choose_half_life(ratings, 0)
+    assert chosen == slow_choice(ratings)
+    model = popular.fit(ratings, None, 0)
+    assert model.half_life == chosen
+    assert model.counts.tolist() == fading_counts(ratings, chosen).tolist()
+
+
+def test_different_half_lives_are_chosen() -> None:
+    """Among these data sets short, long and no half-lives are chosen, so that the choice counts."""
+    chosen = [choose_half_life(drifting(seed), 0) for seed in range(12)]
+    assert len(set(chosen)) >= 4
+
+
+def test_of_equal_ones_the_longest_is_taken() -> None:
+    """Where every half-life gives the same lists, ratings do not fade."""
+    # Three old films were rated by everyone; the newest ratings are of films nobody rated before.
+    stars = np.full((10, 5), NAN)
+    stars[:, :3] = 3.0
+    stars[:5, 3:] = 4.0
+    days = np.array([[0.0, 10.0, 20.0, 500.0, 501.0]]) + np.arange(10)[:, None] / 100
+    assert HALF_LIVES[0] is None
+    assert list(HALF_LIVES[1:]) == sorted(HALF_LIVES[1:], reverse=True)
+    assert choose_half_life(ratings_of(stars, times=days * DAY), 0) is None
+
+
+def test_nobody_to_choose_by() -> None:
+    """Where only users who were not known before rated lately, or nobody did, nothing fades."""
+    stars = np.full((6, 10), 3.0)
+    stars[5, 8:] = NAN
+    days = np.arange(60.0).reshape(6, 10)  # the newest eight of 58 ratings are user 5's
+    ratings = ratings_of(stars, times=days * DAY)
+    assert np.flatnonzero(ratings.newest(0.15)).tolist() == list(range(50, 58))
+    assert choose_half_life(ratings, 0) is None
+    empty = ratings_of(np.full((3, 2), NAN), times=np.zeros((3, 2)))
+    assert choose_half_life(empty, 0) is None
+    assert popular.fit(empty, None, 0).counts.tolist() == [0, 0]
+
+
+def test_half_life_is_chosen_on_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many users a seeded sample decides, the same for the same seed."""
+    ratings = drifting(3, n_users=80)
+    monkeypatch.setattr(popular, "JUDGED_USERS", 3)
+    chosen = [choose_half_life(ratings, seed) for seed in range(30)]
+    assert chosen == [choose_half_life(ratings, seed) for seed in range(30)]
+    assert len(set(chosen)) > 2
+
+
+def test_deep_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Films below the deepest place are not looked at, which changes nothing above it."""
+    ratings = drifting(5)
+    chosen = choose_half_life(ratings, 0)
+    monkeypatch.setattr(popular, "DEEPEST", ratings.n_items)
+    assert choose_half_life(ratings, 0) == chosen
+    monkeypatch.setattr(popular, "DEEPEST", 10**6)
+    assert choose_half_life(ratings, 0) == chosen
+    monkeypatch.setattr(popular, "DEEPEST", 0)
+    assert choose_half_life(ratings, 0) is None
