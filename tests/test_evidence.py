@@ -321,6 +321,12 @@ def share_of(feature: str) -> str:
         "session_5": "recent",
         "session_15": "recent",
         "session_50": "recent",
+        "trend_3": "trend",
+        "trend_14": "trend",
+        "trend_90": "trend",
+        "trend_own": "trend",
+        "trend_liked": "trend",
+        "trend_age": "trend",
     }[feature]
 
 
@@ -329,21 +335,23 @@ def test_shares_of_the_blend() -> None:
     ratings = small()
     neural = PRESETS["tuned"].neural.model_copy(update={"epochs": 3})
     models = fit_all(ratings, PRESETS["tuned"].model_copy(update={"neural": neural}), 0)
-    unweighted = assemble(ratings, models, None, 0, 30)
+    unweighted = assemble(ratings, models, None)
     names = next(iter(unweighted.candidate_features(np.arange(1), 1))).of_candidates
     random = np.random.default_rng(5)
     weights = Weights(
         names=tuple(names),
         stars=random.normal(size=len(names)),
-        average=3.5,
+        level=0.5,
+        mean=random.normal(size=len(names)),
+        spread=random.uniform(0.5, 2.0, len(names)),
         relevance=random.normal(size=len(names)),
         odds=-2.0,
+        list_spread=random.uniform(0.5, 2.0, len(names)),
         n_pairs=9,
         n_liked=9,
+        n_trend=9,
     )
-    ensemble = assemble(ratings, models, weights, 0, 30)
-    assert ensemble.blend is not None
-    spreads = ensemble.blend.scale.spread_in_list
+    ensemble = assemble(ratings, models, weights)
     users = np.array([3, 8])
     [features] = ensemble.candidate_features(users, 2)
     answer = ensemble.rank_with_evidence(["blend"], users, 5)["blend"]
@@ -356,7 +364,9 @@ def test_shares_of_the_blend() -> None:
             expected: dict[str, float] = dict.fromkeys(SHARES, 0.0)
             for place, name in enumerate(weights.names):
                 values = features.of_candidates[name]
-                distance = float(values[cell] - sum(values[own]) / len(own)) / spreads[place]
+                distance = (
+                    float(values[cell] - sum(values[own]) / len(own)) / weights.list_spread[place]
+                )
                 expected[share_of(name)] += distance * weights.relevance[place]
             reason = json.loads(next(texts))
             assert (reason["kind"], reason["start"]) == ("blend", -2)

@@ -17,6 +17,7 @@ from batch.models.features import (
     PreferenceScores,
     fit_feature_model,
 )
+from batch.models.trends import fit_trends
 from batch.ratings import NO_PAIRS, Ints, Pairs, Ratings
 from reference import Floats, every_cell, expected, lines_of, random_stars, ratings_of, turned
 
@@ -29,6 +30,7 @@ GENRES[3] = 0.0  # a film without genres
 GENRES = np.column_stack([GENRES, np.zeros(20)])  # (20, 5) a genre without films
 UNTIMED = ("user_effect", "item_effect", "fame", "affinity", "preference", "liking")
 SESSION = tuple(f"session_{length}" for length in SESSIONS)
+TREND = ("trend_3", "trend_14", "trend_90", "trend_own", "trend_liked", "trend_age")
 
 
 def small_ratings(times: Floats | None = TIMES) -> Ratings:
@@ -69,9 +71,9 @@ def logarithm(scores: Floats) -> Floats:
 
 
 def test_all_by_name() -> None:
-    """Every feature has a name and a finite value for every film; sessions need times."""
+    """Every feature has a name and a finite value for every film; the last ones need times."""
     users = np.array([4, 0, 9])
-    for times, names in ((TIMES, (*UNTIMED, *SESSION)), (None, UNTIMED)):
+    for times, names in ((TIMES, (*UNTIMED, *SESSION, *TREND)), (None, UNTIMED)):
         features = of_every_film(fit_feature_model(small_ratings(times), None), users)
         assert tuple(features) == names
         assert {values.shape for values in features.values()} == {(3, 20)}
@@ -280,8 +282,27 @@ def test_a_long_history_fades_without_underflow() -> None:
 def test_sessions_without_times() -> None:
     """Where every time is missing, sessions equal `preference`."""
     features = features_of(small_ratings(np.full(STARS.shape, NAN)))
+    assert tuple(features) == (*UNTIMED, *SESSION)
     for name in SESSION:
         np.testing.assert_allclose(features[name], features["preference"], rtol=1e-12)
+
+
+def test_trends_are_those_of_the_films() -> None:
+    """Users who rated within a year have the trends of each film, and the others 0."""
+    times = TIMES * 86_400 * 3  # over two years and a half, the first users' ratings first
+    times[:5] -= 400 * 86_400
+    ratings = small_ratings(times)
+    trends = fit_trends(ratings)
+    assert trends is not None
+    features = features_of(ratings)
+    newest = np.nanmax(np.where(np.isnan(STARS), NAN, times))
+    last = np.max(np.where(np.isnan(STARS), -np.inf, times), axis=1)  # (15,)
+    is_active = last >= newest - 365 * 86_400
+    assert 3 < is_active.sum() < 12
+    for name in TREND:
+        assert features[name].any()
+        expected = np.outer(is_active, trends.features[name])
+        np.testing.assert_array_equal(features[name], expected)
 
 
 def test_input_is_untouched() -> None:
@@ -304,7 +325,10 @@ def test_input_is_untouched() -> None:
 
 def arrays_of(model: FeatureModel) -> list[Floats]:
     assert model.later_ratings is not None
+    assert model.trends is not None
     return [
+        *model.trends.features.values(),
+        model.trends.is_active,
         model.log_counts,
         model.genres,
         model.genre_shares,
@@ -327,7 +351,9 @@ def test_degenerate_data(stars: float, shape: tuple[int, int], n_genres: int, ti
         with np.errstate(all="raise"), warnings.catch_warnings():
             warnings.simplefilter("error")
             features = features_of(ratings)
-        assert set(features) == {*UNTIMED, *(SESSION if timed else ())}
+        has_ratings = ratings.n_ratings > 0  # without any there is no newest
+        last = (*SESSION, *(TREND if has_ratings else ())) if timed else ()
+        assert tuple(features) == (*UNTIMED, *last)
         for values in features.values():
             assert values.shape == shape
             assert np.isfinite(values).all()
