@@ -82,6 +82,12 @@ def figures(_ratings: Ratings, _config: object) -> Evaluation:
     return Evaluation(dict.fromkeys((*PUBLISHED, *REFERENCE), values), "own", None, 1)
 
 
+def _assembled(
+    ratings: Ratings, _models: object, _weights: object, mask: Mask, _diversity: float
+) -> Fixed:
+    return Fixed(ratings, mask)
+
+
 def by_fixed_arithmetic(patch: pytest.MonkeyPatch) -> None:
     """From here on a night fits nothing: what it reads, writes, checks and publishes is as ever."""
     patch.setattr(steps, "measure", figures)
