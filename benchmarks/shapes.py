@@ -3,11 +3,13 @@
     python benchmarks/shapes.py 1m FOLDER      # ratings.csv and movies.csv; a few minutes for 25m
 
 Users belong to groups of taste. Users of a group draw films with chances proportional to
-popularity times exp(taste . film), each film at most once. Stars are a mean, the effects of user
-and film, the user's own taste, and noise. Popularity falls with rank as
-(rank + n_items / 200) ^ -1.7, so that the most rated film of `25m` has about 50,000 ratings and
-half of all films less than 33. The number of ratings of a user is lognormal above 20, with a
-median of 81. MovieLens 25M has 81,000, 6 and 71.
+popularity times exp(taste . film) times attention, each film at most once. Attention is 0 before a
+film's release, 1 then, and halves every half a year down to a small part that stays. Half of the
+films are older than the first rating; the others are released over the 22 years in which users
+come. Stars are a mean, the effects of user and film, the user's own taste, and noise. Popularity
+falls with rank as (rank + n_items / 200) ^ -1.8, so that the most rated film of `25m` has about
+57,000 ratings and half of all films less than 31. The number of ratings of a user is lognormal
+above 20, with a median of 81. MovieLens 25M has 81,000, 6 and 71.
 """
 
 import argparse
@@ -22,27 +24,11 @@ from scipy import sparse
 
 from batch.ratings import Floats, Ints, Ratings
 
-GENRES = [
-    "Action",
-    "Adventure",
-    "Animation",
-    "Children",
-    "Comedy",
-    "Crime",
-    "Documentary",
-    "Drama",
-    "Fantasy",
-    "Film-Noir",
-    "Horror",
-    "IMAX",
-    "Musical",
-    "Mystery",
-    "Romance",
-    "Sci-Fi",
-    "Thriller",
-    "War",
-    "Western",
-]
+GENRE_NAMES = (
+    "Action Adventure Animation Children Comedy Crime Documentary Drama Fantasy "
+    "Film-Noir Horror IMAX Musical Mystery Romance Sci-Fi Thriller War Western"
+)
+GENRES = GENRE_NAMES.split()
 FACTORS = 8
 GROUPS = 48
 LEAST_RATED = 20
@@ -100,8 +86,8 @@ class Films:
     effect: Floats  # (n_items,) stars
     group_tastes: Floats  # (GROUPS, FACTORS)
     released: Floats  # (n_items,) days since the first, ascending
-    steady: Floats  # (GROUPS, n_items) what a group draws films by at any time, cumulative
-    fading: Floats  # (GROUPS, n_items) the same of what fades, on day 0
+    steady: Floats  # (GROUPS, n_items) chance to be drawn by a group that stays, cumulative
+    fading: Floats  # (GROUPS, n_items) chance that fades, as on day 0, cumulative
 
 
 def films(shape: Shape, seed: int) -> Films:
