@@ -207,12 +207,14 @@ def test_times_leave_users_and_films(timed: Timed, files: SampleFiles) -> None:
     assert len(set(timed.films)) > 1700
 
 
-def test_seed_decides_the_times(timed: Timed, tmp_path: Path) -> None:
+def test_seed_decides_the_times(tmp_path: Path) -> None:
     """With times the same seed gives the same bytes, another seed other ones."""
-    again = write_sample(tmp_path / "again", times=True)
-    other = write_sample(tmp_path / "other", seed=1, times=True)
-    assert again.ratings.read_bytes() == timed.files.ratings.read_bytes()
-    assert other.ratings.read_bytes() != timed.files.ratings.read_bytes()
+    first, again, other = (
+        write_sample(tmp_path / name, seed=seed, n_users=40, n_items=90, times=True)
+        for name, seed in (("first", 1), ("again", 1), ("other", 2))
+    )
+    assert again.ratings.read_bytes() == first.ratings.read_bytes()
+    assert other.ratings.read_bytes() != first.ratings.read_bytes()
 
 
 def test_films_rise_and_fade(timed: Timed) -> None:
