@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from batch.config import Config
 from batch.store import schema
@@ -342,16 +342,28 @@ def test_a_password_never_appears(tmp_path: Path) -> None:
         assert "canary" not in done.stdout + done.stderr
 
 
-def test_ingest_reads_sample_data(tmp_path: Path) -> None:
-    """`ingest` accepts what `sample-data` writes, and counts every rating."""
-    written = recbatch(tmp_path, "sample-data", "data", "--users", "20", "--films", "60")
+@pytest.mark.parametrize(
+    ("options", "format_"), [((), "wide ratings matrix"), (("--times",), "long file")]
+)
+def test_ingest_reads_sample_data(tmp_path: Path, options: tuple[str, ...], format_: str) -> None:
+    """`ingest` accepts what `sample-data` writes, counts every rating and has its film's genres."""
+    size = ("--users", "20", "--films", "60")
+    written = recbatch(tmp_path, "sample-data", "data", *size, *options)
     assert written.returncode == 0, written.stderr
-    genres, ratings = json.loads(recbatch(tmp_path, "ingest", "data", "--json").stdout)
-    assert genres["format"] == "wide genre matrix"
-    assert ratings["format"] == "wide ratings matrix"
-    assert genres["read"] == genres["accepted"]
+    reports = json.loads(recbatch(tmp_path, "ingest", "data", "--json").stdout)
+    by_format = {report["format"]: report for report in reports}
+    assert sorted(by_format) == sorted(["wide genre matrix", format_])
+    genres = by_format["wide genre matrix"]
+    ratings = by_format[format_]
+    assert genres["read"] == genres["accepted"] == 60
     assert ratings["read"] == ratings["accepted"]
     assert f"{ratings['read']:,} ratings by 20 users" in written.stdout
+    database = open_database(f"sqlite:///{tmp_path / 'recbatch.db'}")
+    with database.reader.connect() as connection:
+        films = connection.execute(select(schema.movies.c.movie_id)).scalars().all()
+        with_genres = connection.execute(select(schema.movie_genres.c.movie_id)).scalars()
+        assert len(films) == 60
+        assert set(with_genres) == set(films)
     assert Config().database.url == "sqlite:///recbatch.db"
 
 
