@@ -21,7 +21,7 @@ from batch.ranking.evaluate import Evaluation
 from batch.ranking.mask import Mask
 from batch.ranking.metric_names import with_cut
 from batch.ranking.ranked_block import RankedBlock
-from batch.ratings import NO_PAIRS, Ints, Pairs, Ratings
+from batch.ratings import NO_PAIRS, NOBODY, Ints, Pairs, Ratings
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ class Fixed:
         ] = -1.0
         listed = np.argsort(-said, axis=1)[:, :n]
         score = np.take_along_axis(said, listed, axis=1)
+        listed[score < 0] = NOBODY  # nothing unseen is left
         answer = RankedBlock(
             listed, score, np.full_like(score, 3.5), np.ones_like(score), np.empty(0)
         )

@@ -367,7 +367,7 @@ def test_the_blend_is_held_against_the_better_popular_films(
 
 
 def in_both_cuts(connection: Connection, run_id: int) -> None:
-    """The run is judged by `next`, where everything is as good, and by `own`, where all is worse."""
+    """The run is judged by `next`, where all is as before; by `own` everything is worse."""
     where = f"run_id = {run_id} AND metric NOT LIKE '%.%' AND metric <> 'rows'"
     change(
         connection,

@@ -14,6 +14,7 @@ SHARES = {
     "genres": "how often you watch its genres",
     "taste": "what goes with the films you rated",
     "recent": "what goes with your latest ratings",
+    "trend": "how many rate it now",
 }
 """The shares of the blend's score: name -> words."""
 MAX_SHARES = 3
