@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from batch.ranking.blend import (
+    LEAST_FOLLOWERS,
     LEAST_LIKED,
     Blend,
+    Candidates,
     CellScores,
-    FeatureScale,
     TrainingBlock,
     Weights,
     blend_features,
@@ -20,6 +21,7 @@ from batch.ranking.blend import (
     table,
 )
 from batch.ratings import Pairs
+from batch.reasons import SHARES
 from reference import Floats, every_cell
 
 NAN = np.nan
@@ -33,17 +35,18 @@ FEATURES = {
 }
 BASELINE = np.array([[3.0, 3.5, 4.0, 2.0, 1.0], [3.0] * 5, [2.0, 2.5, 3.0, 1.0, 0.0]])
 CANDIDATE_SCORES = (FEATURES["preference"] + FEATURES["liking"])[CANDIDATES]
-SCALE = FeatureScale(
-    np.array([0.5, -1.0, 2.0]), np.array([2.0, 4.0, 0.5]), np.array([1.0, 2.0, 4.0])
-)
 WEIGHTS = Weights(
     names=("preference", "liking", "model"),
     stars=np.array([0.2, -0.4, 0.1]),
-    average=3.25,
+    level=0.25,
+    mean=np.array([0.5, -1.0, 2.0]),
+    spread=np.array([2.0, 4.0, 0.5]),
     relevance=np.array([0.5, 1.0, 2.0]),
     odds=-1.5,
+    list_spread=np.array([1.0, 2.0, 4.0]),
     n_pairs=7,
     n_liked=2,
+    n_trend=0,
 )
 
 
@@ -79,24 +82,30 @@ def chance(odds: float) -> float:
 
 
 def test_stars_by_hand() -> None:
-    """Stars are the average plus each feature's weight times its distance from the mean."""
-    rating = stars_of(Blend(WEIGHTS, SCALE))
-    # Preference 1, liking 0, model 2:
-    # 3.25 + 0.2 (1 - 0.5) / 2 - 0.4 (0 + 1) / 4 + 0.1 (2 - 2) / 0.5
-    assert rating[0, 0] == pytest.approx(3.25 + 0.05 - 0.1 + 0.0)
-    assert rating[2, 2] == pytest.approx(3.25 + 0.2 * -1.5 / 2 - 0.4 * 1 / 4 + 0.1 * 3 / 0.5)
+    """Stars are the baseline, a level, and a weight times each feature's distance from its mean."""
+    rating = stars_of(Blend(WEIGHTS))
+    # Baseline 3, level 0.25; preference 1, liking 0, model 2:
+    # 0.2 (1 - 0.5) / 2 - 0.4 (0 + 1) / 4 + 0.1 (2 - 2) / 0.5
+    assert rating[0, 0] == pytest.approx(3.0 + 0.25 + 0.05 - 0.1 + 0.0)
+    assert rating[2, 2] == pytest.approx(3.0 + 0.25 + 0.2 * -1.5 / 2 - 0.4 * 1 / 4 + 0.1 * 3 / 0.5)
     for user in (0, 1, 2):
         for film in range(5):
-            stars = 3.25
+            stars = BASELINE[user, film] + 0.25
             for feature, name in enumerate(FEATURES):
-                off = (FEATURES[name][user, film] - SCALE.mean[feature]) / SCALE.spread[feature]
-                stars += WEIGHTS.stars[feature] * off
+                off = FEATURES[name][user, film] - WEIGHTS.mean[feature]
+                stars += WEIGHTS.stars[feature] * off / WEIGHTS.spread[feature]
             assert rating[user, film] == pytest.approx(stars, rel=1e-12)
+
+
+def test_features_without_weight_are_the_baseline() -> None:
+    """With weights of 0 stars are the baseline and the level, whatever the features are."""
+    weightless = dataclasses.replace(WEIGHTS, stars=np.zeros(3))
+    np.testing.assert_allclose(stars_of(Blend(weightless)), BASELINE + 0.25, rtol=1e-12)
 
 
 def test_relevance_by_hand() -> None:
     """Relevance is the logistic function of features centred on the user's candidates."""
-    relevance = chances_of(Blend(WEIGHTS, SCALE))
+    relevance = chances_of(Blend(WEIGHTS))
     # User 2, candidates 2 and 1: preference -1 and 1, liking 0 and 0, model 5 and 3;
     # means 0, 0 and 4.
     expected = chance(-1.5 + 0.5 * -1 / 1 + 0 + 2.0 * 1 / 4)
@@ -115,7 +124,7 @@ def test_relevance_by_hand() -> None:
 
 def test_without_weights_the_mean_of_the_models() -> None:
     """Without weights stars are the mean of the models, and candidates keep their order."""
-    blend = Blend(None, SCALE)
+    blend = Blend(None)
     rating = stars_of(blend, {**FEATURES, "other": np.full((3, 5), 1.0)}, ("model", "other"))
     for user in (0, 1, 2):
         for film in range(5):
@@ -134,7 +143,7 @@ def test_without_weights_the_mean_of_the_models() -> None:
 def test_no_cells(weights: Weights | None) -> None:
     """No cells have no stars, and no candidates no chances."""
     nothing = {name: np.empty(0) for name in FEATURES}
-    blend = Blend(weights, SCALE)
+    blend = Blend(weights)
     assert blend.stars(nothing, np.empty(0), ("model",)).tolist() == []
     assert blend.chances(nothing, np.empty(0, dtype=np.int64), np.empty(0)).tolist() == []
 
@@ -146,8 +155,8 @@ def test_combining_changes_no_input(weights: Weights | None) -> None:
     baseline = BASELINE[CANDIDATES]
     inputs = [*features.values(), baseline, *CANDIDATES, CANDIDATE_SCORES]
     before = [array.tobytes() for array in inputs]
-    Blend(weights, SCALE).stars(features, baseline, ("model",))
-    Blend(weights, SCALE).chances(features, CANDIDATES.rows, CANDIDATE_SCORES)
+    Blend(weights).stars(features, baseline, ("model",))
+    Blend(weights).chances(features, CANDIDATES.rows, CANDIDATE_SCORES)
     less_own_mean(table(features, tuple(features)), CANDIDATES.rows)
     assert [array.tobytes() for array in inputs] == before
 
@@ -188,29 +197,13 @@ def test_candidates_by_hand() -> None:
     assert centred.tolist() == [[0, 1], [-2, 1], [2, -2], [1, 0], [-1, 0]]
 
 
-def test_scale_by_hand() -> None:
-    """The scale is mean and standard deviation over candidates; 1 for a constant feature."""
-    levels = np.array([[1.0, 0.1, 5.0], [3.0, 0.1, 5.0]] * 5)
-    centred = np.array([[-4.0, 1e-17, 0.0], [4.0, -1e-17, 0.0]] * 5)
-    scale = FeatureScale.of(levels, centred)
-    assert scale.mean.tolist() == pytest.approx([2.0, 0.1, 5.0], rel=1e-12)
-    assert scale.spread.tolist() == [1.0, 1.0, 1.0]
-    assert scale.spread_in_list.tolist() == [4.0, 1.0, 1.0]
-    assert FeatureScale.of(levels * [7.0, 1.0, 1.0], centred).spread.tolist() == [7.0, 1.0, 1.0]
-
-
-def test_scale_without_candidates() -> None:
-    """Without candidates every feature has mean 0 and spread 1."""
-    scale = FeatureScale.of(np.empty((0, 2)), np.empty((0, 2)))
-    assert [values.tolist() for values in vars(scale).values()] == [[0, 0], [1, 1], [1, 1]]
-
-
 NAMES = ("a", "b", "c")
 TRUE_STARS, TRUE_ODDS = np.array([0.5, -0.3, 0.0]), np.array([1.5, 0.0, -1.0])
+NO_CANDIDATES = Candidates(np.empty((0, 3)), np.empty(0, dtype=np.bool_))
 
 
 def training_block(n: int, seed: int = 0, factor: float = 1.0) -> TrainingBlock:
-    """n candidates and n pairs, generated from TRUE_ODDS and TRUE_STARS.
+    """n candidates and n pairs, generated from TRUE_ODDS and TRUE_STARS, nothing of trends.
 
     The three features have different scales; the first is multiplied by `factor`.
     """
@@ -219,26 +212,26 @@ def training_block(n: int, seed: int = 0, factor: float = 1.0) -> TrainingBlock:
     levels = random.normal(size=(n, 3))  # in standard deviations
     pairs = random.normal(size=(n, 3))
     liked = random.random(n) < 1 / (1 + np.exp(-(levels @ TRUE_ODDS - 0.5)))
-    stars = 3.2 + pairs @ TRUE_STARS + random.normal(scale=0.1, size=n)
+    departures = -0.2 + pairs @ TRUE_STARS + random.normal(scale=0.1, size=n)
     return TrainingBlock(
-        candidates=levels * unit,
-        liked=liked,
-        levels=levels * unit + unit,
+        taste=Candidates(levels * unit, liked),
+        trend=NO_CANDIDATES,
+        n_followers=0,
         pairs=pairs * unit + unit,
-        stars=stars,
+        departures=departures,
     )
 
 
 def test_true_weights_are_learnt() -> None:
-    """From many ratings the true weights are learnt, per standard deviation, and the averages."""
+    """From many ratings the true weights are learnt, per standard deviation, and the level."""
     blocks = [training_block(4000, 0), training_block(4000, 1)]
     weights = learn(NAMES, blocks, seed=0)
     assert weights is not None
     assert weights.names == NAMES
-    assert weights.n_pairs == 8000
-    assert weights.n_liked == int(sum(block.liked.sum() for block in blocks))
+    assert (weights.n_pairs, weights.n_trend) == (8000, 0)
+    assert weights.n_liked == int(sum(block.taste.liked.sum() for block in blocks))
     np.testing.assert_allclose(weights.stars, TRUE_STARS, atol=0.02)
-    assert weights.average == pytest.approx(3.2, abs=0.02)
+    assert weights.level == pytest.approx(-0.2, abs=0.02)
     np.testing.assert_allclose(weights.relevance, TRUE_ODDS, atol=0.12)
     assert weights.odds == pytest.approx(-0.5, abs=0.1)
 
@@ -248,11 +241,33 @@ def test_stars_are_ridge_regression() -> None:
     held = training_block(200, 3)
     weights = learn(NAMES, [held], seed=0)
     assert weights is not None
-    x = (held.pairs - held.levels.mean(axis=0)) / held.levels.std(axis=0)
-    off = x - x.mean(axis=0)
-    slow = np.linalg.solve(off.T @ off + 100 * np.eye(3), off.T @ (held.stars - held.stars.mean()))
+    x = (held.pairs - held.pairs.mean(axis=0)) / held.pairs.std(axis=0)
+    off = held.departures - held.departures.mean()
+    slow = np.linalg.solve(x.T @ x + 100 * np.eye(3), x.T @ off)
     np.testing.assert_allclose(weights.stars, slow, rtol=1e-9)
-    assert weights.average == pytest.approx(held.stars.mean() - x.mean(axis=0) @ slow, rel=1e-9)
+    assert weights.level == pytest.approx(held.departures.mean(), rel=1e-9)
+
+
+def test_the_scale_is_of_the_evidence() -> None:
+    """Features are centred and scaled as the ratings learnt from are, 1 for a constant one.
+
+    Where these very ratings are predicted, the stars' mean error is 0.
+    """
+    held = training_block(200, 3)
+    held.pairs[:, 1] = 0.1
+    held.taste.features[:, 1] = [1e-17, -1e-17] * 100
+    weights = learn(NAMES, [held], seed=0)
+    assert weights is not None
+    np.testing.assert_allclose(weights.mean, held.pairs.mean(axis=0), rtol=1e-12)
+    for spread, values in (
+        (weights.spread, held.pairs),
+        (weights.list_spread, held.taste.features),
+    ):
+        of_first, _, of_last = values.std(axis=0)
+        np.testing.assert_allclose(spread, [of_first, 1.0, of_last], rtol=1e-12)
+    features = dict(zip(NAMES, held.pairs.T, strict=True))
+    predicted = Blend(weights).stars(features, np.full(200, 3.0), ())
+    assert (predicted - 3.0).mean() == pytest.approx(held.departures.mean(), rel=1e-9)
 
 
 def test_relevance_is_logistic_regression() -> None:
@@ -260,8 +275,9 @@ def test_relevance_is_logistic_regression() -> None:
     held = training_block(400, 4)
     weights = learn(NAMES, [held], seed=0)
     assert weights is not None
-    x = held.candidates / held.candidates.std(axis=0)
-    residuals = held.liked - 1 / (1 + np.exp(-(weights.odds + x @ weights.relevance)))  # (400,)
+    x = held.taste.features / held.taste.features.std(axis=0)
+    odds = weights.odds + x @ weights.relevance
+    residuals = held.taste.liked - 1 / (1 + np.exp(-odds))  # (400,)
     gradient = x.T @ residuals - weights.relevance
     # The solver's tolerance, for sums of 400.
     np.testing.assert_allclose(gradient, 0.0, atol=0.1)
@@ -270,29 +286,48 @@ def test_relevance_is_logistic_regression() -> None:
 
 @pytest.mark.parametrize("factor", [10.0, 0.001])
 def test_the_unit_of_a_feature_does_not_matter(factor: float) -> None:
-    """A feature of another unit changes neither learnt weights nor scores of other fits."""
+    """A feature of another unit changes neither learnt weights nor what is made of them."""
     weights = learn(NAMES, [training_block(500)], seed=0)
     rescaled = learn(NAMES, [training_block(500, factor=factor)], seed=0)
     assert weights is not None
     assert rescaled is not None
     np.testing.assert_allclose(rescaled.stars, weights.stars, rtol=1e-9)
     np.testing.assert_allclose(rescaled.relevance, weights.relevance, rtol=1e-9)
-    assert rescaled.average == pytest.approx(weights.average, rel=1e-9)
+    assert rescaled.level == pytest.approx(weights.level, rel=1e-9)
     assert rescaled.odds == pytest.approx(weights.odds, rel=1e-9)
     stars, chances = [], []
-    for times in (1.0, factor):
-        features = {**FEATURES, "model": FEATURES["model"] * times}
-        centred, levels = among_candidates(features)
-        blend = Blend(WEIGHTS, FeatureScale.of(levels, centred))
-        stars.append(stars_of(blend, features))
-        chances.append(chances_of(blend, features))
+    for times, learnt in ((1.0, weights), (factor, rescaled)):
+        features = dict(zip(NAMES, FEATURES.values(), strict=True))
+        features["a"] = features["a"] * times
+        cells = at(CANDIDATES, features)
+        stars.append(Blend(learnt).stars(cells, BASELINE[CANDIDATES], ()))
+        chances.append(Blend(learnt).chances(cells, CANDIDATES.rows, CANDIDATE_SCORES))
     np.testing.assert_allclose(stars[1], stars[0], rtol=1e-9)
     np.testing.assert_allclose(chances[1], chances[0], rtol=1e-9)
 
 
-def with_liked(held: TrainingBlock, n_liked: int) -> TrainingBlock:
-    """The same block with another number of liked candidates."""
-    return dataclasses.replace(held, liked=np.arange(len(held.liked)) < n_liked)
+def in_two(held: TrainingBlock) -> list[TrainingBlock]:
+    """The same in two blocks, the first with twenty candidates and pairs, and one follower."""
+    blocks = []
+    for part, n_followers in ((slice(0, 20), 1), (slice(20, None), held.n_followers - 1)):
+        blocks.append(
+            TrainingBlock(
+                taste=Candidates(held.taste.features[part], held.taste.liked[part]),
+                trend=Candidates(held.trend.features[part], held.trend.liked[part]),
+                n_followers=n_followers,
+                pairs=held.pairs[part],
+                departures=held.departures[part],
+            )
+        )
+    return blocks
+
+
+def with_liked(candidates: Candidates, n_liked: int) -> Candidates:
+    """The same candidates, another number of them liked, every second one first."""
+    places = np.argsort(np.arange(len(candidates.liked)) % 2, kind="stable")
+    liked = np.zeros(len(places), dtype=np.bool_)
+    liked[places[:n_liked]] = True
+    return Candidates(candidates.features, liked)
 
 
 @pytest.mark.parametrize(
@@ -301,13 +336,9 @@ def with_liked(held: TrainingBlock, n_liked: int) -> TrainingBlock:
 def test_too_few_liked_candidates(n_liked: int, learnt: bool) -> None:
     """With fewer than thirty liked candidates, or no others, nothing is learnt."""
     assert LEAST_LIKED == 30
-    held = with_liked(training_block(60), n_liked)
-    names = [field.name for field in dataclasses.fields(TrainingBlock)]
-    blocks = [
-        TrainingBlock(**{name: getattr(held, name)[part] for name in names})
-        for part in (slice(0, 20), slice(20, None))
-    ]
-    assert (learn(NAMES, blocks, seed=0) is not None) == learnt
+    held = training_block(60)
+    held = dataclasses.replace(held, taste=with_liked(held.taste, n_liked))
+    assert (learn(NAMES, in_two(held), seed=0) is not None) == learnt
 
 
 def test_no_ratings_to_learn_from() -> None:
@@ -326,19 +357,140 @@ def test_same_ratings_same_bytes() -> None:
     assert first.figures() == second.figures()
 
 
+# Trends
+
+TIMED_NAMES = ("trend_3", "a", "b", "trend_age")
+IS_TREND = np.array([True, False, False, True])
+
+
+def timed_block(n: int, seed: int = 0, n_followers: int = 100) -> TrainingBlock:
+    """n candidates by taste and n by trend, and n pairs, of two trends and two other features.
+
+    What is liked at any time depends on all four. What is liked next depends half as much on
+    taste, and on trends.
+    """
+    random = np.random.default_rng(seed)
+    unit = np.array([5.0, 3.0, 0.2, 0.01])  # standard deviation of each feature
+    at_any_time, followed, pairs = random.normal(size=(3, n, 4))  # in standard deviations
+    of_taste = at_any_time @ [0.3, 1.5, -1.0, 0.3] - 0.5
+    of_trend = followed @ [2.0, 0.75, -0.5, -1.0] - 1.0
+    liked, liked_next = (
+        random.random(n) < 1 / (1 + np.exp(-odds)) for odds in (of_taste, of_trend)
+    )
+    return TrainingBlock(
+        taste=Candidates(at_any_time * unit, liked),
+        trend=Candidates(followed * 2 * unit, liked_next),
+        n_followers=n_followers,
+        pairs=pairs * unit,
+        departures=pairs @ [0.4, 0.5, -0.3, 0.4],
+    )
+
+
+def test_trends_are_learnt_on_what_was_liked_next() -> None:
+    """Taste keeps its proportions and gets one factor, and the true weights of trends are learnt.
+
+    The penalty of trends is ten times that of taste, and none is on the factor.
+    """
+    held = timed_block(8000)
+    weights = learn(TIMED_NAMES, in_two(held), seed=0)
+    assert weights is not None
+    assert weights.n_liked == held.taste.liked.sum()
+    assert weights.n_trend == held.trend.liked.sum()
+    # On the scale of taste's candidates, where features spread half as far.
+    np.testing.assert_allclose(weights.relevance, [2.0, 0.375, -0.25, -1.0], atol=0.12)
+    assert weights.odds == pytest.approx(-1.0, abs=0.1)
+    spread = np.where(IS_TREND, held.trend.features.std(axis=0), held.taste.features.std(axis=0))
+    np.testing.assert_allclose(weights.list_spread, spread, rtol=1e-12)
+    untimed = learn(TIMED_NAMES, [dataclasses.replace(held, n_followers=0)], seed=0)
+    assert untimed is not None
+    proportion = untimed.relevance[1] / untimed.relevance[2]
+    assert weights.relevance[1] / weights.relevance[2] == pytest.approx(proportion, rel=1e-9)
+    x = held.trend.features / spread
+    residuals = held.trend.liked - 1 / (1 + np.exp(-(weights.odds + x @ weights.relevance)))
+    gradient = x.T @ residuals - np.where(IS_TREND, 10 * weights.relevance, 0.0)
+    # The solver's tolerance, for sums of 8000.
+    np.testing.assert_allclose(gradient[IS_TREND], 0.0, atol=1.0)
+    assert abs(gradient[~IS_TREND] @ untimed.relevance[~IS_TREND]) < 1.0
+    assert abs(residuals.sum()) < 1.0
+
+
+def test_trends_have_no_part_in_stars() -> None:
+    """In stars trends have weight 0, and the other weights are learnt as if there were none."""
+    held = timed_block(300)
+    weights = learn(TIMED_NAMES, [held], seed=0)
+    assert weights is not None
+    assert weights.stars[IS_TREND].tolist() == [0.0, 0.0]
+    x = held.pairs[:, ~IS_TREND]
+    x = (x - x.mean(axis=0)) / x.std(axis=0)
+    off = held.departures - held.departures.mean()
+    slow = np.linalg.solve(x.T @ x + 100 * np.eye(2), x.T @ off)
+    np.testing.assert_allclose(weights.stars[~IS_TREND], slow, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("n_followers", "n_liked", "learnt"),
+    [(30, 30, True), (29, 60, False), (60, 29, False), (0, 0, False), (30, 0, False)],
+)
+def test_too_few_followers(n_followers: int, n_liked: int, learnt: bool) -> None:
+    """With under thirty users or liked films in the newest part of time, trends have weight 0.
+
+    Weights of taste are then as learnt from ratings of any time.
+    """
+    assert (LEAST_FOLLOWERS, LEAST_LIKED) == (30, 30)
+    held = timed_block(200, n_followers=n_followers)
+    held = dataclasses.replace(held, trend=with_liked(held.trend, n_liked))
+    weights = learn(TIMED_NAMES, in_two(held), seed=0)
+    assert weights is not None
+    assert weights.n_trend == (n_liked if learnt else 0)
+    assert weights.relevance[IS_TREND].all() == learnt
+    if not learnt:
+        assert weights.relevance[IS_TREND].tolist() == [0.0, 0.0]
+        x = (held.taste.features / held.taste.features.std(axis=0))[:, ~IS_TREND]
+        odds = weights.odds + x @ weights.relevance[~IS_TREND]
+        residuals = held.taste.liked - 1 / (1 + np.exp(-odds))  # (200,)
+        gradient = x.T @ residuals - weights.relevance[~IS_TREND]
+        np.testing.assert_allclose(gradient, 0.0, atol=0.1)
+
+
+def test_evidence_of_trends_without_features() -> None:
+    """Without features of trends what was liked next teaches nothing."""
+    held = timed_block(200)
+    names = ("a", "b", "c", "d")
+    weights = learn(names, [held], seed=0)
+    without = learn(names, [dataclasses.replace(held, n_followers=0)], seed=0)
+    assert weights is not None
+    assert without is not None
+    assert weights.figures() == without.figures()
+    assert weights.n_trend == 0
+    assert weights.relevance.all()
+
+
+# Figures
+
+
 def test_figures_name_every_weight() -> None:
-    """Figures are what was learnt from, and each feature's weights in stars and in the list."""
-    assert WEIGHTS.figures() == {
+    """Figures are what was learnt from, and each feature's weights and scale, in stars and list."""
+    assert dataclasses.replace(WEIGHTS, n_trend=3).figures() == {
         "learnt_from_ratings": 7.0,
         "learnt_from_liked": 2.0,
-        "stars_average": WEIGHTS.average,
-        "list_odds": WEIGHTS.odds,
+        "learnt_from_next": 3.0,
+        "stars_level": 0.25,
+        "list_odds": -1.5,
         "stars_weight_preference": 0.2,
         "stars_weight_liking": -0.4,
         "stars_weight_model": 0.1,
+        "stars_mean_preference": 0.5,
+        "stars_mean_liking": -1.0,
+        "stars_mean_model": 2.0,
+        "stars_spread_preference": 2.0,
+        "stars_spread_liking": 4.0,
+        "stars_spread_model": 0.5,
         "list_weight_preference": 0.5,
         "list_weight_liking": 1.0,
         "list_weight_model": 2.0,
+        "list_spread_preference": 1.0,
+        "list_spread_liking": 2.0,
+        "list_spread_model": 4.0,
     }
 
 
@@ -347,33 +499,45 @@ def test_weights_from_figures() -> None:
     again = Weights.from_figures(WEIGHTS.figures())
     assert again.figures() == WEIGHTS.figures()
     assert again.names == tuple(sorted(WEIGHTS.names))
-    chances = chances_of(Blend(WEIGHTS, SCALE))
-    np.testing.assert_allclose(chances_of(Blend(again, scale_for(again))), chances, rtol=1e-14)
-    incomplete = WEIGHTS.figures()
-    del incomplete["list_odds"]
-    with pytest.raises(KeyError, match="list_odds"):
-        Weights.from_figures(incomplete)
-
-
-def scale_for(weights: Weights) -> FeatureScale:
-    """SCALE, its features in the order of these weights."""
-    order = [WEIGHTS.names.index(name) for name in weights.names]
-    return FeatureScale(SCALE.mean[order], SCALE.spread[order], SCALE.spread_in_list[order])
+    blend = Blend(WEIGHTS)
+    np.testing.assert_allclose(chances_of(Blend(again)), chances_of(blend), rtol=1e-14)
+    np.testing.assert_allclose(stars_of(Blend(again)), stars_of(blend), rtol=1e-14)
+    for missing in WEIGHTS.figures():
+        if missing.startswith("list_weight_"):  # the features are named after these
+            continue
+        incomplete = WEIGHTS.figures()
+        del incomplete[missing]
+        with pytest.raises(KeyError, match=missing):
+            Weights.from_figures(incomplete)
 
 
 def test_shares_add_up_to_the_log_odds() -> None:
     """The start and the shares of taste and of the model add up to the score's log-odds."""
     arguments = (at(CANDIDATES), CANDIDATES.rows, CANDIDATE_SCORES)
-    blend = Blend(WEIGHTS, SCALE)
+    blend = Blend(WEIGHTS)
     start, shares = blend.shares(*arguments)
     assert sorted(shares) == ["model", "taste"]
     log_odds = logit(blend.chances(*arguments))
     np.testing.assert_allclose(start + sum(shares.values()), log_odds, rtol=1e-12)
-    unlearnt = Blend(None, SCALE)
+    unlearnt = Blend(None)
     start, shares = unlearnt.shares(*arguments)
     assert (start, list(shares)) == (0.0, ["taste"])
     log_odds = logit(unlearnt.chances(*arguments))
     np.testing.assert_allclose(shares["taste"], log_odds, rtol=1e-12)
+
+
+def test_shares_of_sessions_and_trends() -> None:
+    """Features of sessions add to the share `recent`, and those of trends to `trend`."""
+    names = ("session_5", "trend_own", "trend_age")
+    features = dict(zip(names, at(CANDIDATES).values(), strict=True))
+    weights = dataclasses.replace(WEIGHTS, names=names)
+    _, shares = Blend(weights).shares(features, CANDIDATES.rows, CANDIDATE_SCORES)
+    assert list(shares) == ["recent", "trend"]
+    assert set(shares) < set(SHARES)
+    # Candidates 3, 0 and 4 of user 0: the means are 0.5, -1 and 4.
+    assert shares["recent"][0] == 0.0
+    assert shares["recent"][1] == pytest.approx(0.5 * 0.5 / 1)
+    assert shares["trend"][2] == pytest.approx(1.0 * -2 / 2 + 2.0 * 2 / 4)
 
 
 def logit(chances: Floats) -> Floats:
