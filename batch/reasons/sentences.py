@@ -14,11 +14,7 @@ SHARES = {
     "genres": "how often you watch its genres",
     "taste": "what goes with the films you rated",
     "recent": "what goes with your latest ratings",
-<<<<<<< HEAD
-    "trend": "how many rate it now",
-=======
     "trend": "how many rate it these days",
->>>>>>> timetests
 }
 """The shares of the blend's score: name -> words."""
 MAX_SHARES = 3
