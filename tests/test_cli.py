@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from batch.config import Config
+from batch.models import PUBLISHED, REFERENCE
 from batch.store import schema
 from batch.store.database import open_database
 from batch.store.run_lock import run_lock
@@ -94,9 +95,9 @@ def test_every_command_works_in_the_demo_folder(demo: tuple[Path, str]) -> None:
     assert recbatch(folder, "purge").stdout == "purged 0 runs\n"
     assert "rows at most: 12,000" in recbatch(folder, "run", "--dry-run").stdout
     metrics = json.loads(recbatch(folder, "evaluate", "--json").stdout)
-    assert set(metrics) == {"user_user", "item_item", "neural", "blend", "popular", "bias"}
+    assert set(metrics) == {*PUBLISHED, *REFERENCE}
     printed = recbatch(folder, "evaluate").stdout
-    for name in ("rmse", "precision@5", "ndcg_high@5", "gini@5"):
+    for name in ("own.rmse", "own.precision@5", "own.ndcg_high@5", "own.gini@5"):
         assert f"{metrics['item_item'][name]:.3f}" in printed, name
     assert recbatch(folder, "schedule", "--next", "3").stdout.count("02:30 UTC, for") == 3
     assert recbatch(folder, "report").stdout == "report-2.html\n"
