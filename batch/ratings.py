@@ -82,8 +82,8 @@ class Ratings:
     def newest(self, share: float) -> Bools:
         """Which ratings are the newest `share` of those with a time, (n_ratings,).
 
-        Ratings of one moment stay together, so that there may be fewer; a rating
-        of unknown time is never among them.
+        `share` is below 1. Ratings of one moment stay together, so that there may
+        be fewer; a rating of unknown time is never among them.
         """
         if self.rated_at is None or np.isinf(self.newest_time):
             return np.zeros(self.n_ratings, dtype=np.bool_)

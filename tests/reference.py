@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from batch.ranking.evaluate import Inputs
 from batch.ratings import Pairs, Ratings
 
 Number: TypeAlias = Fraction | float
@@ -51,6 +52,26 @@ def ratings_of(
         rated_at=rated_at,
         genre_ids=np.arange(flags.shape[1]) + 900,
     )
+
+
+def inputs_of(
+    *,
+    seed: int = 0,
+    n: int = 5,
+    relevant_from: float = 4.0,
+    block: int = 100,
+    users: int = 1000,
+    diversity: float = 0.0,
+) -> Inputs:
+    """How models are measured."""
+    return {
+        "seed": seed,
+        "n": n,
+        "relevant_from": relevant_from,
+        "block": block,
+        "users": users,
+        "diversity": diversity,
+    }
 
 
 def random_stars(

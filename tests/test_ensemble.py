@@ -1,6 +1,5 @@
 """The ensemble: what the blend is learnt from, its lists, and its gain over the models."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,17 +10,26 @@ from scipy import sparse
 
 from batch.models import PERSONAL, PUBLISHED, REFERENCE, Scores
 from batch.models.baseline import Baseline, fit_baseline
+from batch.models.popular import DAY
+from batch.models.trends import HALF_LIVES
 from batch.params import PRESETS
 from batch.ranking import ensemble, evaluate
 from batch.ranking.blend import TrainingBlock, Weights
 from batch.ranking.diversify import diversify
 from batch.ranking.ensemble import BY_SCORE, Ensemble, assemble, learn_weights, unblended
 from batch.ranking.evaluate import fit_all, fit_and_judge, judge
-from batch.ranking.hold_out import hold_out, hold_out_mixed
+from batch.ranking.hold_out import (
+    Evidence,
+    HeldOut,
+    hold_out_evidence,
+    hold_out_next,
+    hold_out_own,
+)
 from batch.ranking.mask import Mask
+from batch.ranking.metric_names import CUTS, Cut
 from batch.ranking.metrics import Catalogue, Judged, gain, measure
 from batch.ratings import NOBODY, Bools, Ints, Pairs, Ratings
-from reference import Floats, best, every_cell, filled_up, random_stars, ratings_of
+from reference import Floats, best, every_cell, filled_up, inputs_of, ratings_of
 
 NAN = np.nan
 MODELS = (*PERSONAL, *REFERENCE)
@@ -48,38 +56,92 @@ def generated(
     )
 
 
+def trending(seed: int) -> Ratings:
+    """60 users rate 80 films, most of them in the weeks after a film comes out.
+
+    The first ten users have not rated for two years.
+    """
+    random = np.random.default_rng(seed)
+    released = np.sort(random.uniform(-100, 1000, 80))  # (80,) days
+    stars = np.full((60, 80), NAN)
+    times = np.full((60, 80), NAN)
+    for user in range(60):
+        for day in random.uniform(0, 250 if user < 10 else 1000, 30):
+            age = day - released  # (80,)
+            odds = np.where((age >= 0) & np.isnan(stars[user]), np.exp(-age / 50), 0.0) + 1e-9
+            film = random.choice(80, p=odds / odds.sum())
+            if np.isnan(stars[user, film]):
+                stars[user, film] = random.integers(2, 6)
+                times[user, film] = day * DAY
+    genres = (random.random((80, 3)) < 0.4).astype(np.float64)
+    return ratings_of(stars, genres=genres, times=times)
+
+
+@dataclass
+class Learning:
+    """What weights were learnt on and from, and the weights."""
+
+    ensemble: Ensemble
+    taste: Ratings
+    trend: Ratings
+    weights: Weights | None
+
+
 @dataclass
 class Night:
-    """The ensembles, ratings and results of one evaluation."""
+    """The ensembles, ratings and results of one evaluation, in both cuts."""
 
-    learnt_on: Ensemble
-    learnt_from: Ratings
-    measured: Ensemble
-    judged: dict[str, Judged]
-    weights: Weights | None
+    learnt: Learning  # the weights of the measured blends
+    published: Learning
+    ensembles: Mapping[Cut, Ensemble]
+    judgements: Mapping[Cut, Mapping[str, Judged]]
+
+    @property
+    def measured(self) -> Ensemble:
+        """The ensemble that `own` measures."""
+        return self.ensembles["own"]
+
+    @property
+    def judged(self) -> Mapping[str, Judged]:
+        """What it lists and predicts."""
+        return self.judgements["own"]
+
+    @property
+    def weights(self) -> Weights:
+        """The weights of the measured blends."""
+        assert self.learnt.weights is not None
+        return self.learnt.weights
 
 
 def recorded(ratings: Ratings, block: int = 100, seed: int = 0, users: int = 1000) -> Night:
     """Run an evaluation and record what it passes from step to step."""
-    parts: dict[str, Any] = {}
+    learnt: list[Learning] = []
+    measured: list[tuple[Ensemble, dict[str, Judged]]] = []
 
-    def learning(ensemble: Ensemble, held: Ratings, *rest: Any) -> Weights | None:
-        parts["learnt_on"] = ensemble
-        parts["learnt_from"] = held
-        return learn_weights(ensemble, held, *rest)
+    def learning(ensemble: Ensemble, taste: Ratings, trend: Ratings, *rest: Any) -> Weights | None:
+        weights = learn_weights(ensemble, taste, trend, *rest)
+        learnt.append(Learning(ensemble, taste, trend, weights))
+        return weights
 
     def judging(scorer: Ensemble, *rest: Any) -> dict[str, Judged]:
-        parts["measured"] = scorer
-        parts["judged"] = judge(scorer, *rest)
-        return parts["judged"]
+        judged = judge(scorer, *rest)
+        measured.append((scorer, judged))
+        return judged
 
+    inputs = inputs_of(block=block, seed=seed, users=users)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "learn_weights", learning)
         patch.setattr(evaluate, "judge", judging)
-        evaluation = evaluate.evaluate(
-            ratings, QUICK, seed=seed, n=5, relevant_from=4.0, block=block, users=users
-        )
-    return Night(**parts, weights=evaluation.weights)
+        evaluation = evaluate.evaluate(ratings, QUICK, inputs, 1)
+    of_measured, of_published = learnt
+    assert evaluation.weights is of_published.weights
+    cuts = CUTS if len(measured) == 2 else ("own",)
+    return Night(
+        learnt=of_measured,
+        published=of_published,
+        ensembles={cut: scorer for cut, (scorer, _) in zip(cuts, measured, strict=True)},
+        judgements={cut: judged for cut, (_, judged) in zip(cuts, measured, strict=True)},
+    )
 
 
 def everyone(ratings: Ratings) -> Ints:
@@ -109,27 +171,33 @@ def of_every_film(scorer: Ensemble, users: Ints) -> dict[str, Floats]:
     return {name: values.reshape(shape) for name, values in block.of_held.items()}
 
 
-def bytes_of(night: Night) -> list[bytes]:
-    """All weights, all scores of all models, and all lists and predictions."""
-    assert night.weights is not None
-    users = everyone(night.measured.ratings)
-    averages = np.array([night.weights.average, night.weights.odds])
-    arrays = [night.weights.stars, night.weights.relevance, averages]
-    scores = {name: model.score(users) for name, model in night.measured.models.items()}
-    scores["blend"] = blended(night.measured, users)
+def bytes_of(night: Night, cut: Cut) -> list[bytes]:
+    """The weights of the measured blends; scores of all models, lists and predictions in a cut."""
+    measured = night.ensembles[cut]
+    users = everyone(measured.ratings)
+    arrays = [np.array(list(night.weights.figures().values())), measured.popularity]
+    scores = {name: model.score(users) for name, model in measured.models.items()}
+    scores["blend"] = blended(measured, users)
     for name, of_model in scores.items():
         arrays += [of_model.rating, of_model.support, of_model.relevance]
-        arrays += [night.judged[name].listed, night.judged[name].predicted]
+        arrays += [night.judgements[cut][name].listed, night.judgements[cut][name].predicted]
     return [array.tobytes() for array in arrays]
 
 
 SMALL = generated(0, 60, 80)
+TRENDING = trending(0)
 
 
 @pytest.fixture(scope="module")
 def night() -> Night:
     """An evaluation of 60 users x 80 films."""
     return recorded(SMALL)
+
+
+@pytest.fixture(scope="module")
+def trends() -> Night:
+    """An evaluation of 60 users x 80 films that rise and fade."""
+    return recorded(TRENDING)
 
 
 # Diversity and filters
@@ -159,12 +227,12 @@ def test_the_blend_may_be_diverse(night: Night) -> None:
         assert (np.diff(listed_scores) <= 0).all()
         assert listed_scores.tolist() == [scores[position] for position in positions]
     assert ranked["blend"].listed.tobytes() != plain["blend"].listed.tobytes()
-    metrics = evaluate.evaluate(
-        SMALL, QUICK, seed=0, n=5, relevant_from=4.0, block=16, users=99, diversity=0.7
-    ).metrics
-    assert metrics["blend"]["diversity@5"] > metrics[BY_SCORE]["diversity@5"]
-    assert metrics["blend"]["rmse"] == metrics[BY_SCORE]["rmse"]
-    assert BY_SCORE not in night.judged
+    metrics = evaluate.evaluate(SMALL, QUICK, inputs_of(block=16, diversity=0.7), 1).metrics
+    for cut in CUTS:
+        of_blend, by_score = metrics["blend"], metrics[BY_SCORE]
+        assert of_blend[f"{cut}.diversity@5"] > by_score[f"{cut}.diversity@5"]
+        assert of_blend[f"{cut}.rmse"] == by_score[f"{cut}.rmse"]
+        assert BY_SCORE not in night.judgements[cut]
 
 
 def films_of(row: Ints) -> list[int]:
@@ -196,104 +264,105 @@ def test_no_model_lists_filtered_films(night: Night) -> None:
 # What the blend is learnt from
 
 
-def mixed_by_user(ratings: Ratings, seed: int = 0) -> list[set[int]]:
-    """The columns of each user's ratings that the blend is learnt from."""
-    chosen = hold_out_mixed(ratings, seed)
-    assert (chosen.shape, chosen.dtype) == ((ratings.n_ratings,), np.bool_)
-    users, items = ratings.user_of_rating()[chosen], ratings.matrix.indices[chosen]
-    return [set(items[users == user].tolist()) for user in range(ratings.n_users)]
+def cuts_of(ratings: Ratings) -> dict[Cut, HeldOut]:
+    """What both cuts hold out, of everyone."""
+    return {"next": hold_out_next(ratings, 1000, 0), "own": hold_out_own(ratings, 1000, 0)}
 
 
-@pytest.mark.parametrize("n_times", [4, 10**6])
-def test_most_of_the_mixed_cut_is_last_by_time(n_times: int) -> None:
-    """The mixed cut is a fifth of a user's ratings, three quarters of it the last by time."""
-    random = np.random.default_rng(0)
-    stars = random_stars(0, 50, 60, [1, 2, 3, 4, 5], 0.5, n_empty=1)  # (50, 60)
-    times = random.integers(0, n_times, stars.shape).astype(np.float64)
-    ratings = ratings_of(stars, times=times)
-    cut = mixed_by_user(ratings, seed=1)
-    other_cut = mixed_by_user(ratings, seed=2)
-    assert mixed_by_user(ratings, seed=1) == cut
-    assert other_cut != cut
-    n_earlier = 0
-    for user in range(50):
-        rated = [item for item in range(60) if not math.isnan(stars[user, item])]
-        by_time = sorted(rated, key=lambda item, when=times[user]: (when[item], item))
-        n_held = len(rated) // 5
-        n_late = -(-3 * n_held // 4)
-        last = by_time[len(rated) - n_late :]
-        for items in (cut[user], other_cut[user]):
-            assert len(items) == n_held
-            assert set(last) <= items <= set(rated)
-        n_earlier += n_held - n_late
-    assert n_earlier > 20
+def known_of(ratings: Ratings) -> Bools:
+    """The ratings that are in neither cut, (n_ratings,)."""
+    by_next, by_own = cuts_of(ratings).values()
+    return ~(by_next.removed | by_own.removed)
 
 
-def test_the_rest_of_the_mixed_cut_is_fair() -> None:
-    """Over many seeds each earlier rating is cut as often as any other, the last ones always."""
-    # Films 0, 1 and 2 were rated last.
-    ratings = ratings_of(np.full((1, 20), 3.0), times=[list(range(20, 0, -1))])
-    counts = np.zeros(20)
-    for seed in range(2000):
-        counts += hold_out_mixed(ratings, seed)
-    assert counts[:3].tolist() == [2000] * 3
-    assert counts[3:].sum() == 2000
-    assert counts[3:].min() > 80  # 118 on average
-    assert counts[3:].max() < 160
+def evidence_of(ratings: Ratings) -> tuple[Evidence, Bools]:
+    """What the weights of the measured blends are learnt from, and the ratings fitted for it."""
+    known = known_of(ratings)
+    evidence = hold_out_evidence(ratings, known, 1000, 0)
+    return evidence, known & ~evidence.removed
 
 
-def test_without_times_the_mixed_cut_is_hold_out() -> None:
-    """Without times, or for a user with a missing one, both cuts are the same."""
-    stars = random_stars(3, 30, 60, [1, 2, 3, 4, 5], 0.5)  # (30, 60)
-    untimed = ratings_of(stars)
-    assert hold_out_mixed(untimed, 4).tolist() == hold_out(untimed, 4).tolist()
-    times = np.random.default_rng(3).random(stars.shape)
-    for user in range(10):
-        times[user, np.flatnonzero(~np.isnan(stars[user]))[0]] = NAN
-    ratings = ratings_of(stars, times=times)
-    is_untimed = ratings.user_of_rating() < 10
-    mixed = hold_out_mixed(ratings, 4)
-    assert mixed[is_untimed].tolist() == hold_out(untimed, 4)[is_untimed].tolist()
-    assert mixed[~is_untimed].tolist() != hold_out(ratings, 4)[~is_untimed].tolist()
+def cells_of(ratings: Ratings) -> set[tuple[int, int]]:
+    """User and film of each rating."""
+    users = ratings.user_of_rating().tolist()
+    return set(zip(users, ratings.matrix.indices.tolist(), strict=True))
+
+
+def test_weights_are_learnt_from_ratings_that_are_not_measured(night: Night) -> None:
+    """No rating that a cut removes has a part in the measured weights.
+
+    Those that are published are learnt from evidence among all ratings, the newest too.
+    """
+    removed = cells_of(SMALL.keep(~known_of(SMALL)))
+    known = cells_of(SMALL) - removed
+    for learning, of_all in ((night.learnt, known), (night.published, cells_of(SMALL))):
+        fitted = cells_of(learning.ensemble.ratings)
+        for held in (learning.taste, learning.trend):
+            cells = cells_of(held)
+            assert 0 < len(cells) < len(of_all) / 4
+            assert cells <= of_all - fitted
+            assert {user for user, _ in cells} <= {user for user, _ in fitted}
+        assert len(of_all) / 2 < len(fitted)
+        assert fitted < of_all
+        assert learning.ensemble.blend is None
+    assert cells_of(night.published.trend) & removed
+    assert cells_of(night.published.taste) & removed
+    for measured in night.ensembles.values():
+        assert measured.blend is not None
+        assert measured.blend.weights is night.weights
+    assert night.published.weights is not None
+    assert night.published.weights.figures() != night.weights.figures()
 
 
 def test_weights_are_learnt_on_other_models_than_are_measured(night: Night) -> None:
-    """Weights are learnt from a cut of the training part, on models fitted without that cut."""
-    train = SMALL.keep(~hold_out(SMALL, 0))
-    inner = hold_out_mixed(train, 0)
-    assert 0 < inner.sum() < len(inner)
-    for ratings, expected in (
-        (night.learnt_on.ratings, train.keep(~inner)),
-        (night.learnt_from, train.keep(inner)),
-        (night.measured.ratings, train),
-    ):
-        assert (ratings.matrix != expected.matrix).nnz == 0
-        assert ratings.n_ratings == expected.n_ratings
+    """Each cut is measured on models fitted without what it removes, and weights on others."""
+    _, fitted = evidence_of(SMALL)
+    published = hold_out_evidence(SMALL, np.ones(SMALL.n_ratings, dtype=np.bool_), 1000, 0)
+    expected = [
+        (night.learnt.ensemble, SMALL.keep(fitted)),
+        (night.published.ensemble, SMALL.keep(~published.removed)),
+    ]
+    for cut, held_out in cuts_of(SMALL).items():
+        expected.append((night.ensembles[cut], SMALL.keep(~held_out.removed)))
     users = np.arange(SMALL.n_users)
-    for fitted, ratings in ((night.learnt_on, train.keep(~inner)), (night.measured, train)):
+    for scorer, ratings in expected:
+        assert cells_of(scorer.ratings) == cells_of(ratings)
+        assert (scorer.ratings.matrix != ratings.matrix).nnz == 0
         for name, model in fit_all(ratings, QUICK, 0).items():
-            relevance = fitted.models[name].score(users).relevance
+            relevance = scorer.models[name].score(users).relevance
             assert relevance.tobytes() == model.score(users).relevance.tobytes()
-    for name in MODELS:
-        assert night.learnt_on.models[name] is not night.measured.models[name]
-    assert night.learnt_on.blend is None
-    assert night.measured.blend is not None
-    assert night.measured.blend.weights is night.weights
 
 
-def test_what_weights_are_learnt_from_is_counted(night: Night) -> None:
-    """All held-out ratings teach stars; all unrated films with five ratings are candidates here."""
-    assert night.weights is not None
-    assert night.weights.n_pairs == night.learnt_from.n_ratings
-    is_candidate = night.learnt_on.ratings.item_counts() >= 5  # (n_items,)
-    held = night.learnt_from.matrix
-    liked = held.data >= 4.0
-    n_liked = int((liked & is_candidate[held.indices]).sum())
-    assert night.weights.n_liked == n_liked < int(liked.sum())
-    names = set(night.weights.names)
+@pytest.mark.parametrize("which", ["night", "trends"])
+def test_what_weights_are_learnt_from_is_counted(
+    which: str, request: pytest.FixtureRequest
+) -> None:
+    """Held-out ratings teach stars; those of candidates teach taste and trends."""
+    night: Night = request.getfixturevalue(which)
+    learnt, weights = night.learnt, night.weights
+    assert weights.n_pairs == learnt.taste.n_ratings
+    assert len(cells_of(learnt.taste) & cells_of(learnt.trend)) > 0
+    n_liked = n_next = 0
+    features = of_every_film(learnt.ensemble, everyone(SMALL))
+    for user in range(60):
+        by_taste, hottest = slow_candidates(learnt.ensemble, features, user, user)
+        n_liked += len(liked_by(learnt.taste, user) & set(by_taste))
+        n_next += len(liked_by(learnt.trend, user) & {*by_taste, *hottest})
+    assert (weights.n_liked, weights.n_trend) == (n_liked, n_next)
+    assert n_liked > 30
+    assert n_next > 30
+    names = set(weights.names)
     assert {f"{name}{part}" for name in PERSONAL for part in ("", "_evidence", "_sure")} < names
     signals = {"preference", "liking", "session_5", "fame", "user_effect", "item_effect"}
     assert signals | {"affinity"} < names
+    trend_names = [*(f"{half_life:g}" for half_life in HALF_LIVES), "own", "liked", "age"]
+    assert {f"trend_{name}" for name in trend_names} < names
+
+
+def liked_by(ratings: Ratings, user: int) -> set[int]:
+    """The films that a user rated with four stars or more."""
+    line = ratings.matrix[[user]]
+    return set(line.indices[line.data >= 4.0].tolist())
 
 
 def with_added(ratings: Ratings, chosen: Bools, change: Floats | float) -> Ratings:
@@ -303,36 +372,35 @@ def with_added(ratings: Ratings, chosen: Bools, change: Floats | float) -> Ratin
     return replace(ratings, matrix=matrix)
 
 
+@pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("change", [100.0, -100.0])
-def test_held_out_ratings_change_nothing(change: float, night: Night) -> None:
-    """Other held-out values change no weight, score, list or prediction, to the last bit."""
-    changed = with_added(SMALL, hold_out(SMALL, 0), change)
-    assert bytes_of(recorded(changed)) == bytes_of(night)
+def test_held_out_ratings_change_nothing(change: float, cut: Cut, night: Night) -> None:
+    """Other held-out values change no measured weight, score, list or prediction of their cut."""
+    changed = with_added(SMALL, cuts_of(SMALL)[cut].removed, change)
+    assert bytes_of(recorded(changed), cut) == bytes_of(night, cut)
 
 
 def test_training_ratings_change_everything(night: Night) -> None:
     """One training rating changes weights and scores, whether or not weights are learnt from it."""
-    assert night.weights is not None
-    is_held = hold_out(SMALL, 0)
-    training = np.flatnonzero(~is_held)
-    inner = hold_out_mixed(SMALL.keep(~is_held), 0)
+    evidence, fitted = evidence_of(SMALL)
     users = np.arange(SMALL.n_users)
-    rating = blended(night.measured, users).rating
-    for cell in (training[inner][0], training[~inner][0]):
+    for chosen in (fitted, evidence.taste, evidence.trend):
+        liked = np.flatnonzero(chosen & (SMALL.matrix.data >= 4.0))
+        cell = liked[len(liked) // 2]
         changed = recorded(with_added(SMALL, np.arange(SMALL.n_ratings) == cell, -2.0))
-        assert changed.weights is not None
-        assert changed.weights.stars.tobytes() != night.weights.stars.tobytes()
-        assert blended(changed.measured, users).rating.tobytes() != rating.tobytes()
+        assert changed.weights.figures() != night.weights.figures()
+        for cut in CUTS:
+            rating = blended(night.ensembles[cut], users).relevance
+            assert blended(changed.ensembles[cut], users).relevance.tobytes() != rating.tobytes()
 
 
 def test_ratings_to_learn_from_change_no_feature(night: Night) -> None:
     """Other values of the ratings that weights are learnt from change no feature."""
-    train = SMALL.keep(~hold_out(SMALL, 0))
-    inner = hold_out_mixed(train, 0)
-    rest = with_added(train, inner, 100.0).keep(~inner)
+    evidence, fitted = evidence_of(SMALL)
+    rest = with_added(SMALL, evidence.removed, 100.0).keep(fitted)
     changed = unblended(rest, fit_all(rest, QUICK, 0))
     users, everything = np.arange(SMALL.n_users), ratings_of(np.ones((60, 80)))
-    [block] = night.learnt_on.candidate_features(users, 100, everything)
+    [block] = night.learnt.ensemble.candidate_features(users, 100, everything)
     [changed_block] = changed.candidate_features(users, 100, everything)
     assert bytes_by_name(changed_block.of_candidates) == bytes_by_name(block.of_candidates)
     assert bytes_by_name(changed_block.of_held) == bytes_by_name(block.of_held)
@@ -401,51 +469,126 @@ def test_any_models_may_be_requested(names: list[str], night: Night) -> None:
         assert ranked[name].predicted.shape == (4,)
 
 
-@pytest.mark.parametrize("n", [1, 7, 100])
+def slow_candidates(
+    scorer: Ensemble, features: Mapping[str, Floats], row: int, user: int
+) -> tuple[list[int], list[int]]:
+    """The candidates of one user by taste, and of the hottest films those that are not among them.
+
+    `features` are of every film for a block of users, the user's in this row.
+    """
+    counts = scorer.ratings.item_counts().tolist()
+    rated = set(scorer.ratings.matrix[[user]].indices.tolist())
+    if not rated:
+        return [], []
+    few_ratings = {film for film in range(len(counts)) if counts[film] < 5}
+    scores = features["preference"][row] + features["liking"][row]  # (n_items,)
+    by_taste = best(scores.tolist(), rated | few_ratings, counts, ensemble.CANDIDATES)
+    times = scorer.ratings.rated_at
+    if not scorer.fades or times is None:
+        return by_taste, []
+    own_times = times[scorer.ratings.user_of_rating() == user]
+    if max(own_times) < max(times) - 365 * DAY:
+        return by_taste, []
+    unrated = {film for film in range(len(counts)) if counts[film] == 0}
+    hottest = best(scorer.popularity.tolist(), rated | unrated, counts, ensemble.HOTTEST)
+    return by_taste, [film for film in hottest if film not in by_taste]
+
+
+@pytest.mark.parametrize("which", ["night", "trends"])
+@pytest.mark.parametrize(("n", "n_hottest"), [(1, 3), (7, 3), (7, 100), (100, 20)])
 def test_candidates_have_the_highest_scores(
-    n: int, night: Night, monkeypatch: pytest.MonkeyPatch
+    n: int,
+    n_hottest: int,
+    which: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Candidates are unrated films with five ratings and the highest preference and liking."""
+    """Candidates are unrated films with five ratings and the highest preference and liking.
+
+    Active users also have the most popular of the others, where popularity fades.
+    """
     monkeypatch.setattr(ensemble, "CANDIDATES", n)
-    users = np.array([3, 40])
+    monkeypatch.setattr(ensemble, "HOTTEST", n_hottest)
+    night: Night = request.getfixturevalue(which)
+    users = np.array([3, 40])  # of `trends`, user 3 is not active
     features = of_every_film(night.measured, users)
     relevance = blended(night.measured, users).relevance
-    counts = night.measured.ratings.item_counts()
+    [block] = night.measured.candidate_features(users, 10)
     for row, user in enumerate(users):
-        scores = np.round(features["preference"][row] + features["liking"][row], 6)
-        rated = set(night.measured.ratings.matrix[[user]].indices.tolist())
-        able = {item for item in range(80) if counts[item] >= 5} - rated
-        assert 0 < len(able) < 80 - len(rated)
-        ranked = sorted(able, key=lambda item: (-scores[item], -counts[item], item))
+        by_taste, hottest = slow_candidates(night.measured, features, row, user)
+        assert by_taste
         # Only candidates have a positive score.
-        assert set(np.flatnonzero(relevance[row] > 0).tolist()) == set(ranked[:n])
+        assert set(np.flatnonzero(relevance[row] > 0).tolist()) == {*by_taste, *hottest}
+        own = block.candidates.rows == row
+        assert block.candidates.columns[own].tolist() == by_taste + hottest
+        is_by_taste = block.by_taste[own].tolist()
+        assert is_by_taste == [True] * len(by_taste) + [False] * len(hottest)
+        if which == "trends":
+            assert bool(hottest) == (user == 40)
 
 
-def test_scale_is_of_the_measured_fit(night: Night) -> None:
-    """The scale of features is computed over the candidates of the fit that is scored."""
-    measured, blend = night.measured, night.measured.blend
-    assert blend is not None
-    assert blend.weights is not None
-    users = np.flatnonzero(measured.ratings.user_counts())
-    few_ratings = measured.ratings.item_counts() < 5
-    no_candidate = (measured.ratings.matrix.toarray() > 0) | few_ratings
-    features = of_every_film(measured, users)
-    assert tuple(features) == blend.weights.names
+def test_no_film_is_hot_where_popularity_does_not_fade(
+    trends: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without times, or where every rating counts one, all candidates are chosen by taste."""
+    monkeypatch.setattr(ensemble, "CANDIDATES", 5)
+    users = everyone(TRENDING)
+    timeless = replace(TRENDING, rated_at=None)
+    without_times = unblended(timeless, fit_all(timeless, QUICK, 0))
+    assert not without_times.fades
+    for scorer in (without_times, replace(trends.measured, fades=False)):
+        [block] = scorer.candidate_features(users, 100)
+        assert block.by_taste.all()
+    assert trends.measured.fades
+    [block] = trends.measured.candidate_features(users, 100)
+    assert not block.by_taste.all()
+
+
+def test_films_without_ratings_are_not_hot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few films are rated, one that nobody rated is no candidate."""
+    monkeypatch.setattr(ensemble, "HOTTEST", 100)
+    stars = np.full((60, 100), NAN)
+    times = np.full((60, 100), NAN)
+    stars[:, :80][Pairs.stored(TRENDING.matrix)] = TRENDING.matrix.data
+    times[:, :80][Pairs.stored(TRENDING.matrix)] = TRENDING.rated_at
+    ratings = ratings_of(stars, times=times)
+    scorer = unblended(ratings, fit_all(ratings, QUICK, 0))
+    assert scorer.fades
+    [block] = scorer.candidate_features(everyone(ratings), 100)
+    assert not block.by_taste.all()
+    n_ratings = ratings.item_counts()[block.candidates.columns]  # (n_listed,)
+    assert 0 < n_ratings.min() < 5
+
+
+@pytest.mark.parametrize("which", ["night", "trends"])
+def test_scale_is_of_the_ratings_learnt_from(which: str, request: pytest.FixtureRequest) -> None:
+    """The scale of features is that of the ratings learnt from, whoever is scored.
+
+    Measured stars are the bias baseline, a level, and weighted features on that scale.
+    """
+    night: Night = request.getfixturevalue(which)
+    weights, learnt = night.weights, night.learnt
+    features = of_every_film(learnt.ensemble, everyone(SMALL))
+    cells = Pairs.stored(learnt.taste.matrix)
+    assert tuple(features) == weights.names
     for feature, values in enumerate(features.values()):
-        # Users have fewer than a hundred candidates.
-        lines = [values[row][~no_candidate[user]] for row, user in enumerate(users)]
-        together = np.concatenate(lines)
-        centred = np.concatenate([line - line.mean() for line in lines])
-        mean = pytest.approx(together.mean(), rel=1e-9, abs=1e-12)
-        assert blend.scale.mean[feature] == mean
-        spread = together.std() if together.std() > 1e-9 else 1.0
-        assert blend.scale.spread[feature] == pytest.approx(spread)
-        spread_in_list = centred.std() if centred.std() > 1e-9 else 1.0
-        assert blend.scale.spread_in_list[feature] == pytest.approx(spread_in_list)
+        mean = pytest.approx(values[cells].mean(), rel=1e-9, abs=1e-9)
+        assert weights.mean[feature] == mean
+        spread = values[cells].std()
+        expected = spread if spread > 1e-9 else 1.0
+        assert weights.spread[feature] == pytest.approx(expected, rel=1e-9)
+    users = np.array([9, 30, 4])
+    stars = fit_baseline("bias", night.measured.ratings).rows(users) + weights.level
+    for feature, values in enumerate(of_every_film(night.measured, users).values()):
+        steps = (values - weights.mean[feature]) / weights.spread[feature]
+        stars += weights.stars[feature] * steps
+    np.testing.assert_allclose(blended(night.measured, users).rating, stars, rtol=1e-9)
 
 
-def test_a_sample_of_many_users(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights are learnt from all users with held-out ratings, of many only a seeded sample."""
+def test_everyone_with_evidence_is_learnt_from(
+    night: Night, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights are learnt from all users with held-out ratings of either kind, and no others."""
     samples: list[list[int]] = []
 
     def candidate_features(self: Ensemble, users: Any, block: int, held: Ratings) -> Any:
@@ -453,20 +596,12 @@ def test_a_sample_of_many_users(night: Night, monkeypatch: pytest.MonkeyPatch) -
         return iter(())
 
     monkeypatch.setattr(Ensemble, "candidate_features", candidate_features)
-    stars = np.where(np.arange(60)[:, None] % 3 == 0, NAN, 4.0) * np.ones((60, 80))
-    held = ratings_of(stars)
-    able = [user for user in range(60) if user % 3]
-    learn_weights(night.learnt_on, held, 4.0, 0, 100)
-    assert samples.pop() == able
-    cut = evaluate._cut_of_sample(held, 40, 0, hold_out_mixed)
-    assert cut.tolist() == hold_out_mixed(held, 0).tolist()
-    for seed in (0, 0, 1):
-        cut = evaluate._cut_of_sample(held, 30, seed, hold_out_mixed)
-        learn_weights(night.learnt_on, held.keep(cut), 4.0, seed, 100)
-    assert samples[0] == samples[1] != samples[2]
-    for sample in samples:
-        assert len(sample) == 30
-        assert sample == sorted(set(sample) & set(able))
+    stars = np.full((60, 80), 4.0)
+    rows = np.arange(60)[:, None]
+    taste = ratings_of(np.where(rows % 3 == 0, stars, NAN))
+    trend = ratings_of(np.where(rows % 5 == 0, stars, NAN))
+    learn_weights(night.learnt.ensemble, taste, trend, 4.0, 0, 100)
+    assert samples == [[user for user in range(60) if user % 3 == 0 or user % 5 == 0]]
 
 
 def test_only_models_that_are_needed_are_scored(night: Night) -> None:
@@ -474,6 +609,7 @@ def test_only_models_that_are_needed_are_scored(night: Night) -> None:
     scored: list[str] = []
     models = {name: Recording(name, model, scored) for name, model in night.measured.models.items()}
     recording = replace(night.measured, models=models)
+    # For the hottest films `popular` is scored for one user.
     for names, expected in (
         (PUBLISHED, list(PERSONAL)),
         (("blend",), list(PERSONAL)),
@@ -500,7 +636,8 @@ class Recording:
 
     def score(self, users: Any) -> Scores:
         """The model's scores."""
-        self.scored.append(self.name)
+        if len(users) > 1:
+            self.scored.append(self.name)
         return self.model.score(users)  # type: ignore[no-any-return]
 
     def weights(self) -> Any:
@@ -511,36 +648,30 @@ class Recording:
 def test_only_the_sample_is_cut_from_the_inner_fit(
     night: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weights are learnt from a fifth of a sample's ratings, on models fitted on all others."""
+    """Of a sample of users a fifth is learnt from; models are fitted on all but the newest."""
     monkeypatch.setattr(evaluate, "SAMPLED_USERS", 25)
     sampled = recorded(SMALL)
-    train = SMALL.keep(~hold_out(SMALL, 0))
-    held, rest = sampled.learnt_from, sampled.learnt_on.ratings
-    assert (sampled.measured.ratings.matrix != train.matrix).nnz == 0
-    chosen = np.flatnonzero(held.user_counts())
-    counts = train.user_counts()
+    learnt = sampled.learnt
+    chosen = np.flatnonzero(learnt.taste.user_counts())
+    known = SMALL.keep(known_of(SMALL))
     assert len(chosen) == 25
-    assert held.user_counts()[chosen].tolist() == (counts[chosen] // 5).tolist()
-    assert ((rest.matrix + held.matrix) != train.matrix).nnz == 0
-    assert rest.n_ratings + held.n_ratings == train.n_ratings
-    assert train.rated_at is not None
-    for user in chosen:
-        when = train.rated_at[train.matrix.indptr[user] : train.matrix.indptr[user + 1]]
-        films = train.matrix[[user]].indices[np.argsort(when, kind="stable")].tolist()
-        n_late = -(-3 * (len(films) // 5) // 4)
-        late = films[len(films) - n_late :]
-        assert set(late) <= set(held.matrix[[user]].indices.tolist())
-    assert sampled.weights is not None
-    assert night.weights is not None
-    assert sampled.weights.n_pairs == held.n_ratings < night.weights.n_pairs
-    again = recorded(SMALL).learnt_from
-    assert again.user_counts().tolist() == held.user_counts().tolist()
+    fifth = known.user_counts()[chosen] // 5
+    assert learnt.taste.user_counts()[chosen].tolist() == fifth.tolist()
+    assert len(np.flatnonzero(learnt.trend.user_counts())) == 25
+    newest = cells_of(known.keep(known.newest(0.15)))
+    rest = cells_of(known) - cells_of(learnt.taste) - newest
+    assert cells_of(learnt.ensemble.ratings) == rest
+    assert cells_of(learnt.trend) < newest
+    assert sampled.weights.n_pairs == learnt.taste.n_ratings < night.weights.n_pairs
+    again = recorded(SMALL).learnt
+    assert cells_of(again.taste) == cells_of(learnt.taste)
+    assert cells_of(again.trend) == cells_of(learnt.trend)
 
 
 @pytest.mark.parametrize("block", [1, 2, 100])
 def test_features_of_requested_users(block: int, night: Night) -> None:
     """Features are computed block by block in the order requested, each user's own."""
-    requested, held = np.array([40, 3, 17]), night.learnt_from
+    requested, held = np.array([40, 3, 17]), night.learnt.taste
     all_users = np.arange(SMALL.n_users)
     whole = of_every_film(night.measured, all_users)
     [of_all] = night.measured.candidate_features(all_users, 1000)
@@ -565,86 +696,123 @@ def test_features_of_requested_users(block: int, night: Night) -> None:
     assert row == 3
 
 
-def test_training_blocks_cell_by_cell(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training blocks are which candidates were liked, and all held-out pairs and stars."""
+@pytest.mark.parametrize("n_candidates", [10, 100])
+@pytest.mark.parametrize("which", ["night", "trends"])
+def test_training_blocks_cell_by_cell(
+    which: str,
+    n_candidates: int,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Training blocks are which candidates were liked, and all held-out pairs and stars.
+
+    Taste is learnt from candidates by taste, trends from all of them, and neither from films
+    held out for the other only.
+    """
     training: list[TrainingBlock] = []
+    monkeypatch.setattr(ensemble, "CANDIDATES", n_candidates)
     monkeypatch.setattr(ensemble, "learn", lambda _names, blocks, _seed: training.extend(blocks))
-    held, learnt_on = night.learnt_from, night.learnt_on
-    learn_weights(learnt_on, held, 4.0, 0, 25)
-    users = np.flatnonzero(held.user_counts())
-    features, counts = of_every_film(learnt_on, users), learnt_on.ratings.item_counts()
-    few_ratings = set(np.flatnonzero(counts < 5).tolist())
-    start = 0
-    for block in training:
-        cells: list[tuple[int, int]] = []
-        pairs: list[tuple[int, int]] = []
-        stars: list[float] = []
-        liked: list[bool] = []
-        block_users = users[start : start + 25]
-        for row, user in enumerate(block_users, start):
-            scores = features["preference"][row] + features["liking"][row]
-            rated = set(learnt_on.ratings.matrix[[user]].indices.tolist())
-            films = best(scores.tolist(), rated | few_ratings, counts.tolist(), 100)
-            line = held.matrix[[user]]
-            truth = dict(zip(line.indices.tolist(), line.data.tolist(), strict=True))
-            cells += [(row, film) for film in films]
-            liked += [truth.get(film, 0.0) >= 4.0 for film in films]
-            pairs += [(row, film) for film in truth]
-            stars += truth.values()
-        assert block.liked.tolist() == liked
-        assert block.stars.tolist() == stars
-        levels = np.array([[values[cell] for values in features.values()] for cell in cells])
-        np.testing.assert_allclose(block.levels, levels, rtol=1e-9, atol=1e-9)
-        of_pairs = [[values[cell] for values in features.values()] for cell in pairs]
-        np.testing.assert_allclose(block.pairs, of_pairs, rtol=1e-9, atol=1e-9)
-        rows = np.array([row for row, _ in cells])
-        for row in set(rows.tolist()):
-            own = levels[rows == row]
-            centred = own - own.mean(axis=0)
-            actual = block.candidates[rows == row]
-            np.testing.assert_allclose(actual, centred, rtol=1e-9, atol=1e-9)
-        start += len(block_users)
-    assert start == len(users) > 50
-    assert not set(pairs) <= set(cells)
+    night: Night = request.getfixturevalue(which)
+    scorer, taste, trend = night.learnt.ensemble, night.learnt.taste, night.learnt.trend
+    learn_weights(scorer, taste, trend, 4.0, 0, 25)
+    users = np.flatnonzero(taste.user_counts() + trend.user_counts())
+    features = of_every_film(scorer, users)
+    baseline = fit_baseline("bias", scorer.ratings).rows(users)
+    n_hot = n_left_out = 0
+    for start, block in zip(range(0, len(users), 25), training, strict=True):
+        taste_cells: list[Floats] = []
+        trend_cells: list[Floats] = []
+        taste_liked: list[bool] = []
+        trend_liked: list[bool] = []
+        pairs: list[list[float]] = []
+        departures: list[float] = []
+        n_followers = 0
+        for row, user in enumerate(users[start : start + 25].tolist(), start):
+            by_taste, hottest = slow_candidates(scorer, features, row, user)
+            films = by_taste + hottest
+            levels = np.array([values[row, films] for values in features.values()]).T
+            centred = dict(zip(films, levels - levels.mean(axis=0), strict=True))
+            of_taste, of_trend = truth_of(taste, user), truth_of(trend, user)
+            n_followers += bool(of_trend)
+            if of_taste:
+                kept = [film for film in by_taste if film in of_taste or film not in of_trend]
+                n_left_out += len(by_taste) - len(kept)
+                taste_cells += [centred[film] for film in kept]
+                taste_liked += [of_taste.get(film, 0.0) >= 4.0 for film in kept]
+            if of_trend:
+                kept = [film for film in films if film in of_trend or film not in of_taste]
+                n_left_out += len(films) - len(kept)
+                trend_cells += [centred[film] for film in kept]
+                trend_liked += [of_trend.get(film, 0.0) >= 4.0 for film in kept]
+                n_hot += len(set(hottest) & set(kept))
+            for film, stars in of_taste.items():
+                pairs.append([values[row, film] for values in features.values()])
+                departures.append(stars - baseline[row, film])
+        assert block.n_followers == n_followers
+        assert block.taste.liked.tolist() == taste_liked
+        assert block.trend.liked.tolist() == trend_liked
+        for actual, expected in (
+            (block.taste.features, taste_cells),
+            (block.trend.features, trend_cells),
+            (block.pairs, pairs),
+            (block.departures, departures),
+        ):
+            np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9)
+    assert len(users) > 50
+    assert n_left_out > 0
+    assert n_hot > 0 or which == "night"
+
+
+def truth_of(ratings: Ratings, user: int) -> dict[int, float]:
+    """The stars of one user by film."""
+    line = ratings.matrix[[user]]
+    return dict(zip(line.indices.tolist(), line.data.tolist(), strict=True))
 
 
 # The blend's lists
 
 
-def slow_relevance(scorer: Ensemble, users: Ints, n_candidates: int) -> Floats:
-    """The blend's scores of all unrated films, (b, n_items), on dense arrays, user by user."""
-    features, counts = of_every_film(scorer, users), scorer.ratings.item_counts()
-    few_ratings = set(np.flatnonzero(counts < 5).tolist())
+def slow_relevance(scorer: Ensemble, users: Ints) -> tuple[Floats, list[set[int]]]:
+    """The blend's scores of all unrated films, (b, n_items), user by user; and the candidates."""
+    features = of_every_film(scorer, users)
     relevance = np.full((len(users), scorer.ratings.n_items), NAN)
+    candidates = []
     blend = scorer.blend
     assert blend is not None
     for row, user in enumerate(users):
-        rated = set(scorer.ratings.matrix[[user]].indices.tolist())
-        if not rated:
-            continue
+        by_taste, hottest = slow_candidates(scorer, features, row, user)
+        films = by_taste + hottest
+        candidates.append(set(films))
         scores = features["preference"][row] + features["liking"][row]  # (n_items,)
-        films = best(scores.tolist(), rated | few_ratings, counts.tolist(), n_candidates)
         relevance[row] = 1 / (1 + np.exp(-scores)) - 1
-        relevance[row, sorted(rated)] = NAN
+        relevance[row, scorer.ratings.matrix[[user]].indices] = NAN
         if blend.weights is None:
             relevance[row, films] += 1
         elif films:
             names = blend.weights.names
             own = np.stack([features[name][row, films] for name in names], axis=1)
-            steps = (own - own.mean(axis=0)) / blend.scale.spread_in_list
+            steps = (own - own.mean(axis=0)) / blend.weights.list_spread
             odds = blend.weights.odds + steps @ blend.weights.relevance
             relevance[row, films] = 1 / (1 + np.exp(-odds))
-    return relevance
+    return relevance, candidates
 
 
 @pytest.mark.parametrize("learnt", [True, False])
-@pytest.mark.parametrize("n_candidates", [1, 3, 12, 100])
+@pytest.mark.parametrize(
+    ("which", "n_candidates"), [("night", 1), ("night", 12), ("night", 100), ("trends", 3)]
+)
 @pytest.mark.parametrize("n", [1, 5, 12, 30, 100])
 def test_fillers_come_behind_candidates(
-    n: int, n_candidates: int, learnt: bool, night: Night, monkeypatch: pytest.MonkeyPatch
+    n: int,
+    which: str,
+    n_candidates: int,
+    learnt: bool,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Behind all candidates come other films by preference and liking, below 0, none twice."""
     monkeypatch.setattr(ensemble, "CANDIDATES", n_candidates)
+    night: Night = request.getfixturevalue(which)
     measured = night.measured
     blend = measured.blend
     assert blend is not None
@@ -653,7 +821,7 @@ def test_fillers_come_behind_candidates(
     users, counts = np.arange(60)[::-1], measured.ratings.item_counts()
     block = measured.rank_users(["blend"], users, n)["blend"]
     assert block.score.shape == (60, n)
-    expected = slow_relevance(measured, users, n_candidates)
+    expected, candidates = slow_relevance(measured, users)
     n_fillers = 0
     for row, user in enumerate(users):
         rated = set(measured.ratings.matrix[[user]].indices.tolist())
@@ -665,22 +833,26 @@ def test_fillers_come_behind_candidates(
         np.testing.assert_allclose(scores[:length], expected[row, films], rtol=1e-9, atol=1e-9)
         for values in (block.score, block.rating, block.support):
             assert np.isnan(values[row, length:]).all()
-        able = set(np.flatnonzero(counts >= 5).tolist()) - rated
-        n_first = min(n, n_candidates, len(able))
+        n_first = min(n, len(candidates[row]))
         assert (scores[:n_first] > 0).all()
         assert (scores[n_first:length] < 0).all()
-        assert set(films[:n_first]) <= able
+        assert set(films[:n_first]) <= candidates[row]
         n_fillers += length - n_first
-    assert (n_fillers > 0) == (n > min(n_candidates, 30))
+    if n == 100:
+        assert n_fillers > 0
 
 
 def test_films_with_few_ratings_come_last(night: Night) -> None:
-    """A long list ends in films with fewer than five ratings, by preference and liking."""
+    """A long list ends in films with fewer than five ratings, by preference and liking.
+
+    Where popularity does not fade, that is, and none of them is hot.
+    """
     counts, users = night.measured.ratings.item_counts(), np.array([11, 30])
-    block = night.measured.rank_users(["blend"], users, 80)["blend"]
-    features = of_every_film(night.measured, users)
+    plain = replace(night.measured, fades=False)
+    block = plain.rank_users(["blend"], users, 80)["blend"]
+    features = of_every_film(plain, users)
     for row, user in enumerate(users):
-        rated = set(night.measured.ratings.matrix[[user]].indices.tolist())
+        rated = set(plain.ratings.matrix[[user]].indices.tolist())
         unrated = sorted(set(range(80)) - rated)
         few = [film for film in unrated if counts[film] < 5]
         assert 0 < len(few) < len(unrated)
@@ -694,13 +866,9 @@ def test_films_with_few_ratings_come_last(night: Night) -> None:
 @pytest.mark.parametrize("learnt", [True, False])
 def test_users_without_ratings_get_no_blend(learnt: bool, night: Night) -> None:
     """A user without ratings has neither list nor predictions; others in the block have both."""
-    stars = SMALL.matrix.toarray()
-    stars[stars == 0] = NAN
-    stars[[3, 40]] = NAN
-    ratings = ratings_of(stars)
+    ratings = SMALL.keep(~SMALL.of(np.array([3, 40])))
     weights = recorded(ratings).weights if learnt else None
-    assert (weights is not None) == learnt
-    joined = assemble(ratings, fit_all(ratings, QUICK, 0), weights, 0, 100)
+    joined = assemble(ratings, fit_all(ratings, QUICK, 0), weights)
     users = np.array([40, 8, 3, 0])
     block = joined.rank_users(["blend"], users, 80, every_cell(4, 80))["blend"]
     is_empty = np.isin(users, [3, 40])
@@ -719,23 +887,21 @@ def test_users_without_ratings_get_no_blend(learnt: bool, night: Night) -> None:
 def test_blocks_do_not_matter(block: int, night: Night) -> None:
     """However many users are scored at a time, weights, scale and predictions are the same."""
     in_blocks = recorded(SMALL, block=block)
-    assert in_blocks.weights is not None
-    assert night.weights is not None
     figures = pytest.approx(night.weights.figures(), rel=1e-9, abs=1e-9)
     assert in_blocks.weights.figures() == figures
-    for name, expected in night.judged.items():
-        judged = in_blocks.judged[name]
-        np.testing.assert_allclose(judged.predicted, expected.predicted, rtol=1e-9)
-        assert judged.listed.tolist() == expected.listed.tolist()
+    for cut in CUTS:
+        for name, expected in night.judgements[cut].items():
+            judged = in_blocks.judgements[cut][name]
+            np.testing.assert_allclose(judged.predicted, expected.predicted, rtol=1e-9)
+            assert judged.listed.tolist() == expected.listed.tolist()
 
 
 def test_same_seed_same_bytes(night: Night) -> None:
     """Ratings, parameters and seed decide weights, scores and lists to the last bit."""
-    assert bytes_of(recorded(SMALL)) == bytes_of(night)
-    other = recorded(SMALL, seed=1).weights
-    assert other is not None
-    assert night.weights is not None
-    assert other.stars.tobytes() != night.weights.stars.tobytes()
+    again = recorded(SMALL)
+    for cut in CUTS:
+        assert bytes_of(again, cut) == bytes_of(night, cut)
+    assert recorded(SMALL, seed=1).weights.stars.tobytes() != night.weights.stars.tobytes()
 
 
 def test_input_is_not_changed() -> None:
@@ -780,9 +946,7 @@ def judged_with(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "fit_all", fixed)
-        return fit_and_judge(
-            train, held, QUICK, seed=0, n=5, relevant_from=4.0, block=16, users=1000
-        )
+        return fit_and_judge(train, held, QUICK, inputs_of(block=16))
 
 
 def random_ratings(seed: int = 0) -> tuple[Floats, Ratings, Ratings]:
@@ -790,7 +954,7 @@ def random_ratings(seed: int = 0) -> tuple[Floats, Ratings, Ratings]:
     random = np.random.default_rng(seed)
     stars = random.integers(1, 6, (40, 80)).astype(np.float64)
     ratings = ratings_of(stars, times=random.random(stars.shape))
-    is_held = hold_out(ratings, 0)
+    is_held = hold_out_own(ratings, 1000, 0).removed
     return stars, ratings.keep(~is_held), ratings.keep(is_held)
 
 
@@ -802,6 +966,7 @@ def test_each_model_departs_from_its_own_baseline() -> None:
         "item_item": "none",
         "neural": "bias",
         "popular": "none",
+        "popular_all": "none",
         "bias": "bias",
     }
     baselines = {name: fit_baseline(kind, train) for name, kind in kinds.items()}
@@ -879,24 +1044,26 @@ def test_no_model_has_predictions() -> None:
     bias = fit_baseline("bias", train)
     models = {name: FixedModel(bias, np.full(train.matrix.shape, NAN)) for name in MODELS}
     users = np.array([2, 7])
-    scores = blended(assemble(train, models, None, 0, 16), users)
+    scores = blended(assemble(train, models, None), users)
     np.testing.assert_allclose(scores.rating, bias.rows(users), rtol=1e-12)
 
 
 def test_films_without_genres() -> None:
     """Without genres and times the blend still lists five films for everyone."""
     night = recorded(generated(2, 40, 60, genres=False, timed=False))
-    assert night.weights is not None
-    assert not any(name.startswith("session") for name in night.weights.names)
+    assert list(night.ensembles) == ["own"]
+    assert not any(name.startswith(("session", "trend")) for name in night.weights.names)
     assert (night.judged["blend"].listed >= 0).all()
     assert np.isfinite(night.judged["blend"].predicted).all()
 
 
 def test_blend_of_real_models() -> None:
     """On generated data the blend has a lower RMSE than any model, and better lists than most."""
-    metrics = evaluate.evaluate(
-        generated(3, 150, 200), TUNED, seed=0, n=5, relevant_from=4.0, block=64, users=1000
-    ).metrics
+    stored = evaluate.evaluate(generated(3, 150, 200), TUNED, inputs_of(block=64), 1)
+    metrics = {
+        name: {key.removeprefix("own."): value for key, value in values.items()}
+        for name, values in stored.metrics.items()
+    }
     for name in (*PERSONAL, "bias"):
         assert metrics["blend"]["rmse"] < metrics[name]["rmse"] - 0.05
     for name in ("popular", "bias", "user_user", "neural"):

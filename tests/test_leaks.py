@@ -1,125 +1,321 @@
-"""Held-out ratings have no influence on any fitted number or list."""
+"""What a cut holds out has no influence on any fitted number, list or prediction it measures."""
 
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from batch.models import PERSONAL, PUBLISHED, REFERENCE, fit
-from batch.params import PRESETS
-from batch.ranking.evaluate import evaluate
-from batch.ranking.hold_out import hold_out
+from batch.models import PERSONAL, PUBLISHED, REFERENCE
+from batch.models.popular import DAY, Popular
+from batch.params import PRESETS, Models
+from batch.ranking import evaluate
+from batch.ranking.blend import Weights
+from batch.ranking.ensemble import Ensemble, assemble, learn_weights
+from batch.ranking.evaluate import fit_all, judge
+from batch.ranking.hold_out import HeldOut, hold_out_next, hold_out_own
+from batch.ranking.metric_names import CUTS, Cut
 from batch.ranking.metrics import Judged
-from batch.ratings import Floats, Ratings, with_data
-from reference import random_stars, ratings_of
+from batch.ratings import Bools, Floats, Ratings, with_data
+from reference import every_cell, inputs_of, random_stars, ratings_of
 
+NAN = np.nan
 SEED = 3
-CASES = [(name, preset) for name in PERSONAL for preset in PRESETS]
-CASES += [(name, "tuned") for name in REFERENCE]
-every_model = pytest.mark.parametrize(("name", "preset"), CASES)
+N_USERS, N_ITEMS = 45, 60
+HALF_STARS = [0.5 * step for step in range(1, 11)]
 
 
-@pytest.fixture(scope="module", params=["times", "no times"])
-def ratings(request: pytest.FixtureRequest) -> Ratings:
-    """40 users x 60 films of half stars with tastes for 4 genres, split by time or by seed."""
+def stars_and_times() -> tuple[Floats, Floats]:
+    """Half stars, and when each film is rated by each user, (n_users, n_items) each.
+
+    Films follow each other and are rated for some months, each rating at a time of its own. The
+    last five users are only there at the end, and the first five have left.
+    """
     random = np.random.default_rng(5)
-    genres = (random.random((60, 4)) < 0.4).astype(np.float64)  # (60, 4)
-    stars = random_stars(5, 40, 60, [0.5 * step for step in range(1, 11)], 0.4)  # (40, 60)
-    times = random.integers(0, 10**9, stars.shape) if request.param == "times" else None
+    stars = random_stars(5, N_USERS, N_ITEMS, HALF_STARS, 0.5)
+    stars[:5, N_ITEMS // 3 :] = NAN
+    stars[-5:, :-12] = NAN
+    day = 10 * np.arange(N_ITEMS) + random.exponential(60, stars.shape)  # (n_users, n_items)
+    day[:5] -= 400
+    day[-5:] += 400
+    return stars, day * DAY
+
+
+def ratings_from(stars: Floats, times: Floats | None) -> Ratings:
+    genres = (np.random.default_rng(6).random((N_ITEMS, 4)) < 0.4).astype(np.float64)
     return ratings_of(stars, genres=genres, times=times, scale=(0.5, 5.0))
 
 
-def with_values(ratings: Ratings, values: Floats) -> Ratings:
-    """The same cells with other stars, (n_ratings,)."""
-    return replace(ratings, matrix=with_data(ratings.matrix, values))
+STARS, TIMES = stars_and_times()
 
 
-def nonsense(ratings: Ratings) -> Ratings:
-    """Held-out ratings replaced by impossible values."""
-    is_held = hold_out(ratings, SEED)
-    random = np.random.default_rng(6)
-    values = random.choice([-1000.0, 0.0, 77.7, 1e5], len(is_held))
-    return with_values(ratings, np.where(is_held, values, ratings.matrix.data))
+@dataclass(frozen=True)
+class Case:
+    """Settings of an evaluation, and the ratings it is of."""
+
+    ratings: Ratings
+    params: Models
+    users: int  # maximum users that are judged
+
+    def cut(self, cut: Cut) -> HeldOut:
+        """What a cut removes and judges."""
+        hold_out = {"next": hold_out_next, "own": hold_out_own}[cut]
+        return hold_out(self.ratings, self.users, SEED)
+
+    def known(self) -> Bools:
+        """The ratings that neither cut removes, (n_ratings,)."""
+        return ~(self.cut("next").removed | self.cut("own").removed)
+
+    def evaluated(self, ratings: Ratings) -> "Measured":
+        """Evaluate these ratings with these settings."""
+        scorers: list[Ensemble] = []
+        judged: list[Mapping[str, Judged]] = []
+        weights: list[Weights | None] = []
+
+        def judging(scorer: Ensemble, *rest: Any) -> dict[str, Judged]:
+            scorers.append(scorer)
+            results = judge(scorer, *rest)
+            judged.append(results)
+            return results
+
+        def learning(*arguments: Any) -> Weights | None:
+            weights.append(learn_weights(*arguments))
+            return weights[-1]
+
+        inputs = inputs_of(seed=SEED, relevant_from=2.5, block=7, users=self.users)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(evaluate, "judge", judging)
+            patch.setattr(evaluate, "learn_weights", learning)
+            patch.setattr(evaluate, "learn_nightly", lambda *_: None)  # it is not measured
+            evaluate.evaluate(ratings, self.params, inputs, 1)
+        [measured_weights] = weights
+        cuts = CUTS if len(scorers) == 2 else ("own",)
+        return Measured(
+            dict(zip(cuts, scorers, strict=True)),
+            dict(zip(cuts, judged, strict=True)),
+            measured_weights,
+        )
 
 
-def one_changed(ratings: Ratings) -> Ratings:
-    """One training rating replaced by its mirror image on the scale."""
-    values = ratings.matrix.data.copy()
-    first = int(np.flatnonzero(~hold_out(ratings, SEED))[0])
-    values[first] = 5.5 - values[first]  # half stars from 0.5 to 5: never the same
-    return with_values(ratings, values)
+@dataclass(frozen=True)
+class Measured:
+    """What an evaluation measured."""
+
+    scorers: Mapping[Cut, Ensemble]
+    judged: Mapping[Cut, Mapping[str, Judged]]
+    weights: Weights | None
+
+    def numbers(self, cut: Cut) -> dict[str, bytes]:
+        """Every fitted number, and everyone's lists and predictions, by name."""
+        return numbers_of(self.scorers[cut])
 
 
-def predictions(name: str, preset: str, ratings: Ratings) -> list[bytes]:
-    """All scores, baselines and weights of a model fitted on the training part."""
-    train = ratings.keep(~hold_out(ratings, SEED))
-    model = fit(name, train, getattr(PRESETS[preset], name, None), SEED)
-    users = np.arange(train.n_users)
-    scores = model.score(users)
-    arrays = [scores.rating, scores.support, scores.relevance, model.baseline.rows(users)]
-    arrays += [np.asarray(array) for _, array in sorted(model.weights().items())]
-    return [array.tobytes() for array in arrays]
+def numbers_of(scorer: Ensemble) -> dict[str, bytes]:
+    """Every fitted number, and everyone's lists and predictions, by name."""
+    users = np.arange(N_USERS)
+    arrays: dict[str, Any] = {}
+    ranked = scorer.rank_users((*PUBLISHED, *REFERENCE), users, 5, every_cell(N_USERS, N_ITEMS))
+    for name, lists in ranked.items():
+        arrays[f"{name} listed"] = lists.listed
+        arrays[f"{name} predicted"] = lists.predicted
+        arrays[f"{name} baseline"] = scorer.baseline(name).rows(users)
+    for name, model in scorer.models.items():
+        scores = model.score(users)
+        arrays[f"{name} rating"] = scores.rating
+        arrays[f"{name} support"] = scores.support
+        arrays[f"{name} relevance"] = scores.relevance
+        for weight, values in model.weights().items():
+            arrays[f"{name} {weight}"] = values
+    features = scorer.feature_model
+    arrays["preference"], arrays["liking"] = features.preference_scores(users)
+    arrays["fame"] = features.log_counts
+    arrays["genre shares"] = features.genre_shares
+    arrays["candidate films"] = scorer.candidate_films
+    arrays["tie order"] = scorer.tie_order
+    arrays["half-life"] = half_life_of(scorer) or 0.0
+    if features.trends is not None:
+        arrays["active"] = features.trends.is_active
+        arrays |= features.trends.features
+    if features.later_ratings is not None:
+        arrays["later ratings"] = features.later_ratings.data
+    assert scorer.blend is not None
+    if scorer.blend.weights is not None:
+        arrays |= {f"weight {name}": v for name, v in scorer.blend.weights.figures().items()}
+    return {name: np.asarray(values).tobytes() for name, values in arrays.items()}
 
 
-def judged(ratings: Ratings, preset: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Judged]:
-    """The lists and predictions that `evaluate` computes metrics of."""
-    recorded: dict[str, Judged] = {}
-
-    def figures(by_model: dict[str, Judged], *_: object) -> None:
-        recorded.update(by_model)
-
-    monkeypatch.setattr("batch.ranking.evaluate.figures", figures)
-    evaluate(ratings, PRESETS[preset], seed=SEED, n=5, relevant_from=4.0, block=7, users=1000)
-    return recorded
+def half_life_of(scorer: Ensemble) -> float | None:
+    popular = scorer.models["popular"]
+    assert isinstance(popular, Popular)
+    return popular.half_life
 
 
-def test_the_split_does_not_depend_on_values(ratings: Ratings) -> None:
-    """Which ratings are held out depends on who rated what and when, not on the values."""
-    assert hold_out(ratings, SEED).tobytes() == hold_out(nonsense(ratings), SEED).tobytes()
-    assert 0 < hold_out(ratings, SEED).sum() < ratings.n_ratings / 4
-    assert nonsense(ratings).matrix.data.tobytes() != ratings.matrix.data.tobytes()
+def changed(first: Mapping[str, bytes], second: Mapping[str, bytes]) -> set[str]:
+    """The names of the numbers that differ."""
+    assert first.keys() == second.keys()
+    return {name for name in first if first[name] != second[name]}
 
 
-@every_model
-def test_held_out_values_change_no_fitted_number(name: str, preset: str, ratings: Ratings) -> None:
-    """Other held-out values change no score of any film for any user, to the last bit."""
-    assert predictions(name, preset, nonsense(ratings)) == predictions(name, preset, ratings)
+TIMED = [("plain", 1000), ("tuned", 1000), ("tuned", 10)]
 
 
-@every_model
-def test_one_training_rating_changes_predictions(name: str, preset: str, ratings: Ratings) -> None:
-    """Another value of one training rating changes each model, so that the comparison can fail."""
-    if name == "popular":  # it counts ratings, whatever their values
-        removed = hold_out(ratings, SEED)
-        removed[np.flatnonzero(~removed)[0]] = True
-        model = fit(name, ratings.keep(~removed), None, SEED)
-        relevance = model.score(np.arange(ratings.n_users)).relevance
-        assert relevance.tobytes() not in set(predictions(name, preset, ratings))
-    else:
-        assert predictions(name, preset, one_changed(ratings)) != predictions(name, preset, ratings)
+def case_of(preset: str, users: int, *, timed: bool) -> Case:
+    ratings = ratings_from(STARS, TIMES if timed else None)
+    return Case(ratings, PRESETS[preset], users)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_held_out_values_change_no_list(
-    preset: str, ratings: Ratings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Other held-out values change no list and no prediction of `evaluate`, to the last bit."""
-    before = judged(ratings, preset, monkeypatch)
-    after = judged(nonsense(ratings), preset, monkeypatch)
-    assert list(before) == [*PUBLISHED, *REFERENCE]
-    for name, of_model in before.items():
+@pytest.fixture(scope="module", params=TIMED, ids=str)
+def timed(request: pytest.FixtureRequest) -> tuple[Case, Measured]:
+    """Settings, and the evaluation of ratings with times."""
+    case = case_of(*request.param, timed=True)
+    return case, case.evaluated(case.ratings)
+
+
+@pytest.fixture(scope="module", params=PRESETS)
+def untimed(request: pytest.FixtureRequest) -> tuple[Case, Measured]:
+    """Settings, and the evaluation of ratings without times."""
+    case = case_of(request.param, 1000, timed=False)
+    return case, case.evaluated(case.ratings)
+
+
+def nonsense(ratings: Ratings, chosen: Bools) -> Ratings:
+    """The chosen ratings replaced by impossible values."""
+    values = np.random.default_rng(6).choice([-1000.0, 0.0, 77.7, 1e5], ratings.n_ratings)
+    stars = np.where(chosen, values, ratings.matrix.data)
+    return replace(ratings, matrix=with_data(ratings.matrix, stars))
+
+
+def of_other_films(ratings: Ratings, chosen: Bools) -> Ratings:
+    """The chosen ratings are of other films, at the same times by the same users."""
+    random = np.random.default_rng(7)
+    users = ratings.user_of_rating()[chosen]
+    films = ratings.matrix.indices[chosen]
+    stars, times = STARS.copy(), TIMES.copy()
+    for user, film in zip(users.tolist(), films.tolist(), strict=True):
+        unrated = np.flatnonzero(np.isnan(stars[user]) & np.isnan(STARS[user]))
+        other = random.choice(unrated)
+        stars[user, other] = random.choice(HALF_STARS)
+        times[user, other] = TIMES[user, film]
+        stars[user, film] = NAN
+    return ratings_from(stars, times)
+
+
+def test_the_cuts(timed: tuple[Case, Measured]) -> None:
+    """Cuts do not depend on values, and remove ratings of users who are not judged too."""
+    case, measured = timed
+    for cut in CUTS:
+        held_out = case.cut(cut)
+        again = replace(case, ratings=nonsense(case.ratings, held_out.removed)).cut(cut)
+        assert again.removed.tolist() == held_out.removed.tolist()
+        assert again.judged.tolist() == held_out.judged.tolist()
+        assert 0 < held_out.removed.sum() < case.ratings.n_ratings / 4
+        assert held_out.judged.any()
+    by_next = case.cut("next")
+    strangers = by_next.removed & (case.ratings.user_of_rating() >= N_USERS - 5)
+    assert strangers.any()
+    assert not (strangers & by_next.judged).any()
+    assert measured.weights is not None
+    assert measured.weights.n_trend > 0
+    assert half_life_of(measured.scorers["next"]) is not None
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_held_out_values_change_nothing(cut: Cut, timed: tuple[Case, Measured]) -> None:
+    """Other held-out values change no fitted number, list or prediction, to the last bit."""
+    case, measured = timed
+    other = case.evaluated(nonsense(case.ratings, case.cut(cut).removed))
+    assert changed(measured.numbers(cut), other.numbers(cut)) == set()
+    for name, judged in measured.judged[cut].items():
+        of_other = other.judged[cut][name]
         for field in ("listed", "predicted", "is_fallback"):
-            values = getattr(of_model, field)
-            assert values.tobytes() == getattr(after[name], field).tobytes(), (name, field)
-        assert of_model.truth.tobytes() != after[name].truth.tobytes()
+            assert getattr(judged, field).tobytes() == getattr(of_other, field).tobytes()
+        assert judged.truth.tobytes() != of_other.truth.tobytes()
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_one_training_rating_changes_evaluated_predictions(
-    preset: str, ratings: Ratings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another value of one training rating changes predictions of every model but `popular`."""
-    before = judged(ratings, preset, monkeypatch)
-    after = judged(one_changed(ratings), preset, monkeypatch)
-    for name in (*PERSONAL, "bias"):
-        assert before[name].predicted.tobytes() != after[name].predicted.tobytes(), name
+def test_held_out_values_without_times_change_nothing(untimed: tuple[Case, Measured]) -> None:
+    """Without times there is one cut, of which the same holds."""
+    case, measured = untimed
+    assert list(measured.scorers) == ["own"]
+    other = case.evaluated(nonsense(case.ratings, case.cut("own").removed))
+    assert changed(measured.numbers("own"), other.numbers("own")) == set()
+
+
+def test_other_films_rated_later_change_nothing(timed: tuple[Case, Measured]) -> None:
+    """Whatever films are rated after the cut, nothing changes that was fitted before it."""
+    case, measured = timed
+    removed = case.cut("next").removed
+    other = case.evaluated(of_other_films(case.ratings, removed))
+    assert changed(measured.numbers("next"), other.numbers("next")) == set()
+    assert changed(measured.numbers("own"), other.numbers("own"))
+
+
+def test_models_are_those_of_the_past(timed: tuple[Case, Measured]) -> None:
+    """What `next` measures was fitted as if no later rating had been given by anyone."""
+    case, measured = timed
+    removed = case.cut("next").removed
+    stars = STARS.copy()
+    stars[case.ratings.user_of_rating()[removed], case.ratings.matrix.indices[removed]] = NAN
+    past = ratings_from(stars, TIMES)
+    assert past.n_ratings == (~removed).sum()
+    models = fit_all(past, case.params, SEED)
+    as_then = assemble(past, models, measured.weights)
+    assert changed(measured.numbers("next"), numbers_of(as_then)) == set()
+
+
+def names_of(models: tuple[str, ...], fields: tuple[str, ...]) -> set[str]:
+    return {f"{name} {field}" for name in models for field in fields}
+
+
+@pytest.mark.parametrize("cut", CUTS)
+def test_one_training_rating_changes_numbers(cut: Cut, timed: tuple[Case, Measured]) -> None:
+    """One training rating more or less changes every model, so that the comparison can fail."""
+    case, measured = timed
+    check_training_matters(case, measured, cut)
+
+
+def test_one_training_rating_without_times(untimed: tuple[Case, Measured]) -> None:
+    """The same without times."""
+    case, measured = untimed
+    check_training_matters(case, measured, "own")
+
+
+def check_training_matters(case: Case, measured: Measured, cut: Cut) -> None:
+    """Change the value of one training rating, then whether it is there."""
+    first = np.flatnonzero(case.known() & (case.ratings.matrix.data >= 4.0))[40]
+    chosen = np.arange(case.ratings.n_ratings) == first
+    values = case.ratings.matrix.data.copy()
+    values[first] = 5.5 - values[first]  # half stars from 0.5 to 5: never the same
+    matrix = with_data(case.ratings.matrix, values)
+    by_value = case.evaluated(replace(case.ratings, matrix=matrix))
+    differs = changed(measured.numbers(cut), by_value.numbers(cut))
+    expected = names_of((*PERSONAL, "blend"), ("predicted", "baseline"))
+    expected |= names_of(PERSONAL, ("rating", "relevance"))
+    expected |= {"bias rating", "preference", "liking"}
+    if measured.weights is not None:
+        expected |= {"weight stars_level", "weight list_odds", "weight stars_weight_neural"}
+    timed = case.ratings.rated_at is not None
+    assert expected | ({"trend_liked"} if timed else set()) <= differs
+    assert not {"fame", "popular support", "popular_all support", "trend_own"} & differs
+    if timed:
+        by_presence = case.evaluated(of_other_films(case.ratings, chosen))
+        differs = changed(measured.numbers(cut), by_presence.numbers(cut))
+        counts = {"popular support", "popular_all support", "fame", "genre shares"}
+        trends = {"trend_3", "trend_14", "trend_90", "trend_own", "trend_liked"}
+        assert counts | trends | {"bias rating", "weight list_odds"} <= differs
+
+
+def test_training_times_change_numbers() -> None:
+    """Other times of training ratings change what depends on time, half-lives included."""
+    case = case_of("tuned", 1000, timed=True)
+    measured = case.evaluated(case.ratings)
+    removed = case.cut("next").removed
+    assert case.ratings.rated_at is not None
+    backwards = case.ratings.rated_at.copy()
+    past = backwards[~removed]
+    backwards[~removed] = past.min() + past.max() - past
+    other = case.evaluated(replace(case.ratings, rated_at=backwards))
+    differs = changed(measured.numbers("next"), other.numbers("next"))
+    expected = {"half-life", "active", "later ratings", "trend_age", "trend_own", "blend listed"}
+    assert expected <= differs
+    assert not {"fame", "user_user rating", "popular_all support"} & differs

@@ -85,6 +85,58 @@ def test_a_sample_of_users() -> None:
     assert ratings_of(np.full((3, 2), NAN)).some_users(2, 0).tolist() == []
 
 
+def test_a_sample_of_users_with_many_ratings() -> None:
+    """Only users with so many ratings are in the sample."""
+    for least in range(8):
+        able = [user for user in range(12) if len(RATED[user]) >= least]
+        assert DATA.some_users(100, 0, least).tolist() == able
+        assert set(DATA.some_users(2, 0, least).tolist()) <= set(able)
+
+
+def newest_of(times: list[float], share: float) -> list[bool]:
+    """Which of one user's ratings at these times are the newest."""
+    ratings = ratings_of(np.full((1, len(times)), 3.0), times=[times])
+    return ratings.newest(share).tolist()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.15, 0.5, 0.99])
+def test_the_newest_share(share: float) -> None:
+    """Of ratings at different times the newest are this share, rounded down, for any number."""
+    for n in range(1, 41):
+        times = np.random.default_rng(n).permutation(n).astype(np.float64)
+        n_newest = n * round(100 * share) // 100
+        assert newest_of(times.tolist(), share) == (times >= n - n_newest).tolist()
+
+
+@pytest.mark.parametrize(
+    ("times", "newest"),
+    [
+        ([1, 2, 3, 4, 4], [0, 0, 0, 0, 0]),  # a fifth would part those of one moment
+        ([1, 2, 3, 3, 4], [0, 0, 0, 0, 1]),
+        ([1, 2, 3, 4, NAN], [0, 0, 0, 0, 0]),  # a fifth of those with a time is less than one
+        ([1, 2, 3, 4, 5, NAN], [0, 0, 0, 0, 1, 0]),
+        ([NAN, NAN, 7, NAN, NAN], [0, 0, 0, 0, 0]),
+        ([NAN, NAN, NAN, NAN, NAN], [0, 0, 0, 0, 0]),
+        ([-5, 0, -1, -2, -3], [0, 1, 0, 0, 0]),  # before 1970
+        ([6, 6, 6, 6, 6], [0, 0, 0, 0, 0]),
+        ([9], [0]),
+    ],
+)
+def test_the_newest_ratings_by_hand(times: list[float], newest: list[int]) -> None:
+    """Ratings of one moment stay together, and those of unknown time are never among the newest."""
+    assert newest_of(times, 0.2) == [bool(is_newest) for is_newest in newest]
+
+
+def test_the_newest_time() -> None:
+    """The newest known time; nothing is newest where no time is known, or without ratings."""
+    assert DATA.newest_time == np.nanmax(np.where(np.isnan(STARS), NAN, TIMES))
+    unknown = ratings_of(STARS, times=np.full(STARS.shape, NAN))
+    empty = ratings_of(np.full((3, 2), NAN), times=np.zeros((3, 2)))
+    for ratings in (ratings_of(STARS), unknown, empty, ratings_of(np.full((3, 2), NAN))):
+        assert ratings.newest_time == -np.inf
+        assert ratings.newest(0.5).tolist() == [False] * ratings.n_ratings
+
+
 def test_stored_cells() -> None:
     """The cells of a block are those of its ratings, row by row, a rating of 0 too."""
     users = [5, 2, 2, 0]

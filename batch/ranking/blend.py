@@ -196,7 +196,7 @@ def learn(names: Sequence[str], blocks: Sequence[TrainingBlock], seed: int) -> W
     if not has_trend or n_trend < LEAST_LIKED or n_followers < LEAST_FOLLOWERS:
         n_trend = 0
     else:
-        lists = _with_trend(names, lists, trend, seed)
+        lists = _with_trend(names, lists, trend)
     pairs = np.concatenate([block.pairs for block in blocks])
     departures = np.concatenate([block.departures for block in blocks])
     mean = pairs.mean(axis=0)
@@ -230,9 +230,7 @@ def _learn_taste(names: Sequence[str], taste: Candidates, seed: int) -> _ListWei
     return _ListWeights(ranking.coef_[0].astype(np.float64), float(ranking.intercept_[0]), spread)
 
 
-def _with_trend(
-    names: Sequence[str], taste: _ListWeights, trend: Candidates, seed: int
-) -> _ListWeights:
+def _with_trend(names: Sequence[str], taste: _ListWeights, trend: Candidates) -> _ListWeights:
     """How much taste counts in what people like next, and how much trends do."""
     from sklearn.linear_model import LogisticRegression
 
@@ -242,7 +240,9 @@ def _with_trend(
     trends = trend.features[:, is_trend] / spread[is_trend]
     # The penalty is for trends: that of a feature so large is as good as none.
     columns = np.column_stack([UNPENALISED * taste_odds, trends])
-    ranking = LogisticRegression(C=INVERSE_TREND_PENALTY, max_iter=1000, random_state=seed)
+    # Newton's method: on columns of such different sizes others stop far from the optimum, and
+    # where depends on the last bit of a feature.
+    ranking = LogisticRegression(C=INVERSE_TREND_PENALTY, solver="newton-cholesky")
     ranking.fit(columns, trend.liked)
     relevance = UNPENALISED * ranking.coef_[0, 0] * taste.relevance
     relevance[is_trend] = ranking.coef_[0, 1:]

@@ -183,7 +183,9 @@ class Ensemble:
         trends = self.feature_model.trends
         if trends is None or not self.fades:
             return by_taste
-        counts = np.broadcast_to(self.popularity, scores.shape)
+        popularity = self.popularity  # (n_items,)
+        rated = np.where(popularity > 0, popularity, np.nan)
+        counts = np.broadcast_to(rated, scores.shape)
         hottest = best_unseen(counts, excluded, self.tie_order, HOTTEST)  # (b, HOTTEST)
         is_double = (hottest[:, :, None] == by_taste[:, None, :]).any(axis=2)
         is_active = trends.is_active[users] > 0
