@@ -317,7 +317,7 @@ def test_logs_carry_the_run_and_results_do_not_mix(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert all({"time", "level", "event"} <= line.keys() for line in lines)
     fits = [line for line in lines if line["event"] == "fit"]
-    assert [line["run"] for line in fits] == [outcome["run_id"]] * 6
+    assert [line["run"] for line in fits] == [outcome["run_id"]] * 7
     assert recbatch(tmp_path, "--quiet", "run").stderr == ""
     log = recbatch(tmp_path, "--log-format", "text", "run").stderr
     assert f"level=info run={outcome['run_id'] + 2} event=finished status=published" in log
