@@ -3,11 +3,13 @@
     python benchmarks/shapes.py 1m FOLDER      # ratings.csv and movies.csv; a few minutes for 25m
 
 Users belong to groups of taste. Users of a group draw films with chances proportional to
-popularity times exp(taste . film), each film at most once. Stars are a mean, the effects of user
-and film, the user's own taste, and noise. Popularity falls with rank as
-(rank + n_items / 200) ^ -1.7, so that the most rated film of `25m` has about 50,000 ratings and
-half of all films less than 33. The number of ratings of a user is lognormal above 20, with a
-median of 81. MovieLens 25M has 81,000, 6 and 71.
+popularity times exp(taste . film) times attention, each film at most once. Attention is 0 before a
+film's release, 1 then, and halves every half a year down to a small part that stays. Half of the
+films are older than the first rating; the others are released over the 22 years in which users
+come. Stars are a mean, the effects of user and film, the user's own taste, and noise. Popularity
+falls with rank as (rank + n_items / 200) ^ -1.8, so that the most rated film of `25m` has about
+57,000 ratings and half of all films less than 31. The number of ratings of a user is lognormal
+above 20, with a median of 81. MovieLens 25M has 81,000, 6 and 71.
 """
 
 import argparse
@@ -22,27 +24,11 @@ from scipy import sparse
 
 from batch.ratings import Floats, Ints, Ratings
 
-GENRES = [
-    "Action",
-    "Adventure",
-    "Animation",
-    "Children",
-    "Comedy",
-    "Crime",
-    "Documentary",
-    "Drama",
-    "Fantasy",
-    "Film-Noir",
-    "Horror",
-    "IMAX",
-    "Musical",
-    "Mystery",
-    "Romance",
-    "Sci-Fi",
-    "Thriller",
-    "War",
-    "Western",
-]
+GENRE_NAMES = (
+    "Action Adventure Animation Children Comedy Crime Documentary Drama Fantasy "
+    "Film-Noir Horror IMAX Musical Mystery Romance Sci-Fi Thriller War Western"
+)
+GENRES = GENRE_NAMES.split()
 FACTORS = 8
 GROUPS = 48
 LEAST_RATED = 20
@@ -54,8 +40,21 @@ BASE = 3.0
 MOST_RATED = 0.5
 """Share of all films that the most active user rates."""
 USERS_A_BLOCK = 4000
-FIRST_DAY = 820_454_400  # 1996-01-01, seconds since 1970
+FIRST_YEAR = 1996
+FIRST_DAY = 820_454_400  # its first, seconds since 1970
 DAY = 86_400  # seconds
+YEAR = 365.25  # days
+DAYS = 8000
+BREAK = 60 * DAY  # seconds, on average
+"""Between two of a user's sessions."""
+OLD = 0.5
+"""Share of films that were released before the first day."""
+OLDEST_YEAR = 1930
+HALF_LIFE = 180  # days
+FLOOR = 0.03
+"""Part of a film's chance at its release that stays for ever; the rest halves every HALF_LIFE."""
+ROUNDS = 40
+"""How often a film is drawn that the user has rated before; then the rating is left out."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,10 @@ class Films:
     genres: npt.NDArray[np.bool_]  # (n_items, 19)
     tastes: Floats  # (n_items, FACTORS)
     effect: Floats  # (n_items,) stars
-    chances: Floats  # (GROUPS, n_items) cumulative chance of each film to be drawn by a group
     group_tastes: Floats  # (GROUPS, FACTORS)
+    released: Floats  # (n_items,) days since the first, ascending
+    steady: Floats  # (GROUPS, n_items) chance to be drawn by a group that stays, cumulative
+    fading: Floats  # (GROUPS, n_items) chance that fades, as on day 0, cumulative
 
 
 def films(shape: Shape, seed: int) -> Films:
@@ -98,13 +99,19 @@ def films(shape: Shape, seed: int) -> Films:
     genres = order < n_genres[:, None]
     genre_tastes = random.normal(0, 0.5, (len(GENRES), FACTORS))
     tastes = genres @ genre_tastes + random.normal(0, 0.35, (n, FACTORS))
-    popularity = (random.permutation(n) + max(n / 200, 50)) ** -1.7
+    popularity = (random.permutation(n) + max(n / 200, 50)) ** -1.8
     logarithm = np.log(popularity)
     effect = 0.15 * (logarithm - logarithm.mean()) / logarithm.std() + random.normal(0, 0.35, n)
     group_tastes = random.normal(0, 0.45, (GROUPS, FACTORS))
-    chances = popularity * np.exp(group_tastes @ tastes.T)
-    chances = np.cumsum(chances, axis=1)
-    return Films(genres, tastes, effect, chances / chances[:, -1:], group_tastes)
+    chances = popularity * np.exp(group_tastes @ tastes.T)  # (GROUPS, n_items)
+    is_old = random.random(n) < OLD
+    ends = np.where(is_old, (OLDEST_YEAR - FIRST_YEAR) * YEAR, DAYS)
+    released = np.sort(random.random(n) * ends)  # (n_items,)
+    # 2 ** (-age / HALF_LIFE) is 2 ** (released / HALF_LIFE), which does not depend on the day,
+    # times 2 ** (-day / HALF_LIFE), which does not depend on the film: one sum serves all days.
+    steady = np.cumsum(FLOOR * chances, axis=1)
+    fading = np.cumsum((1 - FLOOR) * chances * 2 ** (released / HALF_LIFE), axis=1)
+    return Films(genres, tastes, effect, group_tastes, released, steady, fading)
 
 
 def ratings(shape: Shape, seed: int) -> Iterator[tuple[Ints, Ints, Floats, Ints]]:
@@ -114,26 +121,80 @@ def ratings(shape: Shape, seed: int) -> Iterator[tuple[Ints, Ints, Floats, Ints]
         n_users = min(USERS_A_BLOCK, shape.n_users - start)
         random = np.random.default_rng([seed, 1, block])
         group = random.integers(0, GROUPS, n_users)  # (n_users,)
-        user, item = _rated(shape, all_films, group, random)
+        user, item, times = _rated(shape, all_films, group, random)
         taste = all_films.group_tastes[group] + random.normal(0, 0.3, (n_users, FACTORS))
         stars = BASE + random.normal(0, 0.4, n_users)[user] + all_films.effect[item]
         affinity = (taste[user] * all_films.tastes[item]).sum(axis=1)
         stars += 0.6 * affinity + random.normal(0, 0.75, len(user))
         half_stars = np.clip(np.round(stars * 2) / 2, 0.5, 5.0)
-        times = _times(user, n_users, random)
-        yield user + start, item, half_stars, times.astype(np.int64)
+        yield user + start, item, half_stars, times
 
 
-def _times(user: Ints, n_users: int, random: np.random.Generator) -> Floats:
-    """Seconds since 1970 of each rating: sessions with long breaks, from a random day on."""
-    pauses = random.exponential(40, len(user))
-    breaks = np.where(random.random(len(user)) < 0.03, 5000, 1)
-    times = np.cumsum(pauses * breaks)
-    first = np.searchsorted(user, np.arange(n_users))  # (n_users,) first rating of each
-    first_times = times[np.minimum(first, len(user) - 1)]
-    start_times = FIRST_DAY + random.random(n_users) * 8000 * DAY
-    times += (start_times - first_times)[user]
-    return times
+def _rated(
+    shape: Shape, all_films: Films, group: Ints, random: np.random.Generator
+) -> tuple[Ints, Ints, Ints]:
+    """Users, films and times of all ratings, (n,) each, by user and time."""
+    n_users = len(group)
+    n_items = shape.n_items
+    activity = np.exp(random.normal(0, SPREAD, n_users) - SPREAD**2 / 2)
+    mean_above_least = max(shape.n_ratings / shape.n_users - LEAST_RATED, 1)
+    n_rated = LEAST_RATED + (mean_above_least * activity).astype(np.int64)  # (n_users,)
+    n_rated = np.minimum(n_rated, max(int(MOST_RATED * n_items), LEAST_RATED))
+    user = np.repeat(np.arange(n_users), n_rated)  # (n,)
+    times = _times(n_rated, random)  # (n,)
+    item = np.empty(len(user), dtype=np.int64)
+    again = np.arange(len(user))  # what to draw, at first everything
+    for _ in range(ROUNDS):
+        days = (times[again] - FIRST_DAY) / DAY
+        item[again] = _draw(all_films, group[user[again]], days, random)
+        again = _repeats(user * n_items + item)
+        if not len(again):
+            break
+    kept = np.ones(len(user), dtype=bool)
+    kept[again] = False
+    return user[kept], item[kept], times[kept]
+
+
+def _times(n_rated: Ints, random: np.random.Generator) -> Ints:
+    """Seconds since 1970 of each rating, (n,): sessions, with long breaks, from a random day on.
+
+    What would be later than the last day is moved before it, by shorter breaks.
+    """
+    n = n_rated.sum()
+    pauses = random.exponential(40, n) + (random.random(n) < 0.02) * random.exponential(BREAK, n)
+    ends = np.cumsum(n_rated)  # (n_users,)
+    since = np.cumsum(pauses)  # (n,)
+    since -= np.repeat(since[ends - n_rated], n_rated)
+    start = random.random(len(n_rated)) * DAYS * DAY  # (n_users,)
+    shorter = np.minimum(1, (DAYS * DAY - start) / np.maximum(since[ends - 1], 1))  # (n_users,)
+    times = FIRST_DAY + np.repeat(start, n_rated) + since * np.repeat(shorter, n_rated)
+    return times.astype(np.int64)
+
+
+def _draw(all_films: Films, group: Ints, days: Floats, random: np.random.Generator) -> Ints:
+    """A film for each group and day, (n,): among those released, by steady and fading chances."""
+    last = np.searchsorted(all_films.released, days, side="right") - 1  # (n,)
+    grown = 2 ** (days / HALF_LIFE)  # (n,)
+    steady = all_films.steady[group, last]  # (n,)
+    fading = all_films.fading[group, last] / grown  # (n,)
+    drawn = random.random(len(days)) * (steady + fading)  # (n,)
+    is_steady = drawn < steady  # (n,)
+    drawn = np.where(is_steady, drawn, (drawn - steady) * grown)
+    item = np.empty(len(days), dtype=np.int64)
+    by_group = np.argsort(2 * group + is_steady, kind="stable")
+    ends = np.cumsum(np.bincount(2 * group + is_steady, minlength=2 * GROUPS))
+    for which, mine in enumerate(np.split(by_group, ends[:-1])):
+        chances = (all_films.steady if which % 2 else all_films.fading)[which // 2]
+        item[mine] = np.searchsorted(chances, drawn[mine], side="right")
+    return np.minimum(item, last)  # rounding may reach one film further
+
+
+def _repeats(cells: Ints) -> Ints:
+    """Where a cell is the same as an earlier one."""
+    place = np.arange(len(cells))
+    ordered = np.sort(cells << 32 | place)  # faster than argsort
+    same = ordered[1:] >> 32 == ordered[:-1] >> 32
+    return ordered[1:][same] & 0xFFFFFFFF
 
 
 def in_memory(shape: Shape, seed: int) -> Ratings:
@@ -155,40 +216,6 @@ def in_memory(shape: Shape, seed: int) -> Ratings:
     )
 
 
-def _rated(
-    shape: Shape, all_films: Films, group: Ints, random: np.random.Generator
-) -> tuple[Ints, Ints]:
-    """Users and films of all ratings, (n,) each, by user, films in random order."""
-    n_users = len(group)
-    n_items = shape.n_items
-    activity = np.exp(random.normal(0, SPREAD, n_users) - SPREAD**2 / 2)
-    mean_above_least = max(shape.n_ratings / shape.n_users - LEAST_RATED, 1)
-    n_rated = LEAST_RATED + (mean_above_least * activity).astype(np.int64)  # (n_users,)
-    n_rated = np.minimum(n_rated, max(int(MOST_RATED * n_items), LEAST_RATED))
-    cells = np.empty(0, dtype=np.int64)  # user * n_items + item
-    missing = n_rated
-    for _ in range(12):
-        n_draws = (missing * 1.5).astype(np.int64) + (missing > 0) * 4
-        drawn_by = np.repeat(np.arange(n_users), n_draws)
-        drawn = random.random(len(drawn_by))
-        items = np.empty(len(drawn_by), dtype=np.int64)
-        by_group = np.argsort(group[drawn_by], kind="stable")
-        ends = np.cumsum(np.bincount(group[drawn_by], minlength=GROUPS))
-        for which, mine in enumerate(np.split(by_group, ends[:-1])):
-            items[mine] = np.searchsorted(all_films.chances[which], drawn[mine])
-        cells = np.unique(np.concatenate([cells, drawn_by * n_items + items]))
-        missing = np.maximum(n_rated - np.bincount(cells // n_items, minlength=n_users), 0)
-        if not missing.any():
-            break
-    user = cells // n_items
-    order = random.random(len(cells))
-    cells = cells[np.lexsort((order, user))]
-    user = cells // n_items
-    place = np.arange(len(user)) - np.searchsorted(user, np.arange(n_users))[user]
-    kept = place < n_rated[user]
-    return user[kept], cells[kept] % n_items
-
-
 def write(shape: Shape, folder: Path, seed: int = 20261123) -> int:
     """Write ratings.csv and movies.csv; returns how many ratings."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -203,9 +230,11 @@ def write(shape: Shape, folder: Path, seed: int = 20261123) -> int:
     with (folder / "movies.csv").open("w", encoding="ascii", newline="") as out:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["movieId", "title", "genres"])
-        for number, has in enumerate(films(shape, seed).genres, 1):
+        all_films = films(shape, seed)
+        for number, has in enumerate(all_films.genres, 1):
             names = "|".join(name for name, flag in zip(GENRES, has, strict=True) if flag)
-            writer.writerow([number, f"Film {number} ({1930 + number % 90})", names])
+            year = int(FIRST_YEAR + all_films.released[number - 1] // YEAR)
+            writer.writerow([number, f"Film {number} ({year})", names])
     return count
 
 

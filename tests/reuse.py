@@ -11,7 +11,7 @@ from sqlalchemy import Engine, create_engine
 from batch.job import steps
 from batch.models import Model, fit
 from batch.params import Models
-from batch.ranking.evaluate import Evaluation, evaluate
+from batch.ranking.evaluate import Evaluation, Inputs, evaluate
 from batch.ratings import Ratings
 from batch.store import engines
 
@@ -57,10 +57,12 @@ def share_results(patch: pytest.MonkeyPatch) -> None:
     same again.
     """
 
-    def evaluate_once(ratings: Ratings, models: Models, **inputs: Any) -> Evaluation:
-        key = (_digest(ratings), models.model_dump_json(), *sorted(inputs.items()))
+    def evaluate_once(
+        ratings: Ratings, models: Models, inputs: Inputs, min_users: int
+    ) -> Evaluation:
+        key = (_digest(ratings), models.model_dump_json(), min_users, *sorted(inputs.items()))
         if key not in _results:
-            _results[key] = evaluate(ratings, models, **inputs)
+            _results[key] = evaluate(ratings, models, inputs, min_users)
         return _results[key]
 
     def fit_once(name: str, ratings: Ratings, params: Any, seed: int) -> Model:

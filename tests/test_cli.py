@@ -10,9 +10,10 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from batch.config import Config
+from batch.models import PUBLISHED, REFERENCE
 from batch.store import schema
 from batch.store.database import open_database
 from batch.store.run_lock import run_lock
@@ -94,9 +95,9 @@ def test_every_command_works_in_the_demo_folder(demo: tuple[Path, str]) -> None:
     assert recbatch(folder, "purge").stdout == "purged 0 runs\n"
     assert "rows at most: 12,000" in recbatch(folder, "run", "--dry-run").stdout
     metrics = json.loads(recbatch(folder, "evaluate", "--json").stdout)
-    assert set(metrics) == {"user_user", "item_item", "neural", "blend", "popular", "bias"}
+    assert set(metrics) == {*PUBLISHED, *REFERENCE}
     printed = recbatch(folder, "evaluate").stdout
-    for name in ("rmse", "precision@5", "ndcg_high@5", "gini@5"):
+    for name in ("own.rmse", "own.precision@5", "own.ndcg_high@5", "own.gini@5"):
         assert f"{metrics['item_item'][name]:.3f}" in printed, name
     assert recbatch(folder, "schedule", "--next", "3").stdout.count("02:30 UTC, for") == 3
     assert recbatch(folder, "report").stdout == "report-2.html\n"
@@ -316,7 +317,7 @@ def test_logs_carry_the_run_and_results_do_not_mix(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert all({"time", "level", "event"} <= line.keys() for line in lines)
     fits = [line for line in lines if line["event"] == "fit"]
-    assert [line["run"] for line in fits] == [outcome["run_id"]] * 6
+    assert [line["run"] for line in fits] == [outcome["run_id"]] * 7
     assert recbatch(tmp_path, "--quiet", "run").stderr == ""
     log = recbatch(tmp_path, "--log-format", "text", "run").stderr
     assert f"level=info run={outcome['run_id'] + 2} event=finished status=published" in log
@@ -342,16 +343,28 @@ def test_a_password_never_appears(tmp_path: Path) -> None:
         assert "canary" not in done.stdout + done.stderr
 
 
-def test_ingest_reads_sample_data(tmp_path: Path) -> None:
-    """`ingest` accepts what `sample-data` writes, and counts every rating."""
-    written = recbatch(tmp_path, "sample-data", "data", "--users", "20", "--films", "60")
+@pytest.mark.parametrize(
+    ("options", "format_"), [((), "wide ratings matrix"), (("--times",), "long file")]
+)
+def test_ingest_reads_sample_data(tmp_path: Path, options: tuple[str, ...], format_: str) -> None:
+    """`ingest` accepts what `sample-data` writes, counts every rating and has its film's genres."""
+    size = ("--users", "20", "--films", "60")
+    written = recbatch(tmp_path, "sample-data", "data", *size, *options)
     assert written.returncode == 0, written.stderr
-    genres, ratings = json.loads(recbatch(tmp_path, "ingest", "data", "--json").stdout)
-    assert genres["format"] == "wide genre matrix"
-    assert ratings["format"] == "wide ratings matrix"
-    assert genres["read"] == genres["accepted"]
+    reports = json.loads(recbatch(tmp_path, "ingest", "data", "--json").stdout)
+    by_format = {report["format"]: report for report in reports}
+    assert sorted(by_format) == sorted(["wide genre matrix", format_])
+    genres = by_format["wide genre matrix"]
+    ratings = by_format[format_]
+    assert genres["read"] == genres["accepted"] == 60
     assert ratings["read"] == ratings["accepted"]
     assert f"{ratings['read']:,} ratings by 20 users" in written.stdout
+    database = open_database(f"sqlite:///{tmp_path / 'recbatch.db'}")
+    with database.reader.connect() as connection:
+        films = connection.execute(select(schema.movies.c.movie_id)).scalars().all()
+        with_genres = connection.execute(select(schema.movie_genres.c.movie_id)).scalars()
+        assert len(films) == 60
+        assert set(with_genres) == set(films)
     assert Config().database.url == "sqlite:///recbatch.db"
 
 

@@ -109,7 +109,8 @@ FEW_ROWS = [*random_rows(0), *(("few", f"m{film}", 4, 1_000_000_000 + film) for 
 def published(database: Database, tmp_path: Path) -> Database:
     """A night with a user of three ratings."""
     fill(database, tmp_path, FEW_ROWS)
-    assert nightly.run(database, settings(tmp_path), Order(TODAY)).status == "published"
+    five = settings(tmp_path, RECBATCH_PUBLISH__LEAST_RATINGS="5")
+    assert nightly.run(database, five, Order(TODAY)).status == "published"
     return database
 
 

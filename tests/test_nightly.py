@@ -22,6 +22,7 @@ from batch.job.run_warnings import judged_warnings
 from batch.models import PUBLISHED, Scores
 from batch.params import Gates
 from batch.ranking import ensemble
+from batch.ranking.metric_names import RunMetrics
 from batch.serve.history import history
 from batch.serve.report import report
 from batch.store import publish, schema
@@ -78,7 +79,7 @@ def test_every_user_gets_five_films_of_every_model(database: Database, tmp_path:
     passed = {check.name for check in outcome.checks if check.passed}
     assert passed == {*INTEGRITY, "ratings", "users_judged", *RMSE}
     assert len(rows(database, "SELECT * FROM run_checks")) == len(outcome.checks)
-    assert rows(database, "SELECT count(*) FROM run_metrics WHERE metric = 'rmse'") == [(5,)]
+    assert rows(database, "SELECT count(*) FROM run_metrics WHERE metric = 'own.rmse'") == [(5,)]
 
 
 @pytest.mark.promise("D9")
@@ -160,7 +161,7 @@ def test_a_night_that_judges_nobody_is_refused(
     [check] = [check for check in outcome.failed_checks if check.name == "users_judged"]
     assert (check.value, check.threshold) == (0.0, 1.0)
     outcome_lines(outcome)
-    line = "gate users_judged: 0, at least 1 wanted (who liked a held-out film, of 25 with five"
+    line = "gate users_judged: 0, at least 1 wanted (who liked a held-out film, of 25 with held-out"
     assert line in capsys.readouterr().out
     assert outcome.warnings == []
     assert night(database, tmp_path, Order(TODAY, force=True), **nobody).status == "published"
@@ -189,7 +190,7 @@ def test_a_small_night_says_that_it_judges_nobody(
 @pytest.mark.parametrize(("judged", "n_warnings"), [(0.0, 1), (1.0, 0)])
 def test_whoever_is_judged_ends_the_warning(judged: float, n_warnings: int) -> None:
     """One user who liked a held-out film is enough, however few there are."""
-    metrics = {"bias": {"raters": 3.0}, "popular": {"users": judged}}
+    metrics = RunMetrics.of({"bias": {"raters": 3.0}, "popular": {"users": judged}}, "own")
     assert len(judged_warnings(metrics, Gates())) == n_warnings
 
 

@@ -48,7 +48,7 @@ def test_a_model_is_one_file_and_one_line(tmp_path: Path) -> None:
     assert rows(database, lists) == [(300, 60, 1)]
     metrics = (
         "SELECT count(*) FROM run_metrics"
-        " WHERE model = 'genre_taste' AND metric IN ('rmse', 'precision@5')"
+        " WHERE model = 'genre_taste' AND metric IN ('own.rmse', 'own.precision@5')"
     )
     assert rows(database, metrics) == [(2,)]
     gates = "SELECT passed FROM run_checks WHERE name = 'rmse_of_bias_genre_taste'"

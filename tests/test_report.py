@@ -175,7 +175,7 @@ def test_the_page_has_what_was_measured(
         "Run 2, night of",
         "Published. It is what readers see",
         "25 users have 4 lists of up to 5 films each",
-        "a list of 5 by blend held 1.00 films that its user turned out to like",
+        "a list of 5 by blend held 1.10 films that its user turned out to like",
         "Compared with the best single model that is +0.10 films (−0.05 to +0.25).",
         "Users keep 5.00 of their 5 blend films of run 1 on average; everyone keeps at least one.",
     ):
@@ -183,10 +183,10 @@ def test_the_page_has_what_was_measured(
     assert "checks failed" not in text
     assert "blend_by_score" not in html
     assert re.search(r"All \d+ checks passed\.", text)
-    assert 'aria-label="blend 0.200 (0.160 to 0.240); user_user 0.140 (0.112 to 0.168)' in html
-    trend = "blend from 0.200 to 0.200; popular from 0.200 to 0.120"
+    assert 'aria-label="blend 0.220 (0.176 to 0.264); user_user 0.160 (0.128 to 0.192)' in html
+    trend = "blend from 0.200 to 0.220; popular from 0.200 to 0.140"
     assert f'aria-label="run 1 to run 2: {trend}"' in html
-    assert "blend: least 0.100, most 0.400" in html
+    assert "blend: least 0.110, most 0.440" in html
     kept = ", ".join([*(f"{films} 0\u202f%" for films in range(5)), "5 100\u202f%"])
     assert f"blend: {kept}" in html.replace("films kept: ", "")
 
@@ -246,7 +246,7 @@ def starred_models(table: str) -> dict[str, list[str]]:
 
 def test_the_best_of_each_column_has_a_star(capsys: pytest.CaptureFixture[str]) -> None:
     """On a terminal a star is at the smallest error, at the largest of what should be large."""
-    all_metrics(measured().metrics)
+    all_metrics(measured().measured)
     accuracy, _intervals, lists = capsys.readouterr().out.strip().split("\n\n")
     assert starred_models(accuracy) == {
         "rmse": ["blend"],

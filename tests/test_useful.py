@@ -9,7 +9,7 @@ from batch.cli.sample_data import write_sample
 from batch.ingest import ingest
 from batch.job.inputs import ingest_settings
 from batch.params import PRESETS
-from batch.ranking.evaluate import evaluate
+from batch.ranking.evaluate import Inputs, evaluate
 from batch.store.database import open_database
 from batch.store.load import load
 from batch.store.run_lock import run_lock
@@ -36,13 +36,21 @@ def require_better(folder: Path, seed: int) -> None:
         ingest(database, [folder / "in"], ingest_settings(settings(folder)))
     with database.reader.connect() as connection:
         ratings = load(connection).ratings
-    metrics = evaluate(
-        ratings, PRESETS["tuned"], seed=seed, n=5, relevant_from=4.0, block=500, users=1000
-    ).metrics
+    inputs: Inputs = {
+        "seed": seed,
+        "n": 5,
+        "relevant_from": 4.0,
+        "block": 500,
+        "users": 1000,
+        "diversity": 0.0,
+    }
+    metrics = evaluate(ratings, PRESETS["tuned"], inputs, min_users=20).metrics
     for name in ("blend", "neural"):
-        assert metrics[name]["rmse_high"] < metrics["bias"]["rmse_low"], name
+        assert metrics[name]["own.rmse_high"] < metrics["bias"]["own.rmse_low"], name
     for name in ("blend", "item_item"):
-        assert metrics[name]["precision_low@5"] > metrics["popular"]["precision_high@5"], name
-    assert metrics["user_user"]["precision@5"] > metrics["popular"]["precision@5"]
-    for metric in ("precision_gain_low@5", "ndcg_gain_low@5", "rmse_gain"):
+        assert metrics[name]["own.precision_low@5"] > metrics["popular"]["own.precision_high@5"], (
+            name
+        )
+    assert metrics["user_user"]["own.precision@5"] > metrics["popular"]["own.precision@5"]
+    for metric in ("own.precision_gain_low@5", "own.ndcg_gain_low@5", "own.rmse_gain"):
         assert metrics["blend"][metric] > 0, metric

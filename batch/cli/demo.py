@@ -45,8 +45,7 @@ def demonstrate(folder: Path) -> nightly.Outcome:
     n_rows = sum(outcome.rows.values())
     print_lines(f"run {outcome.run_id} is {outcome.status}: {n_rows:,} rows", "")
     user = _print_lists(database)
-    if outcome.metrics:
-        metrics_table(outcome.metrics)
+    metrics_table(outcome.measured)
     print_lines(f"Every command works there: cd {folder} && recbatch top {shlex.quote(user)}")
     return outcome
 

@@ -57,22 +57,31 @@ def demo(
 @commands.command()
 def sample_data(
     folder: Annotated[
-        Path, typer.Argument(help="Where to put user_reviews.csv and movie_genres.csv.")
+        Path,
+        typer.Argument(help="Where to put user_reviews.csv (or ratings.csv) and movie_genres.csv."),
     ],
     users: Annotated[int, typer.Option(min=1, max=MAX_SAMPLE, help="Users.")] = 600,
     films: Annotated[int, typer.Option(min=1, max=MAX_SAMPLE, help="Films.")] = 2000,
     seed: Annotated[
         int, typer.Option(min=0, help="The same seed gives the same files.")
     ] = 20261123,
+    times: Annotated[
+        bool,
+        typer.Option(
+            "--times",
+            help="Write ratings.csv, a row a rating with its time, instead of the wide matrix "
+            "user_reviews.csv; films rise and fade over two years.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write made-up ratings and genres in the wide format.
+    """Write made-up ratings and genres, as a wide matrix or with times.
 
     Example: recbatch sample-data data
     """
     from batch.cli.sample_data import write_sample
 
-    sample = write_sample(folder, seed=seed, n_users=users, n_items=films)
+    sample = write_sample(folder, seed=seed, n_users=users, n_items=films, times=times)
     lines = (
         f"{sample.ratings}: {sample.n_ratings:,} ratings by {users:,} users",
         f"{sample.genres}: {films:,} films",

@@ -39,7 +39,7 @@ def outcome_lines(
         print_lines(f"nothing to do: run {outcome.run_id} is published for that night")
         return
     if outcome.metrics:
-        metrics_table(outcome.metrics)
+        metrics_table(outcome.measured)
     for check in outcome.failed_checks:
         print_lines(_check_line(check))
     counts = [f"{count:,} {model}" for model, count in outcome.rows.items()]

@@ -74,7 +74,7 @@ def _every_table(metrics: RunMetrics, what: str) -> None:
 def _accuracy_table(metrics: RunMetrics, what: str) -> None:
     n_users = max((metrics.get(model, "users") or 0 for model in metrics.by_model), default=0)
     lists = "no lists" if metrics.n is None else f"lists of {metrics.n}"
-    title = f"{what}, {lists} ({n_users:,.0f} users with a film they liked; * = best)"
+    title = f"{what}, {lists} ({n_users:,.0f} users liked a film; * = best)"
     _metrics_table(metrics, ACCURACY, title)
 
 

@@ -1,4 +1,4 @@
-"""A seed -> the sample CSV files: a wide matrix of ratings and a one-hot matrix of genres."""
+"""A seed -> the sample CSV files: ratings, wide or with times, and a one-hot matrix of genres."""
 
 import csv
 from collections.abc import Iterable, Sequence
@@ -8,9 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from batch.cli.sample_names import film_titles, user_names
+from batch.cli.sample_times import draw_calendar, draw_times, log_attention
 from batch.files import writing
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 
 GENRES = {
     "action": 23,
@@ -43,43 +46,6 @@ GENRES = {
 GENRES_PER_FILM = {1: 0.14, 2: 0.27, 3: 0.31, 4: 0.19, 5: 0.07, 6: 0.02}
 """Share of films by number of genres."""
 
-# Words for invented names, separated by spaces.
-FIRST = (
-    "Nora Tomas Amina Jonas Priya Mateo Ingrid Kofi Elena Hugo Mei Søren Fatima "
-    "Oscar Leila Łukasz Clara Ravi Zoë Daniel Yuki Samuel Greta Andrés Naomi "
-    "Viktor Salma Henrik Joana Emeka Ruth Pavel"
-)
-LAST = (
-    "Lindqvist Okafor Moreau Tanaka Novak Silva Haddad Brandt Castillo Iyer "
-    "Keller Osei Petrov Marchetti Dubois Eriksen Farouk Gallagher Horvat Jansen "
-    "Kowalski Larsen Mbeki Núñez Oliveira Park Quist Rossi Sato Thorne Vance "
-    "Whitlock"
-)
-ADJECTIVES = (
-    "Silent Crimson Hollow Distant Restless Gilded Forgotten Northern Paper "
-    "Broken Velvet Wandering Copper Sleepless Borrowed Frozen Painted Reluctant "
-    "Drowned Electric Patient Second Tangled Unlikely Windless Salted"
-)
-NOUNS = (
-    "Harbour Lantern Orchard Witness Carousel Letter Signal Cartographer Winter "
-    "Engine Garden Heiress Compass Tide Ballroom Sparrow Verdict Lighthouse "
-    "Stranger Recipe Railway Archive Fugitive Mirror Anthem Beekeeper "
-    "Tournament Shoreline Clockmaker Passenger"
-)
-PLACES = (
-    "Tallinn Valparaíso Dunmore Calloway Zanzibar Mercy Halden Trieste Nagasaki "
-    "Oxbow Samarkand Larkspur Bergen Monteverde Kestrel Ashby Cordoba Saltmarsh "
-    "Windermere Juniper Odessa Fairweather Marrow Tangier"
-)
-AWKWARD = (
-    "3017",
-    "Salt, Smoke and Cinnamon",
-    "Äppelträdgården",
-    'The Tailor They Called "Thimble"',
-    "Bay 4: 23:45",
-)
-"""Titles that careless reading breaks: a number, commas, letters outside ASCII, quotes, colons."""
-
 MEAN = 3.4  # stars
 MIN_RATED = 23  # films per user
 MAX_RATED = 39  # films per user
@@ -95,58 +61,50 @@ class SampleFiles(NamedTuple):
 
 
 def write_sample(
-    folder: Path, *, seed: int = 20261123, n_users: int = 600, n_items: int = 2000
+    folder: Path,
+    *,
+    seed: int = 20261123,
+    n_users: int = 600,
+    n_items: int = 2000,
+    times: bool = False,
 ) -> SampleFiles:
     """Write `user_reviews.csv` and `movie_genres.csv`; the same arguments give the same bytes.
 
-    A user rates 23 to 39 films, but never more than half of a small catalogue (one film at
-    least). Raises ValueError if there is no user or no film.
+    With `times`, write `ratings.csv` instead of `user_reviews.csv`: a row a rating, in order of
+    time, by the same users and of the same films, which rise and fade. A user rates 23 to 39 films,
+    but never more than half of a small catalogue (one film at least). Raises ValueError if there is
+    no user or no film.
     """
     if n_users < 1 or n_items < 1:
         raise ValueError(
             f"a sample of {n_users} users x {n_items} films is empty; ask for at least 1 x 1"
         )
     rng = np.random.default_rng(seed)
-    full_names = [f"{first} {last}" for first in FIRST.split() for last in LAST.split()]
-    users = _invent(rng, full_names, n_users)
-    titles = _titles(rng, n_items)
+    users = user_names(rng, n_users)
+    titles = film_titles(rng, n_items)
     genres = _genres(rng, n_items)
-    ratings = _ratings(rng, genres, n_users)
-
-    files = SampleFiles(
-        ratings=folder / "user_reviews.csv",
-        genres=folder / "movie_genres.csv",
-        n_ratings=int(np.count_nonzero(ratings)),
-    )
-    genre_columns = [f"genre_{genre}" for genre in GENRES]
     folder.mkdir(parents=True, exist_ok=True)
-    _write_table(files.ratings, ["User", *titles], users, ratings.tolist())
+    if times:
+        time_rng = np.random.default_rng([seed, 1])
+        calendar = draw_calendar(time_rng, n_users, n_items)
+        ratings = _ratings(rng, genres, n_users, log_attention(calendar))
+        rows, columns = np.nonzero(ratings)
+        rated_at = draw_times(time_rng, calendar, rows, columns)
+        file = folder / "ratings.csv"
+        _write_rows(file, users, titles, ratings, rated_at)
+    else:
+        ratings = _ratings(rng, genres, n_users)
+        file = folder / "user_reviews.csv"
+        _write_table(file, ["User", *titles], users, ratings.tolist())
+    genre_file = folder / "movie_genres.csv"
+    genre_columns = [f"genre_{genre}" for genre in GENRES]
     _write_table(
-        files.genres,
+        genre_file,
         ["movie_title", *genre_columns],
         titles,
         genres.astype(int).tolist(),
     )
-    return files
-
-
-def _invent(rng: np.random.Generator, names: Sequence[str], n: int) -> list[str]:
-    """n unique names in random order; if there are too few, again with " 2", " 3", ... added."""
-    shuffled = [names[i] for i in rng.permutation(len(names))]
-    n_rounds = -(-n // len(names))
-    invented = list(shuffled)
-    for number in range(2, n_rounds + 1):
-        invented += [f"{name} {number}" for name in shuffled]
-    return invented[:n]
-
-
-def _titles(rng: np.random.Generator, n_items: int) -> list[str]:
-    nouns = NOUNS.split()
-    names = [f"The {adjective} {noun}" for adjective in ADJECTIVES.split() for noun in nouns]
-    names += [f"The {noun} of {place}" for place in PLACES.split() for noun in nouns]
-    names += [f"{first}'s {noun}" for first in FIRST.split() for noun in nouns]
-    titles = [*AWKWARD, *_invent(rng, names, n_items)][:n_items]
-    return [titles[i] for i in rng.permutation(n_items)]
+    return SampleFiles(file, genre_file, int(np.count_nonzero(ratings)))
 
 
 def _genres(rng: np.random.Generator, n_items: int) -> Floats:
@@ -159,8 +117,12 @@ def _genres(rng: np.random.Generator, n_items: int) -> Floats:
     return (order < n_of_film[:, None]).astype(float)
 
 
-def _ratings(rng: np.random.Generator, genres: Floats, n_users: int) -> Floats:
+def _ratings(
+    rng: np.random.Generator, genres: Floats, n_users: int, log_attention: Floats | float = 0.0
+) -> Floats:
     """Whole stars, (n_users, n_items), 0 where not rated.
+
+    `log_attention` (n_users, n_items) is added to the log weights of the films to watch.
 
     Two preferences determine both what a user watches and how the films are rated: one for
     genres, and one for a mood, two numbers per film that no genre shows and that only the films
@@ -182,7 +144,8 @@ def _ratings(rng: np.random.Generator, genres: Floats, n_users: int) -> Floats:
     range_of_rated = MAX_RATED - MIN_RATED + 1
     n_rated = MIN_RATED + range_of_rated * rng.beta(1.2, 2.9, size=n_users)  # (n_users,)
     n_rated = np.minimum(np.floor(n_rated), max(1, n_items // 2))  # mean 27.5
-    order = _draw_order(rng, popularity + 1.3 * by_genre + 1.4 * by_mood)  # (n_users, n_items)
+    log_weights = popularity + 1.3 * by_genre + 1.4 * by_mood + log_attention
+    order = _draw_order(rng, log_weights)  # (n_users, n_items)
     rated = order < n_rated[:, None]  # (n_users, n_items)
 
     # Stars: popular films are a little better.
@@ -223,3 +186,22 @@ def _write_table(
         writer.writerow(["", *header])
         for number, (name, row) in enumerate(zip(names, cells, strict=True)):
             writer.writerow([number, name, *row])
+
+
+def _write_rows(
+    path: Path, users: Sequence[str], titles: Sequence[str], ratings: Floats, rated_at: Ints
+) -> None:
+    """A row (user, film, stars, seconds since 1970) per rating, in order of time.
+
+    `rated_at` (n_ratings,) has the times of the ratings that are not 0, row by row.
+    """
+    order = np.argsort(rated_at, kind="stable")  # (n_ratings,)
+    rows, columns = np.nonzero(ratings)
+    stars = ratings[rows, columns][order].tolist()
+    times = rated_at[order].tolist()
+    with writing(path), path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["user", "movie", "rating", "timestamp"])
+        pairs = zip(rows[order].tolist(), columns[order].tolist(), stars, times, strict=True)
+        for row, column, rating, seconds in pairs:
+            writer.writerow([users[row], titles[column], rating, seconds])

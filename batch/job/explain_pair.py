@@ -157,9 +157,10 @@ def _recorded_weights(connection: Connection, loaded: Loaded, config: Config) ->
     figures = dict(connection.execute(figures_of_blend).all())
     if "learnt_from_ratings" not in figures:
         return _Recorded(None)
-    if "stars_level" not in figures:  # a run of an earlier version, which recorded less
+    try:
+        return _Recorded(Weights.from_figures(figures))
+    except KeyError:  # a run of an earlier version, which recorded less
         return None
-    return _Recorded(Weights.from_figures(figures))
 
 
 def _chosen_least_ratings(connection: Connection) -> int | None:

@@ -27,7 +27,8 @@ from batch.job.summary import (
     message_of,
     status_after,
 )
-from batch.ranking.metric_names import RunMetrics
+from batch.ranking.metric_names import Cut, RunMetrics
+from batch.ranking.metrics import Metrics
 from batch.store import publish
 from batch.store.checks import Check
 from batch.store.database import Database
@@ -62,10 +63,16 @@ class Outcome:
     status: Ended | Literal["already_published"]
     run_id: int
     checks: list[Check] = field(default_factory=list)
-    metrics: RunMetrics | None = None  # None: nothing was measured
+    metrics: Mapping[str, Metrics] = field(default_factory=dict)  # by model
+    headline: Cut = "own"  # the cut that the run is judged by
     rows: Mapping[str, int] = field(default_factory=dict)  # written, by model
     ingested: list[Report] = field(default_factory=list)
     warnings: Sequence[RunWarning] = ()
+
+    @property
+    def measured(self) -> RunMetrics:
+        """The metrics, read in the headline."""
+        return RunMetrics.of(self.metrics, self.headline)
 
     @property
     def failed_checks(self) -> list[Check]:
@@ -166,7 +173,8 @@ def _recompute(job: Job, order: Order, lock: Connection) -> Outcome:
         status,
         job.key.run_id,
         checks,
-        evaluation.measured,
+        evaluation.metrics,
+        evaluation.headline,
         written.total,
         reports,
         job.summary.warnings,

@@ -11,8 +11,8 @@ from batch.models.baseline import Baseline, fit_baseline
 from batch.ratings import Bools, Floats, Ints, Pairs, Ratings, Sparse, some
 
 DAY = 86_400.0  # seconds
-HALF_LIVES = (None, 365.0, 90.0, 30.0, 14.0, 7.0, 3.0, 1.0)
-"""Days after which a rating counts half, to choose from; with None it always counts one."""
+HALF_LIVES = (365.0, 90.0, 30.0, 14.0, 7.0, 3.0, 1.0)
+"""Days after which a rating counts half, to choose from, the longest first."""
 LEAST_WEIGHT = 2.0**-20
 """What the oldest rating still counts, so that films nobody rates any more keep an order."""
 NEWEST = 0.15
@@ -85,7 +85,8 @@ def choose_half_life(ratings: Ratings, seed: int) -> float | None:
     """The half-life, days, whose lists hold most of what the same users rated next.
 
     The newest ratings are held out, and NDCG is compared; of equal ones the
-    longest is taken. None without times, or where nobody can be judged.
+    longest is taken. None where none is better than the plain count by more than
+    the standard error, or there are no times.
     """
     is_next = ratings.newest(NEWEST)
     known = ratings.keep(~is_next)
@@ -96,12 +97,20 @@ def choose_half_life(ratings: Ratings, seed: int) -> float | None:
         return None
     seen = known.matrix[judged]
     wanted = later.matrix[judged]
-    gains = [_gain(fading_counts(known, half_life), seen, wanted) for half_life in HALF_LIVES]
-    return HALF_LIVES[int(np.argmax(gains))]
+    plain = _ndcg(fading_counts(known, None), seen, wanted)  # (u,)
+    chosen: float | None = None
+    largest = 0.0
+    for half_life in HALF_LIVES:
+        gains = _ndcg(fading_counts(known, half_life), seen, wanted) - plain
+        error = gains.std() / np.sqrt(len(gains))
+        if gains.mean() > max(largest, error):
+            chosen = half_life
+            largest = gains.mean()
+    return chosen
 
 
-def _gain(counts: Floats, seen: Sparse, wanted: Sparse) -> float:
-    """Mean NDCG of the same order of films for everyone, less what each user has seen.
+def _ndcg(counts: Floats, seen: Sparse, wanted: Sparse) -> Floats:
+    """NDCG by user, (u,), of the same order of films for everyone, less what each has seen.
 
     `seen` and `wanted` are CSR (u, n_items).
     """
@@ -115,7 +124,7 @@ def _gain(counts: Floats, seen: Sparse, wanted: Sparse) -> float:
     discounts = 1.0 / np.log2(np.arange(LISTED) + 2.0)
     gained = np.where(is_hit, discounts[np.minimum(rank, LISTED) - 1], 0.0).sum(axis=1)  # (u,)
     ideal = np.cumsum(discounts)[np.minimum(np.diff(wanted.indptr), LISTED) - 1]  # (u,)
-    return float((gained / ideal).mean())
+    return np.asarray(gained / ideal)
 
 
 def _at_places(cells: Sparse, place: Ints, n_places: int) -> Bools:

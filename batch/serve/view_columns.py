@@ -132,13 +132,18 @@ _POPULAR = (
     ViewColumn(
         "rank",
         _popular.rank,
-        "The film's place, the most rated first.",
+        "The film's place, the most popular first.",
         unit=_RANKS,
         promise="unique",
     ),
     _MOVIE_KEY,
     _TITLE,
-    ViewColumn("score", _popular.score, "How many users rated the film.", unit="ratings"),
+    ViewColumn(
+        "score",
+        _popular.score,
+        "How many users rated the film, old ratings counting less where the data move.",
+        unit="ratings",
+    ),
     ViewColumn(
         "run_id",
         _popular.run_id,

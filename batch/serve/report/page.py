@@ -1,5 +1,6 @@
 """Facts -> one HTML page that needs nothing else: no network, no script, no other file."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,10 @@ def _variables(facts: Facts) -> dict[str, Any]:
         "short": summary.short(facts) or ["The run has no figures and no lists."],
         "unmeasured": _why_unmeasured(facts),
         "against": figures.against_baselines(facts),
+        "measured_on": summary.measured_on(facts),
+        "cut": words.CUTS[facts.metrics.cut],
         "accuracy": tables.figures(facts, tables.ACCURACY),
+        "other_cuts": _other_cuts(facts),
         "n_trend_runs": len(facts.trend),
         "trends": figures.trends(facts),
         "churn": _churn(facts),
@@ -75,6 +79,16 @@ def _variables(facts: Facts) -> dict[str, Any]:
         "details": summary.details(facts.run),
         "glossary": _glossary(facts),
     }
+
+
+def _other_cuts(facts: Facts) -> list[tuple[str, tables.Table]]:
+    """Accuracy in the cuts that do not lead, each with its name."""
+    named = []
+    for cut in facts.metrics.cuts:
+        if cut != facts.metrics.cut:
+            other = replace(facts, metrics=facts.metrics.within(cut))
+            named.append((words.CUTS[cut], tables.figures(other, tables.ACCURACY)))
+    return named
 
 
 def _why_unmeasured(facts: Facts) -> str:

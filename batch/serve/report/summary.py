@@ -6,6 +6,8 @@ from batch.serve.report import words
 from batch.serve.report.facts import Facts
 from batch.store.runs import Run
 
+POPULAR = ("popular", "popular_all")
+"""The baselines that lists are compared with."""
 TRIGGERS = {
     "manual": "a person",
     "schedule": "the schedule",
@@ -49,6 +51,25 @@ def short(facts: Facts) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
+def measured_on(facts: Facts) -> str:
+    """What models were measured on, and why on that."""
+    metrics = facts.metrics
+    if metrics.cut == "next":
+        return (
+            "Measured on the newest ratings, given after all that the models knew:"
+            " what a night meets."
+        )
+    text = (
+        "Measured on a fifth of each user's ratings, the last where times are known."
+        " Models knew other people's later ratings, which makes the figures too good"
+        " where films rise and fade."
+    )
+    if "next" in metrics.cuts:
+        judged = words.count(metrics.within("next").judged_users)
+        text += f" Only {judged} users could be judged on the newest ratings."
+    return text
+
+
 def _reach(facts: Facts) -> str:
     if not facts.lists or facts.run.n_ratings is None:
         return ""
@@ -67,10 +88,10 @@ def _precision(facts: Facts) -> str:
         return ""
     liked = words.two(precision * n)
     text = f"In tests, a list of {n} by {lead} held {liked} films that its user turned out to like"
-    popular = facts.metrics.get("popular", "precision")
-    if popular:
-        times = words.figure(precision / popular)
-        text += f", {times} times as many as the {n} most rated films would"
+    baselines = [facts.metrics.get(name, "precision") or 0.0 for name in POPULAR]
+    if max(baselines):
+        times = words.figure(precision / max(baselines))
+        text += f", {times} times as many as the {n} most popular films would"
     return f"{text}.{_gain(facts)}"
 
 
@@ -166,12 +187,24 @@ def details(run: Run) -> list[tuple[str, str]]:
         "Ratings known": _known_ratings(run),
         "Scale": f"{run.scale[0]:g} to {run.scale[1]:g} stars" if run.scale else "",
         "Films in a list": f"{run.top_n} at most",
+        "Popular films": _popular(run),
         "Seed": str(run.seed),
         "Settings, SHA-256": run.config_sha256,
         "Ratings, SHA-256": run.data_sha256 or "",
         "Versions": ", ".join(versions),
     }
     return [(name, text) for name, text in texts.items() if text]
+
+
+def _popular(run: Run) -> str:
+    """How popular films were ordered, and who gets them only."""
+    texts = []
+    if run.half_life is not None:
+        days = "day" if run.half_life == 1 else "days"
+        texts.append(f"a rating counts half after {run.half_life:g} {days}")
+    if run.least_ratings is not None and run.least_ratings > 1:
+        texts.append(f"in place of lists of users with fewer than {run.least_ratings} ratings")
+    return "; ".join(texts)
 
 
 def _ended(run: Run) -> str:

@@ -12,15 +12,21 @@ MODELS = {
     "user_user": "what people who rate alike rated",
     "item_item": "films that the same people like",
     "neural": "predicts from the genres of a film only",
-    "popular": "the most rated films, for everyone",
+    "popular": "the films most rated lately, for everyone",
+    "popular_all": "the most rated films, for everyone",
     "bias": "means of the user and of the film",
 }
+CUTS = {
+    "next": "the newest ratings",
+    "own": "a fifth of each user's ratings",
+}
+"""What was held out, by cut."""
 GATES = {
     "users_share": "Users with a list ÷ those of the published run",
     "rows_share": "Rows ÷ those of the published run",
     "films_share": "Different films ÷ those of the published run",
     "rmse_of_bias": "RMSE ÷ RMSE of bias",
-    "precision_of_popular": "Precision ÷ precision of popular",
+    "precision_of_popular": "Precision ÷ precision of popular films",
     "rmse_of_published": "RMSE ÷ RMSE of the published run",
     "precision_of_published": "Precision ÷ precision of the published run",
     "churn": "Share of users who keep no film",
