@@ -1,6 +1,7 @@
 """Which ratings are held out, and the metrics of models fitted without them."""
 
 import math
+from functools import cache
 from time import sleep
 from typing import Any
 
@@ -11,12 +12,29 @@ from batch.models import PERSONAL, REFERENCE, fit
 from batch.models.flattened import TooLargeError
 from batch.params import PRESETS, Models
 from batch.ranking import evaluate as evaluating
-from batch.ranking.evaluate import Inputs, fit_all, judge, measure_cut
-from batch.ranking.hold_out import hold_out_own
-from batch.ranking.metric_names import MetricName
+from batch.ranking.evaluate import (
+    Evaluation,
+    evaluate,
+    fit_all,
+    judge,
+    learn_nightly,
+    measure_cut,
+)
+from batch.ranking.hold_out import hold_out_next, hold_out_own
+from batch.ranking.least_ratings import choose_least_ratings
+from batch.ranking.metric_names import CUTS, MetricName
 from batch.ranking.metrics import Metrics
 from batch.ratings import Bools, Ratings
-from reference import Floats, Grid, expected, lines_of, measured, random_stars, ratings_of
+from reference import (
+    Floats,
+    Grid,
+    expected,
+    inputs_of,
+    lines_of,
+    measured,
+    random_stars,
+    ratings_of,
+)
 
 NAN = np.nan
 PLAIN = PRESETS["plain"]
@@ -142,15 +160,7 @@ WHEN = [[1, 2, 3, 4, 9, 0, 0], [1, 2, 3, 9, 4, 0, 0], [1, 2, 3, 0, 0, 4, 9]]
 
 def evaluated(ratings: Ratings, params: Models = PLAIN, **changed: Any) -> dict[str, Metrics]:
     """Metrics by `own`, the blend with weights that were not learnt."""
-    inputs: Inputs = {
-        "seed": 0,
-        "n": 5,
-        "relevant_from": 4.0,
-        "block": 100,
-        "users": 1000,
-        "diversity": 0.0,
-    }
-    inputs |= changed  # type: ignore[typeddict-item]
+    inputs = inputs_of(**changed)
     cut = hold_out_own(ratings, inputs["users"], inputs["seed"])
     return measure_cut(ratings, cut, params, None, inputs)[1]
 
@@ -456,6 +466,97 @@ def test_a_sample_of_everyone() -> None:
         assert (same_train.matrix != train.matrix).nnz == 0
     assert [held.matrix[[user]].indices.tolist() for user in range(60)] == slow_cut(stars, times)
     assert parts_of(ratings, 57)[2] != metrics
+
+
+# Both cuts
+
+
+def next_of(stars: Floats, times: Floats) -> Bools:
+    """Which ratings are of the newest 15 %, those of one moment all or none, (n_users, n_items)."""
+    moments = sorted(times[~np.isnan(stars)].tolist())
+    n_newest = len(moments) * 15 // 100
+    return (times > moments[len(moments) - n_newest - 1]) & ~np.isnan(stars)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_metrics_of_the_newest_ratings(preset: str) -> None:
+    """Of `next` every metric is what counting gives, on models that know earlier ratings only."""
+    stars, times, genres = few_users(2)
+    times[4] = times.max()  # a user who was not there before
+    is_next = next_of(stars, times)
+    known = np.where(is_next, NAN, stars)
+    assert is_next[4].any()
+    assert np.isnan(known[4]).all()
+    train = ratings_of(known, genres=genres, times=times, scale=SCALE)
+    is_judged = is_next & ~np.isnan(known).all(axis=1, keepdims=True)
+    held = ratings_of(np.where(is_judged, stars, NAN))
+    ratings = ratings_of(stars, genres=genres, times=times, scale=SCALE)
+    cut = hold_out_next(ratings, 1000, 0)
+    metrics = measure_cut(ratings, cut, PRESETS[preset], None, inputs_of())[1]
+    arguments = {"n": 5, "relevant_from": 4.0, "genres": genres.tolist()}
+    for name in MODELS:
+        expected_metrics = slow_metrics(name, PRESETS[preset], train, held, **arguments)
+        actual = without_bounds(metrics[name])
+        assert actual == pytest.approx(expected_metrics, rel=1e-9, abs=1e-12), name
+
+
+@cache
+def both_cuts(min_users: int, *, timed: bool = True) -> tuple[Ratings, Evaluation]:
+    """Ratings of many users, and their evaluation."""
+    stars, times, genres = many_users(4)
+    ratings = ratings_of(stars, genres=genres, times=times if timed else None)
+    return ratings, evaluate(ratings, PLAIN, inputs_of(relevant_from=3.0), min_users)
+
+
+def test_both_cuts_are_measured() -> None:
+    """Metrics are those of each cut, with weights learnt apart from both, and of the night's blend.
+
+    The number from which lists are the models' own is that of the headline's lists.
+    """
+    ratings, evaluation = both_cuts(1)
+    inputs = inputs_of(relevant_from=3.0)
+    cuts = {"next": hold_out_next(ratings, 1000, 0), "own": hold_out_own(ratings, 1000, 0)}
+    known = ratings.keep(~(cuts["next"].removed | cuts["own"].removed))
+    weights = learn_nightly(known, PLAIN, inputs)
+    nightly = learn_nightly(ratings, PLAIN, inputs)
+    assert weights is not None
+    assert nightly is not None
+    assert evaluation.weights is not None
+    assert evaluation.weights.figures() == nightly.figures() != weights.figures()
+    expected: dict[str, dict[str, float]] = {name: {} for name in (*MODELS, "blend")}
+    for cut, held_out in cuts.items():
+        judged, metrics = measure_cut(ratings, held_out, PLAIN, weights, inputs)
+        for name, values in metrics.items():
+            expected[name] |= {f"{cut}.{metric}": value for metric, value in values.items()}
+        if cut == "next":
+            counts = ratings.keep(~held_out.removed).user_counts()
+            assert evaluation.least_ratings == choose_least_ratings(judged, counts, 0)
+    expected["blend"] |= nightly.figures()
+    assert evaluation.metrics == expected
+    assert evaluation.measured.cuts == CUTS
+
+
+def test_the_headline() -> None:
+    """The headline is `next` where enough users liked one of its films, else `own`."""
+    ratings, evaluation = both_cuts(1)
+    n_users = round(evaluation.metrics["blend"]["next.users"])
+    assert 10 < n_users < ratings.n_users
+    assert evaluation.headline == evaluation.measured.cut == "next"
+    assert both_cuts(n_users)[1].headline == "next"
+    of_few = both_cuts(n_users + 1)[1]
+    assert of_few.headline == of_few.measured.cut == "own"
+    assert of_few.metrics == evaluation.metrics
+    untimed = both_cuts(1, timed=False)[1]
+    assert untimed.headline == "own"
+    assert untimed.measured.cuts == ("own",)
+
+
+def test_without_ratings_there_are_no_metrics() -> None:
+    """Data without ratings can be evaluated: nothing is learnt, and lists are the models' own."""
+    empty = ratings_of(np.full((3, 4), NAN), times=np.zeros((3, 4)))
+    evaluation = evaluate(empty, PLAIN, inputs_of(), 20)
+    assert (evaluation.headline, evaluation.weights, evaluation.least_ratings) == ("own", None, 1)
+    assert evaluation.metrics["blend"]["own.users"] == 0
 
 
 @pytest.mark.parametrize("many", [0, 10**9])
