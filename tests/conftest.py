@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import text
 from xdist.scheduler import LoadScopeScheduling
 
 import pgbouncer
@@ -18,7 +17,7 @@ import promises
 from batch import telemetry
 from batch.store.database import Database, open_database
 from batch.store.versions import upgrade
-from faults import Faults, first_night, fixed_nights
+from faults import Faults, copy_first_night, fixed_nights
 from reuse import share_compiled_sql, share_parser, share_results
 from templates import Templates
 
@@ -251,9 +250,6 @@ def nights(
     database: Database, templates: Templates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Faults]:
     """A database with one published night of fixed arithmetic, its settings, and planned faults."""
-    source = templates.copy("night", first_night, database, tmp_path)
-    with database.writer.begin() as connection:
-        moved = "UPDATE runs SET artifact = replace(artifact, :source, :folder)"
-        connection.execute(text(moved), {"source": str(source), "folder": str(tmp_path)})
+    copy_first_night(templates, database, tmp_path)
     with fixed_nights(database, tmp_path, monkeypatch) as faults:
         yield faults
