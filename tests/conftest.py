@@ -42,7 +42,7 @@ FIRST = (
 """The longest files first, so that processes that share the tests end at about the same time."""
 APART = ("test_faults", "test_states", "test_kills", "test_crowds")
 """Files whose tests share nothing, and may run in different processes."""
-WITH = {"test_tutorial": "test_movielens"}
+WITH = {"test_tutorial": "test_movielens", "test_useful": "test_cli"}
 """Files that share nights with those of another."""
 NOT_QUICK = (
     *FIRST, "test_docs", "test_recipes", "test_evaluate", "test_usage", "test_load", "test_leaks",
