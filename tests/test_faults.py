@@ -350,12 +350,13 @@ def test_a_full_disk(
     database: Database,
     output: Read,
     monkeypatch: pytest.MonkeyPatch,
+    often: Callable[[int, int], int],
     figure: Callable[[int], None],
 ) -> None:
     """If the disk is full at any point, the list stays, and the next night, with room, works."""
     monkeypatch.setenv("RECBATCH_PUBLISH__KEEP_RUNS", "100")  # so that each night needs more room
     outcomes = []
-    for pages in range(20):
+    for pages in range(0, 20, often(2, 1)):
         with room_for(pages):
             outcomes.append(night(nights, database, output, shown(database))[0])
         next_night(database)
@@ -367,12 +368,15 @@ def test_a_full_disk(
 @pytest.mark.promise("A7")
 @pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 def test_a_file_that_cannot_grow(
-    database: Database, tmp_path: Path, figure: Callable[[int], None]
+    database: Database,
+    tmp_path: Path,
+    often: Callable[[int, int], int],
+    figure: Callable[[int], None],
 ) -> None:
     """With any limit on the size of files, a night that needs more fails cleanly."""
     log = tmp_path / "log"
     outcomes = []
-    for most in range(4_000, 404_000, 20_000):
+    for most in range(4_000, 404_000, often(40_000, 20_000)):
 
         def work(most: int = most) -> int:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))  # for the rest of the process

@@ -7,13 +7,10 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
-from batch.job import steps
-from batch.ranking.evaluate import Evaluation
 from fixed import by_fixed_arithmetic, program
 
 ROOT = Path(__file__).parents[1]
@@ -78,22 +75,6 @@ def _form(line: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"\d[\d,.:-]*", "0", line))
 
 
-def measured_once(patch: pytest.MonkeyPatch) -> None:
-    """Let each night have the figures of the first, which are compared by their form only.
-
-    Measuring is most of a night's time; the second night has two ratings more.
-    """
-    measure = steps.measure
-    evaluations: list[Evaluation] = []
-
-    def first(*given: Any) -> Evaluation:
-        if not evaluations:
-            evaluations.append(measure(*given))
-        return evaluations[0]
-
-    patch.setattr(steps, "measure", first)
-
-
 def test_the_tutorial_is_what_happens(
     tmp_path: Path,
     movielens: Path,
@@ -111,7 +92,6 @@ def test_the_tutorial_is_what_happens(
     environ = {"PYTHONPATH": str(ROOT), "COLUMNS": "100", "NO_COLOR": "1"}
     printed, commands, compared = "", "", 0
     with pytest.MonkeyPatch.context() as patch:
-        measured_once(patch)
         for saved, kind, content in blocks(PAGE.read_text(encoding="utf-8")):
             if saved:
                 (work / saved).parent.mkdir(exist_ok=True)
