@@ -54,8 +54,9 @@ def fit(train: Ratings, held: Ratings, params: Neural, learners: int) -> str:
 
 
 def main() -> None:
-    for name, sample in (("ml-latest-small", 300), ("1m", neural.LEARNERS)):
-        ratings = read(str(MOVIELENS)) if name == "ml-latest-small" else in_memory(SHAPES[name], SEED)
+    for name, sample in ((MOVIELENS.name, 300), ("1m", neural.LEARNERS)):
+        is_real = name == MOVIELENS.name
+        ratings = read(str(MOVIELENS)) if is_real else in_memory(SHAPES[name], SEED)
         outer_train = ratings.keep(~hold_out(ratings, SEED))
         test = hold_out(outer_train, SEED)
         train = outer_train.keep(~test)

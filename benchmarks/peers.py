@@ -1,4 +1,4 @@
-"""The peers of the table: models of other projects and of papers, and the settings they are tried at.
+"""The peers of the table, models of other projects and of papers, and the settings tried.
 
 LensKit is missing: 2025.8.1 needs pandas 2 and this project pandas 3.
 """
@@ -104,10 +104,11 @@ PEERS = [
         {"kind": "TFIDF", "values": "liked", "k": 200},
         {"kind": "TFIDF", "values": "liked", "k": 2000},
     ]),
-    Peer("LightGBM", "lightgbm", boosted, [
-        {"trees": 150, "leaves": 15, "rate": 0.05},
-        {"trees": 300, "leaves": 15, "rate": 0.05},
-        {"trees": 150, "leaves": 63, "rate": 0.05},
+    Peer("CatBoost", "catboost", boosted, [
+        {"trees": 150, "depth": 4},
+        {"trees": 300, "depth": 4},
+        {"trees": 300, "depth": 6},
+        {"trees": 600, "depth": 6},
     ]),
     Peer("Surprise SVD", "surprise", peers_surprise.svd, [
         {},

@@ -1,7 +1,6 @@
-"""Ratings -> predicted stars by LightGBM, on what is known of user and film without the rating."""
+"""Ratings -> predicted stars by CatBoost, on what is known of user and film without the rating."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -15,9 +14,9 @@ PRIOR = 5.0
 """Ratings' worth of prior evidence that a user has no taste for a genre."""
 
 
-def boosted(ratings: Ratings, seed: int, *, trees: int, leaves: int, rate: float) -> FittedPeer:
+def boosted(ratings: Ratings, seed: int, *, trees: int, depth: int) -> FittedPeer:
     """b_ui and a departure from it, learnt by gradient boosting on out-of-fold features."""
-    import lightgbm
+    from catboost import CatBoostRegressor
 
     users, films = ratings.user_of_rating(), ratings.matrix.indices
     part = np.random.default_rng(seed).permutation(ratings.n_ratings) % PARTS  # (n_ratings,)
@@ -29,27 +28,23 @@ def boosted(ratings: Ratings, seed: int, *, trees: int, leaves: int, rate: float
         features[is_part] = known.features(users[is_part], films[is_part])
         expected = known.expected(users[is_part], films[is_part])
         target[is_part] = ratings.matrix.data[is_part] - expected
-    settings: dict[str, Any] = {
-        "learning_rate": rate,
-        "num_leaves": leaves,
-        "min_data_in_leaf": 50,
-        "feature_fraction": 0.7,
-        "bagging_fraction": 0.7,
-        "bagging_freq": 1,
-        "lambda_l2": 10.0,
-        "seed": seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbosity": -1,
-    }
-    model = lightgbm.train(settings, lightgbm.Dataset(features, target), num_boost_round=trees)
+    model = CatBoostRegressor(
+        iterations=trees,
+        depth=depth,
+        learning_rate=0.05,
+        l2_leaf_reg=10.0,
+        random_seed=seed,
+        verbose=False,
+        allow_writing_files=False,
+    )
+    model.fit(features, target)
     known = Known.of(ratings)
     every_film = np.arange(ratings.n_items)
 
     def of_user(user: int) -> Floats:
         pairs = np.full(ratings.n_items, user), every_film
         # Blocks of users are on threads already.
-        return known.expected(*pairs) + model.predict(known.features(*pairs), num_threads=1)
+        return known.expected(*pairs) + model.predict(known.features(*pairs), thread_count=1)
 
     return predictor(ratings, lambda users: np.stack([of_user(user) for user in users]))
 
@@ -98,7 +93,7 @@ class Known:
 
 
 def _summary(ratings: Ratings, groups: Ints, effect: Floats) -> Floats:
-    """Effect, mean, spread and log count of each user or film, (n_groups, 4); nan without ratings."""
+    """Effect, mean, spread and log count of each user or film, (n_groups, 4)."""
     stars = ratings.matrix.data
     counts = np.bincount(groups, minlength=len(effect))
     present = np.where(counts > 0, counts, np.nan)

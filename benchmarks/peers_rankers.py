@@ -158,7 +158,7 @@ def ials(
 def _solve_half(
     x: Sparse, start: Floats, other: Floats, unobserved: float, penalty: float
 ) -> Floats:
-    """Each row's best factors, (n_rows, factors), for those of the other side, (n_columns, factors).
+    """Each row's best factors, (n_rows, factors), for the other side's, (n_columns, factors).
 
     A row solves (sum_i h_i h_i' + unobserved H'H + weight I) w = sum_i h_i over its columns i.
     """

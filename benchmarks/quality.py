@@ -85,9 +85,7 @@ def _arguments() -> argparse.Namespace:
     sources = [arguments.data] if arguments.data else [str(MOVIELENS), str(MOVIETWEETINGS)]
     for source in sources:
         if source != "sample" and not Path(source).is_dir():
-            parser.error(
-                f"--data: there is no folder {source}; name one with ratings, or `sample`"
-            )
+            parser.error(f"--data: there is no folder {source}; name one with ratings, or `sample`")
     return arguments
 
 
