@@ -11,10 +11,11 @@ from fitted_peer import FittedPeer, Rows, ranker, scaled, values_of
 DAY = 86_400.0
 """Seconds."""
 EPOCHS = 16
-"""Sweeps of iALS, as in the paper."""
+START = 0.1
+"""Sweeps of iALS, and the deviation of a user's or film's first factors, as in the paper."""
 STEPS = 3
 """Of conjugate gradients for each half of a sweep, as in the library implicit."""
-TINY = 1e-300
+TINY = 1e-30
 
 
 # Recent popularity
@@ -118,6 +119,7 @@ def rp3beta(
 def user_knn(ratings: Ratings, seed: int, *, values: str, k: int) -> FittedPeer:  # noqa: ARG001
     """Sum over the k users most alike by cosine of their values."""
     x = values_of(ratings, values)
+    k = min(k, ratings.n_users)
     norms = np.sqrt(x.multiply(x).sum(axis=1))  # (n_users,)
     unit = scaled(x, 1.0 / np.maximum(norms, 1e-12), np.ones(ratings.n_items))
     transposed = unit.T.tocsr()
@@ -144,15 +146,17 @@ def ials(
     "Revisiting the performance of iALS on item recommendation benchmarks", with nu = 1. Each
     half is solved by conjugate gradients from where it was (Takács et al. 2011).
     """
-    x = values_of(ratings, values)
+    x = values_of(ratings, values).astype(np.float32)
     transposed = x.T.tocsr()
     random = np.random.default_rng(seed)
-    users = random.normal(0.0, 0.1 / np.sqrt(factors), (ratings.n_users, factors))
-    films = random.normal(0.0, 0.1 / np.sqrt(factors), (ratings.n_items, factors))
+    users = random.standard_normal((ratings.n_users, factors), np.float32) * START
+    films = random.standard_normal((ratings.n_items, factors), np.float32) * START
+    users /= np.sqrt(factors)
+    films /= np.sqrt(factors)
     for _ in range(EPOCHS):
         users = _solve_half(x, users, films, unobserved, penalty)
         films = _solve_half(transposed, films, users, unobserved, penalty)
-    return ranker(ratings, lambda rows: users[rows] @ films.T)
+    return ranker(ratings, lambda rows: (users[rows] @ films.T).astype(np.float64))
 
 
 def _solve_half(
@@ -163,7 +167,7 @@ def _solve_half(
     A row solves (sum_i h_i h_i' + unobserved H'H + weight I) w = sum_i h_i over its columns i.
     """
     counts = np.diff(x.indptr)  # (n_rows,)
-    weight = penalty * (counts + unobserved * len(other))
+    weight = (penalty * (counts + unobserved * len(other))).astype(other.dtype)
     system = partial(_times_system, x, other, unobserved * (other.T @ other), weight)
     solution = start
     residual = x @ other - system(solution)
