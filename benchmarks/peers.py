@@ -107,7 +107,6 @@ PEERS = [
     ]),
     Peer("CatBoost", "catboost", boosted, [
         {"trees": 150, "depth": 4},
-        {"trees": 300, "depth": 4},
         {"trees": 300, "depth": 6},
         {"trees": 600, "depth": 6},
     ]),

@@ -60,7 +60,10 @@ def ease(ratings: Ratings, seed: int, *, values: str, penalty: float) -> FittedP
 
 
 def _ease_by_films(x: Sparse, penalty: float) -> Rows:
-    gram = (x.T @ x).toarray() + penalty * np.eye(x.shape[1])
+    """In single precision, which halves the time; the penalty keeps the inverse accurate."""
+    x = x.astype(np.float32)
+    gram = (x.T @ x).toarray()
+    gram[np.diag_indices_from(gram)] += penalty
     inverse = linalg.inv(gram, overwrite_a=True, assume_a="pos")  # P, (films, films)
     weights = inverse / -np.diag(inverse)
     np.fill_diagonal(weights, 0.0)
