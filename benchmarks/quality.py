@@ -2,7 +2,7 @@
 
     pip install --constraint constraints.txt --editable '.[bench]'
     python benchmarks/quality.py
-    python benchmarks/quality.py --data ../shared/data/movietweetings --split next --json next.json
+    python benchmarks/quality.py --data FOLDER --split next --json next.json
 
 Without arguments all splits of MovieLens ml-latest-small and of MovieTweetings, in XX minutes
 on 2 cores.
@@ -30,6 +30,7 @@ first, within an interval of what is before it, or behind.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,10 @@ from quality_tables import all_table, as_json, best_table, verdict
 def main() -> None:
     """Measure what the arguments name."""
     arguments = _arguments()
-    sources = [arguments.data] if arguments.data else [str(MOVIELENS), str(MOVIETWEETINGS)]
     peers = PEERS if arguments.models == "all" else []
     verdicts = []
     written: dict[str, Any] = {}
-    for source in sources:
+    for source in arguments.data:
         ratings = read(source)
         name = Path(source).name
         for split in SPLITS if arguments.split == "all" else [arguments.split]:
@@ -57,6 +57,8 @@ def main() -> None:
             words, results = _measure_split(arguments, name, ratings, split, peers)
             verdicts.append(f"- {name}, `{split}`: {words}")
             written.setdefault(name, {})[split] = results
+    if not verdicts:
+        sys.exit("nothing was measured; `next` needs ratings with times")
     print("\n".join(["The blend by NDCG@5, and its RMSE:\n", *verdicts]))
     if arguments.json:
         text = json.dumps({"seed": arguments.seed, "data": written}, indent=1)
@@ -69,6 +71,8 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--data",
+        nargs=1,
+        default=[str(MOVIELENS), str(MOVIETWEETINGS)],
         help="a folder that `ingest` accepts, or `sample` for generated data; "
         "by default MovieLens ml-latest-small and MovieTweetings",
     )
@@ -82,8 +86,7 @@ def _arguments() -> argparse.Namespace:
         "--json", type=Path, metavar="FILE", help="write every metric of every fold as well"
     )
     arguments = parser.parse_args()
-    sources = [arguments.data] if arguments.data else [str(MOVIELENS), str(MOVIETWEETINGS)]
-    for source in sources:
+    for source in arguments.data:
         if source != "sample" and not Path(source).is_dir():
             parser.error(f"--data: there is no folder {source}; name one with ratings, or `sample`")
     return arguments
