@@ -4,8 +4,8 @@
     python benchmarks/quality.py
     python benchmarks/quality.py --data FOLDER --split next --json next.json
 
-Without arguments all splits of MovieLens ml-latest-small and of MovieTweetings, in XX minutes
-on 2 cores.
+Without arguments all splits of MovieLens ml-latest-small and of MovieTweetings, in under
+two hours on 2 cores.
 
 `random` is five folds over ratings, drawn with the seed, without times. `own` holds out the
 last 20 % of each user's ratings, so that models know what others rated later. `next` holds out
