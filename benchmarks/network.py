@@ -17,7 +17,7 @@ from batch.models.networks import PerMovie
 from batch.params import PRESETS, Neural
 from batch.ranking.hold_out import hold_out
 from batch.ratings import Floats, Pairs, Ratings
-from quality import DATA, read
+from quality_data import MOVIELENS, read
 from shapes import SHAPES, in_memory
 
 SEED = 20261123
@@ -54,8 +54,9 @@ def fit(train: Ratings, held: Ratings, params: Neural, learners: int) -> str:
 
 
 def main() -> None:
-    for name, sample in (("ml-latest-small", 300), ("1m", neural.LEARNERS)):
-        ratings = read(str(DATA)) if name == "ml-latest-small" else in_memory(SHAPES[name], SEED)
+    for name, sample in ((MOVIELENS.name, 300), ("1m", neural.LEARNERS)):
+        is_real = name == MOVIELENS.name
+        ratings = read(str(MOVIELENS)) if is_real else in_memory(SHAPES[name], SEED)
         outer_train = ratings.keep(~hold_out(ratings, SEED))
         test = hold_out(outer_train, SEED)
         train = outer_train.keep(~test)

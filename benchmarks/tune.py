@@ -8,7 +8,7 @@ The default is MovieLens ml-latest-small and the sample; docs/tuning.md has the 
 
 Three data sets: ml-latest-small by time, the same at random without times, and the
 generated sample. Of each, a fifth is set aside as quality.py does it with the same seed,
-and not used here: of ml-latest-small both what `time` holds out and the first fold of
+and not used here: of ml-latest-small both what `own` holds out and the first fold of
 `random`, from either data set, since what one sets aside is otherwise in the other. (The
 five folds of `random` together are all ratings: only the first of them is unused.) The
 rest is cut once more, by `hold_out`: settings are fitted on one part and measured on the
@@ -42,7 +42,9 @@ from batch.params import PRESETS, Knobs
 from batch.ranking.hold_out import hold_out
 from batch.ranking.metrics import Catalogue, Metrics, measure
 from batch.ratings import Ints, Ratings
-from quality import DATA, N, _log, _markdown, alone, folds, read
+from quality_data import MOVIELENS, folds, read
+from quality_measure import N, alone, log
+from quality_tables import markdown
 
 Setting = Mapping[str, Any]
 Space = Mapping[str, tuple[Any, ...]]
@@ -180,7 +182,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The search behind the tuned preset.")
     parser.add_argument(
-        "--data", default=str(DATA), help="a folder that `ingest` accepts, with times"
+        "--data", default=str(MOVIELENS), help="a folder that `ingest` accepts, with times"
     )
     parser.add_argument(
         "--trials", type=int, default=40, help="settings tried for the RMSE of a model"
@@ -199,12 +201,12 @@ def _arguments() -> argparse.Namespace:
 
 def outer(ratings: Ratings, sample: Ratings, seed: int) -> Iterator[tuple[str, Ratings]]:
     """The ratings of each data set that the search may use."""
-    by_time, _ = next(folds(ratings, "time", seed, 1))
-    at_random, _ = next(folds(ratings, "random", seed, 1))
+    by_time, _ = next(folds(ratings, "own", seed))
+    at_random, _ = next(folds(ratings, "random", seed))
     yield "time", by_time.keep(np.isin(_cells(by_time), _cells(at_random)))
     yield "random", at_random.keep(np.isin(_cells(at_random), _cells(by_time)))
     # The sample has no times: a random fifth of each user's ratings is set aside.
-    of_sample, _ = next(folds(sample, "time", seed, 1))
+    of_sample, _ = next(folds(sample, "own", seed))
     yield "sample", of_sample
 
 
@@ -283,7 +285,7 @@ def _loss(
     key = tuple(setting.values())
     if key not in trials:
         trials[key] = attempt(name, setting, parts, WITHOUT_LISTS.get(name))
-        _log(f"{name} {len(trials)}  {trials[key].relative('rmse'):.4f}  {_text(setting)}")
+        log(f"{name} {len(trials)}  {trials[key].relative('rmse'):.4f}  {_text(setting)}")
     return trials[key].loss("rmse")
 
 
@@ -307,7 +309,7 @@ def try_all(name: str, fixed: Setting, parts: Sequence[Part]) -> Stage:
     for value in sorted(values, key=lambda value: value != shipped):
         trial = attempt(name, {**fixed, knob: value}, parts)
         trials.append(trial)
-        _log(f"{name} {knob} {value}  {trial.relative(f'ndcg@{N}'):.4f}")
+        log(f"{name} {knob} {value}  {trial.relative(f'ndcg@{N}'):.4f}")
     return _stage(name, f"ndcg@{N}", trials, lambda trial: trial.beats_popular)
 
 
@@ -361,7 +363,7 @@ def ratings_table(stage: Stage, checks: Sequence[Part]) -> str:
         relative = [f"{trial.relative('rmse'):.4f}", f"{again.relative('rmse'):.4f}"]
         lines.append([role, _text(trial.setting), *rmses, *relative])
     head = ["", "setting", *(f"RMSE {part.name}" for part in parts), "relative", "again"]
-    return f"{len(stage.trials)} different settings.\n\n{_markdown(head, lines)}"
+    return f"{len(stage.trials)} different settings.\n\n{markdown(head, lines)}"
 
 
 def lists_table(stage: Stage, checks: Sequence[Part]) -> str:
@@ -393,7 +395,7 @@ def lists_table(stage: Stage, checks: Sequence[Part]) -> str:
     head = ["", knob, *(part.name for part in parts)]
     head += ["NDCG", "precision", "NDCG again", "beats popular everywhere"]
     fixed = {key: value for key, value in stage.chosen.setting.items() if key != knob}
-    return f"NDCG@{N} / precision@{N}, with {_text(fixed)}.\n\n{_markdown(head, lines)}"
+    return f"NDCG@{N} / precision@{N}, with {_text(fixed)}.\n\n{markdown(head, lines)}"
 
 
 def grid(space: Space) -> str:

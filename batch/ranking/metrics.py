@@ -101,6 +101,12 @@ def gain(judged: Judged, others: Sequence[Judged], seed: int) -> Metrics:
     return metrics
 
 
+def ndcg_by_user(judged: Judged) -> Floats:
+    """NDCG of each user with a relevant held-out film, (users,), in the order of `judged.users`."""
+    counted = judged.relevant > 0  # (u,)
+    return _accuracy(judged.hits[counted], judged.relevant[counted])["ndcg"]
+
+
 def _name(metric: str, n: int, bound: Bound = "") -> str:
     """The stored name of a metric of lists."""
     return str(MetricName(metric, bound, n))
