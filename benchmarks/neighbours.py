@@ -22,7 +22,7 @@ from batch.models.baseline import Baseline
 from batch.params import PRESETS
 from batch.ranking.ensemble import rank_scores
 from batch.ranking.evaluate import judge
-from batch.ranking.hold_out import hold_out
+from batch.ranking.hold_out import hold_out_own
 from batch.ranking.metrics import Catalogue, measure
 from batch.ranking.rank import tie_order
 from batch.ranking.ranked_block import RankedBlock
@@ -67,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What `neighbours: k` saves and costs.")
     parser.add_argument("shape", choices=SHAPES, nargs="?", default="1m")
     ratings = in_memory(SHAPES[parser.parse_args().shape], SEED)
-    test = hold_out(ratings, SEED)
+    test = hold_out_own(ratings, ratings.n_users, SEED).removed
     train = ratings.keep(~test)
     held = ratings.keep(test)
     print("| model | neighbours | users | fit, s | score them, s | RMSE | precision@5 | NDCG@5 |")

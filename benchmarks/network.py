@@ -15,7 +15,7 @@ from batch.models import neural
 from batch.models.baseline import Baseline
 from batch.models.networks import PerMovie
 from batch.params import PRESETS, Neural
-from batch.ranking.hold_out import hold_out
+from batch.ranking.hold_out import hold_out_own
 from batch.ratings import Floats, Pairs, Ratings
 from quality_data import MOVIELENS, read
 from shapes import SHAPES, in_memory
@@ -57,8 +57,8 @@ def main() -> None:
     for name, sample in ((MOVIELENS.name, 300), ("1m", neural.LEARNERS)):
         is_real = name == MOVIELENS.name
         ratings = read(str(MOVIELENS)) if is_real else in_memory(SHAPES[name], SEED)
-        outer_train = ratings.keep(~hold_out(ratings, SEED))
-        test = hold_out(outer_train, SEED)
+        outer_train = ratings.keep(~hold_out_own(ratings, ratings.n_users, SEED).removed)
+        test = hold_out_own(outer_train, outer_train.n_users, SEED).removed
         train = outer_train.keep(~test)
         held = outer_train.keep(test)
         bias = rmse(predict(neural.fit_baseline("bias", train), None, held), held)

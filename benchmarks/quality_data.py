@@ -12,7 +12,7 @@ from batch.cli.sample_data import write_sample
 from batch.config import Config
 from batch.ingest import ingest
 from batch.job.inputs import ingest_settings
-from batch.ranking.hold_out import hold_out
+from batch.ranking.hold_out import hold_out_own
 from batch.ratings import Bools, Ratings
 from batch.store.database import open_database
 from batch.store.load import load
@@ -61,7 +61,7 @@ def folds(
         yield from _next_cuts(ratings)
         return
     if split == "own":
-        held = hold_out(ratings, seed)
+        held = hold_out_own(ratings, ratings.n_users, seed).removed
         yield ratings.keep(~held), ratings.keep(held)
         return
     timeless = replace(ratings, rated_at=None)

@@ -11,7 +11,7 @@ from batch.models import Model
 from batch.models.baseline import Baseline
 from batch.params import PRESETS
 from batch.ranking.ensemble import rank_scores
-from batch.ranking.evaluate import fit_and_judge, judge
+from batch.ranking.evaluate import Inputs, fit_and_judge, judge
 from batch.ranking.metrics import Catalogue, Judged, Metrics, interval, measure, ndcg_by_user
 from batch.ranking.rank import tie_order
 from batch.ranking.ranked_block import RankedBlock
@@ -114,16 +114,15 @@ def measure_all(parts: Sequence[Part], peers: Sequence[Peer], seed: int) -> list
 def _judged(
     train: Ratings, held: Ratings, peers: Sequence[Peer], seed: int
 ) -> Iterator[tuple[str, str, Judged]]:
-    ours, _ = fit_and_judge(
-        train,
-        held,
-        PRESETS["tuned"],
-        seed=seed,
-        n=N,
-        relevant_from=liked_from(train),
-        block=BLOCK,
-        users=0,  # judged are users with held-out ratings, as in `alone`
-    )
+    inputs: Inputs = {
+        "seed": seed,
+        "n": N,
+        "relevant_from": liked_from(train),
+        "block": BLOCK,
+        "users": 0,  # judged are users with held-out ratings, as in `alone`
+        "diversity": 0.0,
+    }
+    ours, _ = fit_and_judge(train, held, PRESETS["tuned"], inputs)
     for name, judged in ours.items():
         yield name, "", judged
     for peer in peers:

@@ -11,7 +11,7 @@ generated sample. Of each, a fifth is set aside as quality.py does it with the s
 and not used here: of ml-latest-small both what `own` holds out and the first fold of
 `random`, from either data set, since what one sets aside is otherwise in the other. (The
 five folds of `random` together are all ratings: only the first of them is unused.) The
-rest is cut once more, by `hold_out`: settings are fitted on one part and measured on the
+rest is cut once more, by `hold_out_own`: settings are fitted on one part and measured on the
 other.
 
 The objective is RMSE relative to `bias` for ratings, and NDCG@5 relative to `popular` for
@@ -39,7 +39,7 @@ import optuna
 
 from batch.models import PERSONAL, fit
 from batch.params import PRESETS, Knobs
-from batch.ranking.hold_out import hold_out
+from batch.ranking.hold_out import hold_out_own
 from batch.ranking.metrics import Catalogue, Metrics, measure
 from batch.ratings import Ints, Ratings
 from quality_data import MOVIELENS, folds, read
@@ -219,7 +219,7 @@ def inner(data_sets: Sequence[tuple[str, Ratings]], seed: int) -> tuple[Part, ..
     """Each data set cut once more."""
     parts = []
     for name, ratings in data_sets:
-        is_held = hold_out(ratings, seed)
+        is_held = hold_out_own(ratings, ratings.n_users, seed).removed
         parts.append(Part(name, ratings.keep(~is_held), ratings.keep(is_held)))
     return tuple(parts)
 

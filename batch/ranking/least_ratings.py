@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from batch.ranking.metrics import Judged, accuracy, interval
-from batch.ratings import Floats, Ints
+from batch.ranking.metrics import Judged, interval, ndcg_by_user
+from batch.ratings import Ints
 
 MOST = 10
 """The largest number that is chosen."""
@@ -24,7 +24,7 @@ def choose_least_ratings(judged: Mapping[str, Judged], user_counts: Ints, seed: 
     if not counted.any():
         return 1
     n_ratings = user_counts[blend.users[counted]]  # (users,)
-    difference = _ndcg(judged["popular"]) - _ndcg(blend)  # (users,)
+    difference = ndcg_by_user(judged["popular"]) - ndcg_by_user(blend)  # (users,)
     best = 1
     best_gain = 0.0
     for least in range(2, MOST + 1):
@@ -34,8 +34,3 @@ def choose_least_ratings(judged: Mapping[str, Judged], user_counts: Ints, seed: 
             best = least
             best_gain = float(gains.mean())
     return best
-
-
-def _ndcg(model: Judged) -> Floats:
-    """NDCG of each counted user, (users,)."""
-    return accuracy(model.hits[model.counted], model.relevant[model.counted])["ndcg"]

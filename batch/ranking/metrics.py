@@ -57,7 +57,7 @@ def measure(judged: Judged, catalogue: Catalogue, seed: int) -> Metrics:
     metrics: dict[str, float] = {"users": float(counted.sum())}
     metrics |= _errors(judged, seed)
     if counted.any():
-        by_user = accuracy(judged.hits[counted], judged.relevant[counted])
+        by_user = _accuracy(judged.hits[counted], judged.relevant[counted])
         for name, values in by_user.items():
             metrics[_name(name, n)] = float(values.mean())
         for name in WITH_INTERVAL:
@@ -83,8 +83,8 @@ def gain(judged: Judged, others: Sequence[Judged], seed: int) -> Metrics:
     counted = judged.counted  # (u,)
     metrics: dict[str, float] = {}
     if counted.any() and others:
-        own = accuracy(judged.hits[counted], judged.relevant[counted])
-        by_other = [accuracy(other.hits[counted], other.relevant[counted]) for other in others]
+        own = _accuracy(judged.hits[counted], judged.relevant[counted])
+        by_other = [_accuracy(other.hits[counted], other.relevant[counted]) for other in others]
         for name in WITH_INTERVAL:
             values = [accuracy[name] for accuracy in by_other]
             best = max(values, key=lambda by_user: float(by_user.mean()))
@@ -103,7 +103,7 @@ def gain(judged: Judged, others: Sequence[Judged], seed: int) -> Metrics:
 
 def ndcg_by_user(judged: Judged) -> Floats:
     """NDCG of each user with a relevant held-out film, (users,), in the order of `judged.users`."""
-    counted = judged.relevant > 0  # (u,)
+    counted = judged.counted  # (u,)
     return _accuracy(judged.hits[counted], judged.relevant[counted])["ndcg"]
 
 
@@ -132,7 +132,7 @@ def _errors(judged: Judged, seed: int) -> dict[str, float]:
     }
 
 
-def accuracy(hits: Bools, relevant: Ints) -> dict[str, Floats]:
+def _accuracy(hits: Bools, relevant: Ints) -> dict[str, Floats]:
     """Per user, (users,): precision, recall, NDCG, average precision and hit rate."""
     n = hits.shape[1]
     possible = np.minimum(relevant, n)  # (users,)
