@@ -162,7 +162,9 @@ TIMED = [("plain", 1000), ("tuned", 1000), ("tuned", 10)]
 
 def case_of(preset: str, users: int, *, timed: bool) -> Case:
     ratings = ratings_from(STARS, TIMES if timed else None)
-    return Case(ratings, PRESETS[preset], users)
+    params = PRESETS[preset]
+    quick = params.neural.model_copy(update={"epochs": 5})
+    return Case(ratings, params.model_copy(update={"neural": quick}), users)
 
 
 @pytest.fixture(scope="module", params=TIMED, ids=str)
