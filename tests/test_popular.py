@@ -235,8 +235,9 @@ def test_chance_is_not_enough() -> None:
 def test_nobody_to_choose_by() -> None:
     """Where only users who were not known before rated lately, or nobody did, nothing fades."""
     stars = np.full((6, 10), 3.0)
-    stars[5, 8:] = NAN
-    days = np.arange(60.0).reshape(6, 10)  # the newest eight of 58 ratings are user 5's
+    stars[5, :2] = NAN
+    # The newest eight of 58 ratings are user 5's, of the films that others rated last, too.
+    days = np.arange(60.0).reshape(6, 10)
     ratings = ratings_of(stars, times=days * DAY)
     assert np.flatnonzero(ratings.newest(0.15)).tolist() == list(range(50, 58))
     assert choose_half_life(ratings, 0) is None

@@ -86,6 +86,10 @@ def test_the_own_half_life() -> None:
     expected = np.log1p(np.maximum(2.0 ** (-ages / 5), 2.0**-20))
     np.testing.assert_allclose(trends.features["trend_own"], expected, rtol=1e-12)
     assert not trends.features["trend_liked"].any()
+    # The newest 15 % of three ratings are none: it is a day, the least that it can be.
+    three = ratings_of(np.full((1, 3), 3.0), times=np.array([[0.0, 1.0, 2.0]]) * DAY)
+    expected = np.log1p([1 / 4, 1 / 2, 1.0])
+    np.testing.assert_allclose(fitted(three).features["trend_own"], expected, rtol=1e-12)
 
 
 def test_liked_from() -> None:
