@@ -79,6 +79,19 @@ class Ratings:
         is_known = ~np.isnan(self.rated_at)
         return float(np.max(self.rated_at, initial=-np.inf, where=is_known))
 
+    @property
+    def now(self) -> float:
+        """The time from which fading counts and ages are measured, seconds since 1970 UTC.
+
+        One rating in a thousand is later, so that a few wrong clocks do not make
+        everything else old; -inf if no time is known.
+        """
+        if self.rated_at is None or np.isinf(self.newest_time):
+            return -np.inf
+        times = self.rated_at[~np.isnan(self.rated_at)]
+        place = int(np.ceil(0.999 * len(times))) - 1
+        return float(np.partition(times, place)[place])
+
     def newest(self, share: float) -> Bools:
         """Which ratings are the newest `share` of those with a time, (n_ratings,).
 

@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import psycopg
 import pytest
-from sqlalchemy import text
 from xdist.scheduler import LoadScopeScheduling
 
 import pgbouncer
@@ -18,7 +17,7 @@ import promises
 from batch import telemetry
 from batch.store.database import Database, open_database
 from batch.store.versions import upgrade
-from faults import Faults, first_night, fixed_nights
+from faults import Faults, copy_first_night, fixed_nights
 from reuse import share_compiled_sql, share_parser, share_results
 from templates import Templates
 
@@ -43,7 +42,7 @@ FIRST = (
 """The longest files first, so that processes that share the tests end at about the same time."""
 APART = ("test_faults", "test_states", "test_kills", "test_crowds")
 """Files whose tests share nothing, and may run in different processes."""
-WITH = {"test_tutorial": "test_movielens"}
+WITH = {"test_tutorial": "test_movielens", "test_useful": "test_cli"}
 """Files that share nights with those of another."""
 NOT_QUICK = (
     *FIRST, "test_docs", "test_recipes", "test_evaluate", "test_usage", "test_load", "test_leaks",
@@ -251,9 +250,6 @@ def nights(
     database: Database, templates: Templates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Faults]:
     """A database with one published night of fixed arithmetic, its settings, and planned faults."""
-    source = templates.copy("night", first_night, database, tmp_path)
-    with database.writer.begin() as connection:
-        moved = "UPDATE runs SET artifact = replace(artifact, :source, :folder)"
-        connection.execute(text(moved), {"source": str(source), "folder": str(tmp_path)})
+    copy_first_night(templates, database, tmp_path)
     with fixed_nights(database, tmp_path, monkeypatch) as faults:
         yield faults

@@ -65,4 +65,5 @@ def fill(
 
 def settings(folder: Path, **environ: str) -> Config:
     """The defaults, with artifacts in the test's folder."""
-    return load_config(None, {"RECBATCH_ARTIFACTS__DIR": str(folder / "artifacts"), **environ})
+    variables = {"RECBATCH_ARTIFACTS__DIR": str(folder / "artifacts"), **environ}
+    return load_config(Path(__file__).with_name("no_settings.yaml"), variables)

@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 import psycopg
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
 
 from batch.store.database import Database
 from batch.store.versions import upgrade
 from data import fill
 from fixed import by_fixed_arithmetic, command
+from templates import Templates
 
 Kind = Literal["before", "after", "closed"]
 KINDS: tuple[Kind, ...] = ("before", "after", "closed")
@@ -167,6 +168,14 @@ def first_night(database: Database, folder: Path) -> None:
     fill(database, folder)
     with pytest.MonkeyPatch.context() as patch, fixed_nights(database, folder, patch):
         assert command("-q", "run") == 0
+
+
+def copy_first_night(templates: Templates, database: Database, folder: Path) -> None:
+    """Replace a database by a copy of one after its first night, and its folder of weights."""
+    source = templates.copy("night", first_night, database, folder)
+    with database.writer.begin() as connection:
+        moved = "UPDATE runs SET artifact = replace(artifact, :source, :folder)"
+        connection.execute(text(moved), {"source": str(source), "folder": str(folder)})
 
 
 def _lead_to(database: Database, folder: Path, patch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from uuid import uuid4
 import psycopg
 from sqlalchemy import URL
 
+from batch.store import schema
 from batch.store.database import Database, open_database
 from tables import Select
 
@@ -84,11 +85,17 @@ def snapshot(database: Database, folder: Path) -> Iterator[Callable[[], None]]:
 
 
 def contents(select: Select, folder: Path) -> str:
-    """What the next night may depend on: runs, rows of each, the pointer, files of weights.
+    """What the next command may depend on: runs, batches, the pointer, rows, files of weights.
 
-    Rows are counted: each transaction of a night writes the same rows every time.
+    Rows are counted: each transaction of a command writes the same rows every time.
     """
-    parts: list[Any] = [select("SELECT run_id, previous_run_id FROM publication")]
+    tables = [table.name for table in schema.metadata.sorted_tables]
+    counted = ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)
+    parts: list[Any] = [
+        select(f"SELECT {counted}"),
+        select("SELECT batch_id, status FROM ingest_batches ORDER BY batch_id"),
+        select("SELECT run_id, previous_run_id FROM publication"),
+    ]
     runs = """
         SELECT run_id, status, finished_at IS NULL, published_at IS NULL, purged_at IS NULL,
                error IS NULL, n_users, n_movies, n_ratings, rows_written, data_sha256,

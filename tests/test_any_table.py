@@ -193,7 +193,7 @@ def test_tables_are_read_as_themselves_or_refused(
     """A table is read as what it is or refused, never as another; plain ones are read."""
     template = tmp_path / "template.db"
     with_tables(f"sqlite:///{template}").writer.dispose()
-    examples = often(150, 3000)
+    examples = often(75, 3000)
     tables = st.one_of(long_tables(), wide_tables(), catalogues(), other_tables())
 
     @settings(max_examples=examples, derandomize=True, deadline=None, database=None)

@@ -200,6 +200,7 @@ def test_candidates_by_hand() -> None:
 NAMES = ("a", "b", "c")
 TRUE_STARS, TRUE_ODDS = np.array([0.5, -0.3, 0.0]), np.array([1.5, 0.0, -1.0])
 NO_CANDIDATES = Candidates(np.empty((0, 3)), np.empty(0, dtype=np.bool_))
+NOBODYS = np.empty(0, dtype=np.int64)
 
 
 def training_block(n: int, seed: int = 0, factor: float = 1.0) -> TrainingBlock:
@@ -216,7 +217,7 @@ def training_block(n: int, seed: int = 0, factor: float = 1.0) -> TrainingBlock:
     return TrainingBlock(
         taste=Candidates(levels * unit, liked),
         trend=NO_CANDIDATES,
-        n_followers=0,
+        followers=NOBODYS,
         pairs=pairs * unit + unit,
         departures=departures,
     )
@@ -307,19 +308,17 @@ def test_the_unit_of_a_feature_does_not_matter(factor: float) -> None:
 
 
 def in_two(held: TrainingBlock) -> list[TrainingBlock]:
-    """The same in two blocks, the first with twenty candidates and pairs, and one follower."""
-    blocks = []
-    for part, n_followers in ((slice(0, 20), 1), (slice(20, None), held.n_followers - 1)):
-        blocks.append(
-            TrainingBlock(
-                taste=Candidates(held.taste.features[part], held.taste.liked[part]),
-                trend=Candidates(held.trend.features[part], held.trend.liked[part]),
-                n_followers=n_followers,
-                pairs=held.pairs[part],
-                departures=held.departures[part],
-            )
+    """The same in two blocks, the first with twenty candidates and pairs."""
+    return [
+        TrainingBlock(
+            taste=Candidates(held.taste.features[part], held.taste.liked[part]),
+            trend=Candidates(held.trend.features[part], held.trend.liked[part]),
+            followers=held.followers[part],
+            pairs=held.pairs[part],
+            departures=held.departures[part],
         )
-    return blocks
+        for part in (slice(0, 20), slice(20, None))
+    ]
 
 
 def with_liked(candidates: Candidates, n_liked: int) -> Candidates:
@@ -380,10 +379,16 @@ def timed_block(n: int, seed: int = 0, n_followers: int = 100) -> TrainingBlock:
     return TrainingBlock(
         taste=Candidates(at_any_time * unit, liked),
         trend=Candidates(followed * 2 * unit, liked_next),
-        n_followers=n_followers,
+        followers=np.arange(n) % n_followers,
         pairs=pairs * unit,
         departures=pairs @ [0.4, 0.5, -0.3, 0.4],
     )
+
+
+def without_trend(held: TrainingBlock) -> TrainingBlock:
+    """The same without evidence of what was liked next."""
+    nothing = Candidates(held.trend.features[:0], held.trend.liked[:0])
+    return dataclasses.replace(held, trend=nothing, followers=NOBODYS)
 
 
 def test_trends_are_learnt_on_what_was_liked_next() -> None:
@@ -401,7 +406,7 @@ def test_trends_are_learnt_on_what_was_liked_next() -> None:
     assert weights.odds == pytest.approx(-1.0, abs=0.1)
     spread = np.where(IS_TREND, held.trend.features.std(axis=0), held.taste.features.std(axis=0))
     np.testing.assert_allclose(weights.list_spread, spread, rtol=1e-12)
-    untimed = learn(TIMED_NAMES, [dataclasses.replace(held, n_followers=0)], seed=0)
+    untimed = learn(TIMED_NAMES, [without_trend(held)], seed=0)
     assert untimed is not None
     proportion = untimed.relevance[1] / untimed.relevance[2]
     assert weights.relevance[1] / weights.relevance[2] == pytest.approx(proportion, rel=1e-9)
@@ -429,16 +434,19 @@ def test_trends_have_no_part_in_stars() -> None:
 
 @pytest.mark.parametrize(
     ("n_followers", "n_liked", "learnt"),
-    [(30, 30, True), (29, 60, False), (60, 29, False), (0, 0, False), (30, 0, False)],
+    [(30, 30, True), (29, 60, False), (60, 29, False), (30, 0, False)],
 )
 def test_too_few_followers(n_followers: int, n_liked: int, learnt: bool) -> None:
-    """With under thirty users or liked films in the newest part of time, trends have weight 0.
+    """With under thirty users who liked a film in the newest part of time, trends have weight 0.
 
     Weights of taste are then as learnt from ratings of any time.
     """
-    assert (LEAST_FOLLOWERS, LEAST_LIKED) == (30, 30)
+    assert LEAST_FOLLOWERS == 30
     held = timed_block(200, n_followers=n_followers)
-    held = dataclasses.replace(held, trend=with_liked(held.trend, n_liked))
+    liked = np.zeros(200, dtype=np.bool_)
+    liked[:n_liked] = True
+    followed = held.trend.features[np.argsort(-held.trend.features[:, 0])]  # the most followed
+    held = dataclasses.replace(held, trend=Candidates(followed, liked))
     weights = learn(TIMED_NAMES, in_two(held), seed=0)
     assert weights is not None
     assert weights.n_trend == (n_liked if learnt else 0)
@@ -452,12 +460,26 @@ def test_too_few_followers(n_followers: int, n_liked: int, learnt: bool) -> None
         np.testing.assert_allclose(gradient, 0.0, atol=0.1)
 
 
+@pytest.mark.parametrize(("follow", "learnt"), [(True, True), (False, False)])
+def test_trends_must_help_with_other_users(follow: bool, learnt: bool) -> None:
+    """Trends get weights only if they tell what users liked whom they were not learnt from."""
+    held = timed_block(2000)
+    if not follow:  # what is liked has nothing to do with trends or taste
+        random = np.random.default_rng(5)
+        liked = random.permutation(held.trend.liked)
+        held = dataclasses.replace(held, trend=Candidates(held.trend.features, liked))
+    weights = learn(TIMED_NAMES, in_two(held), seed=0)
+    assert weights is not None
+    assert weights.relevance[IS_TREND].all() == learnt
+    assert (weights.n_trend > 0) == learnt
+
+
 def test_evidence_of_trends_without_features() -> None:
     """Without features of trends what was liked next teaches nothing."""
     held = timed_block(200)
     names = ("a", "b", "c", "d")
     weights = learn(names, [held], seed=0)
-    without = learn(names, [dataclasses.replace(held, n_followers=0)], seed=0)
+    without = learn(names, [without_trend(held)], seed=0)
     assert weights is not None
     assert without is not None
     assert weights.figures() == without.figures()

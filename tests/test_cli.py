@@ -310,7 +310,7 @@ def test_liked_is_within_the_scale(tmp_path: Path, liked: str) -> None:
 
 def test_logs_carry_the_run_and_results_do_not_mix(tmp_path: Path) -> None:
     """Logs go to stderr, one JSON object per line with the run id; results to stdout."""
-    recbatch(tmp_path, "sample-data", "in", "--users", "200", "--films", "300")
+    recbatch(tmp_path, "sample-data", "in", "--users", "60", "--films", "80")
     assert recbatch(tmp_path, "ingest", "in").returncode == 0
     done = recbatch(tmp_path, "run", "--json")
     outcome = json.loads(done.stdout)

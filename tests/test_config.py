@@ -1,7 +1,7 @@
 """Settings: the shipped file, the environment over it, limits, and clear errors."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
@@ -18,6 +18,14 @@ from batch.store.versions import upgrade
 from data import fill, random_rows, settings
 from fixed import command
 from tables import rows
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path) -> Iterator[None]:
+    """Not in the checkout, whose config.yaml would be read each time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        yield
 
 
 def test_the_shipped_file_holds_the_defaults() -> None:

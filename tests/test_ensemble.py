@@ -13,7 +13,7 @@ from batch.models.baseline import Baseline, fit_baseline
 from batch.models.popular import DAY
 from batch.models.trends import HALF_LIVES
 from batch.params import PRESETS
-from batch.ranking import ensemble, evaluate
+from batch.ranking import blend, ensemble, evaluate
 from batch.ranking.blend import TrainingBlock, Weights
 from batch.ranking.diversify import diversify
 from batch.ranking.ensemble import BY_SCORE, Ensemble, assemble, learn_weights, unblended
@@ -132,6 +132,9 @@ def recorded(ratings: Ratings, block: int = 100, seed: int = 0, users: int = 100
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(evaluate, "learn_weights", learning)
         patch.setattr(evaluate, "judge", judging)
+        # Trends are learnt even from few, and where they do not help.
+        patch.setattr(blend, "LEAST_FOLLOWERS", 10)
+        patch.setattr(blend, "MIN_GAIN", -100.0)
         evaluation = evaluate.evaluate(ratings, QUICK, inputs, 1)
     of_measured, of_published = learnt
     assert evaluation.weights is of_published.weights
@@ -726,14 +729,13 @@ def test_training_blocks_cell_by_cell(
         trend_liked: list[bool] = []
         pairs: list[list[float]] = []
         departures: list[float] = []
-        n_followers = 0
+        followers: list[int] = []
         for row, user in enumerate(users[start : start + 25].tolist(), start):
             by_taste, hottest = slow_candidates(scorer, features, row, user)
             films = by_taste + hottest
             levels = np.array([values[row, films] for values in features.values()]).T
             centred = dict(zip(films, levels - levels.mean(axis=0), strict=True))
             of_taste, of_trend = truth_of(taste, user), truth_of(trend, user)
-            n_followers += bool(of_trend)
             if of_taste:
                 kept = [film for film in by_taste if film in of_taste or film not in of_trend]
                 n_left_out += len(by_taste) - len(kept)
@@ -745,10 +747,11 @@ def test_training_blocks_cell_by_cell(
                 trend_cells += [centred[film] for film in kept]
                 trend_liked += [of_trend.get(film, 0.0) >= 4.0 for film in kept]
                 n_hot += len(set(hottest) & set(kept))
+                followers += [user] * len(kept)
             for film, stars in of_taste.items():
                 pairs.append([values[row, film] for values in features.values()])
                 departures.append(stars - baseline[row, film])
-        assert block.n_followers == n_followers
+        assert block.followers.tolist() == followers
         assert block.taste.liked.tolist() == taste_liked
         assert block.trend.liked.tolist() == trend_liked
         for actual, expected in (

@@ -48,8 +48,11 @@ ABOUT_TWO = (
 
 @pytest.mark.promise("E9")
 @pytest.mark.parametrize("variable", sorted({*_settings(Config)} - {"RECBATCH_PRESET"}))
-def test_no_setting_is_refused_in_pydantics_words(variable: str) -> None:
+def test_no_setting_is_refused_in_pydantics_words(
+    variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whatever value a setting has, it is taken, or refused in a line that names the setting."""
+    monkeypatch.chdir(tmp_path)  # where no file is read each time
     lines: list[str] = []
     for value in WRONG:
         try:

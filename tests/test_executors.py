@@ -70,9 +70,11 @@ def alone() -> Iterator[executors.Executor]:
 
 
 @pytest.fixture
-def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_blocks() -> Iterator[None]:
     """Two users a block: thirteen blocks of the 25 users."""
-    monkeypatch.setattr(steps, "block_size", lambda *_: 2)
+    with pytest.MonkeyPatch.context() as patch:  # not the fixture, which would fit models again
+        patch.setattr(steps, "block_size", lambda *_: 2)
+        yield
 
 
 def on_cluster(address: str) -> Config:
@@ -155,7 +157,6 @@ def test_a_killed_worker_changes_no_row(
     sqlite_url: str,
     tmp_path: Path,
     cluster: distributed.LocalCluster,
-    monkeypatch: pytest.MonkeyPatch,
     small_blocks: None,
 ) -> None:
     """A run is published with the same rows when a worker is killed while it has blocks."""
@@ -173,8 +174,9 @@ def test_a_killed_worker_changes_no_row(
             os.kill(min(before), signal.SIGKILL)
         return write_lists(*given)
 
-    monkeypatch.setattr(publish, "write_lists", kill_one)
-    assert night(database, tmp_path, **environ_of(cluster)).status == "published"
+    with pytest.MonkeyPatch.context() as patch_program:
+        patch_program.setattr(publish, "write_lists", kill_one)
+        assert night(database, tmp_path, **environ_of(cluster)).status == "published"
     assert rows(database, 1) == rows(database, 2)
     assert min(before) not in workers(cluster)
 

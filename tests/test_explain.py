@@ -4,6 +4,7 @@ import json
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
@@ -88,13 +89,15 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture
-def environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def environment(run: Run) -> Iterator[None]:
     """Commands use the run's database and settings, and 80 columns."""
     variables = preset_variables(run.preset)
     variables["RECBATCH_DATABASE__URL"] = run.database.url.render_as_string()
     variables["COLUMNS"] = "80"
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
+    with pytest.MonkeyPatch.context() as patch:  # not the fixture, which would fit models again
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield
 
 
 def test_every_row_has_a_reason(run: Run) -> None:
@@ -226,17 +229,18 @@ def explained(run: Run, user: str, film: str) -> dict[str, explain_pair.ModelExp
     return {opinion.model: opinion for opinion in pair.opinions}
 
 
-def test_an_explained_film_is_the_listed_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_explained_film_is_the_listed_one(run: Run) -> None:
     """A listed film has place, score, stars and reason of its row, with the published weights."""
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("the published run's weights would have done")
 
-    monkeypatch.setattr(explain_pair, "learn_nightly", refuse)
     with run.database.reader.connect() as connection:
         lists = {model: query.top(connection, "u3", model=model).films for model in PUBLISHED}
     key = lists["blend"][0].movie_key
-    explanations = explained(run, "u3", key)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(explain_pair, "learn_nightly", refuse)
+        explanations = explained(run, "u3", key)
     n_listed = 0
     for model, films in lists.items():
         explanation = explanations[model]

@@ -57,7 +57,7 @@ MANY = settings(
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-EXAMPLES = 200, 1000
+EXAMPLES = 100, 1000
 """Of each of the two kinds, on a commit and with --soak."""
 
 

@@ -64,10 +64,10 @@ def test_a_process_may_end_at_any_point(
 
     weights = tmp_path / "artifacts"
     states: set[str] = set()
+    before = shown(database)
     with snapshot(database, weights) as restore:
         for point in POINTS:
             restore()
-            before = shown(database)
             assert ended(in_child(until, tmp_path / "log")) == code, point
             assert (shown(database) != before) == (point in OUT), point
             with selects(database) as select:

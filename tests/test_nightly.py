@@ -1,6 +1,7 @@
 """The whole run, on both databases: what it writes, refuses, repeats and leaves behind."""
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ from batch.serve.report import report
 from batch.store import publish, schema
 from batch.store.database import Database
 from batch.store.run_lock import LockedError, run_lock
+from batch.store.versions import upgrade
 from data import fill, random_rows, settings
+from templates import Templates
 
 TODAY = date(2026, 11, 23)
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -55,6 +58,30 @@ RMSE = [f"rmse_of_bias_{name}" for name in PUBLISHED]
 
 def night(database: Database, folder: Path, order: Order | None = None, **environ: str) -> Outcome:
     return nightly.run(database, settings(folder, **environ), order or Order(TODAY))
+
+
+Copy = Callable[..., Database]
+
+
+@pytest.fixture
+def copy_of_nights(database: Database, templates: Templates, tmp_path: Path) -> Copy:
+    """The database after nights on random ratings, a copy of one that is made once.
+
+    For each night it takes `publish.top_n`.
+    """
+
+    def copied(*lengths: int) -> Database:
+        def nights(template: Database, folder: Path) -> None:
+            upgrade(template)
+            fill(template, folder)
+            for top_n in lengths:
+                night(template, folder, RECBATCH_PUBLISH__TOP_N=str(top_n))
+
+        name = "_".join(["nights", *map(str, lengths)])
+        templates.copy(name, nights, database, tmp_path)
+        return database
+
+    return copied
 
 
 def rows(database: Database, sql: str) -> list[tuple[object, ...]]:
@@ -93,10 +120,9 @@ def test_weights_are_kept_with_their_fingerprint(database: Database, tmp_path: P
 
 
 @pytest.mark.promise("D7")
-def test_nothing_rated_is_recommended(database: Database, tmp_path: Path) -> None:
+def test_nothing_rated_is_recommended(copy_of_nights: Copy) -> None:
     """No published film is one that its user has rated."""
-    fill(database, tmp_path)
-    night(database, tmp_path)
+    database = copy_of_nights(5)
     rated = "ratings r ON r.user_id = l.user_id AND r.movie_id = l.movie_id"
     assert rows(database, f"SELECT count(*) FROM recommendations l JOIN {rated}") == [(0,)]
 
@@ -125,16 +151,15 @@ def test_order_of_ingestion_does_not_matter(
 
 
 @pytest.mark.promise("A10")
-def test_a_night_with_half_its_users_is_refused(database: Database, tmp_path: Path) -> None:
+def test_a_night_with_half_its_users_is_refused(copy_of_nights: Copy, tmp_path: Path) -> None:
     """A run with lists for too few users is rejected and kept, and readers see no change."""
-    fill(database, tmp_path)
-    first = night(database, tmp_path)
+    database = copy_of_nights(5)
     with database.writer.begin() as connection:
         connection.execute(text("DELETE FROM ratings WHERE user_id > 12"))
     second = night(database, tmp_path)
     assert second.status == "rejected"
     assert sorted(check.name for check in second.failed_checks) == SHARES
-    assert rows(database, "SELECT run_id FROM publication") == [(first.run_id,)]
+    assert rows(database, "SELECT run_id FROM publication") == [(1,)]
     of_second = f"SELECT count(*) FROM recommendations WHERE run_id = {second.run_id}"
     assert rows(database, of_second) == [(240,)]
     third = night(database, tmp_path, Order(TODAY, force=True))
@@ -215,13 +240,9 @@ SEEN_FILM = "SELECT min(movie_id) FROM ratings WHERE user_id = 3"
         ("already_rated", f"UPDATE recommendations SET movie_id = ({SEEN_FILM})", 4),
     ],
 )
-def test_damage_is_detected(
-    database: Database, tmp_path: Path, check: str, damage: str, rank: int
-) -> None:
+def test_damage_is_detected(copy_of_nights: Copy, check: str, damage: str, rank: int) -> None:
     """Each integrity check detects its damage; a run that fails it cannot be published."""
-    fill(database, tmp_path)
-    night(database, tmp_path, RECBATCH_PUBLISH__TOP_N="1" if check == "unknown_users" else "5")
-    night(database, tmp_path)
+    database = copy_of_nights(1 if check == "unknown_users" else 5, 5)
     with database.writer.begin() as connection:
         row = f"run_id = 1 AND user_id = 3 AND model = 'neural' AND rank = {rank}"
         assert connection.execute(text(f"{damage} WHERE {row}")).rowcount == 1
@@ -427,11 +448,9 @@ def test_a_run_that_was_taken_over_cannot_publish(database: Database, tmp_path: 
 
 
 @pytest.mark.promise("B4")
-def test_a_night_never_goes_backwards(database: Database, tmp_path: Path) -> None:
+def test_a_night_never_goes_backwards(copy_of_nights: Copy) -> None:
     """A run older than the published one cannot publish itself."""
-    fill(database, tmp_path)
-    night(database, tmp_path)
-    night(database, tmp_path)
+    database = copy_of_nights(5, 5)
     with database.writer.begin() as connection:
         connection.execute(text("UPDATE runs SET status = 'running' WHERE run_id = 1"))
         owner = connection.execute(text("SELECT owner FROM runs WHERE run_id = 1")).scalar_one()
@@ -444,10 +463,9 @@ def test_a_night_never_goes_backwards(database: Database, tmp_path: Path) -> Non
 
 
 @pytest.mark.promise("A3")
-def test_a_reader_keeps_its_snapshot(database: Database, tmp_path: Path) -> None:
+def test_a_reader_keeps_its_snapshot(copy_of_nights: Copy, tmp_path: Path) -> None:
     """What a reader reads stays whole and of one run, even while that run is purged."""
-    fill(database, tmp_path)
-    night(database, tmp_path)
+    database = copy_of_nights(5)
     with database.reader.connect() as reader:
         before = list(query.lists(reader, model="item_item"))
         night(database, tmp_path)

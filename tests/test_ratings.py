@@ -163,3 +163,14 @@ def test_cells_after_cells() -> None:
     assert as_lists(NO_PAIRS.and_then(first)) == [[1, 0], [2, 2]]
     assert as_lists(first.and_then(NO_PAIRS)) == [[1, 0], [2, 2]]
     assert table[every_cell(2, 3)].tolist() == list(range(6))
+
+
+@pytest.mark.parametrize(("n_wrong", "moved"), [(1, False), (2, True)])
+def test_a_wrong_clock_does_not_move_now(n_wrong: int, moved: bool) -> None:
+    """Of a thousand ratings the time of one may lie in the future; now is where the others end."""
+    times = np.arange(1000, dtype=np.float64)
+    times[:n_wrong] = 1e12
+    ratings = ratings_of(np.full((10, 100), 3.0), times=times.reshape(10, 100))
+    assert ratings.now == (1e12 if moved else 999.0)
+    assert ratings.newest_time == 1e12
+    assert ratings_of(np.full((1, 1), 3.0)).now == -np.inf

@@ -22,9 +22,10 @@ from batch.serve.report.facts import Facts, gather
 from batch.serve.report.words import decimals, share, visible
 from batch.store.database import Database, open_database
 from batch.store.versions import upgrade
-from faults import Faults, first_night, fixed_nights
+from faults import Faults, copy_first_night, fixed_nights
 from fixed import command
 from tables import rows
+from templates import Templates
 
 HOSTILE = (
     "<script>alert(1)</script> \u202eevil\u0007 \"'><img src=x onerror=alert(2)> $x$ {{ 7 * 7 }} "
@@ -76,11 +77,11 @@ def measured(*_: Any) -> Evaluation:
 
 @pytest.fixture
 def sqlite_nights(
-    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_url: str, templates: Templates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Database]:
     """One published night of fixed arithmetic, on SQLite: the kind of database does not matter."""
     database = open_database(sqlite_url)
-    first_night(database, tmp_path)
+    copy_first_night(templates, database, tmp_path)
     with fixed_nights(database, tmp_path, monkeypatch):
         yield database
 

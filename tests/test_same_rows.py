@@ -1,5 +1,6 @@
 """The same ratings, settings, seed and versions give the same rows in any process."""
 
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ LISTS = """
 
 
 def lists(folder: Path, backwards: bool, seed: str, threads: str) -> list[tuple[Any, ...]]:
-    """Ingest and run in processes of their own; all lists, with their reasons in words."""
+    """Ingest and run in a process of its own; all lists, with their reasons in words."""
     folder.mkdir()
     ratings = random_rows(3)
     halves = {"a.csv": ratings[::2], "b.csv": ratings[1::2]}
@@ -32,14 +33,11 @@ def lists(folder: Path, backwards: bool, seed: str, threads: str) -> list[tuple[
     environ["PYTHONHASHSEED"] = seed
     environ["NUMBA_NUM_THREADS"] = threads
 
-    def recbatch(*arguments: str) -> None:
-        command = [sys.executable, "-m", "batch", *arguments]
-        subprocess.run(command, cwd=folder, env=environ, check=True)
-
+    environ["RECBATCH_INGEST__PATHS"] = json.dumps(list(files))
     for name, text in files.items():
         (folder / name).write_text(text)
-    recbatch("ingest", *files)
-    recbatch("-q", "run")
+    command = [sys.executable, "-m", "batch", "-q", "run"]
+    subprocess.run(command, cwd=folder, env=environ, check=True)
     url = f"sqlite:///{folder / 'recbatch.db'}"
     why = {}
     with query.snapshot(url) as connection:

@@ -19,7 +19,6 @@ from batch.store.database import Database, open_database
 from batch.store.roles import grant
 from batch.store.versions import upgrade
 from data import fill, long_csv, settings
-from faults import first_night, fixed_nights
 from fixed import command
 from tables import rows
 
@@ -123,13 +122,9 @@ def in_quotes(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
+@pytest.mark.usefixtures("nights")
 @pytest.mark.promise("E1")
-def test_texts_are_texts(
-    database: Database,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    figure: Callable[[int], None],
-) -> None:
+def test_texts_are_texts(database: Database, tmp_path: Path, figure: Callable[[int], None]) -> None:
     """A user, film or genre of any text, in files or in commands, is stored and found as it is."""
     titles = [f"m{n}" for n in range(6)] + HOSTILE
     genres = [in_quotes(f"genre_{name}") for name in HOSTILE]
@@ -138,20 +133,18 @@ def test_texts_are_texts(
         lines.append(",".join([str(number), in_quotes(title), *("1" * len(HOSTILE))]))
     catalogue = tmp_path / "films.csv"
     catalogue.write_text("\n".join(lines))
-    first_night(database, tmp_path)
-    with fixed_nights(database, tmp_path, monkeypatch):
-        ratings = tmp_path / "hostile.csv"
-        ratings.write_text(long_csv([(user, film, 4, T) for user in HOSTILE for film in HOSTILE]))
-        assert command("ingest", str(catalogue), str(ratings)) == 0
-        assert command("-q", "run", "--force") == 0
+    ratings = tmp_path / "hostile.csv"
+    ratings.write_text(long_csv([(user, film, 4, T) for user in HOSTILE for film in HOSTILE]))
+    assert command("ingest", str(catalogue), str(ratings)) == 0
+    assert command("-q", "run", "--force") == 0
+    for name in HOSTILE:
+        assert command("top", name) == 0
+        assert command("top", name, "--model", name) == 2
+        assert command("-q", "run", "--scheduled-for", name) == 2
+    with database.reader.connect() as connection:
         for name in HOSTILE:
-            assert command("top", name) == 0
-            assert command("top", name, "--model", name) == 2
-            assert command("-q", "run", "--scheduled-for", name) == 2
-        with database.reader.connect() as connection:
-            for name in HOSTILE:
-                assert query.find_user(connection, name) == name
-                assert query.top(connection, name, model="blend").user_key == name
+            assert query.find_user(connection, name) == name
+            assert query.top(connection, name, model="blend").user_key == name
     assert set(HOSTILE) <= {title for (title,) in rows(database, "SELECT title FROM movies")}
     assert set(HOSTILE) <= {name for (name,) in rows(database, "SELECT name FROM genres")}
     figure(5 * len(HOSTILE))

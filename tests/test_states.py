@@ -305,7 +305,7 @@ def test_whatever_is_done_in_whatever_order(
 ) -> None:
     """After any forty steps of a night's life the tables are what a dictionary says."""
     Nights.tried.clear()
-    times = often(5, 1000)
+    times = often(3, 1000)
     Nights.start = tmp_path / "start.db"
     database = with_tables(f"sqlite:///{Nights.start}")
     fill(database, tmp_path, [(f"u{user}", f"m{user}", 4.0, FIRST) for user in range(USERS)], FILMS)

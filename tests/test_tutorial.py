@@ -18,7 +18,7 @@ PAGE = ROOT / "docs" / "tutorial.md"
 ADDRESS = "postgresql://USER:PASSWORD@HOST/NAME"
 UNREAD = {"links.csv": "movieId,imdbId,tmdbId", "tags.csv": "userId,movieId,tag,timestamp"}
 """What the zip as downloaded holds besides."""
-FITTED = re.compile(r"recbatch (run|top 1|explain|diff)\b|app\.py")
+FITTED = re.compile(r"recbatch (run|top 1|explain|diff)\b|evaluate|app\.py")
 """Commands whose output depends on the last digits of linear algebra, which differ by machine."""
 
 
@@ -70,7 +70,9 @@ def shape(output: str, *, fitted: bool) -> list[str]:
 
 def _form(line: str) -> str:
     """A line of a list or table -> its first word, another -> itself with its figures masked."""
-    if row := re.match(r"(\d+)[. ] |(user_user|item_item|neural|blend|popular|bias)  ", line):
+    if row := re.match(
+        r"(\d+)[. ] |(user_user|item_item|neural|blend|popular|popular_all|bias)  ", line
+    ):
         return row[0]
     return re.sub(r"\s+", " ", re.sub(r"\d[\d,.:-]*", "0", line))
 

@@ -66,15 +66,15 @@ def fading_counts(
 ) -> Floats:
     """Ratings of each item, (n_items,), each counting 2^(-age / half_life).
 
-    Its age is the time from it to the newest rating. One of unknown time counts
-    as little as the oldest. `counted`, (n_ratings,), are the ratings that count
+    Its age is the time from it to `ratings.now`. One of unknown time counts as
+    little as the oldest. `counted`, (n_ratings,), are the ratings that count
     at all.
     """
     columns = ratings.matrix.indices
     if half_life is None or ratings.rated_at is None:
         weights = np.ones(ratings.n_ratings)
     else:
-        ages = (ratings.newest_time - ratings.rated_at) / DAY
+        ages = np.maximum((ratings.now - ratings.rated_at) / DAY, 0.0)
         weights = np.maximum(np.exp2(-np.nan_to_num(ages, nan=np.inf) / half_life), LEAST_WEIGHT)
     if counted is not None:
         weights *= counted

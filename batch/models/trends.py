@@ -21,7 +21,7 @@ ACTIVE_DAYS = 365.0
 
 @dataclass(frozen=True)
 class Trends:
-    """What is rated now, as seen from the newest rating."""
+    """What is rated now, as seen from `ratings.now`."""
 
     features: Mapping[str, Floats]  # by name, (n_items,) each
     is_active: Floats  # (n_users,) 1 for users who rated within ACTIVE_DAYS, else 0
@@ -40,7 +40,7 @@ def fit_trends(ratings: Ratings) -> Trends | None:
     - `trend_liked`: the same as `trend_own`, of ratings that say the film was liked
     - `trend_age`: ln(1 + days since the film's first rating)
     """
-    now = ratings.newest_time
+    now = ratings.now
     if ratings.rated_at is None or np.isinf(now):
         return None
     newest = ratings.rated_at[ratings.newest(NEWEST)]  # empty where all were rated at once
@@ -58,10 +58,10 @@ def fit_trends(ratings: Ratings) -> Trends | None:
 
 
 def _ages(ratings: Ratings, times: Floats) -> Floats:
-    """Days from each film's first rating of known time to the newest of all; 0 without any.
+    """Days from each film's first rating of known time until now; 0 without any.
 
     `times` are (n_ratings,), the result is (n_items,).
     """
     first = np.full(ratings.n_items, np.inf)
     np.fmin.at(first, ratings.matrix.indices, times)
-    return np.where(np.isinf(first), 0.0, (ratings.newest_time - first) / DAY)
+    return np.maximum(ratings.now - first, 0.0) / DAY

@@ -2,13 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.special import expit
 
 from batch.models.trends import PREFIX
 from batch.ratings import Bools, Floats, Ints
+
+if TYPE_CHECKING:  # it takes a second to load
+    from sklearn.linear_model import LogisticRegression
 
 SHRINKAGE = 100.0
 """L2 penalty of the ridge regression, in held-out ratings."""
@@ -24,7 +27,11 @@ UNPENALISED = 100.0
 LEAST_LIKED = 30
 """Minimum liked films among the candidates to learn from: about one for each feature."""
 LEAST_FOLLOWERS = 30
-"""Minimum users with ratings before and in the newest part of time to learn trends from."""
+"""Minimum users who liked a candidate in the newest part of time to learn trends from."""
+FOLDS = 5
+"""Parts of these users, each of which is left out once to see whether trends help."""
+MIN_GAIN = 2.0
+"""Standard errors above 0 that the gain by trends must have: about one chance in forty."""
 
 STARS_WEIGHT = "stars_weight_"
 STARS_MEAN = "stars_mean_"
@@ -85,8 +92,8 @@ class TrainingBlock:
     """Features and held-out ratings of a block of users, to learn from."""
 
     taste: Candidates  # liked at any time
-    trend: Candidates  # liked next, by `n_followers` users
-    n_followers: int
+    trend: Candidates  # liked next
+    followers: Ints  # (n_listed,) the user of each of them
     pairs: Floats  # (n_pairs, n_features) of held-out ratings
     departures: Floats  # (n_pairs,) stars above the `bias` baseline
 
@@ -190,13 +197,8 @@ def learn(names: Sequence[str], blocks: Sequence[TrainingBlock], seed: int) -> W
     if n_liked < LEAST_LIKED or n_liked == len(taste.liked):
         return None
     lists = _learn_taste(names, taste, seed)
-    n_trend = int(trend.liked.sum())
-    n_followers = sum(block.n_followers for block in blocks)
-    has_trend = any(name.startswith(PREFIX) for name in names)
-    if not has_trend or n_trend < LEAST_LIKED or n_followers < LEAST_FOLLOWERS:
-        n_trend = 0
-    else:
-        lists = _with_trend(names, lists, trend)
+    followers = np.concatenate([block.followers for block in blocks])
+    with_trend = _with_trend(names, lists, trend, followers)
     pairs = np.concatenate([block.pairs for block in blocks])
     departures = np.concatenate([block.departures for block in blocks])
     mean = pairs.mean(axis=0)
@@ -210,12 +212,12 @@ def learn(names: Sequence[str], blocks: Sequence[TrainingBlock], seed: int) -> W
         level=float(stars.intercept_),
         mean=mean,
         spread=spread,
-        relevance=lists.relevance,
-        odds=lists.odds,
-        list_spread=lists.spread,
+        relevance=(with_trend or lists).relevance,
+        odds=(with_trend or lists).odds,
+        list_spread=(with_trend or lists).spread,
         n_pairs=len(departures),
         n_liked=n_liked,
-        n_trend=n_trend,
+        n_trend=int(trend.liked.sum()) if with_trend else 0,
     )
 
 
@@ -230,11 +232,20 @@ def _learn_taste(names: Sequence[str], taste: Candidates, seed: int) -> _ListWei
     return _ListWeights(ranking.coef_[0].astype(np.float64), float(ranking.intercept_[0]), spread)
 
 
-def _with_trend(names: Sequence[str], taste: _ListWeights, trend: Candidates) -> _ListWeights:
-    """How much taste counts in what people like next, and how much trends do."""
+def _with_trend(
+    names: Sequence[str], taste: _ListWeights, trend: Candidates, followers: Ints
+) -> _ListWeights | None:
+    """How much taste counts in what people like next, and how much trends do.
+
+    None where too few users liked something next, or trends do not help to tell
+    what those liked whom they were not learnt from.
+    """
     from sklearn.linear_model import LogisticRegression
 
     is_trend = _is_trend(names)
+    n_liking = len(np.unique(followers[trend.liked]))
+    if not is_trend.any() or n_liking < LEAST_FOLLOWERS:
+        return None
     spread = np.where(is_trend, _spread(trend.features), taste.spread)
     taste_odds = (trend.features / spread) @ taste.relevance  # (n_listed,)
     trends = trend.features[:, is_trend] / spread[is_trend]
@@ -243,10 +254,40 @@ def _with_trend(names: Sequence[str], taste: _ListWeights, trend: Candidates) ->
     # Newton's method: on columns of such different sizes others stop far from the optimum, and
     # where depends on the last bit of a feature.
     ranking = LogisticRegression(C=INVERSE_TREND_PENALTY, solver="newton-cholesky")
+    without = columns[:, :1]
+    if not _is_better(ranking, columns, without, trend.liked, followers):
+        return None
     ranking.fit(columns, trend.liked)
     relevance = UNPENALISED * ranking.coef_[0, 0] * taste.relevance
     relevance[is_trend] = ranking.coef_[0, 1:]
     return _ListWeights(relevance, float(ranking.intercept_[0]), spread)
+
+
+def _is_better(
+    ranking: "LogisticRegression", columns: Floats, without: Floats, liked: Bools, users: Ints
+) -> bool:
+    """Whether further columns, (n_listed, k), tell more of what left-out users liked.
+
+    The mean gain in log-likelihood by user must be above MIN_GAIN standard errors.
+    """
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+
+    signs = np.where(liked, 1.0, -1.0)
+
+    def log_likelihood(table_of: Floats) -> Floats:
+        odds = cross_val_predict(
+            ranking,
+            table_of,
+            liked,
+            groups=users,
+            cv=GroupKFold(FOLDS),
+            method="decision_function",
+        )
+        return -np.logaddexp(0.0, -signs * odds)
+
+    _, rows = np.unique(users, return_inverse=True)
+    gains = np.bincount(rows, log_likelihood(columns) - log_likelihood(without))
+    return bool(gains.mean() > MIN_GAIN * gains.std() / np.sqrt(len(gains)))
 
 
 def _is_trend(names: Sequence[str]) -> Bools:

@@ -321,7 +321,7 @@ def learn_weights(
             TrainingBlock(
                 taste=Candidates(centred[is_taste], of_taste.liked[features.candidates][is_taste]),
                 trend=Candidates(centred[is_trend], of_trend.liked[features.candidates][is_trend]),
-                n_followers=int(of_trend.judged.sum()),
+                followers=features.users[features.candidates.rows[is_trend]],
                 pairs=table(features.of_held, names),
                 departures=taste.matrix[features.users].data - features.held_baseline,
             )
