@@ -10,7 +10,7 @@ import pytest
 from batch.models import PERSONAL, PUBLISHED, REFERENCE
 from batch.models.popular import DAY, Popular
 from batch.params import PRESETS, Models
-from batch.ranking import evaluate
+from batch.ranking import blend, evaluate
 from batch.ranking.blend import Weights
 from batch.ranking.ensemble import Ensemble, assemble, learn_weights
 from batch.ranking.evaluate import fit_all, judge
@@ -88,6 +88,9 @@ class Case:
             patch.setattr(evaluate, "judge", judging)
             patch.setattr(evaluate, "learn_weights", learning)
             patch.setattr(evaluate, "learn_nightly", lambda *_: None)  # it is not measured
+            # Trends are learnt even from few, and where they do not help.
+            patch.setattr(blend, "LEAST_FOLLOWERS", 10)
+            patch.setattr(blend, "MIN_GAIN", -100.0)
             evaluate.evaluate(ratings, self.params, inputs, 1)
         [measured_weights] = weights
         cuts = CUTS if len(scorers) == 2 else ("own",)

@@ -179,6 +179,18 @@ def test_features_rating_by_rating(seed: int) -> None:
         np.testing.assert_allclose(trends.features[name], values, rtol=1e-9)
 
 
+def test_wrong_clocks() -> None:
+    """A rating from the future makes no film old and no user inactive; its film has age 0."""
+    stars = np.full((20, 100), 3.0)
+    stars[:19, 99] = NAN
+    days = np.tile(np.arange(100.0), (20, 1))
+    days[19, 99] = 1e6
+    trends = fitted(ratings_of(stars, times=days * DAY))
+    ages = [*(98 - day for day in range(99)), 0]
+    np.testing.assert_allclose(trends.features["trend_age"], np.log1p(ages), rtol=1e-12)
+    assert trends.is_active.tolist() == [1.0] * 20
+
+
 @pytest.mark.parametrize("times", ["none", "all missing", "no ratings"])
 def test_without_times_there_are_no_trends(times: str) -> None:
     """Without a known time there are no features of trends."""
