@@ -21,8 +21,7 @@ from batch.ranking.evaluate import (
     measure_cut,
 )
 from batch.ranking.hold_out import hold_out_next, hold_out_own
-from batch.ranking.least_ratings import choose_least_ratings
-from batch.ranking.metric_names import CUTS, MetricName
+from batch.ranking.metric_names import CUTS, Cut, MetricName
 from batch.ranking.metrics import Metrics
 from batch.ratings import Bools, Ratings
 from reference import (
@@ -509,10 +508,7 @@ def both_cuts(min_users: int, *, timed: bool = True) -> tuple[Ratings, Evaluatio
 
 
 def test_both_cuts_are_measured() -> None:
-    """Metrics are those of each cut, with weights learnt apart from both, and of the night's blend.
-
-    The number from which lists are the models' own is that of the headline's lists.
-    """
+    """Metrics are those of each cut, with weights learnt apart from both, and of the night's."""
     ratings, evaluation = both_cuts(1)
     inputs = inputs_of(relevant_from=3.0)
     cuts = {"next": hold_out_next(ratings, 1000, 0), "own": hold_out_own(ratings, 1000, 0)}
@@ -525,12 +521,9 @@ def test_both_cuts_are_measured() -> None:
     assert evaluation.weights.figures() == nightly.figures() != weights.figures()
     expected: dict[str, dict[str, float]] = {name: {} for name in (*MODELS, "blend")}
     for cut, held_out in cuts.items():
-        judged, metrics = measure_cut(ratings, held_out, PLAIN, weights, inputs)
+        _, metrics = measure_cut(ratings, held_out, PLAIN, weights, inputs)
         for name, values in metrics.items():
             expected[name] |= {f"{cut}.{metric}": value for metric, value in values.items()}
-        if cut == "next":
-            counts = ratings.keep(~held_out.removed).user_counts()
-            assert evaluation.least_ratings == choose_least_ratings(judged, counts, 0)
     expected["blend"] |= nightly.figures()
     assert evaluation.metrics == expected
     assert evaluation.measured.cuts == CUTS
@@ -549,6 +542,35 @@ def test_the_headline() -> None:
     untimed = both_cuts(1, timed=False)[1]
     assert untimed.headline == "own"
     assert untimed.measured.cuts == ("own",)
+
+
+@pytest.mark.parametrize(("min_users", "headline"), [(1, "next"), (1000, "own")])
+def test_least_ratings_are_chosen_on_the_headline(
+    min_users: int, headline: Cut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From how many ratings lists are the models' own is chosen once, in the cut that leads."""
+    chosen: list[tuple[Any, list[int]]] = []
+
+    def choosing(judged: Any, user_counts: Any, _seed: int) -> int:
+        chosen.append((judged, user_counts.tolist()))
+        return 7
+
+    monkeypatch.setattr(evaluating, "choose_least_ratings", choosing)
+    stars, times, genres = few_users(3)
+    ratings = ratings_of(stars, genres=genres, times=times)
+    inputs = inputs_of(relevant_from=3.0)
+    evaluation = evaluate(ratings, PLAIN, inputs, min_users)
+    assert (evaluation.headline, evaluation.least_ratings) == (headline, 7)
+    is_next = next_of(stars, times)
+    is_own = np.zeros(stars.shape, dtype=np.bool_)
+    for user, items in enumerate(slow_cut(stars, times)):
+        is_own[user, items] = True
+    held = {"next": is_next, "own": is_own}[headline]
+    [(judged, counts)] = chosen
+    assert counts == (~np.isnan(stars) & ~held).sum(axis=1).tolist()
+    n_liked = np.where(held & (stars >= 3.0), 1, 0).sum(axis=1)
+    n_liked[np.array(counts) == 0] = 0  # nobody knew them
+    assert judged["popular"].relevant.tolist() == n_liked.tolist()
 
 
 def test_without_ratings_there_are_no_metrics() -> None:

@@ -59,6 +59,16 @@ def test_ratings_of_unknown_time() -> None:
     assert order.tolist() == [0, 2, 1, 3, 4]
 
 
+def test_wrong_clocks() -> None:
+    """Of a thousand ratings one may be from the future: it counts one, and the others as before."""
+    days = np.arange(2000.0).reshape(20, 100) % 100 + 1
+    days[19, 98:] = 1e6
+    counts = fading_counts(ratings_of(np.full((20, 100), 3.0), times=days * DAY), 10.0)
+    expected = 20 * 2 ** ((np.arange(100.0) - 99) / 10)  # the others end on day 100
+    expected[98] = 19 * 2**-0.1 + 1
+    np.testing.assert_allclose(counts, expected, rtol=1e-12)
+
+
 def test_input_is_not_changed() -> None:
     """Counting and choosing leave times and matrix as they were."""
     ratings = drifting(0)
@@ -235,8 +245,9 @@ def test_chance_is_not_enough() -> None:
 def test_nobody_to_choose_by() -> None:
     """Where only users who were not known before rated lately, or nobody did, nothing fades."""
     stars = np.full((6, 10), 3.0)
-    stars[5, 8:] = NAN
-    days = np.arange(60.0).reshape(6, 10)  # the newest eight of 58 ratings are user 5's
+    stars[5, :2] = NAN
+    # The newest eight of 58 ratings are user 5's, of the films that others rated last, too.
+    days = np.arange(60.0).reshape(6, 10)
     ratings = ratings_of(stars, times=days * DAY)
     assert np.flatnonzero(ratings.newest(0.15)).tolist() == list(range(50, 58))
     assert choose_half_life(ratings, 0) is None

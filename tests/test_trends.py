@@ -86,6 +86,10 @@ def test_the_own_half_life() -> None:
     expected = np.log1p(np.maximum(2.0 ** (-ages / 5), 2.0**-20))
     np.testing.assert_allclose(trends.features["trend_own"], expected, rtol=1e-12)
     assert not trends.features["trend_liked"].any()
+    # The newest 15 % of three ratings are none: it is a day, the least that it can be.
+    three = ratings_of(np.full((1, 3), 3.0), times=np.array([[0.0, 1.0, 2.0]]) * DAY)
+    expected = np.log1p([1 / 4, 1 / 2, 1.0])
+    np.testing.assert_allclose(fitted(three).features["trend_own"], expected, rtol=1e-12)
 
 
 def test_liked_from() -> None:
@@ -173,6 +177,18 @@ def test_features_rating_by_rating(seed: int) -> None:
     assert tuple(trends.features) == tuple(expected)
     for name, values in expected.items():
         np.testing.assert_allclose(trends.features[name], values, rtol=1e-9)
+
+
+def test_wrong_clocks() -> None:
+    """A rating from the future makes no film old and no user inactive; its film has age 0."""
+    stars = np.full((20, 100), 3.0)
+    stars[:19, 99] = NAN
+    days = np.tile(np.arange(100.0), (20, 1))
+    days[19, 99] = 1e6
+    trends = fitted(ratings_of(stars, times=days * DAY))
+    ages = [*(98 - day for day in range(99)), 0]
+    np.testing.assert_allclose(trends.features["trend_age"], np.log1p(ages), rtol=1e-12)
+    assert trends.is_active.tolist() == [1.0] * 20
 
 
 @pytest.mark.parametrize("times", ["none", "all missing", "no ratings"])
