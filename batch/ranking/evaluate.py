@@ -77,9 +77,7 @@ def evaluate(ratings: Ratings, params: Models, inputs: Inputs, min_users: int) -
         "next": hold_out_next(ratings, inputs["users"], inputs["seed"]),
         "own": hold_out_own(ratings, inputs["users"], inputs["seed"]),
     }
-    # The measured blends have weights that neither cut's ratings had a part in.
-    is_known = ~(cuts["next"].removed | cuts["own"].removed)
-    measured_weights = _learn(ratings, is_known, params, inputs)
+    measured_weights = _learn(ratings, known_in_every_cut(ratings, cuts, inputs), params, inputs)
     metrics: dict[str, dict[str, float]] = {name: {} for name in _measured(inputs["diversity"])}
     headline: Cut = "own"
     least_ratings = 1
@@ -108,6 +106,19 @@ def measure_cut(
     held = ratings.keep(held_out.judged)
     judged = _fit_and_judge(train, held, params, weights, inputs)
     return judged, figures(judged, train, inputs["seed"])
+
+
+def known_in_every_cut(ratings: Ratings, cuts: Mapping[Cut, HeldOut], inputs: Inputs) -> Bools:
+    """The ratings that the weights of the measured blends are learnt from, (n_ratings,).
+
+    No cut holds them out. Which they are does not depend on ratings after `next`
+    either: of what was known then, everyone's last fifth is left out, and of a
+    user with later ratings `own` holds out no more than that.
+    """
+    is_known = ~cuts["next"].removed
+    known = ratings.keep(is_known)
+    is_known[is_known] = ~hold_out_own(known, ratings.n_users, inputs["seed"]).removed
+    return is_known & ~cuts["own"].removed
 
 
 def learn_nightly(ratings: Ratings, params: Models, inputs: Inputs) -> Weights | None:
