@@ -91,7 +91,7 @@ class Learning:
 class Night:
     """The ensembles, ratings and results of one evaluation, in both cuts."""
 
-    learnt: Learning  # the weights of the measured blends
+    learnings: Mapping[Cut, Learning]  # the weights of the measured blends
     published: Learning
     ensembles: Mapping[Cut, Ensemble]
     judgements: Mapping[Cut, Mapping[str, Judged]]
@@ -107,8 +107,13 @@ class Night:
         return self.judgements["own"]
 
     @property
+    def learnt(self) -> Learning:
+        """Where its blend's weights come from."""
+        return self.learnings["own"]
+
+    @property
     def weights(self) -> Weights:
-        """The weights of the measured blends."""
+        """The weights of its blend."""
         assert self.learnt.weights is not None
         return self.learnt.weights
 
@@ -136,11 +141,11 @@ def recorded(ratings: Ratings, block: int = 100, seed: int = 0, users: int = 100
         patch.setattr(blend, "LEAST_FOLLOWERS", 10)
         patch.setattr(blend, "MIN_GAIN", -100.0)
         evaluation = evaluate.evaluate(ratings, QUICK, inputs, 1)
-    of_measured, of_published = learnt
+    *of_cuts, of_published = learnt
     assert evaluation.weights is of_published.weights
     cuts = CUTS if len(measured) == 2 else ("own",)
     return Night(
-        learnt=of_measured,
+        learnings=dict(zip(cuts, of_cuts, strict=True)),
         published=of_published,
         ensembles={cut: scorer for cut, (scorer, _) in zip(cuts, measured, strict=True)},
         judgements={cut: judged for cut, (_, judged) in zip(cuts, measured, strict=True)},
@@ -175,10 +180,12 @@ def of_every_film(scorer: Ensemble, users: Ints) -> dict[str, Floats]:
 
 
 def bytes_of(night: Night, cut: Cut) -> list[bytes]:
-    """The weights of the measured blends; scores of all models, lists and predictions in a cut."""
+    """The weights of the measured blend; scores of all models, lists and predictions in a cut."""
     measured = night.ensembles[cut]
     users = everyone(measured.ratings)
-    arrays = [np.array(list(night.weights.figures().values())), measured.popularity]
+    weights = night.learnings[cut].weights
+    assert weights is not None
+    arrays = [np.array(list(weights.figures().values())), measured.popularity]
     scores = {name: model.score(users) for name, model in measured.models.items()}
     scores["blend"] = blended(measured, users)
     for name, of_model in scores.items():
@@ -273,16 +280,16 @@ def cuts_of(ratings: Ratings) -> dict[Cut, HeldOut]:
 
 
 def known_of(ratings: Ratings) -> Bools:
-    """The ratings that are in neither cut, (n_ratings,)."""
-    by_next, by_own = cuts_of(ratings).values()
-    return ~(by_next.removed | by_own.removed)
+    """The ratings that `own` leaves, (n_ratings,)."""
+    return ~cuts_of(ratings)["own"].removed
 
 
 def evidence_of(ratings: Ratings) -> tuple[Evidence, Bools]:
-    """What the weights of the measured blends are learnt from, and the ratings fitted for it."""
+    """What the weights of the blend of `own` are learnt from, and the ratings fitted for it."""
     known = known_of(ratings)
     evidence = hold_out_evidence(ratings, known, 1000, 0)
-    return evidence, known & ~evidence.removed
+    assert not (evidence.fitted & ~known).any()
+    return evidence, evidence.fitted
 
 
 def cells_of(ratings: Ratings) -> set[tuple[int, int]]:
@@ -292,13 +299,13 @@ def cells_of(ratings: Ratings) -> set[tuple[int, int]]:
 
 
 def test_weights_are_learnt_from_ratings_that_are_not_measured(night: Night) -> None:
-    """No rating that a cut removes has a part in the measured weights.
+    """No rating that a cut removes has a part in the weights that it measures.
 
     Those that are published are learnt from evidence among all ratings, the newest too.
     """
-    removed = cells_of(SMALL.keep(~known_of(SMALL)))
-    known = cells_of(SMALL) - removed
-    for learning, of_all in ((night.learnt, known), (night.published, cells_of(SMALL))):
+    removed = {cut: cells_of(SMALL.keep(held.removed)) for cut, held in cuts_of(SMALL).items()}
+    parts = [(night.learnings[cut], cells_of(SMALL) - cells) for cut, cells in removed.items()]
+    for learning, of_all in (*parts, (night.published, cells_of(SMALL))):
         fitted = cells_of(learning.ensemble.ratings)
         for held in (learning.taste, learning.trend):
             cells = cells_of(held)
@@ -308,13 +315,13 @@ def test_weights_are_learnt_from_ratings_that_are_not_measured(night: Night) -> 
         assert len(of_all) / 2 < len(fitted)
         assert fitted < of_all
         assert learning.ensemble.blend is None
-    assert cells_of(night.published.trend) & removed
-    assert cells_of(night.published.taste) & removed
-    for measured in night.ensembles.values():
-        assert measured.blend is not None
-        assert measured.blend.weights is night.weights
     assert night.published.weights is not None
-    assert night.published.weights.figures() != night.weights.figures()
+    for cut, measured in night.ensembles.items():
+        assert cells_of(night.published.trend) & removed[cut]
+        assert cells_of(night.published.taste) & removed[cut]
+        assert measured.blend is not None
+        assert measured.blend.weights is night.learnings[cut].weights
+        assert night.published.weights.figures() != night.weights.figures()
 
 
 def test_weights_are_learnt_on_other_models_than_are_measured(night: Night) -> None:
@@ -323,7 +330,7 @@ def test_weights_are_learnt_on_other_models_than_are_measured(night: Night) -> N
     published = hold_out_evidence(SMALL, np.ones(SMALL.n_ratings, dtype=np.bool_), 1000, 0)
     expected = [
         (night.learnt.ensemble, SMALL.keep(fitted)),
-        (night.published.ensemble, SMALL.keep(~published.removed)),
+        (night.published.ensemble, SMALL.keep(published.fitted)),
     ]
     for cut, held_out in cuts_of(SMALL).items():
         expected.append((night.ensembles[cut], SMALL.keep(~held_out.removed)))
@@ -399,8 +406,8 @@ def test_training_ratings_change_everything(night: Night) -> None:
 
 def test_ratings_to_learn_from_change_no_feature(night: Night) -> None:
     """Other values of the ratings that weights are learnt from change no feature."""
-    evidence, fitted = evidence_of(SMALL)
-    rest = with_added(SMALL, evidence.removed, 100.0).keep(fitted)
+    _, fitted = evidence_of(SMALL)
+    rest = with_added(SMALL, ~fitted, 100.0).keep(fitted)
     changed = unblended(rest, fit_all(rest, QUICK, 0))
     users, everything = np.arange(SMALL.n_users), ratings_of(np.ones((60, 80)))
     [block] = night.learnt.ensemble.candidate_features(users, 100, everything)
@@ -943,7 +950,7 @@ def judged_with(
     """Models with these predictions, by name, and the blend of them, judged on `held`."""
     nothing = np.full(train.matrix.shape, NAN)
 
-    def fixed(ratings: Ratings, params: Any, seed: int) -> dict[str, FixedModel]:
+    def fixed(ratings: Ratings, *_: object) -> dict[str, FixedModel]:
         bias = fit_baseline("bias", ratings)
         return {name: FixedModel(bias, predictions.get(name, nothing)) for name in MODELS}
 

@@ -148,7 +148,7 @@ def test_without_ratings_nothing_is_held_out() -> None:
         for cut in (hold_out_next(ratings, ALL, 0), hold_out_own(ratings, ALL, 0)):
             assert not cut.removed.any()
             assert not cut.judged.any()
-        for chosen in (evidence.removed, evidence.taste, evidence.trend):
+        for chosen in (evidence.fitted, evidence.taste, evidence.trend):
             assert not chosen.any()
 
 
@@ -160,7 +160,7 @@ def evidence_cells(
 ) -> tuple[set[Cell], set[Cell], set[Cell]]:
     """The cells of what is removed, of taste and of trend."""
     evidence = hold_out_evidence(ratings, usable, users, seed)
-    removed = cells_of(ratings, evidence.removed)
+    removed = cells_of(ratings, usable & ~evidence.fitted)
     return removed, cells_of(ratings, evidence.taste), cells_of(ratings, evidence.trend)
 
 
@@ -287,7 +287,7 @@ def test_without_times_taste_is_what_own_holds_out() -> None:
     own = hold_out_own(untimed, ALL, 4)
     assert own.removed.tolist() == own.judged.tolist()
     evidence = hold_out_evidence(untimed, everything(untimed), ALL, 4)
-    assert evidence.taste.tolist() == evidence.removed.tolist() == own.removed.tolist()
+    assert evidence.taste.tolist() == (~evidence.fitted).tolist() == own.removed.tolist()
     assert not evidence.trend.any()
     for user in range(10):
         times[user, np.flatnonzero(~np.isnan(stars[user]))[:1]] = NAN
@@ -312,4 +312,4 @@ def test_values_do_not_decide_what_is_held_out() -> None:
 
 
 def fields(evidence: Evidence) -> list[list[bool]]:
-    return [evidence.removed.tolist(), evidence.taste.tolist(), evidence.trend.tolist()]
+    return [evidence.fitted.tolist(), evidence.taste.tolist(), evidence.trend.tolist()]

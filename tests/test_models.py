@@ -14,7 +14,7 @@ from batch.params import PRESETS, Models
 from batch.ranking.evaluate import evaluate
 from batch.ranking.rank import best_unseen, tie_order
 from batch.ratings import Ints, Ratings
-from reference import Floats, every_cell, random_stars, ratings_of
+from reference import Floats, every_cell, inputs_of, random_stars, ratings_of
 
 NAN = np.nan
 
@@ -30,7 +30,7 @@ CASES = {
     "neural-flattened": ("neural", FLATTENED),
     "neural-relu": ("neural", RECTIFIED),
 }
-PREDICTS_RATINGS = [case for case in CASES if case != "popular"]
+PREDICTS_RATINGS = [case for case in CASES if not case.startswith("popular")]
 
 ARRAYS = ("rating", "support", "relevance")
 """Of `Scores`, (b, n_items) each."""
@@ -284,9 +284,8 @@ def test_degenerate_data_can_be_evaluated(data: str, preset: str) -> None:
     flattened = PRESETS["plain"].model_copy(update={"neural": FLATTENED})
     params: Models = PRESETS.get(preset, flattened)
     ratings = DEGENERATE[data]()
-    options = {"seed": 0, "n": 5, "relevant_from": 4.0, "block": 2, "users": 1000}
     with strict_numerics():
-        metrics = evaluate(ratings, params, **options).metrics
+        metrics = evaluate(ratings, params, inputs_of(block=2), min_users=1).metrics
     assert {*PERSONAL, *REFERENCE} <= metrics.keys()
     for of_model in metrics.values():
         assert all(np.isfinite(value) for value in of_model.values())

@@ -51,7 +51,8 @@ def _list_table(answer: Answer, *, with_reasons: bool) -> TextTable:
         if film.why and with_reasons:
             texts.append(film.why)
         if is_popular:
-            figures = [f"{film.score:g}"]
+            # No whole number where old ratings count less.
+            figures = [f"{film.score:.0f}" if film.score.is_integer() else f"{film.score:.1f}"]
         else:
             figures = [_stars(film, answer.scale), f"{film.score:.3f}"]
         table.add_row(str(film.rank), texts, *figures)

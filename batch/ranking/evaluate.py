@@ -1,7 +1,8 @@
 """Ratings -> how well each model predicts ratings that were held out."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol, TypedDict
 
@@ -13,6 +14,7 @@ from batch.params import Models
 from batch.ranking.blend import Weights
 from batch.ranking.ensemble import BY_SCORE, assemble, learn_weights, unblended
 from batch.ranking.hold_out import (
+    Evidence,
     HeldOut,
     hold_out_evidence,
     hold_out_next,
@@ -77,54 +79,89 @@ def evaluate(ratings: Ratings, params: Models, inputs: Inputs, min_users: int) -
         "next": hold_out_next(ratings, inputs["users"], inputs["seed"]),
         "own": hold_out_own(ratings, inputs["users"], inputs["seed"]),
     }
-    measured_weights = _learn(ratings, known_in_every_cut(ratings, cuts, inputs), params, inputs)
+    if not cuts["next"].judged.any():
+        del cuts["next"]
+    everything = np.ones(ratings.n_ratings, dtype=np.bool_)
+    known = [*(~held_out.removed for held_out in cuts.values()), everything]
+    evidence = [_evidence(ratings, part, inputs) for part in known]
+    trained_on = []
+    for of_part, part in zip(evidence, known, strict=True):
+        trained_on += [of_part.fitted, part]
+    trained_on.pop()  # the published models are fitted by the night
     metrics: dict[str, dict[str, float]] = {name: {} for name in _measured(inputs["diversity"])}
     headline: Cut = "own"
     least_ratings = 1
-    for cut, held_out in cuts.items():
-        if cut == "next" and not held_out.judged.any():
-            continue
-        judged, of_cut = measure_cut(ratings, held_out, params, measured_weights, inputs)
-        for name, values in of_cut.items():
-            metrics[name] |= with_cut(cut, values)
-        leads = cut == "own" or judged["blend"].counted.sum() >= min_users
-        if leads and headline == "own":
-            headline = cut
-            known = ratings.keep(~held_out.removed).user_counts()
-            least_ratings = choose_least_ratings(judged, known, inputs["seed"])
-    weights = learn_nightly(ratings, params, inputs)
+    with _networks(ratings, trained_on, params, inputs["seed"]) as networks:
+        for (cut, held_out), evidence_of_cut in zip(cuts.items(), evidence, strict=False):
+            cut_weights = _learn(ratings, evidence_of_cut, params, inputs, next(networks))
+            judged, of_cut = measure_cut(
+                ratings, held_out, params, cut_weights, inputs, next(networks)
+            )
+            for name, values in of_cut.items():
+                metrics[name] |= with_cut(cut, values)
+            leads = cut == "own" or judged["blend"].counted.sum() >= min_users
+            if leads and headline == "own":
+                headline = cut
+                user_counts = ratings.keep(~held_out.removed).user_counts()
+                least_ratings = choose_least_ratings(judged, user_counts, inputs["seed"])
+        weights = _learn(ratings, evidence[-1], params, inputs, next(networks))
     if weights:
         metrics["blend"] |= weights.figures()
     return Evaluation(metrics, headline, weights, least_ratings)
 
 
+Network = Future[Model] | None
+"""The network of a part of the ratings, which may still be trained; None: it is not yet begun."""
+
+
+@contextmanager
+def _networks(
+    ratings: Ratings, parts: Sequence[Bools], params: Models, seed: int
+) -> Iterator[Iterator[Network]]:
+    """The networks of these parts, (n_ratings,) each, in order.
+
+    A network keeps one core busy, and takes longer than the other models together.
+    So one after the other is trained beside everything else; above MANY ratings
+    none is, to save memory.
+    """
+    if ratings.n_ratings > MANY:
+        yield iter([None] * len(parts))
+        return
+
+    def network(part: Bools) -> Model:
+        return fit("neural", ratings.keep(part), params.neural, seed)
+
+    executor = ThreadPoolExecutor(1)
+    try:
+        yield iter([executor.submit(network, part) for part in parts])
+    finally:
+        # An interrupted run does not wait for them.
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
 def measure_cut(
-    ratings: Ratings, held_out: HeldOut, params: Models, weights: Weights | None, inputs: Inputs
+    ratings: Ratings,
+    held_out: HeldOut,
+    params: Models,
+    weights: Weights | None,
+    inputs: Inputs,
+    network: Network = None,
 ) -> tuple[dict[str, Judged], dict[str, Metrics]]:
     """What models fitted without the held-out ratings list and predict, and their metrics."""
     train = ratings.keep(~held_out.removed)
     held = ratings.keep(held_out.judged)
-    judged = _fit_and_judge(train, held, params, weights, inputs)
+    judged = _fit_and_judge(train, held, params, weights, inputs, network)
     return judged, figures(judged, train, inputs["seed"])
-
-
-def known_in_every_cut(ratings: Ratings, cuts: Mapping[Cut, HeldOut], inputs: Inputs) -> Bools:
-    """The ratings that the weights of the measured blends are learnt from, (n_ratings,).
-
-    No cut holds them out. Which they are does not depend on ratings after `next`
-    either: of what was known then, everyone's last fifth is left out, and of a
-    user with later ratings `own` holds out no more than that.
-    """
-    is_known = ~cuts["next"].removed
-    known = ratings.keep(is_known)
-    is_known[is_known] = ~hold_out_own(known, ratings.n_users, inputs["seed"]).removed
-    return is_known & ~cuts["own"].removed
 
 
 def learn_nightly(ratings: Ratings, params: Models, inputs: Inputs) -> Weights | None:
     """The weights of the published blend, learnt from evidence among all ratings."""
     everything = np.ones(ratings.n_ratings, dtype=np.bool_)
-    return _learn(ratings, everything, params, inputs)
+    return _learn(ratings, _evidence(ratings, everything, inputs), params, inputs, None)
+
+
+def _evidence(ratings: Ratings, usable: Bools, inputs: Inputs) -> Evidence:
+    return hold_out_evidence(ratings, usable, SAMPLED_USERS, inputs["seed"])
 
 
 def figures(judged: Mapping[str, Judged], train: Ratings, seed: int) -> dict[str, Metrics]:
@@ -145,13 +182,18 @@ def fit_and_judge(
     more than `users`, those with ratings in `held`.
     """
     weights = learn_nightly(train, params, inputs)
-    return _fit_and_judge(train, held, params, weights, inputs), weights
+    return _fit_and_judge(train, held, params, weights, inputs, None), weights
 
 
 def _fit_and_judge(
-    train: Ratings, held: Ratings, params: Models, weights: Weights | None, inputs: Inputs
+    train: Ratings,
+    held: Ratings,
+    params: Models,
+    weights: Weights | None,
+    inputs: Inputs,
+    network: Network,
 ) -> dict[str, Judged]:
-    models = fit_all(train, params, inputs["seed"])
+    models = fit_all(train, params, inputs["seed"], network)
     ensemble = assemble(train, models, weights, diversity=inputs["diversity"])
     names = _measured(inputs["diversity"])
     users = _judged_users(held, inputs["users"])
@@ -160,8 +202,10 @@ def _fit_and_judge(
     )
 
 
-def fit_all(ratings: Ratings, params: Models, seed: int) -> dict[str, Model]:
-    """Fit every model and baseline.
+def fit_all(
+    ratings: Ratings, params: Models, seed: int, network: Network = None
+) -> dict[str, Model]:
+    """Fit every model and baseline, but for a `network` that is fitted elsewhere.
 
     The network keeps at most one core busy and is fitted beside the others; above
     MANY ratings it is fitted before them, to save memory.
@@ -173,7 +217,7 @@ def fit_all(ratings: Ratings, params: Models, seed: int) -> dict[str, Model]:
     names = (*PERSONAL, *REFERENCE)
     executor = ThreadPoolExecutor(1)
     try:
-        network = executor.submit(fitted, "neural")
+        network = network or executor.submit(fitted, "neural")
         if ratings.n_ratings > MANY:
             network.result()
         models = {name: fitted(name) for name in names if name != "neural"}
@@ -244,12 +288,13 @@ def judge(
     return judged
 
 
-def _learn(ratings: Ratings, usable: Bools, params: Models, inputs: Inputs) -> Weights | None:
-    """The blend's weights, learnt from held-out ratings among the `usable` ones, (n_ratings,)."""
+def _learn(
+    ratings: Ratings, evidence: Evidence, params: Models, inputs: Inputs, network: Network
+) -> Weights | None:
+    """The blend's weights, learnt from this evidence."""
     seed = inputs["seed"]
-    evidence = hold_out_evidence(ratings, usable, SAMPLED_USERS, seed)
-    train = ratings.keep(usable & ~evidence.removed)
-    ensemble = unblended(train, fit_all(train, params, seed))
+    train = ratings.keep(evidence.fitted)
+    ensemble = unblended(train, fit_all(train, params, seed, network))
     taste = ratings.keep(evidence.taste)
     trend = ratings.keep(evidence.trend)
     return learn_weights(ensemble, taste, trend, inputs["relevant_from"], seed, inputs["block"])

@@ -37,10 +37,10 @@ class HeldOut:
 class Evidence:
     """The ratings that the blend is learnt from, (n_ratings,) each.
 
-    `taste` and `trend` are parts of `removed`, of users who keep other ratings.
+    `taste` and `trend` are of users who keep other ratings, and no part of `fitted`.
     """
 
-    removed: Bools
+    fitted: Bools  # what the models are fitted on whose predictions the blend learns from
     taste: Bools  # any of a user's ratings: what people like, whenever they rate it
     trend: Bools  # of the newest part of time: what people rate next
 
@@ -82,7 +82,7 @@ def hold_out_evidence(ratings: Ratings, usable: Bools, users: int, seed: int) ->
     keeps_some = _users_of(part, ~removed)
     followers = some(np.flatnonzero(keeps_some & _users_of(part, newest)), users, seed)
     return Evidence(
-        removed=_within(usable, removed),
+        fitted=_within(usable, ~removed),
         taste=_within(usable, mixed & part.of(np.flatnonzero(keeps_some))),
         trend=_within(usable, newest & part.of(followers)),
     )
