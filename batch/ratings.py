@@ -14,6 +14,8 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 Texts: TypeAlias = npt.NDArray[np.str_]
 Sparse: TypeAlias = Any  # scipy.sparse.csr_array, which has no types
 
+NEWEST = 0.15
+"""Share of all ratings, the newest, that stands for what people rate next."""
 NOBODY = -1
 """Stands for a missing index of a film or a user, such as after the end of a list."""
 

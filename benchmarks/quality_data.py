@@ -12,8 +12,8 @@ from batch.cli.sample_data import write_sample
 from batch.config import Config
 from batch.ingest import ingest
 from batch.job.inputs import ingest_settings
-from batch.ranking.hold_out import hold_out_own
-from batch.ratings import Bools, Ratings
+from batch.ranking.hold_out import hold_out_next, hold_out_own
+from batch.ratings import NEWEST, Ratings
 from batch.store.database import open_database
 from batch.store.load import load
 from batch.store.run_lock import run_lock
@@ -21,8 +21,6 @@ from batch.store.versions import prepare
 
 FOLDS = 5
 """Parts of the random split."""
-NEWEST = 0.15
-"""Share of the ratings that the split `next` holds out."""
 DROPPED = (0.0, 0.15, 0.3)
 """Shares of the newest ratings that are dropped before `next` cuts: one cut alone has few users."""
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -58,7 +56,7 @@ def folds(
     advantage over its peers.
     """
     if split == "next":
-        yield from _next_cuts(ratings)
+        yield from _next_cuts(ratings, seed)
         return
     if split == "own":
         held = hold_out_own(ratings, ratings.n_users, seed).removed
@@ -70,28 +68,14 @@ def folds(
         yield timeless.keep(fold != held_fold), timeless.keep(fold == held_fold)
 
 
-def _next_cuts(ratings: Ratings) -> Iterator[tuple[Ratings, Ratings]]:
+def _next_cuts(ratings: Ratings, seed: int) -> Iterator[tuple[Ratings, Ratings]]:
     """The newest ratings are held out, of users who have rated before."""
-    for dropped in DROPPED:
-        known = ratings.keep(~_newest(ratings, dropped)) if dropped else ratings
-        is_new = _newest(known, NEWEST)  # (n_ratings,)
-        train = known.keep(~is_new)
-        has_rated = np.repeat(train.user_counts() > 0, known.user_counts())  # (n_ratings,)
-        yield train, known.keep(is_new & has_rated)
-
-
-def _newest(ratings: Ratings, share: float) -> Bools:
-    """This share of the ratings by time, with all of the same second, (n_ratings,).
-
-    One of unknown time is never among them.
-    """
-    times = ratings.rated_at
-    if times is None:
+    if ratings.rated_at is None:
         raise ValueError("these ratings have no times")
-    known = np.sort(times[~np.isnan(times)])
-    first = known[int((1 - share) * len(known))]
-    is_new: Bools = times >= first
-    return is_new
+    for dropped in DROPPED:
+        known = ratings.keep(~ratings.newest(dropped)) if dropped else ratings
+        cut = hold_out_next(known, known.n_users, seed)
+        yield known.keep(~cut.removed), known.keep(cut.judged)
 
 
 def describe(split: str, ratings: Ratings, number: int) -> str:

@@ -35,6 +35,8 @@ class Fixed:
     def tie_order(self) -> Ints:
         return np.arange(self.ratings.n_items)
 
+    half_life = None
+
     @property
     def popularity(self) -> Any:
         """Rating counts, (n_items,)."""

@@ -1,5 +1,6 @@
 """The splits that quality.py measures on, and its peers against slow formulas."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ def test_next_holds_out_what_users_who_had_rated_rated_later() -> None:
     cuts = list(folds(ratings, "next", seed=1))
     n_strangers = 0
     for (train, held), dropped in zip(cuts, DROPPED, strict=True):
-        known = times[: int((1 - dropped) * len(times))]
-        first = known[int(0.85 * len(known))]
+        known = times[: math.ceil((1 - dropped) * len(times))]
+        first = known[math.ceil(0.85 * len(known))]
         assert np.sort(train.rated_at) == pytest.approx(known[known < first])
         is_new = (ratings.rated_at >= first) & (ratings.rated_at <= known[-1])
         is_judged = is_new & ratings.of(np.flatnonzero(train.user_counts()))

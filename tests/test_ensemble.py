@@ -494,7 +494,7 @@ def slow_candidates(
     scores = features["preference"][row] + features["liking"][row]  # (n_items,)
     by_taste = best(scores.tolist(), rated | few_ratings, counts, ensemble.CANDIDATES)
     times = scorer.ratings.rated_at
-    if not scorer.fades or times is None:
+    if scorer.half_life is None or times is None:
         return by_taste, []
     own_times = times[scorer.ratings.user_of_rating() == user]
     if max(own_times) < max(times) - 365 * DAY:
@@ -537,6 +537,12 @@ def test_candidates_have_the_highest_scores(
             assert bool(hottest) == (user == 40)
 
 
+def without_fading(scorer: Ensemble) -> Ensemble:
+    """The same with the plain count in place of popularity."""
+    models = {**scorer.models, "popular": scorer.models["popular_all"]}
+    return replace(scorer, models=models)
+
+
 def test_no_film_is_hot_where_popularity_does_not_fade(
     trends: Night, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -545,11 +551,11 @@ def test_no_film_is_hot_where_popularity_does_not_fade(
     users = everyone(TRENDING)
     timeless = replace(TRENDING, rated_at=None)
     without_times = unblended(timeless, fit_all(timeless, QUICK, 0))
-    assert not without_times.fades
-    for scorer in (without_times, replace(trends.measured, fades=False)):
+    assert without_times.half_life is None
+    for scorer in (without_times, without_fading(trends.measured)):
         [block] = scorer.candidate_features(users, 100)
         assert block.by_taste.all()
-    assert trends.measured.fades
+    assert trends.measured.half_life is not None
     [block] = trends.measured.candidate_features(users, 100)
     assert not block.by_taste.all()
 
@@ -563,7 +569,7 @@ def test_films_without_ratings_are_not_hot(monkeypatch: pytest.MonkeyPatch) -> N
     times[:, :80][Pairs.stored(TRENDING.matrix)] = TRENDING.rated_at
     ratings = ratings_of(stars, times=times)
     scorer = unblended(ratings, fit_all(ratings, QUICK, 0))
-    assert scorer.fades
+    assert scorer.half_life is not None
     [block] = scorer.candidate_features(everyone(ratings), 100)
     assert not block.by_taste.all()
     n_ratings = ratings.item_counts()[block.candidates.columns]  # (n_listed,)
@@ -572,7 +578,7 @@ def test_films_without_ratings_are_not_hot(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.parametrize("which", ["night", "trends"])
 def test_scale_is_of_the_ratings_learnt_from(which: str, request: pytest.FixtureRequest) -> None:
-    """The scale of features is that of the ratings learnt from, whoever is scored.
+    """The scale of features is that of the ratings learnt from, for any user.
 
     Measured stars are the bias baseline, a level, and weighted features on that scale.
     """
@@ -858,7 +864,7 @@ def test_films_with_few_ratings_come_last(night: Night) -> None:
     Where popularity does not fade, that is, and none of them is hot.
     """
     counts, users = night.measured.ratings.item_counts(), np.array([11, 30])
-    plain = replace(night.measured, fades=False)
+    plain = without_fading(night.measured)
     block = plain.rank_users(["blend"], users, 80)["blend"]
     features = of_every_film(plain, users)
     for row, user in enumerate(users):

@@ -70,7 +70,7 @@ def test_what_is_measured_in_a_cut(evaluated: Stored) -> None:
 
 
 def test_parts_of_a_name() -> None:
-    """Cut, metric, bound and length of lists are told apart, wherever one of them is missing."""
+    """Cut, metric, bound and length of lists are separated, also where one of them is missing."""
     assert MetricName.parse("next.rmse") == ("rmse", "", None, "next")
     assert MetricName.parse("own.rmse_high") == ("rmse", "high", None, "own")
     assert MetricName.parse("own.precision@5") == ("precision", "", 5, "own")

@@ -167,7 +167,7 @@ def test_cells_after_cells() -> None:
 
 @pytest.mark.parametrize(("n_wrong", "moved"), [(1, False), (2, True)])
 def test_a_wrong_clock_does_not_move_now(n_wrong: int, moved: bool) -> None:
-    """Of a thousand ratings the time of one may lie in the future; now is where the others end."""
+    """One rating in a thousand may have a time in the future: `now` is the last of the others."""
     times = np.arange(1000, dtype=np.float64)
     times[:n_wrong] = 1e12
     ratings = ratings_of(np.full((10, 100), 3.0), times=times.reshape(10, 100))

@@ -78,12 +78,12 @@ def _run(connection: Connection, run_id: int, ranks: int) -> ComparedRun:
         run_id=run_id,
         top_n=run.top_n,
         n_ratings=run.n_ratings or 0,
-        metrics=_metrics(connection, run_id, run.headline or "own"),
+        metrics=_metrics(connection, run_id, run.headline),
         volumes=_volumes(connection, run_id, ranks),
     )
 
 
-def _metrics(connection: Connection, run_id: int, cut: Cut) -> RunMetrics:
+def _metrics(connection: Connection, run_id: int, cut: Cut | None) -> RunMetrics:
     m = schema.run_metrics.c
     rows = connection.execute(select(m.model, m.metric, m.value).where(m.run_id == run_id))
     by_model: dict[str, dict[str, float]] = {}

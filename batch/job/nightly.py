@@ -163,7 +163,7 @@ def _recompute(job: Job, order: Order, lock: Connection) -> Outcome:
     evaluation = steps.evaluate_models(job, ratings)
     models = steps.fit_models(job, ratings)
     ensemble = steps.fit_blend(job, models, evaluation, ratings, mask)
-    least_ratings = steps.choose_fallback(job, evaluation, models)
+    least_ratings = steps.choose_fallback(job, evaluation, ensemble)
     written = steps.write_lists(job, ensemble, mask, least_ratings)
     steps.save_models(job, models)
     checks = steps.audit_lists(job, evaluation, written)

@@ -182,7 +182,7 @@ def evaluate_models(job: Job, ratings: Ratings) -> Evaluation:
     return evaluation
 
 
-def choose_fallback(job: Job, evaluation: Evaluation, models: Mapping[str, Model]) -> int:
+def choose_fallback(job: Job, evaluation: Evaluation, ensemble: Ensemble) -> int:
     """From how many ratings on a user's lists are the models' own; recorded with what was chosen.
 
     The setting decides, or, where it is null, what was measured.
@@ -193,7 +193,7 @@ def choose_fallback(job: Job, evaluation: Evaluation, models: Mapping[str, Model
             connection,
             job.key,
             headline=evaluation.headline,
-            half_life=getattr(models["popular"], "half_life", None),
+            half_life=ensemble.half_life,
             least_ratings=least_ratings,
         )
     return least_ratings

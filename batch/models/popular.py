@@ -8,15 +8,13 @@ import numpy as np
 
 from batch.models import Scores
 from batch.models.baseline import Baseline, fit_baseline
-from batch.ratings import Bools, Floats, Ints, Pairs, Ratings, Sparse, some
+from batch.ratings import NEWEST, Bools, Floats, Ints, Pairs, Ratings, Sparse, some
 
 DAY = 86_400.0  # seconds
 HALF_LIVES = (365.0, 90.0, 30.0, 14.0, 7.0, 3.0, 1.0)
 """Days after which a rating counts half, to choose from, the longest first."""
 LEAST_WEIGHT = 2.0**-20
 """What the oldest rating still counts, so that films nobody rates any more keep an order."""
-NEWEST = 0.15
-"""Share of the ratings, the newest, on which the half-life is chosen."""
 JUDGED_USERS = 5000
 """Maximum users, a seeded sample, on which it is chosen."""
 LISTED = 5

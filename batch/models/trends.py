@@ -7,14 +7,12 @@ import numpy as np
 
 from batch.models.popular import DAY, fading_counts
 from batch.params import LIKED_SHARE
-from batch.ratings import Floats, Ints, Pairs, Ratings
+from batch.ratings import NEWEST, Floats, Ints, Pairs, Ratings
 
 PREFIX = "trend_"
 """How the names of these features begin."""
 HALF_LIVES = (3.0, 14.0, 90.0)
 """Days after which a rating counts half."""
-NEWEST = 0.15
-"""The data's own half-life is the time that this share of the ratings took, the newest."""
 ACTIVE_DAYS = 365.0
 """A user who has not rated for longer gets no trends: nothing says that they follow them."""
 
@@ -36,7 +34,8 @@ def fit_trends(ratings: Ratings) -> Trends | None:
     """Fading counts and ages of films; None where no rating has a time.
 
     - `trend_3`, `trend_14`, `trend_90`: ln(1 + fading count), half-life in days
-    - `trend_own`: the same at the data's own half-life
+    - `trend_own`: the same at the data's own half-life, the time that the newest
+      part of the ratings took
     - `trend_liked`: the same as `trend_own`, of ratings that say the film was liked
     - `trend_age`: ln(1 + days since the film's first rating)
     """

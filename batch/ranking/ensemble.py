@@ -97,7 +97,6 @@ class Ensemble:
     feature_model: "FeatureModel"
     tie_order: Ints  # (n_items,)
     candidate_films: Bools  # films that may be candidates by taste, (n_items,)
-    fades: bool  # old ratings count less in `popularity`
     blend: Blend | None
     mask: Mask | None = None  # filtered films; None: no filters
     diversity: float = 0.0  # 0 to 1, weight of dissimilarity against score in the blend's lists
@@ -131,6 +130,11 @@ class Ensemble:
     def popularity(self) -> Floats:
         """Ratings of each film, the old ones counting less, (n_items,)."""
         return self.models["popular"].score(np.zeros(1, dtype=np.int64)).support[0]
+
+    @property
+    def half_life(self) -> float | None:
+        """Days after which a rating counts half in `popularity`; None: all count the same."""
+        return getattr(self.models["popular"], "half_life", None)
 
     def baseline(self, name: str) -> Baseline:
         """The baseline that replaces a missing prediction of this model."""
@@ -181,7 +185,7 @@ class Ensemble:
         scores[self.ratings.user_counts()[users] == 0] = np.nan  # their lists stay empty
         by_taste = best_unseen(scores, excluded, self.tie_order, CANDIDATES)
         trends = self.feature_model.trends
-        if trends is None or not self.fades:
+        if trends is None or self.half_life is None:
             return by_taste
         popularity = self.popularity  # (n_items,)
         rated = np.where(popularity > 0, popularity, np.nan)
@@ -294,7 +298,6 @@ def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:
         feature_model=fit_feature_model(ratings, preference),
         tie_order=tie_order(item_counts),
         candidate_films=item_counts >= MIN_RATED,
-        fades=getattr(models["popular"], "half_life", None) is not None,
         blend=None,
     )
 

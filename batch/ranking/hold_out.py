@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from batch.ratings import Bools, Floats, Ratings, some
+from batch.ratings import NEWEST, Bools, Floats, Ratings, some
 
-NEXT_SHARE = 0.15
-"""Share of all ratings, the newest, that `next` holds out."""
 OWN_SHARE = 0.2
 """Share of each user's ratings, rounded down, that `own` holds out."""
 LEAST_RATINGS = 5
@@ -51,7 +49,7 @@ def hold_out_next(ratings: Ratings, users: int, seed: int) -> HeldOut:
     A user is judged if they have earlier ratings. Nothing is held out where no
     rating has a time.
     """
-    removed = ratings.newest(NEXT_SHARE)
+    removed = ratings.newest(NEWEST)
     known = _users_of(ratings, ~removed)
     judged = some(np.flatnonzero(known & _users_of(ratings, removed)), users, seed)
     return HeldOut(removed, removed & ratings.of(judged))
@@ -76,7 +74,7 @@ def hold_out_evidence(ratings: Ratings, usable: Bools, users: int, seed: int) ->
     them the last by time, the others a seeded sample.
     """
     part = ratings.keep(usable)
-    newest = part.newest(NEXT_SHARE)
+    newest = part.newest(NEWEST)
     mixed = part.of(part.some_users(users, seed, LEAST_RATINGS)) & _mixed(part, seed)
     removed = newest | mixed
     keeps_some = _users_of(part, ~removed)

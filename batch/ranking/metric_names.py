@@ -90,12 +90,15 @@ class RunMetrics:
     cut: Cut
 
     @staticmethod
-    def of(stored: Mapping[str, Mapping[str, float]], cut: Cut) -> "RunMetrics":
-        """Stored names and values by model -> metrics by their parts, read in `cut`."""
+    def of(stored: Mapping[str, Mapping[str, float]], cut: Cut | None) -> "RunMetrics":
+        """Stored names and values by model -> metrics by their parts, read in `cut`.
+
+        None, for a run before there were two cuts, is `own`.
+        """
         by_model = {}
         for model, values in stored.items():
             by_model[model] = {MetricName.parse(name): value for name, value in values.items()}
-        return RunMetrics(by_model, cut)
+        return RunMetrics(by_model, cut or "own")
 
     def within(self, cut: Cut) -> "RunMetrics":
         """The same metrics, read in this cut."""

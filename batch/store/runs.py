@@ -98,11 +98,6 @@ class Run:
         return self.status in schema.WITH_LISTS and not self.purged
 
     @property
-    def cut(self) -> Cut:
-        """The cut that its figures are read in."""
-        return self.headline or "own"
-
-    @property
     def scale(self) -> tuple[float, float] | None:
         """Lowest and highest rating of the scale, stars."""
         if self.rating_min is None or self.rating_max is None:

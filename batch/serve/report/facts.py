@@ -108,7 +108,7 @@ def gather(connection: Connection, run_id: int | None = None) -> Facts:
         published=published,
         models=models,
         baselines=tuple(model for model in REFERENCE if model in values),
-        metrics=RunMetrics.of(values, run.cut),
+        metrics=RunMetrics.of(values, run.headline),
         night=night,
         checks=tuple(recorded(connection, run.run_id)),
         trend=_trend(connection, run) if values else (),
@@ -172,10 +172,10 @@ def _trend(connection: Connection, run: Run) -> tuple[TrendRun, ...]:
         .limit(TREND_RUNS)
     )
     run_ids = connection.execute(newest).scalars().all()
-    return tuple(_trend_run(connection, run_id, run.cut) for run_id in reversed(run_ids))
+    return tuple(_trend_run(connection, run_id, run.headline) for run_id in reversed(run_ids))
 
 
-def _trend_run(connection: Connection, run_id: int, cut: Cut) -> TrendRun:
+def _trend_run(connection: Connection, run_id: int, cut: Cut | None) -> TrendRun:
     values = _metric_values(connection, run_id)
     night = values.pop(NIGHT, {})
     gates = select(_checks.c.name, _checks.c.value).where(
