@@ -474,6 +474,30 @@ def test_trends_must_help_with_other_users(follow: bool, learnt: bool) -> None:
     assert (weights.n_trend > 0) == learnt
 
 
+def test_trends_must_help_with_users_who_were_left_out() -> None:
+    """Trends that follow each user's own direction say nothing of other users, and get no weight.
+
+    From other candidates of the same users they would seem to help.
+    """
+    random = np.random.default_rng(1)
+    names = (*(f"trend_{number}" for number in range(12)), "a")
+    directions = random.normal(size=(30, 12))  # of each user
+    followers = np.repeat(np.arange(30), 400)  # (12000,)
+    trends = random.normal(size=(12000, 12))
+    features = np.column_stack([trends, random.normal(size=12000)])
+    liked = (trends * directions[followers]).sum(axis=1) > 0
+    block = TrainingBlock(
+        taste=Candidates(features, features[:, -1] > 0),
+        trend=Candidates(features, liked),
+        followers=followers,
+        pairs=features,
+        departures=features[:, -1],
+    )
+    weights = learn(names, [block], seed=0)
+    assert weights is not None
+    assert weights.n_trend == 0
+
+
 def test_evidence_of_trends_without_features() -> None:
     """Without features of trends what was liked next teaches nothing."""
     held = timed_block(200)
