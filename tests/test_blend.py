@@ -7,18 +7,14 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from batch.ranking.blend import (
+from batch.ranking.blend import Blend, CellScores, blend_features, less_own_mean, table
+from batch.ranking.blend_weights import (
     LEAST_FOLLOWERS,
     LEAST_LIKED,
-    Blend,
     Candidates,
-    CellScores,
     TrainingBlock,
     Weights,
-    blend_features,
     learn,
-    less_own_mean,
-    table,
 )
 from batch.ratings import Pairs
 from batch.reasons import SHARES

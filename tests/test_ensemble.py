@@ -13,8 +13,8 @@ from batch.models.baseline import Baseline, fit_baseline
 from batch.models.popular import DAY
 from batch.models.trends import HALF_LIVES
 from batch.params import PRESETS
-from batch.ranking import blend, ensemble, evaluate
-from batch.ranking.blend import TrainingBlock, Weights
+from batch.ranking import blend_weights, ensemble, evaluate
+from batch.ranking.blend_weights import TrainingBlock, Weights
 from batch.ranking.diversify import diversify
 from batch.ranking.ensemble import BY_SCORE, Ensemble, assemble, learn_weights, unblended
 from batch.ranking.evaluate import fit_all, fit_and_judge, judge
@@ -138,8 +138,8 @@ def recorded(ratings: Ratings, block: int = 100, seed: int = 0, users: int = 100
         patch.setattr(evaluate, "learn_weights", learning)
         patch.setattr(evaluate, "judge", judging)
         # Trends are learnt even from few, and where they do not help.
-        patch.setattr(blend, "LEAST_FOLLOWERS", 10)
-        patch.setattr(blend, "MIN_GAIN", -100.0)
+        patch.setattr(blend_weights, "LEAST_FOLLOWERS", 10)
+        patch.setattr(blend_weights, "MIN_GAIN", -100.0)
         evaluation = evaluate.evaluate(ratings, QUICK, inputs, 1)
     *of_cuts, of_published = learnt
     assert evaluation.weights is of_published.weights

@@ -12,7 +12,7 @@ import pytest
 from batch.models import PERSONAL, Model, fit
 from batch.models.ease import ThroughItems, ThroughUsers, interpolate
 from batch.params import PRESETS, ItemNeighbourhood, Neighbourhood
-from batch.ranking.blend import Weights
+from batch.ranking.blend_weights import Weights
 from batch.ranking.ensemble import assemble
 from batch.ranking.evaluate import fit_all
 from batch.ratings import NOBODY, Pairs, Ratings

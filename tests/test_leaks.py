@@ -10,8 +10,8 @@ import pytest
 from batch.models import PERSONAL, PUBLISHED, REFERENCE
 from batch.models.popular import DAY, Popular
 from batch.params import PRESETS, Models
-from batch.ranking import blend, evaluate
-from batch.ranking.blend import Weights
+from batch.ranking import blend_weights, evaluate
+from batch.ranking.blend_weights import Weights
 from batch.ranking.ensemble import Ensemble, assemble, learn_weights
 from batch.ranking.evaluate import Inputs, fit_all, judge, learn_nightly
 from batch.ranking.hold_out import HeldOut, hold_out_next, hold_out_own
@@ -104,8 +104,8 @@ class Case:
 
 def always_learn_trends(patch: pytest.MonkeyPatch) -> None:
     """From here on trends are learnt even from few, and where they do not help."""
-    patch.setattr(blend, "LEAST_FOLLOWERS", 10)
-    patch.setattr(blend, "MIN_GAIN", -100.0)
+    patch.setattr(blend_weights, "LEAST_FOLLOWERS", 10)
+    patch.setattr(blend_weights, "MIN_GAIN", -100.0)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from batch import query
 from batch.config import Config, FilterSettings
 from batch.job import nightly
 from batch.job.inputs import evaluation_inputs
-from batch.ranking.blend import Weights
+from batch.ranking.blend_weights import Weights
 from batch.ranking.ensemble import assemble
 from batch.ranking.evaluate import fit_all, learn_nightly
 from batch.ranking.explain import ModelExplanation, explain

@@ -8,19 +8,9 @@ import numpy as np
 
 from batch.models import PERSONAL, Model, Scores
 from batch.models.baseline import Baseline
-from batch.ranking.blend import (
-    Blend,
-    Candidates,
-    CellScores,
-    Features,
-    TrainingBlock,
-    Weights,
-    blend_features,
-    learn,
-    less_own_mean,
-    table,
-)
+from batch.ranking.blend import Blend, CellScores, Features, blend_features, less_own_mean, table
 from batch.ranking.blend_lists import BlendBlock, Pool, rank_pool
+from batch.ranking.blend_weights import Candidates, TrainingBlock, Weights, learn
 from batch.ranking.mask import Mask
 from batch.ranking.rank import best_unseen, tie_order
 from batch.ranking.ranked_block import RankedBlock

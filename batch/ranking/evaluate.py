@@ -11,7 +11,7 @@ import numpy as np
 from batch.models import PERSONAL, PUBLISHED, REFERENCE, Model, fit
 from batch.models.baseline import Baseline
 from batch.params import Models
-from batch.ranking.blend import Weights
+from batch.ranking.blend_weights import Weights
 from batch.ranking.ensemble import BY_SCORE, assemble, learn_weights, unblended
 from batch.ranking.hold_out import (
     Evidence,
