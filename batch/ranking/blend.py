@@ -1,4 +1,4 @@
-"""Model predictions and signals -> one blended rating (ridge regression) and one ranking score."""
+"""Predictions and signals -> features; features and weights -> ratings and ranking scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
