@@ -22,7 +22,7 @@ from tables import shown
 
 LOCKED = 75
 READERS = 8
-PAUSES = 600, 0
+PAUSES = 300, 0
 """Milliseconds between a reader's rounds: on a commit, when other tests run too, and in soak."""
 
 
