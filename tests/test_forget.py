@@ -51,7 +51,15 @@ def files_with_canary(database: Database) -> list[str]:
             folder = connection.exec_driver_sql("SHOW data_directory").scalar_one()
             oid = connection.exec_driver_sql(number).scalar_one()
         files = list(Path(folder, "base", str(oid)).iterdir())
-    return [file.name for file in files if CANARY.encode() in file.read_bytes()]
+    return [file.name for file in files if CANARY.encode() in _content(file)]
+
+
+def _content(file: Path) -> bytes:
+    """What is in a file; nothing where the server has just removed it, as it does with caches."""
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def add_rejects(database: Database, format_: str, texts: list[str]) -> None:
