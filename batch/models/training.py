@@ -148,11 +148,12 @@ class Training:
 
     def forward(self, layers: Layers, cells: Cells) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Prediction - target of these ratings, (k,), and x, h and the user's row for each."""
-        x = self.genres[cells.items]  # (k, n_genres + 1)
+        # Rows by index_select: by [] they take four times as long.
+        x = self.genres.index_select(0, cells.items)  # (k, n_genres + 1)
         hidden = x @ layers.shared.T  # (k, hidden)
         if self.params.activation == "relu":
             hidden = torch.relu(hidden)
-        own = layers.own[cells.users]  # (k, hidden + 1)
+        own = layers.own.index_select(0, cells.users)  # (k, hidden + 1)
         errors = (own[:, :-1] * hidden).sum(1) + own[:, -1] - cells.targets  # (k,)
         return errors, x, hidden, own
 
