@@ -26,21 +26,32 @@ class Faults:
 
     def __init__(self) -> None:
         self.count = 0
+        self.asked: list[str] = []
         self._at, self._kind = -1, "before"
 
     def plan(self, at: int, kind: Kind = "before") -> None:
         """Fail at this statement from now on, counted from 1; at 0 none fails."""
         self.count, self._at, self._kind = 0, at, kind
+        self.asked = []
 
     def rest(self) -> None:
         """Nothing fails, nor is counted, until the next plan."""
         self._at = -1
 
-    def around(self, work: Callable[[], Any], connection: Any) -> Any:
-        """What `work` returns, unless its turn has come."""
+    def places(self, *, distinct: bool) -> list[int]:
+        """Where statements and commits were asked since the plan, counted from 1.
+
+        With `distinct` those of one text, and the commits after it, where they were first asked.
+        """
+        first = {text: at for at, text in reversed(list(enumerate(self.asked, 1)))}
+        return sorted(first.values()) if distinct else list(range(1, self.count + 1))
+
+    def around(self, work: Callable[[], Any], connection: Any, text: str = "") -> Any:
+        """What `work` returns, unless its turn has come; without a text it is a commit."""
         if self._at < 0:
             return work()
         self.count += 1
+        self.asked.append(text or f"commit after {self.asked[-1] if self.asked else 'nothing'}")
         if self.count != self._at:
             return work()
         if self._kind != "before":
@@ -61,24 +72,28 @@ class _Watched:
 
     connection: Any
 
-    def execute(self, *given: Any, **named: Any) -> Any:
+    def execute(self, text: Any, *given: Any, **named: Any) -> Any:
         """Unless its turn has come."""
         return faults.around(
-            lambda: super(_Watched, self).execute(*given, **named), self.connection
-        )  # type: ignore[misc]
+            lambda: super(_Watched, self).execute(text, *given, **named),  # type: ignore[misc]
+            self.connection,
+            str(text),
+        )
 
-    def executemany(self, *given: Any, **named: Any) -> Any:
+    def executemany(self, text: Any, *given: Any, **named: Any) -> Any:
         """Unless its turn has come."""
         return faults.around(
-            lambda: super(_Watched, self).executemany(*given, **named), self.connection
-        )  # type: ignore[misc]
+            lambda: super(_Watched, self).executemany(text, *given, **named),  # type: ignore[misc]
+            self.connection,
+            str(text),
+        )
 
 
 class _SqliteCursor(_Watched, sqlite3.Cursor):  # type: ignore[misc]
     def executescript(self, script: str) -> Any:
         """A script is one statement."""
         return faults.around(
-            lambda: super(_SqliteCursor, self).executescript(script), self.connection
+            lambda: super(_SqliteCursor, self).executescript(script), self.connection, script
         )
 
 
@@ -108,10 +123,10 @@ class _Sqlite(sqlite3.Connection):
 
 class _PostgresCursor(_Watched, psycopg.Cursor[Any]):  # type: ignore[misc]
     @contextmanager
-    def copy(self, *given: Any, **named: Any) -> Iterator[Any]:
-        with super().copy(*given, **named) as copying:
+    def copy(self, text: Any, *given: Any, **named: Any) -> Iterator[Any]:
+        with super().copy(text, *given, **named) as copying:
             yield copying
-            faults.around(lambda: None, self.connection)
+            faults.around(lambda: None, self.connection, str(text))
 
 
 class _PostgresServerCursor(_Watched, psycopg.ServerCursor[Any]):  # type: ignore[misc]
