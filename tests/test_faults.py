@@ -21,7 +21,7 @@ from templates import contents, snapshot
 
 DONE, FAILED = 0, 1
 ROUNDS = 1, len(KINDS)
-"""On a commit each statement of its own text fails once in one of the ways, where it is first asked.
+"""On a commit each statement of its own text fails once, where it is first asked, in one way.
 
 With --soak every one fails, once in each way.
 """
