@@ -34,6 +34,7 @@ CANDIDATE_SCORES = (FEATURES["preference"] + FEATURES["liking"])[CANDIDATES]
 WEIGHTS = Weights(
     names=("preference", "liking", "model"),
     stars=np.array([0.2, -0.4, 0.1]),
+    products=np.array([[0.3, 0.0, -0.2], [0.0, 0.0, 0.0], [0.0, 0.0, 0.05]]),
     level=0.25,
     mean=np.array([0.5, -1.0, 2.0]),
     spread=np.array([2.0, 4.0, 0.5]),
@@ -78,24 +79,36 @@ def chance(odds: float) -> float:
 
 
 def test_stars_by_hand() -> None:
-    """Stars are the baseline, a level, and a weight times each feature's distance from its mean."""
+    """Stars are the baseline, a level, and weighted features and products of two.
+
+    A feature is its distance from the mean in standard deviations, in products at most three.
+    """
     rating = stars_of(Blend(WEIGHTS))
     # Baseline 3, level 0.25; preference 1, liking 0, model 2:
-    # 0.2 (1 - 0.5) / 2 - 0.4 (0 + 1) / 4 + 0.1 (2 - 2) / 0.5
-    assert rating[0, 0] == pytest.approx(3.0 + 0.25 + 0.05 - 0.1 + 0.0)
-    assert rating[2, 2] == pytest.approx(3.0 + 0.25 + 0.2 * -1.5 / 2 - 0.4 * 1 / 4 + 0.1 * 3 / 0.5)
+    # (1 - 0.5) / 2 = 0.25, (0 + 1) / 4 = 0.25 and (2 - 2) / 0.5 = 0
+    assert rating[0, 0] == pytest.approx(3.25 + 0.2 * 0.25 - 0.4 * 0.25 + 0.3 * 0.25**2)
+    # Baseline 3; preference -1, liking 0, model 5: -0.75, 0.25 and 6, which is 3 in products
+    linear = 0.2 * -0.75 - 0.4 * 0.25 + 0.1 * 6
+    products = 0.3 * 0.75**2 - 0.2 * -0.75 * 3 + 0.05 * 3 * 3
+    assert rating[2, 2] == pytest.approx(3.25 + linear + products)
     for user in (0, 1, 2):
         for film in range(5):
             stars = BASELINE[user, film] + 0.25
+            cut = []
             for feature, name in enumerate(FEATURES):
                 off = FEATURES[name][user, film] - WEIGHTS.mean[feature]
-                stars += WEIGHTS.stars[feature] * off / WEIGHTS.spread[feature]
+                steps = off / WEIGHTS.spread[feature]
+                stars += WEIGHTS.stars[feature] * steps
+                cut.append(max(-3.0, min(3.0, steps)))
+            for first in range(3):
+                for second in range(3):
+                    stars += WEIGHTS.products[first, second] * cut[first] * cut[second]
             assert rating[user, film] == pytest.approx(stars, rel=1e-12)
 
 
 def test_features_without_weight_are_the_baseline() -> None:
     """With weights of 0 stars are the baseline and the level, whatever the features are."""
-    weightless = dataclasses.replace(WEIGHTS, stars=np.zeros(3))
+    weightless = dataclasses.replace(WEIGHTS, stars=np.zeros(3), products=np.zeros((3, 3)))
     np.testing.assert_allclose(stars_of(Blend(weightless)), BASELINE + 0.25, rtol=1e-12)
 
 
@@ -228,21 +241,56 @@ def test_true_weights_are_learnt() -> None:
     assert (weights.n_pairs, weights.n_trend) == (8000, 0)
     assert weights.n_liked == int(sum(block.taste.liked.sum() for block in blocks))
     np.testing.assert_allclose(weights.stars, TRUE_STARS, atol=0.02)
+    np.testing.assert_allclose(weights.products, 0.0, atol=0.02)
     assert weights.level == pytest.approx(-0.2, abs=0.02)
     np.testing.assert_allclose(weights.relevance, TRUE_ODDS, atol=0.12)
     assert weights.odds == pytest.approx(-0.5, abs=0.1)
 
 
-def test_stars_are_ridge_regression() -> None:
-    """Weights of stars solve the normal equations of ridge regression with a free intercept."""
+def slow_stars(pairs: Floats, departures: Floats) -> tuple[Floats, Floats, float]:
+    """Weights of features, of products above and on the diagonal, and the level.
+
+    Of four penalties on the weights of features the one with which each departure is best
+    predicted from all others; that on the weights of products is 25 times as large.
+    """
+    n, k = pairs.shape
+    x = (pairs - pairs.mean(axis=0)) / pairs.std(axis=0)
+    cut = np.minimum(np.maximum(x, -3.0), 3.0)
+    couples = [(first, second) for first in range(k) for second in range(first, k)]
+    x = np.column_stack([x, *(cut[:, first] * cut[:, second] for first, second in couples)])
+    means = x.mean(axis=0)
+    x = x - means
+    off = departures - departures.mean()
+    best_error = np.inf
+    for penalty in (100.0, 300.0, 1000.0, 3000.0):
+        inverse = np.linalg.inv(x.T @ x + np.diag([penalty] * k + [25 * penalty] * len(couples)))
+        weights = inverse @ x.T @ off
+        leverage = np.einsum("ij,jk,ik->i", x, inverse, x) + 1 / n
+        error = np.mean(((off - x @ weights) / (1 - leverage)) ** 2)
+        if error < best_error:
+            best_error, best = error, weights
+    products = np.zeros((k, k))
+    for (first, second), weight in zip(couples, best[k:], strict=True):
+        products[first, second] = weight
+    return best[:k], products, departures.mean() - means @ best
+
+
+@pytest.mark.parametrize("noise", [0.0, 20.0])
+def test_stars_are_ridge_regression(noise: float) -> None:
+    """Weights of stars solve the normal equations of ridge regression with a free intercept.
+
+    Of more noise a larger penalty is chosen.
+    """
     held = training_block(200, 3)
-    weights = learn(NAMES, [held], seed=0)
+    departures = held.departures + held.pairs[:, 0] * held.pairs[:, 2] / 300
+    departures += np.random.default_rng(8).normal(scale=noise, size=200) if noise else 0.0
+    weights = learn(NAMES, [dataclasses.replace(held, departures=departures)], seed=0)
     assert weights is not None
-    x = (held.pairs - held.pairs.mean(axis=0)) / held.pairs.std(axis=0)
-    off = held.departures - held.departures.mean()
-    slow = np.linalg.solve(x.T @ x + 100 * np.eye(3), x.T @ off)
+    slow, products, level = slow_stars(held.pairs, departures)
     np.testing.assert_allclose(weights.stars, slow, rtol=1e-9)
-    assert weights.level == pytest.approx(held.departures.mean(), rel=1e-9)
+    np.testing.assert_allclose(weights.products, products, rtol=1e-7, atol=1e-12)
+    assert noise or weights.products[0, 2] > 0.01
+    assert weights.level == pytest.approx(level, rel=1e-9)
 
 
 def test_the_scale_is_of_the_evidence() -> None:
@@ -421,11 +469,10 @@ def test_trends_have_no_part_in_stars() -> None:
     weights = learn(TIMED_NAMES, [held], seed=0)
     assert weights is not None
     assert weights.stars[IS_TREND].tolist() == [0.0, 0.0]
-    x = held.pairs[:, ~IS_TREND]
-    x = (x - x.mean(axis=0)) / x.std(axis=0)
-    off = held.departures - held.departures.mean()
-    slow = np.linalg.solve(x.T @ x + 100 * np.eye(2), x.T @ off)
+    slow, products, _ = slow_stars(held.pairs[:, ~IS_TREND], held.departures)
     np.testing.assert_allclose(weights.stars[~IS_TREND], slow, rtol=1e-9)
+    np.testing.assert_allclose(weights.products[1:3, 1:3], products, rtol=1e-7, atol=1e-12)
+    assert np.count_nonzero(weights.products) == 3
 
 
 @pytest.mark.parametrize(
@@ -521,6 +568,9 @@ def test_figures_name_every_weight() -> None:
         "stars_weight_preference": 0.2,
         "stars_weight_liking": -0.4,
         "stars_weight_model": 0.1,
+        "stars_product_preference*preference": 0.3,
+        "stars_product_model*preference": -0.2,
+        "stars_product_model*model": 0.05,
         "stars_mean_preference": 0.5,
         "stars_mean_liking": -1.0,
         "stars_mean_model": 2.0,
@@ -545,8 +595,8 @@ def test_weights_from_figures() -> None:
     np.testing.assert_allclose(chances_of(Blend(again)), chances_of(blend), rtol=1e-14)
     np.testing.assert_allclose(stars_of(Blend(again)), stars_of(blend), rtol=1e-14)
     for missing in WEIGHTS.figures():
-        if missing.startswith("list_weight_"):  # the features are named after these
-            continue
+        if missing.startswith(("list_weight_", "stars_product_")):
+            continue  # the features are named after the former, and runs before had no products
         incomplete = WEIGHTS.figures()
         del incomplete[missing]
         with pytest.raises(KeyError, match=missing):

@@ -580,7 +580,8 @@ def test_films_without_ratings_are_not_hot(monkeypatch: pytest.MonkeyPatch) -> N
 def test_scale_is_of_the_ratings_learnt_from(which: str, request: pytest.FixtureRequest) -> None:
     """The scale of features is that of the ratings learnt from, for any user.
 
-    Measured stars are the bias baseline, a level, and weighted features on that scale.
+    Measured stars are the bias baseline, a level, and weighted features and products on that
+    scale.
     """
     night: Night = request.getfixturevalue(which)
     weights, learnt = night.weights, night.learnt
@@ -595,9 +596,12 @@ def test_scale_is_of_the_ratings_learnt_from(which: str, request: pytest.Fixture
         assert weights.spread[feature] == pytest.approx(expected, rel=1e-9)
     users = np.array([9, 30, 4])
     stars = fit_baseline("bias", night.measured.ratings).rows(users) + weights.level
+    cut = []
     for feature, values in enumerate(of_every_film(night.measured, users).values()):
         steps = (values - weights.mean[feature]) / weights.spread[feature]
         stars += weights.stars[feature] * steps
+        cut.append(np.clip(steps, -3.0, 3.0))
+    stars += np.einsum("jk,j...,k...->...", weights.products, cut, cut)
     np.testing.assert_allclose(blended(night.measured, users).rating, stars, rtol=1e-9)
 
 
@@ -1043,9 +1047,11 @@ def test_a_model_without_predictions_has_no_weight() -> None:
     judged, weights = judged_with({"user_user": stars}, train, held)
     assert weights is not None
     figures = weights.figures()
+    products = [figure for figure in figures if figure.startswith("stars_product_")]
     for name in ("item_item", "neural"):
         for part in ("", "_evidence", "_sure"):
             assert figures[f"stars_weight_{name}{part}"] == 0.0
+            assert not any(f"{name}{part}" in figure for figure in products)
             assert figures[f"list_weight_{name}{part}"] == 0.0
     assert judged["neural"].is_fallback.all()
     assert not judged["blend"].is_fallback.any()

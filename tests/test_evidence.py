@@ -341,6 +341,7 @@ def test_shares_of_the_blend() -> None:
     weights = Weights(
         names=tuple(names),
         stars=random.normal(size=len(names)),
+        products=np.triu(random.normal(size=(len(names), len(names)))),
         level=0.5,
         mean=random.normal(size=len(names)),
         spread=random.uniform(0.5, 2.0, len(names)),

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import expit
 
 from batch.models.trends import PREFIX
-from batch.ranking.blend_weights import Weights
+from batch.ranking.blend_weights import Weights, cut_for_products
 from batch.ratings import Floats, Ints
 
 SIGNALS = {
@@ -67,10 +67,18 @@ class Blend:
             departures = sum((features[name] for name in models), np.zeros_like(baseline))
             return baseline + departures / max(len(models), 1)
         weights = self.weights
+        standard = [
+            (features[name] - weights.mean[feature]) / weights.spread[feature]
+            for feature, name in enumerate(weights.names)
+        ]  # (p,) each
+        cut = [cut_for_products(values) for values in standard]
+        # One feature after the other: in a product of matrices the last digits of a cell would
+        # depend on how many others there are.
         rating = baseline + weights.level
-        for feature, name in enumerate(weights.names):
-            step = weights.stars[feature] / weights.spread[feature]  # stars per unit
-            rating += step * (features[name] - weights.mean[feature])
+        for first, values in enumerate(standard):
+            rating += weights.stars[first] * values
+            for second in np.flatnonzero(weights.products[first]):
+                rating += weights.products[first, second] * cut[first] * cut[second]
         return rating
 
     def chances(self, features: Features, rows: Ints, candidate_score: Floats) -> Floats:

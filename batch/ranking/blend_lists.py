@@ -69,16 +69,22 @@ def rank_pool(
     if with_evidence:
         start, shares = blend.shares(features, candidate_rows, candidate_scores)
         evidence = _evidence(start, shares, kept)
-    rating = blend.stars(block.features, block.baseline, PERSONAL)
     user_counts = block.user_counts.astype(np.float64)  # (b,)
-    requested = slice(len(rows), None)
+    requested = np.arange(len(rows), len(cells.rows))
+    rated = np.concatenate([kept, requested])  # stars are only needed of these cells
+    rating = blend.stars(
+        {name: values[rated] for name, values in block.features.items()},
+        block.baseline[rated],
+        PERSONAL,
+    )
+    listed_rating, requested_rating = np.split(rating, [len(kept)])
     has_ratings = user_counts[cells.rows[requested]] > 0
     return RankedBlock(
         listed=listed,
         score=_in_lists(score[kept], places, shape),
-        rating=_in_lists(rating[kept], places, shape),
+        rating=_in_lists(listed_rating, places, shape),
         support=_in_lists(user_counts[rows[kept]], places, shape),
-        predicted=np.where(has_ratings, rating[requested], np.nan),
+        predicted=np.where(has_ratings, requested_rating, np.nan),
         evidence=evidence,
     )
 

@@ -12,8 +12,15 @@ from batch.ratings import Bools, Floats, Ints
 if TYPE_CHECKING:  # it takes a second to load
     from sklearn.linear_model import LogisticRegression
 
-SHRINKAGE = 100.0
-"""L2 penalty of the ridge regression, in held-out ratings."""
+SHRINKAGES = (100.0, 300.0, 1000.0, 3000.0)
+"""L2 penalties of the ridge regression, in held-out ratings; the best is chosen.
+
+That is the one with which each rating is best predicted from all others.
+"""
+PRODUCT_SCALE = 0.2
+"""Factor on products of two features: the penalty on their weights is 25 times as large."""
+PRODUCT_LIMIT = 3.0
+"""Standard deviations to which features are cut in products, so that none explodes."""
 INVERSE_PENALTY = 1.0
 """scikit-learn's C of the logistic regression."""
 INVERSE_TREND_PENALTY = 0.1
@@ -32,10 +39,15 @@ FOLDS = 5
 MIN_GAIN = 2.0
 """Standard errors above 0 that the gain by trends must have: about one chance in forty."""
 
+NO_SPREAD = 1e-9
+"""Standard deviation up to which a feature is the same everywhere, but for rounding."""
+
 STARS_WEIGHT = "stars_weight_"
+STARS_PRODUCT = "stars_product_"
 STARS_MEAN = "stars_mean_"
 STARS_SPREAD = "stars_spread_"
-"""Prefixes of the metrics that store the ridge weight of a feature, and its scale."""
+"""Prefixes of the metrics that store the ridge weights of a feature and of products, `a*b`, and
+the scale of a feature."""
 LIST_WEIGHT = "list_weight_"
 LIST_SPREAD = "list_spread_"
 """Prefixes of the metrics that store the logistic weight of a feature, and its scale."""
@@ -69,6 +81,7 @@ class Weights:
 
     names: tuple[str, ...]
     stars: Floats  # (n_features,)
+    products: Floats  # (n_features, n_features) of two features each, 0 below the diagonal
     level: float  # stars above the baseline at the mean of all features
     mean: Floats  # (n_features,) over held-out ratings
     spread: Floats  # (n_features,) standard deviation over held-out ratings
@@ -93,6 +106,9 @@ class Weights:
         for prefix, values in self._by_prefix().items():
             for name, value in zip(self.names, values.tolist(), strict=True):
                 figures[prefix + name] = value
+        for first, second in zip(*np.nonzero(self.products), strict=True):
+            pair = "*".join(sorted((self.names[first], self.names[second])))
+            figures[STARS_PRODUCT + pair] = float(self.products[first, second])
         return figures
 
     def _by_prefix(self) -> dict[str, Floats]:
@@ -108,7 +124,7 @@ class Weights:
     def from_figures(figures: Mapping[str, float]) -> "Weights":
         """The weights that these figures store, in order of name.
 
-        Raises KeyError if one is missing.
+        Products that are not stored have weight 0. Raises KeyError if another is missing.
         """
         stored = sorted(name for name in figures if name.startswith(LIST_WEIGHT))
         names = tuple(name.removeprefix(LIST_WEIGHT) for name in stored)
@@ -116,9 +132,17 @@ class Weights:
         def values(prefix: str) -> Floats:
             return np.array([figures[prefix + name] for name in names])
 
+        products = np.zeros((len(names), len(names)))
+        for stored_name, value in figures.items():
+            if stored_name.startswith(STARS_PRODUCT):
+                pair = stored_name.removeprefix(STARS_PRODUCT).split("*")
+                first, second = sorted(names.index(name) for name in pair)
+                products[first, second] = value
+
         return Weights(
             names=names,
             stars=values(STARS_WEIGHT),
+            products=products,
             level=figures["stars_level"],
             mean=values(STARS_MEAN),
             spread=values(STARS_SPREAD),
@@ -129,6 +153,16 @@ class Weights:
             n_liked=int(figures["learnt_from_liked"]),
             n_trend=int(figures["learnt_from_next"]),
         )
+
+
+class _StarWeights(NamedTuple):
+    """Weights of a ridge regression, as `Weights` has them."""
+
+    weights: Floats  # (n_features,)
+    products: Floats  # (n_features, n_features)
+    level: float
+    mean: Floats  # (n_features,)
+    spread: Floats  # (n_features,)
 
 
 class _ListWeights(NamedTuple):
@@ -142,14 +176,13 @@ class _ListWeights(NamedTuple):
 def learn(names: Sequence[str], blocks: Sequence[TrainingBlock], seed: int) -> Weights | None:
     """Fit the regressions on held-out ratings; None where there are too few to learn from.
 
-    Stars: ridge regression of the departures from the baseline. Ranking: logistic
+    Stars: ridge regression of the departures from the baseline on features and their
+    products: how much a model's departure counts depends on what supports it. Ranking: logistic
     regression of liked or not liked over each user's candidates, which are the
     films that a good ranker would put first anyway. With negatives drawn from all
     films it would learn to separate popular films from unpopular ones, and nothing
     about the order at the top.
     """
-    from sklearn.linear_model import Ridge
-
     if not blocks:
         return None
     taste = _joined([block.taste for block in blocks])
@@ -160,26 +193,52 @@ def learn(names: Sequence[str], blocks: Sequence[TrainingBlock], seed: int) -> W
     lists = _learn_taste(names, taste, seed)
     followers = np.concatenate([block.followers for block in blocks])
     with_trend = _with_trend(names, lists, trend, followers)
-    pairs = np.concatenate([block.pairs for block in blocks])
-    departures = np.concatenate([block.departures for block in blocks])
-    mean = pairs.mean(axis=0)
-    spread = _spread(pairs)
-    stars = Ridge(alpha=SHRINKAGE)
-    known_taste = ~_is_trend(names)
-    stars.fit((pairs - mean) / spread * known_taste, departures)
+    stars = _learn_stars(
+        names,
+        np.concatenate([block.pairs for block in blocks]),
+        np.concatenate([block.departures for block in blocks]),
+    )
     return Weights(
         names=tuple(names),
-        stars=stars.coef_.astype(np.float64),
-        level=float(stars.intercept_),
-        mean=mean,
-        spread=spread,
+        stars=stars.weights,
+        products=stars.products,
+        level=stars.level,
+        mean=stars.mean,
+        spread=stars.spread,
         relevance=(with_trend or lists).relevance,
         odds=(with_trend or lists).odds,
         list_spread=(with_trend or lists).spread,
-        n_pairs=len(departures),
+        n_pairs=sum(len(block.departures) for block in blocks),
         n_liked=n_liked,
         n_trend=int(trend.liked.sum()) if with_trend else 0,
     )
+
+
+def cut_for_products(standard: Floats) -> Floats:
+    """Features in standard deviations from their mean, cut to PRODUCT_LIMIT."""
+    return np.clip(standard, -PRODUCT_LIMIT, PRODUCT_LIMIT)
+
+
+def _learn_stars(names: Sequence[str], pairs: Floats, departures: Floats) -> _StarWeights:
+    """How far ratings are from the baseline, (n_pairs,), by features, (n_pairs, n_features).
+
+    Trends have weight 0, and so have features that are the same everywhere.
+    """
+    from sklearn.linear_model import RidgeCV
+
+    mean = pairs.mean(axis=0)
+    spread = _spread(pairs)
+    known = np.flatnonzero(~_is_trend(names) & (pairs.std(axis=0) > NO_SPREAD))
+    standard = ((pairs - mean) / spread)[:, known]  # (n_pairs, n_known)
+    cut = cut_for_products(standard)
+    first, second = np.triu_indices(len(known))
+    columns = np.hstack([standard, PRODUCT_SCALE * cut[:, first] * cut[:, second]])
+    ridge = RidgeCV(alphas=SHRINKAGES).fit(columns, departures)
+    weights = np.zeros(len(names))
+    weights[known] = ridge.coef_[: len(known)]
+    products = np.zeros((len(names), len(names)))
+    products[known[first], known[second]] = PRODUCT_SCALE * ridge.coef_[len(known) :]
+    return _StarWeights(weights, products, float(ridge.intercept_), mean, spread)
 
 
 def _learn_taste(names: Sequence[str], taste: Candidates, seed: int) -> _ListWeights:
@@ -263,4 +322,4 @@ def _joined(parts: Sequence[Candidates]) -> Candidates:
 
 def _spread(values: Floats) -> Floats:
     spread = values.std(axis=0)
-    return np.where(spread > 1e-9, spread, 1.0)
+    return np.where(spread > NO_SPREAD, spread, 1.0)
