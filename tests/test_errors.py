@@ -183,6 +183,25 @@ def test_an_unreachable_database_is_named(tmp_path: Path) -> None:
         assert "canary" not in done.stderr
 
 
+@pytest.mark.promise("E9")
+def test_the_address_of_the_job_is_named_where_it_is_used(tmp_path: Path) -> None:
+    """What writes names database.job_url and its address, what reads database.url and its own."""
+    urls = {
+        URL: "postgresql://me@127.0.0.1:1/readers",
+        "RECBATCH_DATABASE__JOB_URL": "postgresql://me@127.0.0.1:1/writers",
+    }
+    for words, setting, name in (
+        (("run",), "database.job_url", "writers"),
+        (("db", "upgrade"), "database.job_url", "writers"),
+        (("runs",), "database.url", "readers"),
+    ):
+        done = program(tmp_path, "-q", *words, **urls)
+        assert done.returncode == 1
+        last = done.stderr.splitlines()[-1]
+        assert f"/{name}: " in last, last
+        assert f"check {setting}, " in last, last
+
+
 def test_a_sign_in_a_password_is_explained(postgres_server: str, tmp_path: Path) -> None:
     """A raw % in a password that is read as a code is refused with how to write it."""
     role = f"role_{uuid4().hex[:12]}"

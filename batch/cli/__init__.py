@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from batch import RecbatchError, __version__, query
 from batch.cli import database, filters, help, ingest, inspect, job, manage
-from batch.cli.arguments import FAILED, LOCKED, connect, load_settings, options, stop
+from batch.cli.arguments import FAILED, LOCKED, opened, options, stop
 from batch.cli.database_errors import database_error
 from batch.cli.file_errors import file_error
 from batch.cli.help import WRONG_USE
@@ -145,7 +145,7 @@ def _errors_in_one_line() -> Iterator[None]:
     except RecbatchError as error:
         stop(FAILED, str(error))
     except DBAPIError as error:
-        stop(FAILED, database_error(error, connect(load_settings())))
+        stop(FAILED, database_error(error, opened[-1]))
     except OSError as error:
         stop(*file_error(error))
     except Exception as error:  # a fault of the program, or of a library

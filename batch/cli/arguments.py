@@ -1,6 +1,7 @@
 """Shared by all commands: arguments, settings and database, and how results are printed."""
 
 import json
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from typing import Annotated, Any, NoReturn
@@ -31,6 +32,8 @@ LARGEST_NUMBER = 2**31 - 1
 
 options: dict[str, Any] = {"config": None, "log_format": None, "log_level": None}
 """The values of the options that stand before a command."""
+opened: deque[Database] = deque(maxlen=1)
+"""The last one, which an error of a driver is about."""
 
 
 def load_settings() -> Config:
@@ -40,7 +43,7 @@ def load_settings() -> Config:
 
 def connect(settings: Config) -> Database:
     """The database of the settings, with or without tables. Raises DatabaseUrlError."""
-    return open_database(settings.database.url, settings.database.schema_name)
+    return open_at(settings.database.url, settings.database.schema_name)
 
 
 def connect_for_job(settings: Config) -> Database:
@@ -48,7 +51,14 @@ def connect_for_job(settings: Config) -> Database:
     address = settings.database
     if address.job_url is None:
         return connect(settings)
-    return open_database(address.job_url, address.schema_name, "database.job_url")
+    return open_at(address.job_url, address.schema_name, "database.job_url")
+
+
+def open_at(url: str, schema_name: str = "recbatch", setting: str = "database.url") -> Database:
+    """The database that errors name from now on. Raises DatabaseUrlError."""
+    database = open_database(url, schema_name, setting)
+    opened.append(database)
+    return database
 
 
 def open_ready(*, writes: bool = False, create: bool = False) -> tuple[Config, Database]:

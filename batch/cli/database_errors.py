@@ -7,25 +7,28 @@ from batch.store.database import Database
 NEEDS_TO_WRITE = (
     "SQLite must be able to write into its folder, even to read; or read a 'recbatch backup' of it"
 )
-MAKE_ROOM = "make room on its disk, or set database.url to a place with room"
+MAKE_ROOM = "make room on its disk, or set {setting} to a place with room"
 SQLITE_REMEDIES = {
     "unable to open database file": NEEDS_TO_WRITE,
     "attempt to write a readonly database": NEEDS_TO_WRITE,
-    "file is not a database": "mend database.url, or move the file away",
+    "file is not a database": "mend {setting}, or move the file away",
     "database or disk is full": MAKE_ROOM,
-    "disk I/O error": f"{MAKE_ROOM}, unless the disk is broken",
+    "disk I/O error": MAKE_ROOM + ", unless the disk is broken",
 }
-"""Messages of SQLite that name neither the file nor a remedy."""
+"""Messages of SQLite that name neither the file nor a remedy.
+
+In remedies `{setting}` is the setting that led to the database.
+"""
 DISK_FULL = "53100"
 """Postgres' code of a full disk, with a message that names one of its own files."""
 CONNECTION_REMEDIES = {
-    "authentication failed": "check user and password in database.url; there %, / and @ of a"
+    "authentication failed": "check user and password in {setting}; there %, / and @ of a"
     " password are written %25, %2F and %40",
-    "does not exist": "create it, or correct database.url",
-    "no password supplied": "put the password into database.url",
+    "does not exist": "create it, or correct {setting}",
+    "no password supplied": "put the password into {setting}",
 }
 """Parts of the messages of Postgres for a connection that it refuses."""
-UNREACHABLE = "check database.url, and whether the server runs and admits this machine"
+UNREACHABLE = "check {setting}, and whether the server runs and admits this machine"
 
 
 def database_error(error: DBAPIError, database: Database) -> str:
@@ -36,11 +39,13 @@ def database_error(error: DBAPIError, database: Database) -> str:
     elif getattr(error.orig, "sqlstate", None) == DISK_FULL:
         remedy = MAKE_ROOM
     elif error.statement is None and getattr(error.orig, "sqlstate", None) is None:
-        return f"no connection to {database.label}: {message}; {_connection_remedy(message)}"
+        remedy = _connection_remedy(message).format(setting=database.setting)
+        return f"no connection to {database.label}: {message}; {remedy}"
     else:
         remedy = None
     if remedy is None:
         return f"the database says: {message}"
+    remedy = remedy.format(setting=database.setting)
     return f"the database says: {message}: {database.label}; {remedy}"
 
 

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from batch import query
+from batch.cli.arguments import open_at
 from batch.cli.lines import ingest_lines, outcome_lines
 from batch.cli.metric_tables import metrics_table
 from batch.cli.sample_data import write_sample
@@ -17,7 +18,7 @@ from batch.ingest import ingest
 from batch.job import nightly
 from batch.job.inputs import ingest_settings
 from batch.serve.contract import ForeignFileError
-from batch.store.database import Database, open_database
+from batch.store.database import Database
 from batch.store.run_lock import run_lock
 from batch.store.versions import prepare
 
@@ -34,7 +35,7 @@ def demonstrate(folder: Path) -> nightly.Outcome:
     """
     _write_files(folder)
     config = _load(folder)
-    database = open_database(f"sqlite:///{folder / 'recbatch.db'}")
+    database = open_at(f"sqlite:///{folder / 'recbatch.db'}")
     prepare(database)
     with run_lock(database):
         ingest_lines(ingest(database, config.ingest.paths, ingest_settings(config)))
