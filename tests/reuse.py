@@ -65,10 +65,10 @@ def share_results(patch: pytest.MonkeyPatch) -> None:
             _results[key] = evaluate(ratings, models, inputs, min_users)
         return _results[key]
 
-    def fit_once(name: str, ratings: Ratings, params: Any, seed: int) -> Model:
-        key = (name, _digest(ratings), repr(params), str(seed))
+    def fit_once(name: str, ratings: Ratings, params: Any, seed: int, **chosen: Any) -> Model:
+        key = (name, _digest(ratings), repr(params), str(seed), repr(chosen))
         if key not in _results:
-            _results[key] = fit(name, ratings, params, seed)
+            _results[key] = fit(name, ratings, params, seed, **chosen)
         return _results[key]
 
     _use(patch, evaluate_once, fit_once)

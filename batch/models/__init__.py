@@ -69,14 +69,14 @@ class Model(Protocol):
         """
 
 
-def fit(name: str, ratings: Ratings, params: Any, seed: int) -> Model:
+def fit(name: str, ratings: Ratings, params: Any, seed: int, **chosen: Any) -> Model:
     """Fit the model of this name.
 
-    Its module is imported here, not at the top: torch alone takes seconds to
-    load.
+    `chosen` is what it would else choose itself, as `epochs` of the network. Its
+    module is imported here, not at the top: torch alone takes seconds to load.
     """
     module = import_module(f"{__name__}.{name}")
-    model: Model = module.fit(ratings, params, seed)
+    model: Model = module.fit(ratings, params, seed, **chosen)
     _release_memory()
     return model
 

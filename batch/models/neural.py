@@ -1,11 +1,12 @@
 """Ratings and genres -> a two-layer network that predicts from a film's genres only."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from batch.models import flattened
-from batch.models.baseline import fit_baseline
+from batch.models import flattened, training
+from batch.models.baseline import Baseline, fit_baseline
 from batch.models.networks import Flattened, PerMovie
 from batch.models.training import Training, one_thread, train
 from batch.models.user_rows import best_penalty, solve_rows
@@ -19,33 +20,27 @@ They have some 300,000 ratings, for a thousand weights.
 """
 
 
-def fit(ratings: Ratings, params: Neural, seed: int) -> PerMovie | Flattened:
+def fit(
+    ratings: Ratings, params: Neural, seed: int, epochs: int | None = None
+) -> PerMovie | Flattened:
     """Fit the chosen architecture; raises `flattened.TooLargeError` above that form's limit.
 
     Up to LEARNERS users, all weights are trained. With more, a seeded sample of them trains the
-    shared layer, and every user's own row is then solved in closed form.
+    shared layer, and every user's own row is then solved in closed form. It is trained for so
+    many `epochs`, or for `best_epochs`; the flattened form knows when to stop.
     """
     if params.architecture == "flattened":
         with one_thread():
             return flattened.fit(ratings, params, seed)
-    added = params.baseline == "bias"
-    baseline = fit_baseline("bias" if added else "user_mean", ratings)
-    targets = baseline.deviations(ratings).data  # (n_ratings,)
-    sampled = ratings.n_users > LEARNERS
-    if sampled:
-        learners = ratings.some_users(LEARNERS, seed)
-        is_training = ratings.of(learners)  # (n_ratings,)
-        training_ratings = ratings.keep(is_training)
-        training_targets = targets[is_training]
-    else:
-        learners = np.arange(ratings.n_users)
-        training_ratings = ratings
-        training_targets = targets
-    trained = train(Training(training_ratings, learners, training_targets, params, seed))
+    learning = _Learning.of(ratings, params, seed)
+    baseline = learning.baseline
+    trained = train(learning.training, epochs or training.best_epochs(learning.training))
     hidden = _hidden(trained, ratings.genres, params)
-    if sampled:
-        penalty = best_penalty(training_ratings, training_targets, hidden, params, seed)
-        trained |= solve_rows(ratings, targets, hidden, penalty)
+    if learning.sampled is not None:
+        sample, targets = learning.sampled
+        penalty = best_penalty(sample, targets, hidden, params, seed)
+        trained |= solve_rows(ratings, learning.targets, hidden, penalty)
+    added = params.baseline == "bias"
     if not added:  # then b2 holds the mean that training started from
         trained["b2"] = trained["b2"] + baseline.mu + baseline.user
     return PerMovie(
@@ -57,6 +52,37 @@ def fit(ratings: Ratings, params: Neural, seed: int) -> PerMovie | Flattened:
         counts=ratings.user_counts().astype(np.float64),
         trained=trained,
     )
+
+
+def best_epochs(ratings: Ratings, params: Neural, seed: int) -> int | None:
+    """How long `fit` would train on these ratings; None for the flattened form."""
+    if params.architecture == "flattened":
+        return None
+    return training.best_epochs(_Learning.of(ratings, params, seed).training)
+
+
+@dataclass(frozen=True)
+class _Learning:
+    """What the network learns from."""
+
+    baseline: Baseline
+    targets: Floats  # (n_ratings,) deviations from it
+    training: Training
+    sampled: tuple[Ratings, Floats] | None  # of the learners, and their deviations; None: all
+
+    @staticmethod
+    def of(ratings: Ratings, params: Neural, seed: int) -> "_Learning":
+        baseline = fit_baseline("bias" if params.baseline == "bias" else "user_mean", ratings)
+        targets = baseline.deviations(ratings).data
+        if ratings.n_users <= LEARNERS:
+            everyone = np.arange(ratings.n_users)
+            whole = Training(ratings, everyone, targets, params, seed)
+            return _Learning(baseline, targets, whole, None)
+        learners = ratings.some_users(LEARNERS, seed)
+        is_theirs = ratings.of(learners)  # (n_ratings,)
+        sample = ratings.keep(is_theirs)
+        part = Training(sample, learners, targets[is_theirs], params, seed)
+        return _Learning(baseline, targets, part, (sample, targets[is_theirs]))
 
 
 def _hidden(trained: Mapping[str, Floats], genres: Floats, params: Neural) -> Floats:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, TypedDict
+from typing import NamedTuple, Protocol, TypedDict
 
 import numpy as np
 
@@ -84,19 +84,20 @@ def evaluate(ratings: Ratings, params: Models, inputs: Inputs, min_users: int) -
     everything = np.ones(ratings.n_ratings, dtype=np.bool_)
     known = [*(~held_out.removed for held_out in cuts.values()), everything]
     evidence = [_evidence(ratings, part, inputs) for part in known]
-    trained_on = []
-    for of_part, part in zip(evidence, known, strict=True):
-        trained_on += [of_part.fitted, part]
-    trained_on.pop()  # the published models are fitted by the night
+    # The published models are fitted by the night.
+    measured = [True] * len(cuts) + [False]
+    parts = [
+        _Part(part, of.fitted, is_measured)
+        for part, of, is_measured in zip(known, evidence, measured, strict=True)
+    ]
     metrics: dict[str, dict[str, float]] = {name: {} for name in _measured(inputs["diversity"])}
     headline: Cut = "own"
     least_ratings = 1
-    with _networks(ratings, trained_on, params, inputs["seed"]) as networks:
+    with _networks(ratings, parts, params, inputs["seed"]) as networks:
         for (cut, held_out), evidence_of_cut in zip(cuts.items(), evidence, strict=False):
-            cut_weights = _learn(ratings, evidence_of_cut, params, inputs, next(networks))
-            judged, of_cut = measure_cut(
-                ratings, held_out, params, cut_weights, inputs, next(networks)
-            )
+            network, network_for_weights = next(networks)
+            cut_weights = _learn(ratings, evidence_of_cut, params, inputs, network_for_weights)
+            judged, of_cut = measure_cut(ratings, held_out, params, cut_weights, inputs, network)
             for name, values in of_cut.items():
                 metrics[name] |= with_cut(cut, values)
             leads = cut == "own" or judged["blend"].counted.sum() >= min_users
@@ -104,36 +105,57 @@ def evaluate(ratings: Ratings, params: Models, inputs: Inputs, min_users: int) -
                 headline = cut
                 user_counts = ratings.keep(~held_out.removed).user_counts()
                 least_ratings = choose_least_ratings(judged, user_counts, inputs["seed"])
-        weights = _learn(ratings, evidence[-1], params, inputs, next(networks))
+        _, network_for_weights = next(networks)
+        weights = _learn(ratings, evidence[-1], params, inputs, network_for_weights)
     if weights:
         metrics["blend"] |= weights.figures()
     return Evaluation(metrics, headline, weights, least_ratings)
 
 
-Network = Future[Model] | None
-"""The network of a part of the ratings, which may still be trained; None: it is not yet begun."""
+Network = Future[Model]
+"""A network that may still be trained."""
+
+
+class _Part(NamedTuple):
+    """A part of the ratings, and the part of it without what the blend's weights learn from."""
+
+    known: Bools  # (n_ratings,)
+    fitted: Bools  # (n_ratings,)
+    is_measured: bool  # whether models fitted on all that is known are needed
 
 
 @contextmanager
 def _networks(
-    ratings: Ratings, parts: Sequence[Bools], params: Models, seed: int
-) -> Iterator[Iterator[Network]]:
-    """The networks of these parts, (n_ratings,) each, in order.
+    ratings: Ratings, parts: Sequence[_Part], params: Models, seed: int
+) -> Iterator[Iterator[tuple[Network | None, Network]]]:
+    """The networks of these parts, if they are measured, and those for weights, in order.
 
-    A network keeps one core busy, and takes longer than the other models together.
-    So one after the other is trained beside everything else; above MANY ratings
-    none is, to save memory.
+    All of a part are trained for as many epochs as are best on what is known: the scale of a
+    network's output grows with them, and weights that are learnt on one scale are used on the
+    other. A network keeps one core busy, and takes longer than the other models together. So
+    one after the other is trained beside everything else; above MANY ratings each when it is
+    asked for, and before the other models, to save memory.
     """
-    if ratings.n_ratings > MANY:
-        yield iter([None] * len(parts))
-        return
-
-    def network(part: Bools) -> Model:
-        return fit("neural", ratings.keep(part), params.neural, seed)
+    from batch.models.neural import best_epochs
 
     executor = ThreadPoolExecutor(1)
+
+    def networks_of(part: _Part) -> tuple[Network | None, Network]:
+        epochs = executor.submit(best_epochs, ratings.keep(part.known), params.neural, seed)
+
+        def network(of: Bools) -> Model:
+            chosen = {"epochs": epochs.result()}
+            return fit("neural", ratings.keep(of), params.neural, seed, **chosen)
+
+        measured = executor.submit(network, part.known) if part.is_measured else None
+        for_weights = executor.submit(network, part.fitted)
+        if ratings.n_ratings > MANY:
+            for_weights.exception()  # waits
+        return measured, for_weights
+
     try:
-        yield iter([executor.submit(network, part) for part in parts])
+        when_asked = map(networks_of, parts)
+        yield when_asked if ratings.n_ratings > MANY else iter(list(when_asked))
     finally:
         # An interrupted run does not wait for them.
         executor.shutdown(wait=False, cancel_futures=True)
@@ -145,7 +167,7 @@ def measure_cut(
     params: Models,
     weights: Weights | None,
     inputs: Inputs,
-    network: Network = None,
+    network: Network | None = None,
 ) -> tuple[dict[str, Judged], dict[str, Metrics]]:
     """What models fitted without the held-out ratings list and predict, and their metrics."""
     train = ratings.keep(~held_out.removed)
@@ -156,8 +178,20 @@ def measure_cut(
 
 def learn_nightly(ratings: Ratings, params: Models, inputs: Inputs) -> Weights | None:
     """The weights of the published blend, learnt from evidence among all ratings."""
+    with _with_evidence(ratings, params, inputs, is_measured=False) as (evidence, networks):
+        return _learn(ratings, evidence, params, inputs, networks[1])
+
+
+@contextmanager
+def _with_evidence(
+    ratings: Ratings, params: Models, inputs: Inputs, *, is_measured: bool
+) -> Iterator[tuple[Evidence, tuple[Network | None, Network]]]:
+    """The evidence among all of these ratings, and the networks of `_networks`."""
     everything = np.ones(ratings.n_ratings, dtype=np.bool_)
-    return _learn(ratings, _evidence(ratings, everything, inputs), params, inputs, None)
+    evidence = _evidence(ratings, everything, inputs)
+    part = _Part(everything, evidence.fitted, is_measured)
+    with _networks(ratings, [part], params, inputs["seed"]) as networks:
+        yield evidence, next(networks)
 
 
 def _evidence(ratings: Ratings, usable: Bools, inputs: Inputs) -> Evidence:
@@ -181,8 +215,10 @@ def fit_and_judge(
     `held` has the same users and items. Judged are all users, or, if there are
     more than `users`, those with ratings in `held`.
     """
-    weights = learn_nightly(train, params, inputs)
-    return _fit_and_judge(train, held, params, weights, inputs, None), weights
+    with _with_evidence(train, params, inputs, is_measured=True) as (evidence, networks):
+        network, for_weights = networks
+        weights = _learn(train, evidence, params, inputs, for_weights)
+        return _fit_and_judge(train, held, params, weights, inputs, network), weights
 
 
 def _fit_and_judge(
@@ -191,7 +227,7 @@ def _fit_and_judge(
     params: Models,
     weights: Weights | None,
     inputs: Inputs,
-    network: Network,
+    network: Network | None,
 ) -> dict[str, Judged]:
     models = fit_all(train, params, inputs["seed"], network)
     ensemble = assemble(train, models, weights, diversity=inputs["diversity"])
@@ -203,7 +239,7 @@ def _fit_and_judge(
 
 
 def fit_all(
-    ratings: Ratings, params: Models, seed: int, network: Network = None
+    ratings: Ratings, params: Models, seed: int, network: Network | None = None
 ) -> dict[str, Model]:
     """Fit every model and baseline, but for a `network` that is fitted elsewhere.
 
