@@ -1,6 +1,7 @@
 """The ensemble: what the blend is learnt from, its lists, and its gain over the models."""
 
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from batch.models import PERSONAL, PUBLISHED, REFERENCE, Scores
+from batch.models import PERSONAL, PUBLISHED, REFERENCE, Model, Scores, fit
 from batch.models.baseline import Baseline, fit_baseline
+from batch.models.neural import best_epochs
 from batch.models.popular import DAY
 from batch.models.trends import HALF_LIVES
 from batch.params import PRESETS
@@ -324,21 +326,34 @@ def test_weights_are_learnt_from_ratings_that_are_not_measured(night: Night) -> 
         assert night.published.weights.figures() != night.weights.figures()
 
 
+def fitted_like(known: Ratings, ratings: Ratings) -> dict[str, Model]:
+    """All models on these ratings, the network for as many epochs as are best on the known."""
+    epochs = best_epochs(known, QUICK.neural, 0)
+    network: Future[Model] = Future()
+    network.set_result(fit("neural", ratings, QUICK.neural, 0, epochs=epochs))
+    return fit_all(ratings, QUICK, 0, network)
+
+
 def test_weights_are_learnt_on_other_models_than_are_measured(night: Night) -> None:
-    """Each cut is measured on models fitted without what it removes, and weights on others."""
+    """Each cut is measured on models fitted without what it removes, and weights on others.
+
+    Of the latter the network is trained for as many epochs as the measured one.
+    """
     _, fitted = evidence_of(SMALL)
+    known = SMALL.keep(known_of(SMALL))
     published = hold_out_evidence(SMALL, np.ones(SMALL.n_ratings, dtype=np.bool_), 1000, 0)
     expected = [
-        (night.learnt.ensemble, SMALL.keep(fitted)),
-        (night.published.ensemble, SMALL.keep(published.fitted)),
+        (night.learnt.ensemble, known, SMALL.keep(fitted)),
+        (night.published.ensemble, SMALL, SMALL.keep(published.fitted)),
     ]
     for cut, held_out in cuts_of(SMALL).items():
-        expected.append((night.ensembles[cut], SMALL.keep(~held_out.removed)))
+        left = SMALL.keep(~held_out.removed)
+        expected.append((night.ensembles[cut], left, left))
     users = np.arange(SMALL.n_users)
-    for scorer, ratings in expected:
+    for scorer, of_part, ratings in expected:
         assert cells_of(scorer.ratings) == cells_of(ratings)
         assert (scorer.ratings.matrix != ratings.matrix).nnz == 0
-        for name, model in fit_all(ratings, QUICK, 0).items():
+        for name, model in fitted_like(of_part, ratings).items():
             relevance = scorer.models[name].score(users).relevance
             assert relevance.tobytes() == model.score(users).relevance.tobytes()
 
@@ -405,10 +420,13 @@ def test_training_ratings_change_everything(night: Night) -> None:
 
 
 def test_ratings_to_learn_from_change_no_feature(night: Night) -> None:
-    """Other values of the ratings that weights are learnt from change no feature."""
+    """Other values of the ratings that weights are learnt from change no feature.
+
+    All they decide is how long the network is trained.
+    """
     _, fitted = evidence_of(SMALL)
     rest = with_added(SMALL, ~fitted, 100.0).keep(fitted)
-    changed = unblended(rest, fit_all(rest, QUICK, 0))
+    changed = unblended(rest, fitted_like(SMALL.keep(known_of(SMALL)), rest))
     users, everything = np.arange(SMALL.n_users), ratings_of(np.ones((60, 80)))
     [block] = night.learnt.ensemble.candidate_features(users, 100, everything)
     [changed_block] = changed.candidate_features(users, 100, everything)

@@ -244,6 +244,23 @@ def test_early_stopping_finds_how_long_to_train(patience: int, rate: float) -> N
     assert rmse(model.score(users).rating, unseen) < of_overfit
 
 
+def test_training_for_a_number_of_epochs() -> None:
+    """A given number of epochs takes so many, with the weights that the same best number gives."""
+    data, _ = noisy(25, 40, 12)
+    params = knobs(baseline="bias", batch_size=100_000, learning_rate=0.05)
+    best = neural.best_epochs(data, params, 0)
+    assert best is not None
+    assert best > 1
+    chosen = neural.fit(data, params, 0).weights()
+    for epochs in (best, best + 3):
+        with steps_taken() as steps:  # one step is one epoch
+            weights = neural.fit(data, params, 0, epochs=epochs).weights()
+        assert len(steps) == epochs
+        same = all((weights[name] == chosen[name]).all() for name in chosen)
+        assert same == (epochs == best)
+    assert neural.best_epochs(data, FLATTENED, 0) is None
+
+
 @pytest.mark.parametrize("batch_size", [50, 100_000])
 @pytest.mark.parametrize("epochs", [1, 3, 20])
 def test_never_more_than_the_stated_epochs(epochs: int, batch_size: int) -> None:
