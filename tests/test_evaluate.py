@@ -604,6 +604,29 @@ def test_the_network_is_fitted_first_above_many_ratings(
     assert (fitted[0] == "neural") == (many == 0)
 
 
+def test_networks_above_many_ratings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above so many ratings networks are trained one at a time when needed: figures are the same.
+
+    None is trained beside another model.
+    """
+    fitted: list[str] = []
+
+    def recording(name: str, *arguments: Any, **chosen: Any) -> Any:
+        fitted.append(f"begin {name}")
+        model = fit(name, *arguments, **chosen)
+        fitted.append(f"end {name}")
+        return model
+
+    ratings, usual = both_cuts(1)
+    monkeypatch.setattr(evaluating, "fit", recording)
+    monkeypatch.setattr(evaluating, "MANY", 0)
+    many = evaluate(ratings, PLAIN, inputs_of(relevant_from=3.0), 1)
+    assert many.metrics == usual.metrics
+    begun = [place for place, event in enumerate(fitted) if event == "begin neural"]
+    assert len(begun) == 5
+    assert all(fitted[place + 1] == "end neural" for place in begun)
+
+
 def test_errors_of_the_network_are_raised() -> None:
     """Models are returned in their order, and an error of the network is raised."""
     ratings = ratings_of(random_stars(0, 12, 9, [1, 2, 3, 4, 5], 0.5), genres=np.eye(9))

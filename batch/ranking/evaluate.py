@@ -133,8 +133,8 @@ def _networks(
     All of a part are trained for as many epochs as are best on what is known: the scale of a
     network's output grows with them, and weights that are learnt on one scale are used on the
     other. A network keeps one core busy, and takes longer than the other models together. So
-    one after the other is trained beside everything else; above MANY ratings each when it is
-    asked for, and before the other models, to save memory.
+    one after the other is trained beside everything else; above MANY ratings, to save memory,
+    those of a part when they are asked for, while `fit_all` waits.
     """
     from batch.models.neural import best_epochs
 
@@ -148,10 +148,7 @@ def _networks(
             return fit("neural", ratings.keep(of), params.neural, seed, **chosen)
 
         measured = executor.submit(network, part.known) if part.is_measured else None
-        for_weights = executor.submit(network, part.fitted)
-        if ratings.n_ratings > MANY:
-            for_weights.exception()  # waits
-        return measured, for_weights
+        return measured, executor.submit(network, part.fitted)
 
     try:
         when_asked = map(networks_of, parts)
