@@ -136,12 +136,15 @@ def _networks(
     one after the other is trained beside everything else; above MANY ratings, to save memory,
     those of a part when they are asked for, while `fit_all` waits.
     """
-    from batch.models.neural import best_epochs
-
     executor = ThreadPoolExecutor(1)
 
+    def epochs_for(known: Bools) -> int | None:
+        from batch.models.neural import best_epochs  # loads torch, beside everything else
+
+        return best_epochs(ratings.keep(known), params.neural, seed)
+
     def networks_of(part: _Part) -> tuple[Network | None, Network]:
-        epochs = executor.submit(best_epochs, ratings.keep(part.known), params.neural, seed)
+        epochs = executor.submit(epochs_for, part.known)
 
         def network(of: Bools) -> Model:
             chosen = {"epochs": epochs.result()}
