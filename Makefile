@@ -6,7 +6,7 @@ WORKERS ?= 2
 PYTEST := $(BIN)/python -m pytest --numprocesses $(WORKERS) --no-loadscope-reorder
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# Where the environment forbids bytecode, each of the suite's thousand processes would compile the program again.
+# Where the environment forbids bytecode, each process that a test starts would compile the program again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test tests quick soak lint quality bench reference lock build clean

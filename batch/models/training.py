@@ -155,7 +155,7 @@ class Training:
 
     def forward(self, layers: Layers, cells: Cells) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Prediction - target of these ratings, (k,), and x, h and the user's row for each."""
-        # Rows by index_select: by [] they take four times as long.
+        # By index_select, which is faster than [] and gives the same rows.
         x = self.genres.index_select(0, cells.items)  # (k, n_genres + 1)
         hidden = x @ layers.shared.T  # (k, hidden)
         if self.params.activation == "relu":
