@@ -71,18 +71,9 @@ def share_results(patch: pytest.MonkeyPatch) -> None:
             _results[key] = fit(name, ratings, params, seed, **chosen)
         return _results[key]
 
-    _use(patch, evaluate_once, fit_once)
-
-
-def compute_again(patch: pytest.MonkeyPatch) -> None:
-    """Share nothing: every night evaluates and fits."""
-    _use(patch, evaluate, fit)
-
-
-def _use(patch: pytest.MonkeyPatch, evaluating: Any, fitting: Any) -> None:
-    patch.setattr(steps, "evaluate", evaluating)
-    patch.setattr(steps, "fit", fitting)
-    patch.setattr("batch.ranking.evaluate.fit", fitting)  # `explain` fits what a night fitted
+    patch.setattr(steps, "evaluate", evaluate_once)
+    patch.setattr(steps, "fit", fit_once)
+    patch.setattr("batch.ranking.evaluate.fit", fit_once)  # `explain` fits what a night fitted
 
 
 def _digest(ratings: Ratings) -> str:
