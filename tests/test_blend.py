@@ -235,7 +235,7 @@ def training_block(n: int, seed: int = 0, factor: float = 1.0) -> TrainingBlock:
 def test_true_weights_are_learnt() -> None:
     """From many ratings the true weights are learnt, per standard deviation, and the level."""
     blocks = [training_block(4000, 0), training_block(4000, 1)]
-    weights = learn(NAMES, blocks, seed=0)
+    weights = learn(NAMES, blocks)
     assert weights is not None
     assert weights.names == NAMES
     assert (weights.n_pairs, weights.n_trend) == (8000, 0)
@@ -284,7 +284,7 @@ def test_stars_are_ridge_regression(noise: float) -> None:
     held = training_block(200, 3)
     departures = held.departures + held.pairs[:, 0] * held.pairs[:, 2] / 300
     departures += np.random.default_rng(8).normal(scale=noise, size=200) if noise else 0.0
-    weights = learn(NAMES, [dataclasses.replace(held, departures=departures)], seed=0)
+    weights = learn(NAMES, [dataclasses.replace(held, departures=departures)])
     assert weights is not None
     slow, products, level = slow_stars(held.pairs, departures)
     np.testing.assert_allclose(weights.stars, slow, rtol=1e-9)
@@ -301,7 +301,7 @@ def test_the_scale_is_of_the_evidence() -> None:
     held = training_block(200, 3)
     held.pairs[:, 1] = 0.1
     held.taste.features[:, 1] = [1e-17, -1e-17] * 100
-    weights = learn(NAMES, [held], seed=0)
+    weights = learn(NAMES, [held])
     assert weights is not None
     np.testing.assert_allclose(weights.mean, held.pairs.mean(axis=0), rtol=1e-12)
     for spread, values in (
@@ -318,7 +318,7 @@ def test_the_scale_is_of_the_evidence() -> None:
 def test_relevance_is_logistic_regression() -> None:
     """At the weights of relevance the penalised likelihood has a gradient of 0."""
     held = training_block(400, 4)
-    weights = learn(NAMES, [held], seed=0)
+    weights = learn(NAMES, [held])
     assert weights is not None
     x = held.taste.features / held.taste.features.std(axis=0)
     odds = weights.odds + x @ weights.relevance
@@ -332,8 +332,8 @@ def test_relevance_is_logistic_regression() -> None:
 @pytest.mark.parametrize("factor", [10.0, 0.001])
 def test_the_unit_of_a_feature_does_not_matter(factor: float) -> None:
     """A feature of another unit changes neither learnt weights nor what is made of them."""
-    weights = learn(NAMES, [training_block(500)], seed=0)
-    rescaled = learn(NAMES, [training_block(500, factor=factor)], seed=0)
+    weights = learn(NAMES, [training_block(500)])
+    rescaled = learn(NAMES, [training_block(500, factor=factor)])
     assert weights is not None
     assert rescaled is not None
     np.testing.assert_allclose(rescaled.stars, weights.stars, rtol=1e-9)
@@ -381,18 +381,18 @@ def test_too_few_liked_candidates(n_liked: int, learnt: bool) -> None:
     assert LEAST_LIKED == 30
     held = training_block(60)
     held = dataclasses.replace(held, taste=with_liked(held.taste, n_liked))
-    assert (learn(NAMES, in_two(held), seed=0) is not None) == learnt
+    assert (learn(NAMES, in_two(held)) is not None) == learnt
 
 
 def test_no_ratings_to_learn_from() -> None:
     """Without held-out ratings nothing is learnt."""
-    assert learn((), [], seed=0) is None
-    assert learn(NAMES, [training_block(0)], seed=0) is None
+    assert learn((), []) is None
+    assert learn(NAMES, [training_block(0)]) is None
 
 
 def test_same_ratings_same_bytes() -> None:
     """Held-out ratings and seed decide the weights to the last bit."""
-    first, second = (learn(NAMES, [training_block(300)], seed=5) for _ in range(2))
+    first, second = (learn(NAMES, [training_block(300)]) for _ in range(2))
     assert first is not None
     assert second is not None
     assert first.stars.tobytes() == second.stars.tobytes()
@@ -441,7 +441,7 @@ def test_trends_are_learnt_on_what_was_liked_next() -> None:
     The penalty of trends is ten times that of taste, and none is on the factor.
     """
     held = timed_block(8000)
-    weights = learn(TIMED_NAMES, in_two(held), seed=0)
+    weights = learn(TIMED_NAMES, in_two(held))
     assert weights is not None
     assert weights.n_liked == held.taste.liked.sum()
     assert weights.n_trend == held.trend.liked.sum()
@@ -450,7 +450,7 @@ def test_trends_are_learnt_on_what_was_liked_next() -> None:
     assert weights.odds == pytest.approx(-1.0, abs=0.1)
     spread = np.where(IS_TREND, held.trend.features.std(axis=0), held.taste.features.std(axis=0))
     np.testing.assert_allclose(weights.list_spread, spread, rtol=1e-12)
-    untimed = learn(TIMED_NAMES, [without_trend(held)], seed=0)
+    untimed = learn(TIMED_NAMES, [without_trend(held)])
     assert untimed is not None
     proportion = untimed.relevance[1] / untimed.relevance[2]
     assert weights.relevance[1] / weights.relevance[2] == pytest.approx(proportion, rel=1e-9)
@@ -466,7 +466,7 @@ def test_trends_are_learnt_on_what_was_liked_next() -> None:
 def test_trends_have_no_part_in_stars() -> None:
     """In stars trends have weight 0, and the other weights are learnt as if there were none."""
     held = timed_block(300)
-    weights = learn(TIMED_NAMES, [held], seed=0)
+    weights = learn(TIMED_NAMES, [held])
     assert weights is not None
     assert weights.stars[IS_TREND].tolist() == [0.0, 0.0]
     slow, products, _ = slow_stars(held.pairs[:, ~IS_TREND], held.departures)
@@ -490,7 +490,7 @@ def test_too_few_followers(n_followers: int, n_liked: int, learnt: bool) -> None
     liked[:n_liked] = True
     followed = held.trend.features[np.argsort(-held.trend.features[:, 0])]  # the most followed
     held = dataclasses.replace(held, trend=Candidates(followed, liked))
-    weights = learn(TIMED_NAMES, in_two(held), seed=0)
+    weights = learn(TIMED_NAMES, in_two(held))
     assert weights is not None
     assert weights.n_trend == (n_liked if learnt else 0)
     assert weights.relevance[IS_TREND].all() == learnt
@@ -511,7 +511,7 @@ def test_trends_must_help_with_other_users(follow: bool, learnt: bool) -> None:
         random = np.random.default_rng(5)
         liked = random.permutation(held.trend.liked)
         held = dataclasses.replace(held, trend=Candidates(held.trend.features, liked))
-    weights = learn(TIMED_NAMES, in_two(held), seed=0)
+    weights = learn(TIMED_NAMES, in_two(held))
     assert weights is not None
     assert weights.relevance[IS_TREND].all() == learnt
     assert (weights.n_trend > 0) == learnt
@@ -536,7 +536,7 @@ def test_trends_must_help_with_users_who_were_left_out() -> None:
         pairs=features,
         departures=features[:, -1],
     )
-    weights = learn(names, [block], seed=0)
+    weights = learn(names, [block])
     assert weights is not None
     assert weights.n_trend == 0
 
@@ -545,8 +545,8 @@ def test_evidence_of_trends_without_features() -> None:
     """Without features of trends what was liked next teaches nothing."""
     held = timed_block(200)
     names = ("a", "b", "c", "d")
-    weights = learn(names, [held], seed=0)
-    without = learn(names, [without_trend(held)], seed=0)
+    weights = learn(names, [held])
+    without = learn(names, [without_trend(held)])
     assert weights is not None
     assert without is not None
     assert weights.figures() == without.figures()

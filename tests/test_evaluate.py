@@ -515,19 +515,23 @@ def test_both_cuts_are_measured() -> None:
         "next": hold_out_next(ratings, 1000, 0),
         "own": hold_out_own(ratings, 1000, 0),
     }
-    nightly = learn_nightly(ratings, PLAIN, inputs)
+    nightly, epochs = learn_nightly(ratings, PLAIN, inputs)
     assert nightly is not None
     assert evaluation.weights is not None
     assert evaluation.weights.figures() == nightly.figures()
     expected: dict[str, dict[str, float]] = {name: {} for name in (*MODELS, "blend")}
     for cut, held_out in cuts.items():
-        weights = learn_nightly(ratings.keep(~held_out.removed), PLAIN, inputs)
+        weights, epochs_then = learn_nightly(ratings.keep(~held_out.removed), PLAIN, inputs)
+        assert epochs_then == epochs  # or `own` would be measured with another network
         assert weights is not None
         assert weights.figures() != nightly.figures()
         _, metrics = measure_cut(ratings, held_out, PLAIN, weights, inputs)
         for name, values in metrics.items():
             expected[name] |= {f"{cut}.{metric}": value for metric, value in values.items()}
     expected["blend"] |= nightly.figures()
+    assert epochs is not None
+    assert evaluation.epochs == epochs
+    expected["neural"]["epochs"] = epochs
     assert evaluation.metrics == expected
     assert evaluation.measured.cuts == CUTS
 
@@ -591,11 +595,11 @@ def test_the_network_is_fitted_first_above_many_ratings(
     """Above so many ratings the network is fitted before the other models, below beside them."""
     fitted: list[str] = []
 
-    def recording(name: str, *arguments: Any) -> Any:
+    def recording(name: str, *arguments: Any, **chosen: Any) -> Any:
         if name == "neural":
             sleep(0.2)  # so that a model fitted beside it is first
         fitted.append(name)
-        return fit(name, *arguments)
+        return fit(name, *arguments, **chosen)
 
     monkeypatch.setattr(evaluating, "fit", recording)
     monkeypatch.setattr(evaluating, "MANY", many)

@@ -229,33 +229,34 @@ def explained(run: Run, user: str, film: str) -> dict[str, explain_pair.ModelExp
     return {opinion.model: opinion for opinion in pair.opinions}
 
 
-def test_an_explained_film_is_the_listed_one(run: Run) -> None:
-    """A listed film has place, score, stars and reason of its row, with the published weights."""
+@pytest.mark.parametrize("listed_by", ["blend", "neural"])
+def test_an_explained_film_is_the_listed_one(run: Run, listed_by: str) -> None:
+    """A listed film has place, score, stars and reason of its row.
+
+    The blend has the published weights, and the network is trained as long as the published one.
+    """
 
     def refuse(*_: Any, **__: Any) -> None:
-        raise AssertionError("the published run's weights would have done")
+        raise AssertionError("what the published run has learnt would have done")
 
     with run.database.reader.connect() as connection:
         lists = {model: query.top(connection, "u3", model=model).films for model in PUBLISHED}
-    key = lists["blend"][0].movie_key
+    key = lists[listed_by][0].movie_key
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(explain_pair, "learn_nightly", refuse)
         explanations = explained(run, "u3", key)
-    n_listed = 0
     for model, films in lists.items():
         explanation = explanations[model]
         by_key = {film.movie_key: film for film in films}
         if key not in by_key:
             assert explanation.place is None or explanation.place > 5
             continue
-        n_listed += 1
         film = by_key[key]
         assert explanation.place == film.rank
         assert explanation.reason == film.reason
         assert explanation.why == film.why
         assert explanation.score == pytest.approx(film.score, abs=1e-6)
         assert explanation.predicted_rating == pytest.approx(film.predicted_rating, abs=1e-6)
-    assert n_listed >= 1
 
 
 def test_without_published_weights_the_blend_is_learnt_again(run: Run) -> None:
@@ -276,6 +277,22 @@ def test_without_published_weights_the_blend_is_learnt_again(run: Run) -> None:
             predicted_rating=pytest.approx(explanation.predicted_rating),
         )
         assert again[model] == expected
+
+
+def test_the_network_is_trained_as_long_as_the_published_one(run: Run) -> None:
+    """It is trained for the number of epochs that the published run has recorded."""
+
+    def predicted(epochs: float) -> float:
+        update = "UPDATE run_metrics SET value = :epochs WHERE metric = 'epochs'"
+        with run.database.writer.begin() as connection:
+            assert connection.execute(text(update), {"epochs": epochs}).rowcount == 1
+        stars = explained(run, "u4", "m7")["neural"].predicted_rating
+        assert stars is not None
+        return stars
+
+    [(recorded,)] = rows(run.database, "SELECT value FROM run_metrics WHERE metric = 'epochs'")
+    longer = predicted(recorded + 3)
+    assert abs(longer - predicted(recorded)) > 1e-6
 
 
 def test_films_without_a_place(run: Run) -> None:

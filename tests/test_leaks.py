@@ -275,9 +275,10 @@ def test_models_are_those_of_the_past(
     stars[case.ratings.user_of_rating()[removed], case.ratings.matrix.indices[removed]] = NAN
     past = ratings_from(stars, TIMES)
     assert past.n_ratings == (~removed).sum()
-    models = fit_all(past, case.params, SEED)
     always_learn_trends(monkeypatch)
-    as_then = assemble(past, models, learn_nightly(past, case.params, case.inputs))
+    weights, epochs = learn_nightly(past, case.params, case.inputs)
+    models = fit_all(past, case.params, SEED, epochs=epochs)
+    as_then = assemble(past, models, weights)
     assert changed(measured.numbers("next"), numbers_of(as_then)) == set()
 
 

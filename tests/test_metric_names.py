@@ -55,7 +55,7 @@ def test_every_stored_name_round_trips(evaluated: Stored) -> None:
 def test_what_is_measured_in_a_cut(evaluated: Stored) -> None:
     """All that is stored of a cut is known to belong to one, in both cuts, and nothing else is.
 
-    Weights, and what they were learnt from, belong to the run.
+    Weights, what they were learnt from, and the network's epochs belong to the run.
     """
     names = [MetricName.parse(name) for name in names_of(evaluated)]
     for cut in CUTS:
@@ -63,10 +63,11 @@ def test_what_is_measured_in_a_cut(evaluated: Stored) -> None:
     of_run = {name.metric for name in names if name.cut is None}
     assert not of_run & OF_CUT
     weights = ("stars_", "list_", "learnt_from_")
-    assert {name for name in of_run if not name.startswith(weights)} == set()
-    assert {name.split("_")[0] for name in of_run} == {"stars", "list", "learnt"}
+    assert {name for name in of_run if not name.startswith(weights)} == {"epochs"}
+    assert {name.split("_")[0] for name in of_run} == {"stars", "list", "learnt", "epochs"}
     for model in (*PERSONAL, "bias", "popular", "popular_all"):
-        assert not [name for name in evaluated[model] if not name.startswith(("next.", "own."))]
+        of_model = {name for name in evaluated[model] if not name.startswith(("next.", "own."))}
+        assert of_model == ({"epochs"} if model == "neural" else set())
 
 
 def test_parts_of_a_name() -> None:

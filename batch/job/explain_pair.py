@@ -13,7 +13,7 @@ from batch.job import nightly
 from batch.job.inputs import evaluation_inputs
 from batch.ranking.blend_weights import Weights
 from batch.ranking.ensemble import assemble
-from batch.ranking.evaluate import fit_all, learn_nightly
+from batch.ranking.evaluate import EPOCHS, fit_all, learn_nightly
 from batch.ranking.explain import ModelExplanation, explain
 from batch.ranking.mask import Mask
 from batch.store import filters, schema
@@ -50,7 +50,7 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
         user_key = query.find_user(connection, user)
         movie_key, title = query.find_film(connection, film)
         loaded = load(connection, scale=config.ingest.scale)
-        recorded = _recorded_weights(connection, loaded, config)
+        recorded = _recorded(connection, loaded, config)
         least_ratings = config.publish.least_ratings or _chosen_least_ratings(connection)
         filtered, _ = filters.active_filters(connection)
         hidden_by = filters_on_pair(connection, config.filters, user_key, movie_key)
@@ -59,10 +59,8 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
     row = loaded.user_keys.index(user_key)
     column = loaded.movie_keys.index(movie_key)
     inputs = evaluation_inputs(ratings, config)
-    weights = (
-        learn_nightly(ratings, config.models, inputs) if recorded is None else recorded.weights
-    )
-    models = fit_all(ratings, config.models, inputs["seed"])
+    weights, epochs = recorded or learn_nightly(ratings, config.models, inputs)
+    models = fit_all(ratings, config.models, inputs["seed"], epochs=epochs)
     mask = Mask.of(ratings, filtered)
     ensemble = assemble(ratings, models, weights, mask)
     explanations = explain(ensemble, row, column)
@@ -133,15 +131,10 @@ def _with_sentences(
     )
 
 
-@dataclass(frozen=True)
-class _Recorded:
-    """The weights of a run's blend; None where it had too little to learn from."""
-
-    weights: Weights | None
-
-
-def _recorded_weights(connection: Connection, loaded: Loaded, config: Config) -> _Recorded | None:
-    """The weights of the published run, if a run would learn the same ones now."""
+def _recorded(
+    connection: Connection, loaded: Loaded, config: Config
+) -> tuple[Weights | None, int | None] | None:
+    """The published blend's weights and the network's epochs, if a run would find the same now."""
     runs = schema.runs
     publication = schema.publication
     published = select(
@@ -151,14 +144,18 @@ def _recorded_weights(connection: Connection, loaded: Loaded, config: Config) ->
     if run is None or not _has_same_inputs(run, loaded, config):
         return None
     metrics = schema.run_metrics.c
-    figures_of_blend = select(metrics.metric, metrics.value).where(
-        metrics.run_id == run.run_id, metrics.model == "blend"
+    stored = select(metrics.model, metrics.metric, metrics.value).where(
+        metrics.run_id == run.run_id, metrics.model.in_(["blend", "neural"])
     )
-    figures = dict(connection.execute(figures_of_blend).all())
-    if "learnt_from_ratings" not in figures:
-        return _Recorded(None)
+    figures: dict[str, dict[str, float]] = {"blend": {}, "neural": {}}
+    for model, metric, value in connection.execute(stored):
+        figures[model][metric] = value
+    epochs = figures["neural"].get(EPOCHS)
+    n_epochs = None if epochs is None else round(epochs)
+    if "learnt_from_ratings" not in figures["blend"]:  # there was too little to learn from
+        return None, n_epochs
     try:
-        return _Recorded(Weights.from_figures(figures))
+        return Weights.from_figures(figures["blend"]), n_epochs
     except KeyError:  # a run of an earlier version, which recorded less
         return None
 

@@ -161,7 +161,7 @@ def _recompute(job: Job, order: Order, lock: Connection) -> Outcome:
     steps.filter_by_settings(job)
     ratings, mask = steps.load_inputs(job, end_of_day(order.as_of, job.config))
     evaluation = steps.evaluate_models(job, ratings)
-    models = steps.fit_models(job, ratings)
+    models = steps.fit_models(job, ratings, evaluation.epochs)
     ensemble = steps.fit_blend(job, models, evaluation, ratings, mask)
     least_ratings = steps.choose_fallback(job, evaluation, ensemble)
     written = steps.write_lists(job, ensemble, mask, least_ratings)

@@ -199,14 +199,15 @@ def choose_fallback(job: Job, evaluation: Evaluation, ensemble: Ensemble) -> int
     return least_ratings
 
 
-def fit_models(job: Job, ratings: Ratings) -> dict[str, Model]:
-    """Fit every model but the blend on all ratings."""
+def fit_models(job: Job, ratings: Ratings, epochs: int | None) -> dict[str, Model]:
+    """Fit every model but the blend on all ratings, the network for so many epochs."""
     config = job.config
     models: dict[str, Model] = {}
     for name in (*PERSONAL, *REFERENCE):
         params = getattr(config.models, name, None)
+        chosen = {"epochs": epochs} if name == "neural" else {}
         with step("fit", into=job.summary.seconds, model=name):
-            models[name] = fit(name, ratings, params, config.evaluation.seed)
+            models[name] = fit(name, ratings, params, config.evaluation.seed, **chosen)
     return models
 
 

@@ -12,6 +12,7 @@ from scipy.linalg import lapack
 from batch.models.attribution import strongest, strongest_through
 from batch.models.compiled import (
     COLUMNS,
+    FLOAT,
     FLOATS,
     FLOATS_OUT,
     INT,
@@ -37,6 +38,8 @@ Where more are needed, only the most rated films get weights.
 """
 ROWS_A_PART = 16
 """Rows that a thread takes at a time."""
+ITEMS_A_PART = 512
+"""Items that a thread takes at a time."""
 PAIRS_A_PART = 4096
 """Cells that a thread takes at a time."""
 CELLS_AT_ONCE = 512
@@ -66,9 +69,16 @@ class ThroughUsers:
 
     def score(self, rows: Sparse) -> Floats:
         """Scores of every item, (b, n_items), for profiles x, CSR (b, n_items)."""
-        own = rows.toarray()  # (b, n_items)
-        products = (self.raters @ self._shared(rows).T).T  # (b, n_items)
-        return own - (own - products) / self.ridge / self.diagonal
+        scores = rows.toarray()  # (b, n_items)
+        shared = read_only(self._shared(rows).T)
+        raters = _arrays(self.raters)
+        diagonal = read_only(self.diagonal)
+
+        def part(start: int, stop: int) -> None:
+            _score_items(start, stop, shared, *raters, self.ridge, diagonal, scores)
+
+        in_parts(part, len(diagonal), ITEMS_A_PART)
+        return scores
 
     def at(self, rows: Sparse, pairs: Pairs) -> Floats:
         """The scores of these cells only, (p,)."""
@@ -179,9 +189,14 @@ def _solved_by_users(profiles: Sparse, ridge: float) -> ThroughUsers:
     raters = profiles.T.tocsr()  # (n_items, n_users)
     system = (profiles @ raters).toarray() + ridge * np.eye(profiles.shape[0])
     inverse = np.linalg.inv(system)  # (n_users, n_users)
-    shares = raters.multiply(raters @ inverse).sum(axis=1)  # (n_items,)
-    diagonal = (1.0 - shares) / ridge
-    return ThroughUsers(raters, inverse, diagonal, ridge)
+    shares = np.empty(profiles.shape[1])
+    by_item = _arrays(raters)
+
+    def part(start: int, stop: int) -> None:
+        _shares(start, stop, *by_item, read_only(inverse), shares)
+
+    in_parts(part, len(shares), ITEMS_A_PART)
+    return ThroughUsers(raters, inverse, (1.0 - shares) / ridge, ridge)
 
 
 def _weights(profiles: Sparse, ridge: float) -> Floats:
@@ -282,6 +297,38 @@ def _arrays(matrix: Sparse) -> tuple[Ints, Ints, Floats]:
     starts = matrix.indptr.astype(np.int64)
     columns = matrix.indices.astype(np.int32, copy=False)
     return read_only(starts), read_only(columns), read_only(matrix.data)
+
+
+@compiled((INT, INT, *_CSR, TABLE, FLOATS_OUT))
+def _shares(start, stop, starts, raters, values, inverse, shares):  # type: ignore[no-untyped-def]
+    """x' S x for the column x of each of these films, with S = `inverse`, which is symmetric."""
+    for item in range(start, stop):
+        total = 0.0
+        for cell in range(starts[item], starts[item + 1]):
+            line = inverse[raters[cell]]
+            above = 0.0
+            for other in range(starts[item], cell):
+                above += line[raters[other]] * values[other]
+            total += values[cell] * (2.0 * above + line[raters[cell]] * values[cell])
+        shares[item] = total
+
+
+@compiled((INT, INT, TABLE, *_CSR, FLOAT, FLOATS, TABLE_OUT))
+def _score_items(  # type: ignore[no-untyped-def]
+    start, stop, shared, starts, raters, values, ridge, diagonal, scores
+):
+    """From profiles in `scores`, (b, n_items), and `shared`, (n_users, b), the scores of items."""
+    products = np.empty(shared.shape[1])
+    for item in range(start, stop):
+        products[:] = 0.0
+        for cell in range(starts[item], starts[item + 1]):
+            value = values[cell]
+            line = shared[raters[cell]]
+            for row in range(len(products)):
+                products[row] += value * line[row]
+        for row in range(len(products)):
+            own = scores[row, item]
+            scores[row, item] = own - (own - products[row]) / ridge / diagonal[item]
 
 
 @compiled((INT, INT, TABLE, *_CSR, INTS, INTS, FLOATS_OUT))

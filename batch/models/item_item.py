@@ -16,7 +16,7 @@ from batch.models.kernels import item_weighted_sums
 from batch.models.prediction import predict
 from batch.models.similarity import profiles, sparse_similarities
 from batch.params import ItemNeighbourhood
-from batch.ratings import NOBODY, Ints, Pairs, Ratings
+from batch.ratings import NOBODY, Floats, Ints, Pairs, Ratings
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,11 @@ class ItemItem:
     preference: Preference | None  # orders the list where `learnt_ridge` is set
     params: ItemNeighbourhood
 
-    def score(self, users: Ints) -> Scores:
-        """Score every item for these users, (b,)."""
+    def score(self, users: Ints, preferred: Floats | None = None) -> Scores:
+        """Score every item for these users, (b,).
+
+        `preferred` are their scores by `preference`, (b, n_items), where they are known.
+        """
         weighted, support = item_weighted_sums(
             users, self.ratings, self.baseline, self.similarities
         )
@@ -47,7 +50,9 @@ class ItemItem:
         scores = replace(predicted, explain=explain)
         if self.preference is None:
             return scores
-        relevance = np.where(support > 0, self.preference.score(users), np.nan)
+        if preferred is None:
+            preferred = self.preference.score(users)
+        relevance = np.where(support > 0, preferred, np.nan)
         return replace(scores, relevance=relevance)
 
     def _explain(self, cells: Pairs, users: Ints, predicted: Scores) -> OwnRatings:

@@ -82,6 +82,8 @@ PRODUCT, COUNT, OWN_SQUARE, OTHER_SQUARE, OWN_TOTAL, OTHER_TOTAL = range(6)
 """Columns of `sums`: of r_u r_v, 1, r_u^2, r_v^2, r_u and r_v over co-rated cells."""
 ALL = 0
 """The value of k with which all neighbours are kept, also those of negative similarity."""
+BUCKETS = 1024
+"""Intervals of similarity, from 0 to 1, that are counted to find the k-th highest."""
 ROWS_A_PART = 32
 """Rows that a thread takes at a time.
 
@@ -296,28 +298,45 @@ def _centred(square, total, n):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _keep_highest(s, k, rounded):  # type: ignore[no-untyped-def]
+def _keep_highest(s, k, rounded, counts):  # type: ignore[no-untyped-def]
     """Set all but the k highest s > 0 to 0; of equal ones the first stay.
 
-    `rounded` is scratch, longer by one than `s`.
+    `rounded`, at least as long as `s`, and `counts`, (BUCKETS,), are scratch. Only
+    the bucket that holds the k-th highest is searched.
     """
-    n_positive = 0
+    counts[:] = 0
     for place in range(len(s)):
-        rounded[n_positive] = np.rint(s[place] * 10.0**TIE)
-        n_positive += rounded[n_positive] > 0
+        rounded[place] = np.rint(s[place] * 10.0**TIE)
+        counts[_bucket(rounded[place])] += rounded[place] > 0
+    bucket = BUCKETS - 1
+    n_left = k  # how many stay of this bucket and those below it
+    while bucket >= 0 and counts[bucket] < n_left:
+        n_left -= counts[bucket]
+        bucket -= 1
     threshold = 0.0
     n_equal = 0  # how many of those equal to the threshold stay
-    if n_positive > k:
-        threshold = np.partition(rounded[:n_positive], n_positive - k)[n_positive - k]
-        n_equal = k
-        for place in range(n_positive):
-            n_equal -= rounded[place] > threshold
+    if bucket >= 0:
+        near = np.empty(counts[bucket])
+        n_near = 0
+        for place in range(len(s)):
+            if rounded[place] > 0 and _bucket(rounded[place]) == bucket:
+                near[n_near] = rounded[place]
+                n_near += 1
+        threshold = np.partition(near, n_near - n_left)[n_near - n_left]
+        n_equal = n_left
+        for place in range(n_near):
+            n_equal -= near[place] > threshold
     for place in range(len(s)):
-        mark = np.rint(s[place] * 10.0**TIE)
-        if mark == threshold and n_equal > 0:
+        if rounded[place] == threshold and n_equal > 0:
             n_equal -= 1
-        elif mark <= threshold:
+        elif rounded[place] <= threshold:
             s[place] = 0.0
+
+
+@inner
+def _bucket(rounded):  # type: ignore[no-untyped-def]
+    """The bucket of a rounded similarity: equal ones are in the same, higher ones not below it."""
+    return min(max(int(rounded * (BUCKETS / 10.0**TIE)), 0), BUCKETS - 1)
 
 
 @compiled((INT, INT, CELLS, CELLS, INTS_OUT))
@@ -344,11 +363,12 @@ def _neighbours(  # type: ignore[no-untyped-def]
     sums = np.zeros((m, spec.kind))
     others = np.empty(m + 1, np.int32)
     s = np.empty(m + 1)
-    rounded = np.empty(m + 1)
+    rounded = np.empty(m)
+    counts = np.zeros(BUCKETS, np.int64)
     for row in range(start, stop):
         n_others = _compare(row, rows, columns, squares, spec, sums, others, s)
         if spec.k != ALL:
-            _keep_highest(s[:n_others], spec.k, rounded)
+            _keep_highest(s[:n_others], spec.k, rounded, counts)
         cell = starts[row]
         for place in range(n_others):
             if s[place] != 0:
@@ -451,12 +471,13 @@ def _user_weighted_sums(  # type: ignore[no-untyped-def]
     overlaps = np.zeros((m, spec.kind))
     others = np.empty(m + 1, np.int32)
     s = np.empty(m + 1)
-    rounded = np.empty(m + 1)
+    rounded = np.empty(m)
+    counts = np.zeros(BUCKETS, np.int64)
     for lane in range(stop - start):
         user = users[start + lane]
         n_others = _compare(user, rows, columns, squares, spec, overlaps, others, s)
         if spec.k != ALL:
-            _keep_highest(s[:n_others], spec.k, rounded)
+            _keep_highest(s[:n_others], spec.k, rounded, counts)
         for place in range(n_others):
             similarities[lane, others[place]] = s[place]
     lane_similarities = np.zeros(lanes, deviations.values.dtype)

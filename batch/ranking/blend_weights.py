@@ -21,6 +21,11 @@ PRODUCT_SCALE = 0.2
 """Factor on products of two features: the penalty on their weights is 25 times as large."""
 PRODUCT_LIMIT = 3.0
 """Standard deviations to which features are cut in products, so that none explodes."""
+SOLVER = "newton-cholesky"
+"""scikit-learn's name of the method that solves logistic regressions.
+
+Others stop far from the optimum, and where depends on the last bit of a feature.
+"""
 INVERSE_PENALTY = 1.0
 """scikit-learn's C of the logistic regression."""
 INVERSE_TREND_PENALTY = 0.1
@@ -173,7 +178,7 @@ class _ListWeights(NamedTuple):
     spread: Floats  # (n_features,)
 
 
-def learn(names: Sequence[str], blocks: Sequence[TrainingBlock], seed: int) -> Weights | None:
+def learn(names: Sequence[str], blocks: Sequence[TrainingBlock]) -> Weights | None:
     """Fit the regressions on held-out ratings; None where there are too few to learn from.
 
     Stars: ridge regression of the departures from the baseline on features and their
@@ -190,7 +195,7 @@ def learn(names: Sequence[str], blocks: Sequence[TrainingBlock], seed: int) -> W
     n_liked = int(taste.liked.sum())
     if n_liked < LEAST_LIKED or n_liked == len(taste.liked):
         return None
-    lists = _learn_taste(names, taste, seed)
+    lists = _learn_taste(names, taste)
     followers = np.concatenate([block.followers for block in blocks])
     with_trend = _with_trend(names, lists, trend, followers)
     stars = _learn_stars(
@@ -241,13 +246,13 @@ def _learn_stars(names: Sequence[str], pairs: Floats, departures: Floats) -> _St
     return _StarWeights(weights, products, float(ridge.intercept_), mean, spread)
 
 
-def _learn_taste(names: Sequence[str], taste: Candidates, seed: int) -> _ListWeights:
+def _learn_taste(names: Sequence[str], taste: Candidates) -> _ListWeights:
     """What people like, whenever they rate it; trends have weight 0."""
     from sklearn.linear_model import LogisticRegression
 
     spread = _spread(taste.features)
     known_taste = ~_is_trend(names)
-    ranking = LogisticRegression(C=INVERSE_PENALTY, max_iter=1000, random_state=seed)
+    ranking = LogisticRegression(C=INVERSE_PENALTY, solver=SOLVER)
     ranking.fit(taste.features / spread * known_taste, taste.liked)
     return _ListWeights(ranking.coef_[0].astype(np.float64), float(ranking.intercept_[0]), spread)
 
@@ -271,9 +276,7 @@ def _with_trend(
     trends = trend.features[:, is_trend] / spread[is_trend]
     # The penalty is for trends: that of a feature so large is as good as none.
     columns = np.column_stack([UNPENALISED * taste_odds, trends])
-    # Newton's method: on columns of such different sizes others stop far from the optimum, and
-    # where depends on the last bit of a feature.
-    ranking = LogisticRegression(C=INVERSE_TREND_PENALTY, solver="newton-cholesky")
+    ranking = LogisticRegression(C=INVERSE_TREND_PENALTY, solver=SOLVER)
     without = columns[:, :1]
     if not _is_better(ranking, columns, without, trend.liked, followers):
         return None

@@ -150,7 +150,7 @@ class Ensemble:
         held_pairs = NO_PAIRS if held is None else Pairs.stored(held.matrix[users])
         cells = candidates.and_then(held_pairs)
         scores_by_model = {
-            name: self._cell_scores(name, self.models[name].score(users), users, cells)
+            name: self._cell_scores(name, self._scores(name, users, preferences), users, cells)
             for name in PERSONAL
         }
         features = blend_features(self.feature_model.at(users, cells, preferences), scores_by_model)
@@ -207,11 +207,11 @@ class Ensemble:
         cells = NO_PAIRS if pool is None else pool.cells.and_then(pairs)
         ranked: dict[str, RankedBlock] = {}
         scores_by_model: dict[str, CellScores] = {}
-        for name, model in self.models.items():
+        for name in self.models:
             is_blended = name in PERSONAL and blend is not None
             if name not in names and not is_blended:
                 continue
-            scores = model.score(users)
+            scores = self._scores(name, users, pool and pool.preferences)
             if name in names:
                 ranked[name] = rank_scores(
                     scores, excluded, self.tie_order, n, pairs, with_evidence=with_evidence
@@ -235,6 +235,16 @@ class Ensemble:
                         blend, block, n, diversity, with_evidence=with_evidence
                     )
         return {name: ranked[name] for name in names if name in ranked}
+
+    def _scores(self, name: str, users: Ints, preferences: "PreferenceScores | None") -> Scores:
+        """A model's scores of all films; those by weights that it shares are not made twice."""
+        from batch.models.item_item import ItemItem  # loads numba
+
+        model = self.models[name]
+        if preferences is None or not isinstance(model, ItemItem):
+            return model.score(users)
+        is_shared = model.preference is self.feature_model.preference
+        return model.score(users, preferences.preference if is_shared else None)
 
     def _cell_scores(self, name: str, scores: Scores, users: Ints, cells: Pairs) -> CellScores:
         return CellScores(
@@ -293,7 +303,7 @@ def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:
 
 
 def learn_weights(
-    ensemble: Ensemble, taste: Ratings, trend: Ratings, relevant_from: float, seed: int, block: int
+    ensemble: Ensemble, taste: Ratings, trend: Ratings, relevant_from: float, block: int
 ) -> Weights | None:
     """The blend's weights, learnt from ratings that none of these models was fitted on.
 
@@ -319,7 +329,7 @@ def learn_weights(
                 departures=taste.matrix[features.users].data - features.held_baseline,
             )
         )
-    return learn(names, training, seed)
+    return learn(names, training)
 
 
 @dataclass(frozen=True)

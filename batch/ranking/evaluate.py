@@ -1,9 +1,10 @@
 """Ratings -> how well each model predicts ratings that were held out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple, Protocol, TypedDict
 
 import numpy as np
@@ -32,6 +33,8 @@ SAMPLED_USERS = 2000
 MANY = 10_000_000
 """Maximum ratings for fitting the network beside another model, which takes about 12 bytes per
 rating more memory."""
+EPOCHS = "epochs"
+"""The metric that says for how many epochs the network was trained."""
 MEASURED = (*PUBLISHED, *REFERENCE)
 """The models that are measured."""
 
@@ -54,6 +57,7 @@ class Evaluation:
     metrics: Mapping[str, Metrics]  # by model, with the names of `run_metrics`
     headline: Cut  # the cut that the run is judged by
     weights: Weights | None  # of the published blend; None where there was too little to learn from
+    epochs: int | None  # of the published network; None for the flattened form
     least_ratings: int  # a user with fewer is better served by popular films
 
     @property
@@ -75,28 +79,20 @@ def evaluate(ratings: Ratings, params: Models, inputs: Inputs, min_users: int) -
     `diversity` the blend is measured without it too, as `blend_by_score`. Metrics
     that cannot be computed are left out. Definitions: docs/metrics.md.
     """
-    cuts: dict[Cut, HeldOut] = {
-        "next": hold_out_next(ratings, inputs["users"], inputs["seed"]),
-        "own": hold_out_own(ratings, inputs["users"], inputs["seed"]),
-    }
-    if not cuts["next"].judged.any():
-        del cuts["next"]
-    everything = np.ones(ratings.n_ratings, dtype=np.bool_)
-    known = [*(~held_out.removed for held_out in cuts.values()), everything]
-    evidence = [_evidence(ratings, part, inputs) for part in known]
-    # The published models are fitted by the night.
-    measured = [True] * len(cuts) + [False]
-    parts = [
-        _Part(part, of.fitted, is_measured)
-        for part, of, is_measured in zip(known, evidence, measured, strict=True)
-    ]
+    following = hold_out_next(ratings, inputs["users"], inputs["seed"])
+    cuts: dict[Cut, HeldOut] = {"next": following} if following.judged.any() else {}
+    cuts["own"] = hold_out_own(ratings, inputs["users"], inputs["seed"])
+    tonight = _part(ratings, _all(ratings), params, inputs, is_measured=False)
+    parts = [_part(ratings, ~held_out.removed, params, inputs) for held_out in cuts.values()]
+    # Tonight's epochs are chosen on what `own` leaves, so that they may be those of `own` too.
+    parts[-1] = parts[-1]._replace(epochs=tonight.epochs)
     metrics: dict[str, dict[str, float]] = {name: {} for name in _measured(inputs["diversity"])}
     headline: Cut = "own"
     least_ratings = 1
-    with _networks(ratings, parts, params, inputs["seed"]) as networks:
-        for (cut, held_out), evidence_of_cut in zip(cuts.items(), evidence, strict=False):
+    with _networks(ratings, [*parts, tonight], params, inputs["seed"]) as networks:
+        for (cut, held_out), part in zip(cuts.items(), parts, strict=True):
             network, network_for_weights = next(networks)
-            cut_weights = _learn(ratings, evidence_of_cut, params, inputs, network_for_weights)
+            cut_weights = _learn(ratings, part.evidence, params, inputs, network_for_weights)
             judged, of_cut = measure_cut(ratings, held_out, params, cut_weights, inputs, network)
             for name, values in of_cut.items():
                 metrics[name] |= with_cut(cut, values)
@@ -106,10 +102,13 @@ def evaluate(ratings: Ratings, params: Models, inputs: Inputs, min_users: int) -
                 user_counts = ratings.keep(~held_out.removed).user_counts()
                 least_ratings = choose_least_ratings(judged, user_counts, inputs["seed"])
         _, network_for_weights = next(networks)
-        weights = _learn(ratings, evidence[-1], params, inputs, network_for_weights)
+        weights = _learn(ratings, tonight.evidence, params, inputs, network_for_weights)
+    epochs = tonight.epochs()
     if weights:
         metrics["blend"] |= weights.figures()
-    return Evaluation(metrics, headline, weights, least_ratings)
+    if epochs is not None:
+        metrics["neural"][EPOCHS] = float(epochs)
+    return Evaluation(metrics, headline, weights, epochs, least_ratings)
 
 
 Network = Future[Model]
@@ -117,11 +116,36 @@ Network = Future[Model]
 
 
 class _Part(NamedTuple):
-    """A part of the ratings, and the part of it without what the blend's weights learn from."""
+    """A part of the ratings: all of them, or those that a cut leaves."""
 
     known: Bools  # (n_ratings,)
-    fitted: Bools  # (n_ratings,)
+    evidence: Evidence  # among what is known
+    epochs: Callable[[], int | None]  # for how many its networks are trained
     is_measured: bool  # whether models fitted on all that is known are needed
+
+
+def _part(
+    ratings: Ratings, known: Bools, params: Models, inputs: Inputs, *, is_measured: bool = True
+) -> _Part:
+    """What is `known`, (n_ratings,), as a night sees it that has no other ratings.
+
+    Such a night trains its networks for as many epochs as are best on what `own` leaves of it.
+    """
+
+    @cache
+    def epochs() -> int | None:
+        from batch.models.neural import best_epochs  # loads torch, beside everything else
+
+        part = ratings.keep(known)
+        left = ~hold_out_own(part, inputs["users"], inputs["seed"]).removed
+        return best_epochs(part.keep(left), params.neural, inputs["seed"])
+
+    evidence = hold_out_evidence(ratings, known, SAMPLED_USERS, inputs["seed"])
+    return _Part(known, evidence, epochs, is_measured)
+
+
+def _all(ratings: Ratings) -> Bools:
+    return np.ones(ratings.n_ratings, dtype=np.bool_)
 
 
 @contextmanager
@@ -130,28 +154,21 @@ def _networks(
 ) -> Iterator[Iterator[tuple[Network | None, Network]]]:
     """The networks of these parts, if they are measured, and those for weights, in order.
 
-    All of a part are trained for as many epochs as are best on what is known: the scale of a
-    network's output grows with them, and weights that are learnt on one scale are used on the
-    other. A network keeps one core busy, and takes longer than the other models together. So
-    one after the other is trained beside everything else; above MANY ratings, to save memory,
-    those of a part when they are asked for, while `fit_all` waits.
+    All of a part are trained for the same number of epochs: the scale of a network's output
+    grows with them, and weights that are learnt on one scale are used on the other. A network
+    keeps one core busy, and takes longer than the other models together. So one after the
+    other is trained beside everything else; above MANY ratings, to save memory, those of a
+    part when they are asked for, while `fit_all` waits.
     """
     executor = ThreadPoolExecutor(1)
 
-    def epochs_for(known: Bools) -> int | None:
-        from batch.models.neural import best_epochs  # loads torch, beside everything else
-
-        return best_epochs(ratings.keep(known), params.neural, seed)
-
     def networks_of(part: _Part) -> tuple[Network | None, Network]:
-        epochs = executor.submit(epochs_for, part.known)
-
         def network(of: Bools) -> Model:
-            chosen = {"epochs": epochs.result()}
-            return fit("neural", ratings.keep(of), params.neural, seed, **chosen)
+            return fit("neural", ratings.keep(of), params.neural, seed, epochs=part.epochs())
 
+        for_weights = executor.submit(network, part.evidence.fitted)  # needed first
         measured = executor.submit(network, part.known) if part.is_measured else None
-        return measured, executor.submit(network, part.fitted)
+        return measured, for_weights
 
     try:
         when_asked = map(networks_of, parts)
@@ -176,26 +193,15 @@ def measure_cut(
     return judged, figures(judged, train, inputs["seed"])
 
 
-def learn_nightly(ratings: Ratings, params: Models, inputs: Inputs) -> Weights | None:
-    """The weights of the published blend, learnt from evidence among all ratings."""
-    with _with_evidence(ratings, params, inputs, is_measured=False) as (evidence, networks):
-        return _learn(ratings, evidence, params, inputs, networks[1])
-
-
-@contextmanager
-def _with_evidence(
-    ratings: Ratings, params: Models, inputs: Inputs, *, is_measured: bool
-) -> Iterator[tuple[Evidence, tuple[Network | None, Network]]]:
-    """The evidence among all of these ratings, and the networks of `_networks`."""
-    everything = np.ones(ratings.n_ratings, dtype=np.bool_)
-    evidence = _evidence(ratings, everything, inputs)
-    part = _Part(everything, evidence.fitted, is_measured)
-    with _networks(ratings, [part], params, inputs["seed"]) as networks:
-        yield evidence, next(networks)
-
-
-def _evidence(ratings: Ratings, usable: Bools, inputs: Inputs) -> Evidence:
-    return hold_out_evidence(ratings, usable, SAMPLED_USERS, inputs["seed"])
+def learn_nightly(
+    ratings: Ratings, params: Models, inputs: Inputs
+) -> tuple[Weights | None, int | None]:
+    """The blend's weights and the network's epochs that a night would publish with."""
+    tonight = _part(ratings, _all(ratings), params, inputs, is_measured=False)
+    with _networks(ratings, [tonight], params, inputs["seed"]) as networks:
+        _, for_weights = next(networks)
+        weights = _learn(ratings, tonight.evidence, params, inputs, for_weights)
+    return weights, tonight.epochs()
 
 
 def figures(judged: Mapping[str, Judged], train: Ratings, seed: int) -> dict[str, Metrics]:
@@ -215,9 +221,10 @@ def fit_and_judge(
     `held` has the same users and items. Judged are all users, or, if there are
     more than `users`, those with ratings in `held`.
     """
-    with _with_evidence(train, params, inputs, is_measured=True) as (evidence, networks):
-        network, for_weights = networks
-        weights = _learn(train, evidence, params, inputs, for_weights)
+    part = _part(train, _all(train), params, inputs)
+    with _networks(train, [part], params, inputs["seed"]) as networks:
+        network, for_weights = next(networks)
+        weights = _learn(train, part.evidence, params, inputs, for_weights)
         return _fit_and_judge(train, held, params, weights, inputs, network), weights
 
 
@@ -239,21 +246,26 @@ def _fit_and_judge(
 
 
 def fit_all(
-    ratings: Ratings, params: Models, seed: int, network: Network | None = None
+    ratings: Ratings,
+    params: Models,
+    seed: int,
+    network: Network | None = None,
+    epochs: int | None = None,
 ) -> dict[str, Model]:
     """Fit every model and baseline, but for a `network` that is fitted elsewhere.
 
-    The network keeps at most one core busy and is fitted beside the others; above
-    MANY ratings it is fitted before them, to save memory.
+    Else it is fitted here for so many `epochs`, or for as many as are best. It
+    keeps at most one core busy and is fitted beside the others; above MANY ratings
+    it is fitted before them, to save memory.
     """
 
-    def fitted(name: str) -> Model:
-        return fit(name, ratings, getattr(params, name, None), seed)
+    def fitted(name: str, **chosen: int | None) -> Model:
+        return fit(name, ratings, getattr(params, name, None), seed, **chosen)
 
     names = (*PERSONAL, *REFERENCE)
     executor = ThreadPoolExecutor(1)
     try:
-        network = network or executor.submit(fitted, "neural")
+        network = network or executor.submit(fitted, "neural", epochs=epochs)
         if ratings.n_ratings > MANY:
             network.result()
         models = {name: fitted(name) for name in names if name != "neural"}
@@ -333,7 +345,7 @@ def _learn(
     ensemble = unblended(train, fit_all(train, params, seed, network))
     taste = ratings.keep(evidence.taste)
     trend = ratings.keep(evidence.trend)
-    return learn_weights(ensemble, taste, trend, inputs["relevant_from"], seed, inputs["block"])
+    return learn_weights(ensemble, taste, trend, inputs["relevant_from"], inputs["block"])
 
 
 def _measured(diversity: float) -> tuple[str, ...]:
