@@ -82,7 +82,7 @@ def figures(_ratings: Ratings, _config: object) -> Evaluation:
     rmse = {"rmse": 0.9, "rmse_low": 0.85, "rmse_high": 0.95, "raters": 25.0}
     hits = {"precision@5": 0.2, "precision_low@5": 0.15, "precision_high@5": 0.25, "users": 25.0}
     values = with_cut("own", rmse | hits)
-    return Evaluation(dict.fromkeys((*PUBLISHED, *REFERENCE), values), "own", None, 1)
+    return Evaluation(dict.fromkeys((*PUBLISHED, *REFERENCE), values), "own", None, None, 1)
 
 
 def _assembled(
@@ -94,7 +94,7 @@ def _assembled(
 def by_fixed_arithmetic(patch: pytest.MonkeyPatch) -> None:
     """From here on a night fits nothing: what it reads, writes, checks and publishes is as ever."""
     patch.setattr(steps, "measure", figures)
-    patch.setattr(steps, "fit", lambda _name, ratings, _params, _seed: Fixed(ratings))
+    patch.setattr(steps, "fit", lambda _name, ratings, *_, **_chosen: Fixed(ratings))
     patch.setattr(
         steps, "assemble", lambda ratings, _models, _weights, mask, _: Fixed(ratings, mask)
     )

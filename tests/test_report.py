@@ -72,7 +72,7 @@ def measured(*_: Any) -> Evaluation:
         "precision_gain_high@5": 0.05,
     }
     metrics["blend"] |= gain
-    return Evaluation(metrics, "own", None, 1)
+    return Evaluation(metrics, "own", None, None, 1)
 
 
 @pytest.fixture
@@ -363,7 +363,7 @@ def _ready(_: pytest.MonkeyPatch) -> int:
 
 
 def _unmeasured(patch: pytest.MonkeyPatch) -> int:
-    patch.setattr(steps, "measure", lambda *_: Evaluation({}, "own", None, 1))
+    patch.setattr(steps, "measure", lambda *_: Evaluation({}, "own", None, None, 1))
     assert command("-q", "run", "--force") == 0
     return 2
 
@@ -371,7 +371,7 @@ def _unmeasured(patch: pytest.MonkeyPatch) -> int:
 def _by_score(patch: pytest.MonkeyPatch) -> int:
     metrics = measured().metrics
     with_by_score = {**metrics, "blend_by_score": metrics["blend"]}
-    patch.setattr(steps, "measure", lambda *_: Evaluation(with_by_score, "own", None, 1))
+    patch.setattr(steps, "measure", lambda *_: Evaluation(with_by_score, "own", None, None, 1))
     assert command("-q", "run", "--force") == 0
     return 2
 

@@ -166,9 +166,8 @@ def _networks(
         def network(of: Bools) -> Model:
             return fit("neural", ratings.keep(of), params.neural, seed, epochs=part.epochs())
 
-        for_weights = executor.submit(network, part.evidence.fitted)  # needed first
         measured = executor.submit(network, part.known) if part.is_measured else None
-        return measured, for_weights
+        return measured, executor.submit(network, part.evidence.fitted)
 
     try:
         when_asked = map(networks_of, parts)
