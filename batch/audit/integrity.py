@@ -17,7 +17,7 @@ from sqlalchemy import (
 from batch.config import FilterSettings
 from batch.params import LARGEST
 from batch.store import schema
-from batch.store.checks import ROWS, Check, no_violations
+from batch.store.checks import ROWS, SPARE_ROWS, Check, no_violations
 from batch.store.digests import changed_models
 from batch.store.filters import at_moment, films_of_settings, is_filtered, now_on
 
@@ -56,7 +56,11 @@ def _rows_off(connection: Connection, run_id: int) -> int:
         .group_by(_lists.c.model)
     )
     m = schema.run_metrics.c
-    counted = select(m.model, m.value).where(m.run_id == run_id, m.metric == ROWS)
+    counted = (
+        select(m.model, func.sum(m.value))
+        .where(m.run_id == run_id, m.metric.in_([ROWS, SPARE_ROWS]))
+        .group_by(m.model)
+    )
     rows: dict[str, int] = dict(connection.execute(in_table).all())
     expected = dict(connection.execute(counted).all())
     models = {*rows, *expected}
@@ -64,15 +68,16 @@ def _rows_off(connection: Connection, run_id: int) -> int:
 
 
 def _broken_ranks(connection: Connection, run_id: int) -> int:
-    """Lists whose ranks are not 1..m, m <= the run's top_n, or that contain a film twice."""
-    top_n = connection.execute(select(_runs.c.top_n).where(_runs.c.run_id == run_id)).scalar_one()
+    """Lists whose ranks are not 1..m, m <= top_n + spare, or that contain a film twice."""
+    length = _runs.c.top_n + func.coalesce(_runs.c.spare, 0)
+    longest = connection.execute(select(length).where(_runs.c.run_id == run_id)).scalar_one()
     last_rank = func.max(_lists.c.rank)
     films = func.count(distinct(_lists.c.movie_id))
     broken = (
         select(_lists.c.user_id)
         .where(_lists.c.run_id == run_id)
         .group_by(_lists.c.user_id, _lists.c.model)
-        .having(or_(last_rank != func.count(), films != func.count(), last_rank > top_n))
+        .having(or_(last_rank != func.count(), films != func.count(), last_rank > longest))
     )
     return _count(connection, select(func.count()).select_from(broken.subquery()))
 
@@ -160,15 +165,13 @@ def _unreadable_reasons(connection: Connection, run_id: int) -> int:
 
 
 def _broken_popular(connection: Connection, run_id: int) -> int:
-    """1 if the list for everyone is empty, has ranks other than 1..m <= top_n, or a film twice."""
-    top_n = select(_runs.c.top_n).where(_runs.c.run_id == run_id).scalar_subquery()
+    """1 if the list for everyone is empty, has ranks other than 1..m, or a film twice."""
     rank, movie_id = _popular.c.rank, _popular.c.movie_id
     n_rows = func.count()
     is_whole = and_(
         n_rows > 0,
         func.min(rank) == 1,
         func.max(rank) == n_rows,
-        func.max(rank) <= top_n,
         func.count(distinct(movie_id)) == n_rows,
     )
     broken = select(case((is_whole, 0), else_=1)).where(_popular.c.run_id == run_id)

@@ -50,7 +50,7 @@ def publish(
     from batch.job.republish import republish
 
     settings, data = open_ready(writes=True)
-    _print_current(as_json, republish(data, settings.filters, lambda _: run_id))
+    _print_current(as_json, settings, data, republish(data, settings.filters, lambda _: run_id))
 
 
 @commands.command()
@@ -63,15 +63,23 @@ def rollback(as_json: AsJson = False) -> None:
     from batch.store.publish import previous
 
     settings, data = open_ready(writes=True)
-    _print_current(as_json, republish(data, settings.filters, previous))
+    _print_current(as_json, settings, data, republish(data, settings.filters, previous))
 
 
-def _print_current(as_json: bool, run_id: int) -> None:
-    print_result(
-        as_json,
-        {"run_id": run_id},
-        lambda: print_lines(f"run {run_id} is now current"),
-    )
+def _print_current(as_json: bool, settings: "Config", data: "Database", run_id: int) -> None:
+    """Say which run is current, and where films of its lists can no longer move up."""
+    from batch.store.runs import find_run
+
+    with data.reader.connect() as connection:
+        run = find_run(connection, run_id)
+    spare = (run and run.spare) or 0
+    lines = [f"run {run_id} is now current"]
+    if settings.publish.spare and not spare:
+        lines.append(
+            "its lists can run short where films are rated or filtered: no spare ones are kept "
+            "of a run so old; the next run has them"
+        )
+    print_result(as_json, {"run_id": run_id, "spare": spare}, lambda: print_lines(*lines))
 
 
 @commands.command()

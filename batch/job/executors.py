@@ -38,9 +38,9 @@ SAME_ROWS = ("recbatch", "numpy", "numba", "scipy")
 ScoredBlock: TypeAlias = tuple[Ints, dict[str, RankedBlock]]
 """A block of users, (b,), and the lists of each model by its name."""
 Executor: TypeAlias = Callable[
-    [Ensemble, Sequence[str], int, Iterable[Ints]], Iterator[ScoredBlock]
+    [Ensemble, Sequence[str], int, int, Iterable[Ints]], Iterator[ScoredBlock]
 ]
-"""ensemble, names, n, blocks -> scored blocks, in the order of the blocks."""
+"""ensemble, names, n, spare, blocks -> scored blocks, in the order of the blocks."""
 Client: TypeAlias = Any  # distributed.Client, imported only where `engine: dask` is chosen
 
 
@@ -49,14 +49,14 @@ class ClusterError(RecbatchError):
 
 
 def run_locally(
-    ensemble: Ensemble, names: Sequence[str], n: int, blocks: Iterable[Ints]
+    ensemble: Ensemble, names: Sequence[str], n: int, spare: int, blocks: Iterable[Ints]
 ) -> Iterator[ScoredBlock]:
     """`engine: local`: score in this process, one block on each core."""
     # The compiler is imported only where something is scored.
     from batch.models.compiled import side_by_side
 
     def score(users: Ints) -> ScoredBlock:
-        return users, ensemble.rank_with_evidence(names, users, n)
+        return users, ensemble.rank_with_evidence(names, users, n, spare=spare)
 
     yield from side_by_side(score, blocks)
 
@@ -180,6 +180,7 @@ def _run_on_cluster(
     ensemble: Ensemble,
     names: Sequence[str],
     n: int,
+    spare: int,
     blocks: Iterable[Ints],
 ) -> Iterator[ScoredBlock]:
     """`engine: dask`: send the models to every worker once, then blocks; collect only lists.
@@ -196,7 +197,7 @@ def _run_on_cluster(
     def submit(users: Ints) -> tuple[Ints, Any]:
         # pure=False: otherwise Dask would look for an earlier result with the
         # same arguments.
-        return users, client.submit(_score_block, models, names, users, n, pure=False)
+        return users, client.submit(_score_block, models, names, users, n, spare, pure=False)
 
     while True:
         n_threads = max(sum(client.nthreads().values()), 1)
@@ -222,9 +223,9 @@ def _run_on_cluster(
 
 
 def _score_block(
-    ensemble: Ensemble, names: Sequence[str], users: Ints, n: int
+    ensemble: Ensemble, names: Sequence[str], users: Ints, n: int, spare: int
 ) -> dict[str, RankedBlock]:
-    return ensemble.rank_with_evidence(names, users, n)
+    return ensemble.rank_with_evidence(names, users, n, spare=spare)
 
 
 def _send_models(client: Client, direct: bool | None, ensemble: Ensemble) -> Any:

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from sqlalchemy import Connection, and_, delete, func, select, update
+from sqlalchemy import Connection, and_, case, delete, func, select, update
 
 from batch import RecbatchError
 from batch.ingest.rows_of_person import PersonTexts
 from batch.store import digests, schema
-from batch.store.checks import ROWS
+from batch.store.checks import ROWS, SPARE_ROWS
 from batch.store.database import Database
 from batch.store.erase import NotErasedError, erase
 from batch.telemetry import log_warning
@@ -59,7 +60,7 @@ def traces(connection: Connection, user_key: str) -> Traces:
     for name, table in _OF_USERS.items():
         of_user = select(func.count()).where(table.c.user_id == person.user_id)
         counts[name] = connection.execute(of_user).scalar_one()
-    n_rows = sum(count for _, _, count in _lists_of(connection, person.user_id))
+    n_rows = sum(rows.shown + rows.spare for rows in _lists_of(connection, person.user_id))
     n_files = sum(file.exists() for file in _weights(connection))
     return Traces(rows=n_rows, rejects=n_rejects, files=n_files, **counts)
 
@@ -106,35 +107,53 @@ def _delete_user(connection: Connection, user_id: int) -> None:
     connection.execute(update(_runs).values(artifact=None, artifact_sha256=None))
 
 
-def _lists_of(connection: Connection, user_id: int) -> list[tuple[int, str, int]]:
-    """run_id, model and count of a user's rows, run by run as the table is ordered."""
-    kept_runs = select(_runs.c.run_id).where(_runs.c.purged_at.is_(None))
+class _Rows(NamedTuple):
+    """How many rows a user has in a run's lists of one model."""
+
+    run_id: int
+    model: str
+    shown: int
+    spare: int
+
+
+def _lists_of(connection: Connection, user_id: int) -> list[_Rows]:
+    """The user's rows in each list, run by run as the table is ordered."""
+    kept_runs = select(_runs.c.run_id, _runs.c.top_n).where(_runs.c.purged_at.is_(None))
     counts = []
-    for run_id in connection.execute(kept_runs).scalars().all():
-        is_own_row = and_(_lists.c.run_id == run_id, _lists.c.user_id == user_id)
-        by_model = select(_lists.c.model, func.count()).where(is_own_row).group_by(_lists.c.model)
-        counts += [(run_id, model, count) for model, count in connection.execute(by_model)]
+    for run_id, top_n in connection.execute(kept_runs).all():
+        shown = func.sum(case((_lists.c.rank <= top_n, 1), else_=0))
+        by_model = (
+            select(_lists.c.model, shown, func.count() - shown)
+            .where(_lists.c.run_id == run_id, _lists.c.user_id == user_id)
+            .group_by(_lists.c.model)
+        )
+        counts += [_Rows(run_id, *row) for row in connection.execute(by_model)]
     return counts
 
 
 def _delete_lists(connection: Connection, user_id: int) -> None:
     """Delete a user's rows in all kept runs; the counts and digests of these runs follow."""
-    by_model = _lists_of(connection, user_id)
-    for run_id in {run_id for run_id, _, _ in by_model}:
-        digests.subtract_user(connection, run_id, user_id)
-    for run_id, model, count in by_model:
+    of_user = _lists_of(connection, user_id)
+    for run_id in {rows.run_id for rows in of_user}:
+        digests.subtract(connection, run_id, _lists.c.user_id == user_id)
+    for rows in of_user:
         is_own_row = and_(
-            _lists.c.run_id == run_id, _lists.c.user_id == user_id, _lists.c.model == model
+            _lists.c.run_id == rows.run_id,
+            _lists.c.user_id == user_id,
+            _lists.c.model == rows.model,
         )
         connection.execute(delete(_lists).where(is_own_row))
-        lower_count = update(_metrics).where(
-            _metrics.c.run_id == run_id, _metrics.c.model == model, _metrics.c.metric == ROWS
-        )
-        connection.execute(lower_count.values(value=_metrics.c.value - count))
+        for name, count in ((ROWS, rows.shown), (SPARE_ROWS, rows.spare)):
+            lower_count = update(_metrics).where(
+                _metrics.c.run_id == rows.run_id,
+                _metrics.c.model == rows.model,
+                _metrics.c.metric == name,
+            )
+            connection.execute(lower_count.values(value=_metrics.c.value - count))
         lower_total = update(_runs).where(
-            _runs.c.run_id == run_id, _runs.c.rows_written.is_not(None)
+            _runs.c.run_id == rows.run_id, _runs.c.rows_written.is_not(None)
         )
-        connection.execute(lower_total.values(rows_written=_runs.c.rows_written - count))
+        connection.execute(lower_total.values(rows_written=_runs.c.rows_written - rows.shown))
 
 
 def _rejects_of(connection: Connection, texts: set[str]) -> list[tuple[int, int]]:

@@ -138,6 +138,8 @@ def _open_run(database: Database, config: Config, order: Order) -> RunKey:
         "due_at": order.due_at,
         "forced": 0,
         "top_n": config.publish.top_n,
+        "spare": config.publish.spare,
+        "preset": config.preset,
         "seed": config.evaluation.seed,
         "config_sha256": config.sha256(),
         "versions": dumps(versions()),

@@ -17,13 +17,17 @@ from batch.store.database import Database
 from batch.store.publish import RunKey
 from batch.telemetry import progress
 
+POPULAR_KEPT = 200
+"""Popular films that are stored: what fills a list that has run short comes from them."""
+
 
 @dataclass(frozen=True)
 class WrittenRows:
     """Rows of lists that were written, by model."""
 
-    total: dict[str, int]
+    total: dict[str, int]  # without spare ones
     fallback: dict[str, int]  # of those, popular films in place of the model's
+    spare: dict[str, int]
 
 
 def score_users(
@@ -38,12 +42,14 @@ def score_users(
     ratings = ensemble.ratings
     total = dict.fromkeys(PUBLISHED, 0)
     fallback = dict.fromkeys(PUBLISHED, 0)
+    spare = dict.fromkeys(PUBLISHED, 0)
+    lengths = config.publish.top_n, config.publish.spare
     with (
         executors.open_executor(config) as score,
         progress("scoring users", ratings.n_users) as advance,
     ):
         user_blocks = blocks(ratings.n_users, block)
-        for users, ranked in score(ensemble, PUBLISHED, config.publish.top_n, user_blocks):
+        for users, ranked in score(ensemble, PUBLISHED, *lengths, user_blocks):
             with database.writer.begin() as connection:
                 publish.require_ownership(connection, key)
                 for name, ranked_block in ranked.items():
@@ -51,11 +57,14 @@ def score_users(
                     # `plain` lists end where the method has no prediction.
                     if config.preset != "plain":
                         lists = popular.complete(lists, users)
-                    total[name] += publish.write_lists(connection, key, name, ratings, users, lists)
-                    fallback[name] += int(lists.is_fallback.sum())
+                    n_rows = publish.write_lists(connection, key, name, ratings, users, lists)
+                    is_shown = lists.is_shown
+                    total[name] += int(is_shown.sum())
+                    fallback[name] += int((lists.is_fallback & is_shown).sum())
+                    spare[name] += n_rows - int(is_shown.sum())
             advance(len(users))
-    _write_popular(database, key, popular, config.publish.top_n)
-    return WrittenRows(total, fallback)
+    _write_popular(database, key, popular, max(POPULAR_KEPT, config.publish.top_n))
+    return WrittenRows(total, fallback, spare)
 
 
 @dataclass(frozen=True)
@@ -93,9 +102,9 @@ def popular_films(ensemble: Ensemble, mask: Mask, least_ratings: int) -> Popular
     )
 
 
-def _write_popular(database: Database, key: RunKey, popular: PopularFilms, top_n: int) -> None:
+def _write_popular(database: Database, key: RunKey, popular: PopularFilms, n: int) -> None:
     """Write the list for users without any, scored by fading numbers of ratings."""
-    columns = popular.columns[:top_n]
+    columns = popular.columns[:n]
     movie_ids = popular.ratings.movie_ids[columns].tolist()
     counts = popular.item_counts[columns].tolist()
     with database.writer.begin() as connection:

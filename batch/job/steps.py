@@ -30,7 +30,7 @@ from batch.ranking.metrics import Metrics
 from batch.ratings import Ratings
 from batch.store import digests, publish
 from batch.store.artifacts import save_weights, weights_file
-from batch.store.checks import FALLBACK_ROWS, ROWS, Check, record
+from batch.store.checks import FALLBACK_ROWS, ROWS, SPARE_ROWS, Check, record
 from batch.store.database import Database
 from batch.store.filters import active_filters, synchronise
 from batch.store.load import Loaded, load
@@ -291,7 +291,10 @@ def audit_lists(job: Job, evaluation: Evaluation, written: WrittenRows) -> list[
 
 
 def _row_counts(written: WrittenRows) -> dict[str, Metrics]:
-    return {name: {ROWS: count} for name, count in written.total.items()}
+    return {
+        name: {ROWS: count, SPARE_ROWS: written.spare[name]}
+        for name, count in written.total.items()
+    }
 
 
 def _fallback_shares(written: WrittenRows) -> dict[str, Metrics]:

@@ -42,9 +42,9 @@ class BlendBlock:
 
 
 def rank_pool(
-    blend: Blend, block: BlendBlock, n: int, diversity: float, *, with_evidence: bool
+    blend: Blend, block: BlendBlock, n: int, spare: int, diversity: float, *, with_evidence: bool
 ) -> RankedBlock:
-    """The blend's lists of n, and its ratings of the requested pairs."""
+    """The blend's lists of n and `spare` films, and its ratings of the requested pairs."""
     pool, cells = block.pool, block.cells
     n_candidates = pool.n_candidates
     features = {name: values[:n_candidates] for name, values in block.features.items()}
@@ -59,16 +59,17 @@ def rank_pool(
     order = np.lexsort((block.tie_order[columns], -rounded, rows))
     rank = np.arange(len(rows)) - np.searchsorted(rows[order], rows[order])
     if diversity:
-        order, rank = _diversified(block, score, order, rank, diversity, n)
-    kept = order[rank < n]
-    places = rows[kept], rank[rank < n]
-    shape = len(block.user_counts), n
+        order, rank = _diversified(block, score, order, rank, diversity, n, spare)
+    is_kept = rank < n + spare
+    kept = order[is_kept]
+    places = rows[kept], rank[is_kept]
+    shape = len(block.user_counts), n + spare
     listed = np.full(shape, NOBODY)
     listed[places] = columns[kept]
     evidence = None
     if with_evidence:
         start, shares = blend.shares(features, candidate_rows, candidate_scores)
-        evidence = _evidence(start, shares, kept)
+        evidence = _evidence(start, shares, order[rank < n])
     user_counts = block.user_counts.astype(np.float64)  # (b,)
     requested = np.arange(len(rows), len(cells.rows))
     rated = np.concatenate([kept, requested])  # stars are only needed of these cells
@@ -85,15 +86,17 @@ def rank_pool(
         rating=_in_lists(listed_rating, places, shape),
         support=_in_lists(user_counts[rows[kept]], places, shape),
         predicted=np.where(has_ratings, requested_rating, np.nan),
+        spare=spare,
         evidence=evidence,
     )
 
 
 def _diversified(
-    block: BlendBlock, score: Floats, order: Ints, rank: Ints, diversity: float, n: int
+    block: BlendBlock, score: Floats, order: Ints, rank: Ints, diversity: float, n: int, spare: int
 ) -> tuple[Ints, Ints]:
     """The cells of the pool that `diversify` keeps, by user and score, and their ranks.
 
+    After them come `spare` cells with the next lower scores: lists stay in order of score.
     `order` sorts the pool by user and score; `rank` is the rank of each sorted
     cell.
     """
@@ -106,6 +109,11 @@ def _diversified(
     listed[places] = columns[order]
     scores = _in_lists(score[order], places, shape)
     kept = diversify(listed, scores, block.genres, diversity, n)
+    following = kept.max(axis=1, initial=NOBODY)[:, None] + np.arange(1, spare + 1)
+    is_end = following >= shape[1]
+    following[is_end] = 0  # of any cell
+    following[is_end | (np.take_along_axis(listed, following, axis=1) == NOBODY)] = NOBODY
+    kept = np.hstack([kept, following])
     users, ranks = np.nonzero(kept != NOBODY)
     return cell_at[users, kept[users, ranks]], ranks
 

@@ -13,7 +13,7 @@ from batch.ranking.blend_lists import BlendBlock, Pool, rank_pool
 from batch.ranking.blend_weights import Candidates, TrainingBlock, Weights, learn
 from batch.ranking.mask import Mask
 from batch.ranking.rank import best_unseen, tie_order
-from batch.ranking.ranked_block import RankedBlock
+from batch.ranking.ranked_block import RankedBlock, without_spare
 from batch.ratings import (
     NO_PAIRS,
     NOBODY,
@@ -50,20 +50,23 @@ def rank_scores(
     n: int,
     pairs: Pairs,
     *,
+    spare: int = 0,
     with_evidence: bool = False,
 ) -> RankedBlock:
-    """A model's scores of all films -> its lists of n, and its ratings of `pairs`.
+    """A model's scores of all films -> its lists of n and spare films, and ratings of `pairs`.
 
     `excluded` is CSR (b, n_items); `order`, (n_items,), comes from `tie_order`.
     """
-    listed = best_unseen(scores.relevance, excluded, order, n)
+    listed = best_unseen(scores.relevance, excluded, order, n + spare)
+    shown = Pairs.listed(without_spare(listed, spare))
     return RankedBlock(
         listed=listed,
         score=_listed_values(scores.relevance, listed),
         rating=_listed_values(scores.rating, listed),
         support=_listed_values(scores.support, listed),
         predicted=scores.rating[pairs],
-        evidence=scores.explain(Pairs.listed(listed)) if with_evidence else None,
+        spare=spare,
+        evidence=scores.explain(shown) if with_evidence else None,
     )
 
 
@@ -99,12 +102,17 @@ class Ensemble:
         Only one model at a time holds its scores of all films in memory; the
         blend scores its candidates only.
         """
-        return self._rank(names, users, self._excluded(users), n, pairs, with_evidence=False)
+        return self._rank(names, users, self._excluded(users), n, 0, pairs, with_evidence=False)
 
     def rank_with_evidence(
-        self, names: Sequence[str], users: Ints, n: int, unseen: Pairs = NO_PAIRS
+        self,
+        names: Sequence[str],
+        users: Ints,
+        n: int,
+        unseen: Pairs = NO_PAIRS,
+        spare: int = 0,
     ) -> dict[str, RankedBlock]:
-        """The same lists with evidence for every film.
+        """The same lists with evidence for every film, then `spare` more films without.
 
         Films of the `unseen` pairs may be listed even if they are rated or
         filtered.
@@ -114,7 +122,7 @@ class Ensemble:
             is_unseen = np.zeros(excluded.shape, dtype=np.bool_)
             is_unseen[unseen] = True
             excluded = select_stored(excluded, ~is_unseen[Pairs.stored(excluded)])
-        return self._rank(names, users, excluded, n, NO_PAIRS, with_evidence=True)
+        return self._rank(names, users, excluded, n, spare, NO_PAIRS, with_evidence=True)
 
     @property
     def popularity(self) -> Floats:
@@ -198,12 +206,13 @@ class Ensemble:
         users: Ints,
         excluded: Sparse,
         n: int,
+        spare: int,
         pairs: Pairs,
         *,
         with_evidence: bool,
     ) -> dict[str, RankedBlock]:
         blend = self.blend if "blend" in names or BY_SCORE in names else None
-        pool = None if blend is None else self._candidate_pool(users, excluded, n)
+        pool = None if blend is None else self._candidate_pool(users, excluded, n + spare)
         cells = NO_PAIRS if pool is None else pool.cells.and_then(pairs)
         ranked: dict[str, RankedBlock] = {}
         scores_by_model: dict[str, CellScores] = {}
@@ -214,7 +223,13 @@ class Ensemble:
             scores = self._scores(name, users, pool and pool.preferences)
             if name in names:
                 ranked[name] = rank_scores(
-                    scores, excluded, self.tie_order, n, pairs, with_evidence=with_evidence
+                    scores,
+                    excluded,
+                    self.tie_order,
+                    n,
+                    pairs,
+                    spare=spare,
+                    with_evidence=with_evidence,
                 )
             if is_blended:
                 scores_by_model[name] = self._cell_scores(name, scores, users, cells)
@@ -232,7 +247,7 @@ class Ensemble:
             for name, diversity in (("blend", self.diversity), (BY_SCORE, 0.0)):
                 if name in names:
                     ranked[name] = rank_pool(
-                        blend, block, n, diversity, with_evidence=with_evidence
+                        blend, block, n, spare, diversity, with_evidence=with_evidence
                     )
         return {name: ranked[name] for name in names if name in ranked}
 

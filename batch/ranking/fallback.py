@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from batch.ranking.ranked_block import RankedBlock
+from batch.ranking.ranked_block import RankedBlock, without_spare
 from batch.ratings import NOBODY, Bools, Floats, Ints, Ratings, Sparse, Texts
 from batch.reasons import fallback
 
@@ -22,8 +22,14 @@ class Lists:
     score: Floats
     rating: Floats  # stars
     support: Floats
-    reasons: Texts  # JSON, empty without a reason
+    reasons: Texts  # JSON, empty without a reason and in the last `spare` places
     is_fallback: Bools  # not from the model
+    spare: int
+
+    @property
+    def is_shown(self) -> Bools:
+        """The places of films that are not spare."""
+        return without_spare(self.listed, self.spare) != NOBODY
 
 
 def without_fallback(block: RankedBlock, ratings: Ratings) -> Lists:
@@ -35,6 +41,7 @@ def without_fallback(block: RankedBlock, ratings: Ratings) -> Lists:
         support=block.support,
         reasons=block.reasons(ratings),
         is_fallback=np.zeros(block.listed.shape, dtype=np.bool_),
+        spare=block.spare,
     )
 
 
@@ -53,7 +60,8 @@ def with_fallback(lists: Lists, excluded: Sparse, counts: Ints, popular: Ints, l
     vacant = (kept == NOBODY) & has_ratings
     listed, score = _fallback_rows(kept, lists.score, vacant, excluded, popular)
     is_fallback = listed != NOBODY
-    reasons = np.where(too_few, FEW, SHORT)
+    is_spare = np.arange(listed.shape[1]) >= listed.shape[1] - lists.spare
+    reasons = np.where(is_spare, "", np.where(too_few, FEW, SHORT))
     return Lists(
         listed=np.where(is_fallback, listed, kept),
         score=np.where(is_fallback, score, lists.score),
@@ -61,6 +69,7 @@ def with_fallback(lists: Lists, excluded: Sparse, counts: Ints, popular: Ints, l
         support=np.where(is_fallback, 0.0, lists.support),
         reasons=np.where(is_fallback, reasons, lists.reasons),
         is_fallback=is_fallback,
+        spare=lists.spare,
     )
 
 

@@ -9,6 +9,7 @@ from batch.store import schema
 from batch.store.bulk_insert import bulk_insert
 from batch.store.runs import FALLBACK_ROWS as FALLBACK_ROWS
 from batch.store.runs import ROWS as ROWS
+from batch.store.runs import SPARE_ROWS as SPARE_ROWS
 
 _checks = schema.run_checks
 

@@ -55,15 +55,19 @@ class Digest:
 NOTHING = Digest(0, 0)
 
 
-def compute(connection: Connection, run_id: int, user_id: int | None = None) -> dict[str, Digest]:
-    """The digest of each model's rows as they are now: of one user, or of all and `popular`."""
-    texts: Any = select(_lists.c.model, _row_text(_list_fields()))
-    texts = texts.where(_lists.c.run_id == run_id)
-    if user_id is not None:
-        return _digests_of(connection, texts.where(_lists.c.user_id == user_id))
+def compute(connection: Connection, run_id: int) -> dict[str, Digest]:
+    """The digest of each model's rows as they are now, and of `popular`."""
     popular: Any = select(literal(POPULAR).label("model"), _row_text(_popular_fields()))
     popular = popular.where(_popular.c.run_id == run_id)
-    return _digests_of(connection, texts) | _digests_of(connection, popular)
+    return _of_lists(connection, run_id) | _digests_of(connection, popular)
+
+
+def _of_lists(
+    connection: Connection, run_id: int, *conditions: ColumnElement[bool]
+) -> dict[str, Digest]:
+    """The digest of each model's rows that meet the conditions."""
+    texts: Any = select(_lists.c.model, _row_text(_list_fields()))
+    return _digests_of(connection, texts.where(_lists.c.run_id == run_id, *conditions))
 
 
 def record(connection: Connection, run_id: int) -> None:
@@ -71,14 +75,17 @@ def record(connection: Connection, run_id: int) -> None:
     _store(connection, run_id, compute(connection, run_id))
 
 
-def subtract_user(connection: Connection, run_id: int, user_id: int) -> None:
-    """Renew the digests of a run for the deletion of a user's rows, which are still there."""
+def subtract(connection: Connection, run_id: int, *conditions: ColumnElement[bool]) -> None:
+    """Renew the digests of a run for the deletion of rows of lists, which are still there.
+
+    The rows are those that meet the conditions, on columns of `recommendations`.
+    """
     stored = recorded(connection, run_id)
     if not stored:
         return
-    of_user = compute(connection, run_id, user_id)
+    deleted = _of_lists(connection, run_id, *conditions)
     renewed = {
-        model: digest.without(of_user.get(model, NOTHING)) for model, digest in stored.items()
+        model: digest.without(deleted.get(model, NOTHING)) for model, digest in stored.items()
     }
     _store(connection, run_id, renewed)
 

@@ -97,6 +97,18 @@ def is_filtered(
     return exists(matching.where(is_active(moment), *conditions))
 
 
+def is_rated(user_id: Any, movie_id: Any) -> ColumnElement[bool]:
+    """Whether the user has rated the film: `ratings` may be newer than a run."""
+    r = schema.ratings.c
+    rating = select(r.movie_id).where(r.user_id == user_id, r.movie_id == movie_id)
+    return exists(rating)
+
+
+def is_rated_or_filtered(moment: Any, user_id: Any, movie_id: Any) -> ColumnElement[bool]:
+    """Whether a film may not be shown to a user: a stored list may have it all the same."""
+    return or_(is_rated(user_id, movie_id), is_filtered(moment, movie_id, user_id))
+
+
 def now_on(dialect: Dialect) -> ColumnElement[datetime]:
     """The database's own clock."""
     return literal_column(_NOW[dialect.name], schema.Moment())

@@ -1,4 +1,4 @@
-"""Old runs -> no lists and no weights; runs, metrics and checks remain.
+"""Old runs -> no spare rows, older ones no lists and no weights; metrics and checks remain.
 
 Values that files overwrote before an old run go with it.
 """
@@ -12,6 +12,7 @@ from sqlalchemy import (
     and_,
     delete,
     exists,
+    func,
     or_,
     select,
     update,
@@ -20,9 +21,11 @@ from sqlalchemy import (
 from batch.store import digests, schema
 from batch.store.database import Database
 from batch.store.leftovers import delete_leftovers
+from batch.store.runs import SPARE_ROWS
 from batch.telemetry import log_warning
 
 _runs, _publication = schema.runs, schema.publication
+_lists = schema.recommendations
 _batches, _superseded = schema.ingest_batches, schema.superseded_ratings
 
 
@@ -33,11 +36,13 @@ def purge(database: Database, keep_runs: int) -> list[int]:
     always kept. Rows that failed and abandoned runs left are deleted too.
     Files that a purged run used can no longer be undone if they overwrote
     ratings: the earlier values are deleted. So are users and films of undone
-    files that only purged lists named. One transaction for each run; the
-    caller holds the run lock.
+    files that only purged lists named. Of the runs kept, those older than the
+    current one lose their spare rows, but for the one before it. One
+    transaction for each run; the caller holds the run lock.
     """
     with database.writer.begin() as connection:
         runs = _purgeable(connection, keep_runs)
+        trimmable = _trimmable(connection)
     for run_id, artifact in runs:
         if artifact:
             # Before the rows: nothing looks for the file of a run that is
@@ -47,7 +52,12 @@ def purge(database: Database, keep_runs: int) -> list[int]:
             _delete_lists(connection, run_id)
             _delete_superseded(connection, run_id)
             delete_leftovers(connection)
-    return [run_id for run_id, _ in runs]
+    purged = [run_id for run_id, _ in runs]
+    for run_id, top_n in trimmable:
+        if run_id not in purged:
+            with database.writer.begin() as connection:
+                _delete_spare(connection, run_id, top_n)
+    return purged
 
 
 def _purgeable(connection: Connection, keep_runs: int) -> list[tuple[int, str | None]]:
@@ -62,6 +72,30 @@ def _purgeable(connection: Connection, keep_runs: int) -> list[tuple[int, str | 
     ended = and_(_runs.c.status != "running", _runs.c.purged_at.is_(None))
     rows = connection.execute(select(r.run_id, r.artifact).where(ended))
     return [(run_id, artifact) for run_id, artifact in rows if run_id not in kept]
+
+
+def _trimmable(connection: Connection) -> list[tuple[int, int]]:
+    """run_id and top_n of each run with spare rows that is older than the current one.
+
+    The one before it keeps them: a rollback shows it. So do newer ones, which are yet to be
+    published.
+    """
+    r, p = _runs.c, _publication.c
+    is_older = and_(r.run_id < p.run_id, r.run_id != func.coalesce(p.previous_run_id, 0))
+    with_spare = and_(r.spare > 0, r.purged_at.is_(None), r.status.in_(schema.WITH_LISTS))
+    runs = select(r.run_id, r.top_n).join_from(_runs, _publication, is_older).where(with_spare)
+    return [(run_id, top_n) for run_id, top_n in connection.execute(runs)]
+
+
+def _delete_spare(connection: Connection, run_id: int, top_n: int) -> None:
+    """Delete the spare rows of a run."""
+    is_spare = _lists.c.rank > top_n
+    digests.subtract(connection, run_id, is_spare)
+    connection.execute(delete(_lists).where(_lists.c.run_id == run_id, is_spare))
+    metrics = schema.run_metrics
+    is_count = and_(metrics.c.run_id == run_id, metrics.c.metric == SPARE_ROWS)
+    connection.execute(update(metrics).where(is_count).values(value=0))
+    connection.execute(update(_runs).where(_runs.c.run_id == run_id).values(spare=0))
 
 
 def _delete_lists(connection: Connection, run_id: int) -> None:

@@ -15,7 +15,9 @@ from batch.store import schema
 _runs, _publication = schema.runs, schema.publication
 
 ROWS = "rows"
-"""The metric of each published model: rows written for it."""
+"""The metric of each published model: rows written for it, without spare ones."""
+SPARE_ROWS = "spare_rows"
+"""The metric of each published model: its rows beyond those."""
 FALLBACK_ROWS = "fallback_rows"
 """The metric of each published model: the share of its rows that are fallbacks."""
 NIGHT = "night"
@@ -67,6 +69,8 @@ class Run:
     n_movies: int | None
     n_ratings: int | None
     top_n: int
+    spare: int | None  # films stored of a list beyond top_n; None: none, before version 0010
+    preset: str | None  # None: before version 0010
     rows_written: int | None
     rating_min: float | None  # lowest rating of the scale, stars; None without ratings
     rating_max: float | None  # highest rating

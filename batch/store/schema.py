@@ -23,7 +23,7 @@ from batch.store.column_types import Moment as Moment
 from batch.store.column_types import Real as Real
 from batch.store.column_types import Small as Small
 
-HEAD = "0009"
+HEAD = "0010"
 """The newest migration: the version that a database must have for this program to use it."""
 
 VIEWS = ("current_recommendations", "current_popular")
@@ -291,8 +291,20 @@ runs = _table(
     Column("n_users", Id, doc="Users in the tables."),
     Column("n_movies", Id, doc="Films in the tables."),
     Column("n_ratings", Id, doc="Ratings that it used."),
-    Column("top_n", Id, nullable=False, doc="Maximum number of films in a list."),
-    Column("rows_written", Id, doc="Rows in the lists of all models."),
+    Column("top_n", Id, nullable=False, doc="Maximum number of films that are shown of a list."),
+    Column(
+        "spare",
+        Id,
+        doc="Films that are stored of each list beyond `top_n`: they move up where others were "
+        "rated or filtered since; 0 once the run is neither current nor the one before it; NULL: "
+        "none, before schema version 0010.",
+    ),
+    Column(
+        "preset",
+        Text,
+        doc="`models.preset`: lists of `plain` are not filled; NULL: before schema version 0010.",
+    ),
+    Column("rows_written", Id, doc="Rows in the lists of all models, without spare ones."),
     Column("rating_min", Real, doc="Lowest rating of the scale, stars."),
     Column("rating_max", Real, doc="Highest rating of the scale, stars."),
     Column("seed", Id, nullable=False, doc="The seed of all random numbers."),

@@ -1,42 +1,81 @@
-"""The published run, less its filtered films -> the SQL of the views."""
+"""Stored lists, less what was rated or filtered since -> the SQL of the views, and of any run.
+
+The lists of a run are stored longer than they are shown. What may still be shown of a list is
+numbered from 1 and ends at the run's `top_n`.
+"""
 
 from sqlalchemy import ColumnElement, Dialect, literal_column
 
 from batch.store import filters
 
-# CROSS JOIN makes SQLite keep this order of joins: it does not see that
-# `publication` has one row, and would read the lists of every kept run.
-_RECOMMENDATIONS = """
-    SELECT u.user_key, u.name AS user_name, r.model, r.rank, m.movie_key, m.title,
-           r.score, r.predicted_rating, r.reason, r.run_id, p.published_at
-    FROM publication p
+PUBLISHED = "publication p JOIN runs t ON t.run_id = p.run_id"
+"""The source of the views: the published run."""
+ANY_RUN = "(SELECT * FROM runs WHERE run_id = :run_id) t"
+"""The source of a statement that is told which run."""
+
+# Run by run, user by user and model by model, the first rows that may be shown. The database
+# stops reading a list there, and a condition on `user_key` is one on the table of users, also
+# where the view is joined. Both would be lost with a window over all lists. CROSS JOIN makes
+# SQLite keep this order of joins; json_each stands for LATERAL, which it does not have.
+_ON_SQLITE = """
+    SELECT u.user_key, u.name AS user_name, k.model, shown.key + 1 AS rank, m.movie_key, m.title,
+           l.score, l.predicted_rating, l.reason, l.run_id, {published_at}
+    FROM {source}
     CROSS JOIN users u
-    JOIN recommendations r ON r.run_id = p.run_id AND r.user_id = u.user_id
-    JOIN movies m ON m.movie_id = r.movie_id
-    WHERE NOT ({is_filtered})"""
+    CROSS JOIN recommendations k ON k.run_id = t.run_id AND k.user_id = u.user_id AND k.rank = 1
+    CROSS JOIN json_each((
+        SELECT '[' || group_concat(rank) || ']' FROM (
+            SELECT r.rank FROM recommendations r
+            WHERE r.run_id = t.run_id AND r.user_id = u.user_id AND r.model = k.model
+              AND NOT ({is_out})
+            ORDER BY r.rank LIMIT (SELECT t.top_n FROM {source})))) shown
+    CROSS JOIN recommendations l ON l.run_id = t.run_id AND l.user_id = u.user_id
+        AND l.model = k.model AND l.rank = shown.value
+    CROSS JOIN movies m ON m.movie_id = l.movie_id"""
+
+_ON_POSTGRES = """
+    SELECT u.user_key, u.name AS user_name, l.model, CAST(l.place AS SMALLINT) AS rank,
+           m.movie_key, m.title, l.score, l.predicted_rating, l.reason, l.run_id, {published_at}
+    FROM {source}
+    CROSS JOIN users u
+    CROSS JOIN LATERAL (
+        SELECT r.*, row_number() OVER (PARTITION BY r.model ORDER BY r.rank) AS place
+        FROM recommendations r
+        WHERE r.run_id = t.run_id AND r.user_id = u.user_id AND NOT ({is_out})) l
+    JOIN movies m ON m.movie_id = l.movie_id
+    WHERE l.place <= t.top_n"""
 
 _POPULAR = """
-    SELECT i.rank, m.movie_key, m.title, i.score, i.run_id, p.published_at
+    SELECT CAST(i.place AS SMALLINT) AS rank, m.movie_key, m.title, i.score, i.run_id,
+           p.published_at
     FROM publication p
-    JOIN popular_items i ON i.run_id = p.run_id
+    JOIN runs t ON t.run_id = p.run_id
+    JOIN (
+        SELECT i.*, row_number() OVER (PARTITION BY i.run_id ORDER BY i.rank) AS place
+        FROM popular_items i WHERE NOT ({is_filtered})) i ON i.run_id = p.run_id
     JOIN movies m ON m.movie_id = i.movie_id
-    WHERE NOT ({is_filtered})"""
+    WHERE i.place <= t.top_n"""
 
 
 def view_queries(dialect: Dialect) -> dict[str, str]:
     """The SELECT of each view of `schema.VIEWS`, by name.
 
-    Filters are those active when the view is read, by the predicate that
-    statements of this program use too.
+    Ratings and filters are those of the moment when the view is read.
     """
-    now = filters.now_on(dialect)
-    movie_id: ColumnElement[int] = literal_column("r.movie_id")
+    is_filtered = filters.is_filtered(filters.now_on(dialect), literal_column("i.movie_id"))
+    return {
+        "current_recommendations": lists_query(dialect, PUBLISHED, "p.published_at"),
+        "current_popular": _POPULAR.format(is_filtered=_sql(is_filtered, dialect)),
+    }
+
+
+def lists_query(dialect: Dialect, source: str, published_at: str) -> str:
+    """The SELECT of all lists of the run of this `source`, as they may be shown now."""
     user_id: ColumnElement[int] = literal_column("r.user_id")
-    for_user = filters.is_filtered(now, movie_id, user_id)
-    for_everyone = filters.is_filtered(now, literal_column("i.movie_id"))
-    lists = _RECOMMENDATIONS.format(is_filtered=_sql(for_user, dialect))
-    popular = _POPULAR.format(is_filtered=_sql(for_everyone, dialect))
-    return {"current_recommendations": lists, "current_popular": popular}
+    movie_id: ColumnElement[int] = literal_column("r.movie_id")
+    is_out = filters.is_rated_or_filtered(filters.now_on(dialect), user_id, movie_id)
+    template = _ON_POSTGRES if dialect.name == "postgresql" else _ON_SQLITE
+    return template.format(source=source, published_at=published_at, is_out=_sql(is_out, dialect))
 
 
 def _sql(condition: ColumnElement[bool], dialect: Dialect) -> str:

@@ -101,7 +101,7 @@ def gather(connection: Connection, run_id: int | None = None) -> Facts:
     models = _in_order({*lists, *measured})
     listed_models = [model for model in models if model in lists]
     if listed_models:
-        most_listed = most_listed_films(connection, run.run_id, listed_models[0])
+        most_listed = most_listed_films(connection, run.run_id, listed_models[0], run.top_n)
         samples = sample_users(connection, run.run_id, listed_models)
     return Facts(
         run=run,

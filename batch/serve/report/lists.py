@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, func, select
+from sqlalchemy import ColumnElement, Connection, Row, and_, case, func, select
 
 from batch import query
 from batch.query import Film
@@ -62,7 +62,7 @@ class SampleUser:
 def list_summaries(connection: Connection, run_id: int, top_n: int) -> dict[str, ListSummary]:
     """Counts by model: one pass over a run's rows for the users, one for the films."""
     by_users = connection.execute(_user_counts(run_id, top_n)).all()
-    by_films = {row.model: row for row in connection.execute(_film_counts(run_id))}
+    by_films = {row.model: row for row in connection.execute(_film_counts(run_id, top_n))}
     return {
         row.model: ListSummary(
             users=int(row.users),
@@ -86,16 +86,21 @@ def _user_counts(run_id: int, top_n: int) -> Any:
             func.sum(last).label("full"),
             func.count().label("rows"),
         )
-        .where(_lists.c.run_id == run_id, is_model_row(_lists.c.support))
+        .where(_is_shown(run_id, top_n))
         .group_by(_lists.c.model)
     )
 
 
-def _film_counts(run_id: int) -> Any:
+def _is_shown(run_id: int, top_n: int) -> ColumnElement[bool]:
+    """Whether a row is a model's own, and not spare."""
+    return and_(_lists.c.run_id == run_id, _lists.c.rank <= top_n, is_model_row(_lists.c.support))
+
+
+def _film_counts(run_id: int, top_n: int) -> Any:
     """By model: different films, and rows of the FEW films that are listed most."""
     by_film = (
         select(_lists.c.model, func.count().label("lists"))
-        .where(_lists.c.run_id == run_id, is_model_row(_lists.c.support))
+        .where(_is_shown(run_id, top_n))
         .group_by(_lists.c.model, _lists.c.movie_id)
         .subquery()
     )
@@ -109,11 +114,13 @@ def _film_counts(run_id: int) -> Any:
     ).group_by(ranked.c.model)
 
 
-def most_listed_films(connection: Connection, run_id: int, model: str) -> tuple[ListedFilm, ...]:
+def most_listed_films(
+    connection: Connection, run_id: int, model: str, top_n: int
+) -> tuple[ListedFilm, ...]:
     """The FEW films that are in most of a model's lists; ties by title."""
     counted = (
         select(_lists.c.movie_id, func.count().label("lists"))
-        .where(_lists.c.run_id == run_id, _lists.c.model == model, is_model_row(_lists.c.support))
+        .where(_is_shown(run_id, top_n), _lists.c.model == model)
         .group_by(_lists.c.movie_id)
         .subquery()
     )
