@@ -47,20 +47,23 @@ class Fixed:
         return {"w": np.ones(3)}
 
     def rank_users(
-        self, names: Sequence[str], users: Ints, n: int, _asked: Pairs = NO_PAIRS
+        self, names: Sequence[str], users: Ints, n: int, _asked: Pairs = NO_PAIRS, spare: int = 0
     ) -> dict[str, RankedBlock]:
-        """The same n unseen films to each model's users, (b,), every time."""
+        """The same unseen films, n and spare ones, to each model's users, (b,), every time."""
         films = np.arange(self.ratings.n_items)
         said = (users[:, None] * 7 + films * 13) % 101 + films / 1000  # (b, n_items), no two alike
         said[
             (self.mask or Mask.empty(self.ratings)).excluded(self.ratings, users).toarray() > 0
         ] = -1.0
-        listed = np.argsort(-said, axis=1)[:, :n]
-        score = np.take_along_axis(said, listed, axis=1)
-        listed[score < 0] = NOBODY  # nothing unseen is left
-        answer = RankedBlock(
-            listed, score, np.full_like(score, 3.5), np.ones_like(score), np.empty(0)
-        )
+        length = n + spare
+        best = np.argsort(-said, axis=1)[:, :length]
+        score = np.full((len(users), length), np.nan)
+        score[:, : best.shape[1]] = np.take_along_axis(said, best, axis=1)
+        listed = np.full((len(users), length), NOBODY)
+        listed[:, : best.shape[1]] = best
+        listed[~(score >= 0)] = NOBODY  # nothing unseen is left
+        stars, support = np.full_like(score, 3.5), np.ones_like(score)
+        answer = RankedBlock(listed, score, stars, support, np.empty(0), spare)
         return dict.fromkeys(names, answer)
 
 
@@ -69,10 +72,10 @@ def _one_by_one(_config: object) -> Iterator[Any]:
     """An engine that needs no compiler."""
 
     def answers(
-        ensemble: Fixed, names: Sequence[str], n: int, blocks: Iterable[Ints]
+        ensemble: Fixed, names: Sequence[str], n: int, spare: int, blocks: Iterable[Ints]
     ) -> Iterator[Any]:
         for users in blocks:
-            yield users, ensemble.rank_users(names, users, n)
+            yield users, ensemble.rank_users(names, users, n, spare=spare)
 
     yield answers
 

@@ -41,7 +41,8 @@ def columns_of(connection: Connection, view: str) -> list[tuple[str, str]]:
     """Name and type of each column, in order, by the database's own catalogue."""
     if connection.dialect.name == "sqlite":
         columns = connection.execute(text(f"PRAGMA table_info({view})"))
-        return [(column.name, column.type.lower()) for column in columns]
+        # A column that a view computes has no declared type there: ranks, which are numbered anew.
+        return [(column.name, column.type.lower() or "integer") for column in columns]
     catalogue = text(
         "SELECT column_name, data_type FROM information_schema.columns"
         " WHERE table_name = :view ORDER BY ordinal_position"

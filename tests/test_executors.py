@@ -120,7 +120,9 @@ class Stub:
     first: float = 0.0  # additional seconds of the first block
     fault: str = ""
 
-    def rank_with_evidence(self, names: Sequence[str], users: Ints, n: int) -> dict[str, Any]:
+    def rank_with_evidence(
+        self, names: Sequence[str], users: Ints, n: int, spare: int
+    ) -> dict[str, Any]:
         if self.fault == "raise":
             raise np.linalg.LinAlgError("singular")
         if self.fault == "die":
@@ -130,7 +132,7 @@ class Stub:
             "users": users.tolist(),
             "process": os.getpid(),
             "at": time.monotonic(),
-            "arguments": (names, n),
+            "arguments": (names, n, spare),
         }
 
 
@@ -138,7 +140,7 @@ def score(
     executor: executors.Executor, stub: Stub, n_users: int = 20, size: int = 2
 ) -> Iterator[tuple[Ints, Any]]:
     """The results of the blocks, in the order in which they come."""
-    return executor(stub, ("blend",), 5, blocks(n_users, size))  # type: ignore[arg-type]
+    return executor(stub, ("blend",), 5, 2, blocks(n_users, size))  # type: ignore[arg-type]
 
 
 def test_rows_are_the_same(
@@ -149,7 +151,7 @@ def test_rows_are_the_same(
     night(database, tmp_path)
     outcome = night(database, tmp_path, **environ_of(cluster))
     assert (outcome.run_id, outcome.status) == (2, "published")
-    assert len(rows(database, 1)) == 500
+    assert len(rows(database, 1)) == 2000
     assert rows(database, 1) == rows(database, 2)
 
 
@@ -225,7 +227,7 @@ def test_an_existing_cluster_is_used(cluster: distributed.LocalCluster) -> None:
         results = [result for _, result in score(executor, Stub(seconds=0.05))]
     assert {result["process"] for result in results} == workers(cluster)
     assert [result["users"] for result in results] == ALL_BLOCKS
-    assert {result["arguments"] for result in results} == {(("blend",), 5)}
+    assert {result["arguments"] for result in results} == {(("blend",), 5, 2)}
 
 
 def test_blocks_come_back_in_order(cluster: distributed.LocalCluster) -> None:
@@ -247,7 +249,7 @@ def test_few_blocks_are_out_at_a_time(cluster: distributed.LocalCluster) -> None
             yield users
 
     with executors.open_executor(on_cluster(cluster.scheduler_address)) as executor:
-        results = executor(Stub(), ("blend",), 5, user_blocks())  # type: ignore[arg-type]
+        results = executor(Stub(), ("blend",), 5, 2, user_blocks())  # type: ignore[arg-type]
         out = [len(taken) - n_results for n_results, _ in enumerate(results)]
     assert len(out) == 100
     assert max(out) == out[0] == executors.IN_FLIGHT * 2
@@ -280,7 +282,7 @@ def test_nothing_listens_beyond_this_machine(alone: executors.Executor) -> None:
 class Threads:
     """In place of fitted models: returns how many threads they would use."""
 
-    def rank_with_evidence(self, *_: object) -> dict[str, Any]:
+    def rank_with_evidence(self, *_: object, **__: object) -> dict[str, Any]:
         import numba
         from threadpoolctl import threadpool_info
 
@@ -292,7 +294,7 @@ class Threads:
 
 def test_a_worker_takes_one_core(alone: executors.Executor) -> None:
     """In a worker of the program's own cluster no compiled loop or linear algebra uses threads."""
-    [(_, threads)] = alone(Threads(), ("blend",), 5, blocks(2, 2))  # type: ignore[arg-type]
+    [(_, threads)] = alone(Threads(), ("blend",), 5, 2, blocks(2, 2))  # type: ignore[arg-type]
     assert threads["numba"] == 1
     assert set(threads["blas"]) == {1}
 

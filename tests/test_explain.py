@@ -63,8 +63,10 @@ class Run:
     preset: str
 
     def listed(self) -> list[tuple[Any, dict[str, Any]]]:
-        """Every row of its lists, with the reason as data."""
-        statement = text("SELECT * FROM recommendations ORDER BY user_id, model, rank")
+        """Every row of its lists that is not spare, with the reason as data."""
+        statement = text(
+            "SELECT * FROM recommendations WHERE rank <= 5 ORDER BY user_id, model, rank"
+        )
         with self.database.reader.connect() as connection:
             result = connection.execute(statement).all()
         return [(row, as_data(row.reason)) for row in result]

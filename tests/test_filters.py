@@ -3,6 +3,7 @@
 import json
 import time
 from datetime import UTC, date, datetime, timedelta
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -73,14 +74,25 @@ def rows_of_film(database: Database, film: str, run_id: int) -> int:
 @pytest.mark.promise("D10")
 @pytest.mark.usefixtures("nights")
 def test_a_film_is_filtered_at_once_and_left_out_from_then_on(database: Database) -> None:
-    """A filtered film is gone from views and answers, ranks stay, and the next lists are full."""
+    """A filtered film is gone from views and answers, the next one moves up, also afterwards."""
     film = most_listed(database)
-    listed = "SELECT user_key, model, rank FROM current_recommendations"
-    before = rows(database, f"{listed} WHERE movie_key <> '{film}'")
+    stored = rows(
+        database,
+        "SELECT user_key, model, movie_key FROM recommendations r"
+        " JOIN users USING (user_id) JOIN movies USING (movie_id)"
+        f" WHERE r.run_id = 1 AND movie_key <> '{film}' ORDER BY user_key, model, rank",
+    )
     assert len(users_shown(database, film)["lists"]) > 2
     add_filter(database, film)
     assert users_shown(database, film) == {"lists": set(), "popular": set()}
-    assert sorted(rows(database, listed)) == sorted(before)
+    shown_now = rows(
+        database, "SELECT user_key, model, rank, movie_key FROM current_recommendations"
+    )
+    expected = []
+    for (user, model), of_list in groupby(stored, key=lambda row: row[:2]):
+        for rank, (*_, key) in enumerate(islice(of_list, 5), 1):
+            expected.append((user, model, rank, key))
+    assert sorted(shown_now) == expected
     assert command("-q", "run") == 0
     shown(database)  # every list has five films, and so has the popular one
     assert rows_of_film(database, film, run_id=2) == 0
@@ -105,7 +117,9 @@ def test_a_film_may_be_filtered_for_one_user(database: Database) -> None:
     with database.reader.connect() as connection:
         newcomer = query.top(connection, "zoe", model="blend")
         popular = query.popular(connection)
-    assert newcomer.films == tuple(each for each in popular.films if each.movie_key != film)
+    keys = [each.movie_key for each in popular.films if each.movie_key != film]
+    assert [each.movie_key for each in newcomer.films][: len(keys)] == keys
+    assert [each.rank for each in newcomer.films] == [1, 2, 3, 4, 5]
     assert command("-q", "run") == 0
     shown(database)
     assert users_shown(database, film)["lists"] == before["lists"] - {user}

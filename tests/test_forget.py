@@ -141,7 +141,7 @@ def test_whoever_is_forgotten_is_nowhere(
     with without_secure_delete(with_canary):
         assert command("forget", CANARY) == 0
     counts = (
-        "12 ratings, 1 overwritten ones, 40 rows of lists, 21 rejected rows,"
+        "12 ratings, 1 overwritten ones, 160 rows of lists, 21 rejected rows,"
         " 2 files of weights, 1 filters"
     )
     assert capsys.readouterr().out.splitlines()[-1] == f"{CANARY} is forgotten: {counts}"
@@ -371,7 +371,7 @@ def test_forget_asks_on_a_terminal(
     os.write(controller, answer)
     assert ended(child) == code
     output = (tmp_path / "log").read_text()
-    question = f"forget {CANARY} for good: 12 ratings, 1 overwritten ones, 40 rows of lists"
+    question = f"forget {CANARY} for good: 12 ratings, 1 overwritten ones, 160 rows of lists"
     assert (question in output) == (not arguments)
     assert (canaries(with_canary) == []) == (code == 0)
 

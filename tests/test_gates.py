@@ -615,7 +615,7 @@ def refused(database: Database, sample: Path, templates: Templates, tmp_path: Pa
 
 def test_a_person_may_publish_what_a_gate_refused(refused: Database, tmp_path: Path) -> None:
     """`publish RUN` of a run that only gates refused makes it current and records it as forced."""
-    assert republish(refused, FilterSettings(), lambda _: 2) == 2
+    assert republish(refused, FilterSettings(), lambda _: 2).run_id == 2
     with refused.reader.connect() as connection:
         runs = history(connection, 2)
     fields = ("run_id", "status", "current", "forced")

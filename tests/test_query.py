@@ -18,6 +18,7 @@ from batch.job.nightly import Order
 from batch.models import PUBLISHED
 from batch.store.database import Database, NotReadyError
 from data import fill, settings
+from tables import rows
 
 DAY = date(2026, 11, 23)
 
@@ -170,7 +171,7 @@ def test_a_user_without_ratings_gets_what_is_popular(published: Database) -> Non
 
 
 def test_films_rated_since_are_left_out(published: Database) -> None:
-    """A film rated after the run is in no list of that user; nothing else changes."""
+    """A film rated after the run is in no list of that user, and the next move up; else nothing."""
     with query.snapshot(url_of(published)) as connection:
         before = query.top(connection, "u7", model="item_item")
         neighbour = query.top(connection, "u8", model="item_item")
@@ -183,16 +184,28 @@ def test_films_rated_since_are_left_out(published: Database) -> None:
         connection.execute(text("INSERT INTO users (user_id, user_key) VALUES (999, 'newcomer')"))
         connection.execute(rate, [{"user": "u7", "film": film} for film in rated])
         connection.execute(rate, {"user": "newcomer", "film": everyone.films[0].movie_key})
-    remaining = [film for film in before.films if film.movie_key not in rated]
-    assert 1 <= len(remaining) < 5
+    stored = rows(
+        published,
+        "SELECT movie_key FROM recommendations JOIN users USING (user_id)"
+        " JOIN movies USING (movie_id)"
+        " WHERE user_key = 'u7' AND model = 'item_item' ORDER BY rank",
+    )
+    remaining = [key for (key,) in stored if key not in rated]
+    assert [film.movie_key for film in before.films] == [key for (key,) in stored[:5]]
+    assert remaining[:5] != [key for (key,) in stored[:5]]
     with query.snapshot(url_of(published)) as connection:
         after = query.top(connection, "u7", model="item_item")
-        assert list(after.films) == remaining
+        assert [film.movie_key for film in after.films] == remaining[:5]
+        assert [film.rank for film in after.films] == [1, 2, 3, 4, 5]
         first = query.top(connection, "u7", model="item_item", n=1)
-        assert first.films == tuple(remaining[:1])
+        assert first.films == after.films[:1]
         assert after in list(query.lists(connection, model="item_item"))
         assert query.top(connection, "u8", model="item_item") == neighbour
-        assert query.top(connection, "newcomer", model="neural").films == everyone.films[1:]
+        of_newcomer = query.top(connection, "newcomer", model="neural")
+        assert of_newcomer.model == "popular"
+        keys = [film.movie_key for film in of_newcomer.films]
+        assert keys[:4] == [film.movie_key for film in everyone.films[1:]]
+        assert [film.rank for film in of_newcomer.films] == [1, 2, 3, 4, 5]
         assert query.popular(connection) == everyone
 
 

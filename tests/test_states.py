@@ -192,7 +192,7 @@ class Nights(RuleBasedStateMachine):
         except CannotPublishError:
             assert self.before is None
             return
-        assert chosen == self.before
+        assert chosen.run_id == self.before
         self.tried["A9"] += 1
         self.current, self.before = self.before, self.current
 

@@ -93,7 +93,7 @@ def test_json_of_every_change(
         return json.loads(capsys.readouterr().out)
 
     assert command("-q", "run") == 0
-    assert result("rollback") == {"run_id": 1}
+    assert result("rollback") == {"run_id": 1, "spare": 15}
     assert result("publish", "2") == {"run_id": 2}
     assert result("purge") == {"purged": []}
     added = result("filter", "add", film, "--user", user)

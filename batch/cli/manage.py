@@ -28,7 +28,9 @@ from batch.store import schema
 from batch.store.run_lock import run_lock
 
 if TYPE_CHECKING:  # help must not wait for these imports
+    from batch.config import Config
     from batch.job.forget import Traces
+    from batch.job.republish import Republished
 
 commands = help.Commands()
 
@@ -50,7 +52,7 @@ def publish(
     from batch.job.republish import republish
 
     settings, data = open_ready(writes=True)
-    _print_current(as_json, settings, data, republish(data, settings.filters, lambda _: run_id))
+    _print_current(as_json, settings, republish(data, settings.filters, lambda _: run_id))
 
 
 @commands.command()
@@ -63,23 +65,18 @@ def rollback(as_json: AsJson = False) -> None:
     from batch.store.publish import previous
 
     settings, data = open_ready(writes=True)
-    _print_current(as_json, settings, data, republish(data, settings.filters, previous))
+    _print_current(as_json, settings, republish(data, settings.filters, previous))
 
 
-def _print_current(as_json: bool, settings: "Config", data: "Database", run_id: int) -> None:
+def _print_current(as_json: bool, settings: Config, run: Republished) -> None:
     """Say which run is current, and where films of its lists can no longer move up."""
-    from batch.store.runs import find_run
-
-    with data.reader.connect() as connection:
-        run = find_run(connection, run_id)
-    spare = (run and run.spare) or 0
-    lines = [f"run {run_id} is now current"]
-    if settings.publish.spare and not spare:
+    lines = [f"run {run.run_id} is now current"]
+    if settings.publish.spare and not run.spare:
         lines.append(
-            "its lists can run short where films are rated or filtered: no spare ones are kept "
-            "of a run so old; the next run has them"
+            "its lists can run short where films are rated or filtered: spare films are kept of "
+            "the current run and the one before it only; the next run has some"
         )
-    print_result(as_json, {"run_id": run_id, "spare": spare}, lambda: print_lines(*lines))
+    print_result(as_json, run._asdict(), lambda: print_lines(*lines))
 
 
 @commands.command()

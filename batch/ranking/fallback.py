@@ -24,7 +24,7 @@ class Lists:
     support: Floats
     reasons: Texts  # JSON, empty without a reason and in the last `spare` places
     is_fallback: Bools  # not from the model
-    spare: int
+    spare: int = 0
 
     @property
     def is_shown(self) -> Bools:
