@@ -94,7 +94,7 @@ def test_json_of_every_change(
 
     assert command("-q", "run") == 0
     assert result("rollback") == {"run_id": 1, "spare": 15}
-    assert result("publish", "2") == {"run_id": 2}
+    assert result("publish", "2") == {"run_id": 2, "spare": 15}
     assert result("purge") == {"purged": []}
     added = result("filter", "add", film, "--user", user)
     assert added == {"filter_id": 1, "movie_key": film, "user_key": user}
