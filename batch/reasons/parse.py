@@ -11,6 +11,13 @@ def read(stored: Any) -> dict[str, Any] | None:
     return reason or None
 
 
+def as_text(reason: Mapping[str, Any] | None) -> str | None:
+    """The fields as JSON, the same text whichever database they come from."""
+    if reason is None:
+        return None
+    return json.dumps(reason, ensure_ascii=False, sort_keys=True)
+
+
 def films(reason: Mapping[str, Any] | None) -> set[int]:
     """The ids of the films in a reason."""
     if reason is None:
