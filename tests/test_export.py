@@ -19,6 +19,7 @@ from pyarrow import parquet
 from sqlalchemy import text, update
 
 from batch import query
+from batch.files import replacing
 from batch.models import PUBLISHED
 from batch.query import Row
 from batch.serve import export
@@ -157,18 +158,19 @@ def test_the_bytes_of_a_csv_file(listed: list[Row], database: Database, tmp_path
     with database.writer.begin() as connection:
         connection.execute(text("DELETE FROM recommendations WHERE rank > 1"))
         connection.execute(text("DELETE FROM recommendations WHERE model <> 'neural'"))
-        of_two = "(SELECT user_id FROM users WHERE user_key IN ('u3', 'u4'))"
-        connection.execute(text(f"DELETE FROM recommendations WHERE user_id NOT IN {of_two}"))
+        some = "(SELECT user_id FROM users WHERE user_key IN ('u3', 'u4', 'u5'))"
+        connection.execute(text(f"DELETE FROM recommendations WHERE user_id NOT IN {some}"))
         connection.execute(text("UPDATE recommendations SET score = 0.125, predicted_rating = 3.5"))
         connection.execute(text("UPDATE movies SET movie_key = 'k' || movie_id, title = '=1+1,é'"))
         connection.execute(text("UPDATE users SET name = ' a \"b\"' WHERE user_key = 'u4'"))
+        connection.execute(text("UPDATE users SET name = '' WHERE user_key = 'u5'"))
         reason = """'{"kind": "fallback", "because": "few ratings"}'"""
         of_one = "(SELECT user_id FROM users WHERE user_key = 'u4')"
         change = f"UPDATE recommendations SET reason = {reason} WHERE user_id = {of_one}"
         connection.execute(text(change))
         published = datetime.fromisoformat(moment)
         connection.execute(update(schema.publication).values(published_at=published))
-    [first, second] = rows_of_lists(database, ["neural"])
+    first, second, third = rows_of_lists(database, ["neural"])
     for packed in (False, True):
         name = "x.csv.gz" if packed else "x.csv"
         assert command("export", name) == 0
@@ -180,20 +182,23 @@ def test_the_bytes_of_a_csv_file(listed: list[Row], database: Database, tmp_path
             f'u4," a ""b""",neural,1,{second.movie_key},"=1+1,é",0.125,3.5,'
             '"{""because"": ""few ratings"", ""kind"": ""fallback""}",'
             f"1,{moment},{second.why}\n"
+            f'u5,"",neural,1,{third.movie_key},"=1+1,é",0.125,3.5,,1,{moment},\n'
         )
-    again = (tmp_path / "x.csv.gz").read_bytes()
-    assert command("export", "x.csv.gz") == 0
-    assert (tmp_path / "x.csv.gz").read_bytes() == again
+    assert written[3:8] == bytes(5)  # neither a name nor a time: the same rows, the same bytes
 
 
-def test_a_frame_has_the_rows_of_the_lists(listed: list[Row], database: Database) -> None:
-    """`frame` is the same rows in typed columns, with reasons as JSON text."""
+def test_a_frame_has_the_rows_of_the_lists(
+    listed: list[Row], database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`frame` is the same rows in typed columns, numbered from 0, with reasons as JSON text."""
+    monkeypatch.setattr(query, "FRAME_BLOCK", 100)
     with database.reader.connect() as connection:
         frame = query.frame(connection)
         neural = query.frame(connection, model="neural", run_id=1)
         with pytest.raises(query.NoSuchModelError, match="did you mean 'neural'"):
             query.frame(connection, model="neura")
     assert dict(frame.dtypes.astype(str)) == TYPES
+    assert list(frame.index) == list(range(len(listed)))
     assert dict(neural.dtypes.astype(str)) == TYPES
     assert list(neural.user_key) == [row.user_key for row in listed if row.model == "neural"]
     found = frame.astype(object).where(frame.notna(), None).to_dict("records")
@@ -322,6 +327,13 @@ def test_a_replaced_file_keeps_its_permissions_and_links(tmp_path: Path) -> None
     finally:
         os.umask(mask)
     assert (tmp_path / "new.csv").stat().st_mode & 0o777 == 0o640
+
+
+def test_a_folder_is_noticed_before_the_work(tmp_path: Path) -> None:
+    """Where a folder has the file's name, nothing is written first."""
+    with pytest.raises(IsADirectoryError) as caught, replacing(tmp_path):
+        pytest.fail("rows would be written now")
+    assert caught.value.filename == str(tmp_path)
 
 
 ONE_OF = "name a file that ends in .csv, .csv.gz, .jsonl, .jsonl.gz or .parquet"
