@@ -65,9 +65,9 @@ def _open_new(path: Path) -> int:
 
 
 def _name(descriptor: int, path: Path) -> None:
-    """Give a name to a file without one, by its link as open(2) describes.
+    """Give a name to a file without one, by its link in /proc as open(2) describes.
 
-    Only with a folder's descriptor, of which an absolute path makes no use, does Python follow
-    that link.
+    Python follows that link only if some descriptor is given for the folder of the link, which
+    an absolute path makes no use of.
     """
     os.link(f"{OPEN_FILES}/{descriptor}", path, src_dir_fd=descriptor)
