@@ -28,6 +28,7 @@ READS = (
     ["ingest", "list"],
     ["filter", "list"],
     ["check"],
+    ["export", "lists.csv"],
 )
 """Commands that change nothing."""
 WRITES = (

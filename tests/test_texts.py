@@ -134,6 +134,8 @@ def test_no_command_prints_what_a_terminal_obeys(
         ("run", "--force"),
         ("--log-format", "text", "run", "--force"),
         ("diff", "1", "2"),
+        ("export", f"x{no_slash[:60]}.csv"),
+        ("export", text),
         ("--config", text, "runs"),
         ("forget", "u1"),
     )

@@ -13,7 +13,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from batch import RecbatchError, __version__, query
-from batch.cli import database, filters, help, ingest, inspect, job, manage
+from batch.cli import database, export, filters, help, ingest, inspect, job, manage
 from batch.cli.arguments import FAILED, LOCKED, opened, options, stop
 from batch.cli.database_errors import database_error
 from batch.cli.file_errors import file_error
@@ -21,6 +21,7 @@ from batch.cli.help import WRONG_USE
 from batch.cli.terminal import print_lines
 from batch.config import ConfigError
 from batch.job import shutdown
+from batch.serve.export import ExportFileError
 from batch.store.backup import BackupFileError
 from batch.store.batches import NoSuchBatchError
 from batch.store.database import DatabaseUrlError, NotReadyError
@@ -36,6 +37,7 @@ WRONG_USE_ERRORS = (
     DatabaseUrlError,
     BackupFileError,
     EmptyWindowError,
+    ExportFileError,
     NoSuchBatchError,
     NotReadyError,
     UnfitServerError,
@@ -58,7 +60,7 @@ app = help.Commands(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (job, inspect, manage):
+for module in (job, inspect, export, manage):
     app.add_typer(module.commands)
 app.add_typer(ingest.commands, name="ingest")
 app.add_typer(database.commands, name="db")

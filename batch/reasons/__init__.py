@@ -12,13 +12,14 @@ from batch.reasons.build import (
     own_ratings,
     shares,
 )
-from batch.reasons.parse import films, genres, read
+from batch.reasons.parse import as_text, films, genres, read
 from batch.reasons.sentences import SHARES, sentence
 
 __all__ = [
     "PARTS_OF_ODDS",
     "PARTS_OF_STAR",
     "SHARES",
+    "as_text",
     "departure",
     "fallback",
     "filler",
