@@ -73,7 +73,7 @@ _PUBLISHED_AT = ViewColumn(
     unit="UTC",
     promise="the same in all rows of a view",
 )
-_RANKS = "1, 2, 3, ...; with gaps where a film was filtered after the run"
+_RANKS = "1, 2, 3, ..., without gaps, up to `publish.top_n` of the run"
 
 _RECOMMENDATIONS = (
     ViewColumn(
