@@ -508,9 +508,8 @@ def _filled(
         return films
     listed = {film.movie_key for film in films}
     score = films[-1].score if films else 0.0
-    # More than are needed: some may be listed.
-    popular_films = _popular_films(connection, run, user_id).limit(n + len(films))
-    for row in connection.execute(popular_films):
+    # Of the first n at most as many are in the list as it has films.
+    for row in connection.execute(_popular_films(connection, run, user_id).limit(n)):
         if row.movie_key not in listed and len(films) < n:
             score -= 1
             place = len(films) + 1

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, event
 
 from batch.store import engines, publish
 from batch.store.database import Database
+from batch.store.digests import changed_models
 from data import fill, long_csv
 from faults import KINDS, Faults, Kind
 from fixed import command
@@ -215,6 +216,35 @@ class Purge:
         return len(held) <= 4
 
 
+class Trim:
+    """Of runs that are no longer the current one or the one before it."""
+
+    arguments = ("purge", "--keep", "9")
+
+    def __init__(self, database: Database, _folder: Path) -> None:
+        self.database = database
+        for _ in range(2):
+            assert command("-q", "run", "--no-publish") == DONE
+        assert command("publish", "4") == DONE  # 2 was current, and nothing was deleted since
+
+    def done(self) -> bool:
+        """1 and 3 have lost their spare rows, each with its counts and digests, or have all."""
+        lengths = dict(rows(self.database, LENGTHS))
+        counts = dict(rows(self.database, SPARE_COUNTS))
+        with self.database.reader.connect() as connection:
+            for run_id, length in lengths.items():
+                assert (length > 5) == (counts[run_id] > 0)
+                assert changed_models(connection, run_id) == []
+        assert min(lengths[2], lengths[4]) > 5
+        return max(lengths[1], lengths[3]) == 5
+
+
+LENGTHS = "SELECT run_id, max(rank) FROM recommendations GROUP BY run_id"
+SPARE_COUNTS = """
+    SELECT r.run_id, min(r.spare) + sum(m.value) FROM runs r JOIN run_metrics m
+    ON m.run_id = r.run_id AND m.metric = 'spare_rows' GROUP BY r.run_id"""
+
+
 class Forget:
     """Of someone who is in the published run and in a file of weights."""
 
@@ -240,7 +270,7 @@ class Forget:
 
 
 @pytest.mark.promise("A7")
-@pytest.mark.parametrize("work", [Ingest, Undo, Rollback, Purge, Forget])
+@pytest.mark.parametrize("work", [Ingest, Undo, Rollback, Purge, Trim, Forget])
 def test_any_statement_of_other_commands_may_fail(
     work: Any,
     nights: Faults,
