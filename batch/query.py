@@ -32,6 +32,7 @@ from batch.store.versions import require_tables
 
 _users, _movies, _genres = schema.users, schema.movies, schema.genres
 _lists, _popular = schema.recommendations, schema.popular_items
+_similar = schema.similar_items
 _ratings, _metrics, _publication = schema.ratings, schema.run_metrics, schema.publication
 
 
@@ -89,6 +90,32 @@ class Answer:
     published_at: datetime | None  # None for a run that was never published
     scale: tuple[float, float] | None  # lowest and highest rating, stars
     films: tuple[Film, ...]
+
+
+@dataclass(frozen=True)
+class SimilarFilm:
+    """A film that the people who liked another film liked too.
+
+    `score`, 0 to 1, orders the list. `support` is how many of them liked it, and `why` says so.
+    """
+
+    rank: int
+    movie_key: str
+    title: str
+    score: float
+    support: int
+    why: str
+
+
+@dataclass(frozen=True)
+class SimilarFilms:
+    """The films most like one film; none where nobody liked it together with another."""
+
+    movie_key: str
+    title: str
+    run_id: int
+    published_at: datetime | None  # None for a run that was never published
+    films: tuple[SimilarFilm, ...]
 
 
 @dataclass(frozen=True)
@@ -256,6 +283,36 @@ def popular(
         scale=run.scale,
         films=answer,
     )
+
+
+def similar(
+    connection: Connection,
+    film: str,
+    *,
+    n: int | None = None,
+    run_id: int | None = None,
+) -> SimilarFilms:
+    """The films most like a film, by key, at most n, of the published run or of `run_id`.
+
+    Films that are filtered for everyone now are left out; the others keep their ranks. Raises
+    NoSuchRunError, UnknownFilmError.
+    """
+    run = _run(connection, run_id)
+    s, m = _similar.c, _movies.c
+    by_key = select(m.movie_id, m.title).where(m.movie_key == film)
+    row = connection.execute(by_key).first()
+    if row is None:
+        raise UnknownFilmError(f"no film has the key {film!r}")
+    films = (
+        select(s.rank, m.movie_key, m.title, s.score, s.support)
+        .join_from(_similar, _movies, m.movie_id == s.other_id)
+        .where(s.run_id == run.run_id, s.movie_id == row.movie_id)
+        .where(~is_filtered(now_on(connection.dialect), s.other_id))
+        .order_by(s.rank)
+    )
+    rows = connection.execute(films.limit(n))
+    listed = tuple(SimilarFilm(*each, reasons.liked_by(each.support)) for each in rows)
+    return SimilarFilms(film, row.title, run.run_id, run.published_at, listed)
 
 
 def models(

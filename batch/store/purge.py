@@ -65,7 +65,7 @@ def _purgeable(connection: Connection, keep_runs: int) -> list[tuple[int, str | 
 
 
 def _delete_lists(connection: Connection, run_id: int) -> None:
-    for table in (schema.recommendations, schema.popular_items):
+    for table in (schema.recommendations, schema.popular_items, schema.similar_items):
         unused = ~_is_published(run_id)
         connection.execute(delete(table).where(table.c.run_id == run_id, unused))
     digests.remove(connection, run_id)

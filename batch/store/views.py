@@ -23,6 +23,16 @@ _POPULAR = """
     WHERE NOT ({is_filtered})"""
 
 
+_SIMILAR = """
+    SELECT f.movie_key, f.title, s.rank, m.movie_key AS other_key, m.title AS other_title,
+           s.score, s.support, s.run_id, p.published_at
+    FROM publication p
+    CROSS JOIN movies f
+    JOIN similar_items s ON s.run_id = p.run_id AND s.movie_id = f.movie_id
+    JOIN movies m ON m.movie_id = s.other_id
+    WHERE NOT ({is_filtered})"""
+
+
 def view_queries(dialect: Dialect) -> dict[str, str]:
     """The SELECT of each view of `schema.VIEWS`, by name.
 
@@ -36,7 +46,18 @@ def view_queries(dialect: Dialect) -> dict[str, str]:
     for_everyone = filters.is_filtered(now, literal_column("i.movie_id"))
     lists = _RECOMMENDATIONS.format(is_filtered=_sql(for_user, dialect))
     popular = _POPULAR.format(is_filtered=_sql(for_everyone, dialect))
-    return {"current_recommendations": lists, "current_popular": popular}
+    return {
+        "current_recommendations": lists,
+        "current_popular": popular,
+        "current_similar": similar_query(dialect),
+    }
+
+
+def similar_query(dialect: Dialect) -> str:
+    """The SELECT of `current_similar`, less the films filtered for everyone."""
+    now = filters.now_on(dialect)
+    for_everyone = filters.is_filtered(now, literal_column("s.other_id"))
+    return _SIMILAR.format(is_filtered=_sql(for_everyone, dialect))
 
 
 def _sql(condition: ColumnElement[bool], dialect: Dialect) -> str:
