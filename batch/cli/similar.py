@@ -48,7 +48,10 @@ def _print(answer: query.SimilarFilms) -> None:
     if name != answer.movie_key:
         name = f"{name} ({answer.movie_key})"
     if not answer.films:
-        print_lines(f"nothing is known to be like {name}: nobody has liked it and another film")
+        print_lines(
+            f"nothing is known to be like {name}: in run {answer.run_id} nobody had liked it"
+            " and another film"
+        )
         return
     table = TextTable(["", "film", "score"], right=(0, 2))
     for each in answer.films:
