@@ -4,10 +4,11 @@
     python benchmarks/similar.py           # MovieLens latest-small and MovieTweetings: a minute
     python benchmarks/similar.py --choose  # the values that NEARBY and SHRINKAGE were chosen from
 
-Held out is the last fifth of each user's ratings by time. A user is judged who liked a film
-before and one after that cut. The film just liked is the last liked before it; it is a hit if
-one of its ten similar films is among those that the user liked after it (`hit@10`), or is the
-very first of those (`the next`). Intervals are 95 %, by bootstrap over users.
+Held out is the last fifth of each user's ratings (`own`), or the newest 15 % of all ratings, three
+times, as in quality.py (`next`). A user is judged who liked a film before and one after the cut.
+The film just liked is the last liked before it; it is a hit if one of its ten similar films is
+among those that the user liked after it (`hit@10`), or is the very first of those (`the next`).
+Intervals are 95 %, by bootstrap over users, of the lead paired by user.
 
 Peers are fitted on the same ratings: the recommenders of `implicit.nearest_neighbours` with
 their own defaults, on stars, on ones for every rating, and on ones for films liked. Cosine is
@@ -59,21 +60,23 @@ class Asked:
 
 
 def main() -> None:
-    """Print a table of Markdown for each data set."""
+    """Print a table of Markdown for each data set and split."""
     parser = argparse.ArgumentParser(description="How often similar films contain what is next.")
     parser.add_argument("--choose", action="store_true")
     choose = parser.parse_args().choose
     for source in (MOVIELENS, MOVIETWEETINGS):
-        [(train, held)] = folds(read(str(source)), "own", SEED)
-        if choose:
-            [(train, held)] = folds(train, "own", SEED)
+        ratings = read(str(source))
         name = Path(source).name
-        liked_from = LIKED_SHARE * train.scale[1]
-        asked = list(users_asking(train, held, liked_from, ASKED if choose else 1))
+        liked_from = LIKED_SHARE * ratings.scale[1]
         if choose:
-            print_grid(name, train, asked, liked_from)
-        else:
-            print_comparison(name, train, asked, liked_from)
+            [(fitted, _)] = folds(ratings, "own", SEED)
+            [(train, held)] = folds(fitted, "own", SEED)
+            print_grid(name, train, list(users_asking(train, held, liked_from, ASKED)), liked_from)
+            continue
+        for split in ("own", "next"):
+            cuts = list(folds(ratings, split, SEED))
+            print_comparison(f"{name}, `{split}`", cuts, liked_from)
+        print_lengths(ratings, liked_from)
 
 
 def users_asking(train: Ratings, held: Ratings, liked_from: float, number: int) -> Iterator[Asked]:
@@ -96,15 +99,22 @@ def liked_by(ratings: Ratings, user: int, liked_from: float) -> Ints:
     return ratings.matrix.indices[cells][by_time][is_liked].astype(np.int64)
 
 
-def print_comparison(name: str, train: Ratings, asked: list[Asked], liked_from: float) -> None:
-    """Ours beside peers."""
-    print(f"\n| {name}, {len(asked):,} users | hit@{N} | the next |\n|---|---|---|")
+def print_comparison(name: str, cuts: list[tuple[Ratings, Ratings]], liked_from: float) -> None:
+    """Ours beside peers, over the users of all cuts."""
+    asked = [list(users_asking(*cut, liked_from, 1)) for cut in cuts]
+    print(f"\n| {name}, {sum(map(len, asked)):,} lists | hit@{N} | ours - it | the next |")
+    print("|---|---|---|---|")
+    of_ours: Floats | None = None
     for label, lists in contenders().items():
-        listed = lists(train, liked_from)
-        hits, firsts = judge(listed, asked)
-        cells = [label, with_interval(hits), f"{firsts.mean():.3f}"]
+        judged = [
+            judge(lists(train, liked_from), of_cut)
+            for (train, _), of_cut in zip(cuts, asked, strict=True)
+        ]
+        hits, firsts = (np.concatenate(values) for values in zip(*judged, strict=True))
+        of_ours = hits if of_ours is None else of_ours
+        lead = "" if of_ours is hits else with_interval(of_ours - hits)
+        cells = [label, with_interval(hits), lead, f"{firsts.mean():.3f}"]
         print(f"| {' | '.join(cells)} |", flush=True)
-    print_lengths(train, liked_from)
 
 
 def print_lengths(train: Ratings, liked_from: float) -> None:

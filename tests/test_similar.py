@@ -212,7 +212,7 @@ def test_the_command(
 def test_a_film_without_evidence(
     database: Database, tmp_path: Path, nights: Faults, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A film that came after the run, or that nobody liked with another, has no list, said so; a typo is met with a hint."""
+    """A film that came after the run, or that nobody liked with another, has no list."""
     new = tmp_path / "new.csv"
     new.write_text(long_csv([("u1", "newest", 5, 1_700_000_000)]))
     assert command("ingest", str(new)) == 0

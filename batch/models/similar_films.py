@@ -17,8 +17,8 @@ from batch.ratings import NOBODY, Floats, Ints, Ratings
 NEARBY = 10.0
 """Films apart at which a user counts half.
 
-Chosen with SHRINKAGE within the fitted parts of MovieLens and MovieTweetings: of 5 to 50 the best,
-and 10 % better than counting every user in full (docs/quality.md).
+Chosen with SHRINKAGE within the fitted parts of MovieLens and MovieTweetings: of 5 to 50 none was
+better on both. Counting every user in full finds a tenth less (benchmarks/similar.py --choose).
 """
 SHRINKAGE = 40.0
 """Without it, two films that one user liked, and nobody else, would be as alike as can be."""
