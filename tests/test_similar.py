@@ -158,8 +158,9 @@ def test_a_change_by_hand_is_noticed_after_forgetting_too(
         assert digests.changed_models(connection, 1) == ["similar"]
 
 
+@pytest.mark.parametrize("side", ["movie_id", "other_id"])
 def test_films_that_only_these_lists_name_stay_until_the_lists_go(
-    database: Database, nights: Faults, tmp_path: Path
+    database: Database, nights: Faults, tmp_path: Path, side: str
 ) -> None:
     """After undo a film is kept while a similar list has it, on either side, and goes with it."""
     wrong = tmp_path / "wrong.csv"
@@ -172,13 +173,11 @@ def test_films_that_only_these_lists_name_stay_until_the_lists_go(
     assert command("ingest", "undo", "3") == 0
     extra = "SELECT 1 FROM movies WHERE movie_key = 'extra'"
     with database.writer.begin() as connection:
-        for table in ("recommendations", "popular_items"):
-            connection.execute(
-                text(
-                    f"DELETE FROM {table} WHERE movie_id ="
-                    " (SELECT movie_id FROM movies WHERE movie_key = 'extra')"
-                )
-            )
+        elsewhere = {"recommendations": "movie_id", "popular_items": "movie_id"}
+        elsewhere["similar_items"] = "other_id" if side == "movie_id" else "movie_id"
+        for table, column in elsewhere.items():
+            named_extra = f"{column} = (SELECT movie_id FROM movies WHERE movie_key = 'extra')"
+            connection.execute(text(f"DELETE FROM {table} WHERE {named_extra}"))
     assert command("-q", "run", "--force") == 0
     assert rows(database, named.format("other_key")) == []
     assert rows(database, extra)
