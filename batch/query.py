@@ -52,6 +52,10 @@ class AmbiguousFilmError(RecbatchError):
     """Several films have this title; the message lists their keys."""
 
 
+class NoSimilarFilmsError(RecbatchError):
+    """The run made no lists of similar films; the message says what makes them."""
+
+
 class NoSuchModelError(RecbatchError):
     """The run has no lists of this model; the message names the models it has."""
 
@@ -295,7 +299,7 @@ def similar(
     """The films most like a film, by key, at most n, of the published run or of `run_id`.
 
     Films that are filtered for everyone now are left out; the others keep their ranks. Raises
-    NoSuchRunError, UnknownFilmError.
+    NoSuchRunError, UnknownFilmError, and NoSimilarFilmsError where no film has such a list.
     """
     run = _run(connection, run_id)
     s, m = _similar.c, _movies.c
@@ -310,9 +314,21 @@ def similar(
         .where(~is_filtered(now_on(connection.dialect), s.other_id))
         .order_by(s.rank)
     )
-    rows = connection.execute(films.limit(n))
+    rows = connection.execute(films.limit(n)).all()
+    if not rows:
+        _require_similar(connection, run.run_id)
     listed = tuple(SimilarFilm(*each, reasons.liked_by(each.support)) for each in rows)
     return SimilarFilms(film, row.title, run.run_id, run.published_at, listed)
+
+
+def _require_similar(connection: Connection, run_id: int) -> None:
+    """Raise NoSimilarFilmsError unless the run has rows of similar films."""
+    any_row = select(exists().where(_similar.c.run_id == run_id))
+    if not connection.execute(any_row).scalar_one():
+        raise NoSimilarFilmsError(
+            f"run {run_id} has no lists of similar films; the next run makes them, where"
+            " similar.n is not 0 and anybody has liked two films"
+        )
 
 
 def models(

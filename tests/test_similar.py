@@ -80,7 +80,11 @@ def test_a_list_is_as_long_as_the_setting(
     monkeypatch.setenv("RECBATCH_SIMILAR__N", "0")
     assert command("-q", "run") == 0
     assert rows(database, SIMILAR) == []
-    assert read(database, "m3").films == ()
+    with pytest.raises(
+        query.NoSimilarFilmsError, match=r"run 3 has no .*; the next run makes them"
+    ):
+        read(database, "m3")
+    assert command("similar", "m3") == 2
 
 
 def test_filtered_films_are_hidden_at_once_and_left_out_next(

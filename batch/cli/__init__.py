@@ -42,6 +42,7 @@ WRONG_USE_ERRORS = (
     SecondNameError,
     NoSuchFilterError,
     UnknownRunError,
+    query.NoSimilarFilmsError,
     query.NoSuchModelError,
     query.UnknownUserError,
     query.AmbiguousUserError,
