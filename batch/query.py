@@ -19,7 +19,7 @@ from functools import lru_cache
 from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Column, Connection, Select, TextualSelect, select, text
+from sqlalchemy import Column, Connection, Select, TextualSelect, exists, select, text
 
 from batch import RecbatchError, reasons
 from batch.store import schema
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _users, _movies, _genres = schema.users, schema.movies, schema.genres
 _lists, _popular = schema.recommendations, schema.popular_items
-_metrics, _publication = schema.run_metrics, schema.publication
+_similar, _metrics, _publication = schema.similar_items, schema.run_metrics, schema.publication
 
 _SHOWN = """
     SELECT * FROM ({lists}) shown WHERE model = :model {condition} ORDER BY user_id, rank {limit}"""
@@ -76,6 +76,10 @@ class UnknownFilmError(RecbatchError):
 
 class AmbiguousFilmError(RecbatchError):
     """Several films have this title; the message lists their keys."""
+
+
+class NoSimilarFilmsError(RecbatchError):
+    """The run made no lists of similar films; the message says what makes them."""
 
 
 class NoSuchModelError(RecbatchError):
@@ -143,6 +147,32 @@ class Row(NamedTuple):
         values = self._asdict()
         values["reason"] = reasons.as_text(self.reason)
         return tuple(values.values())
+
+
+@dataclass(frozen=True)
+class SimilarFilm:
+    """A film that the people who liked another film liked too.
+
+    `score`, 0 to 1, orders the list. `support` is how many of them liked it, and `why` says so.
+    """
+
+    rank: int
+    movie_key: str
+    title: str
+    score: float
+    support: int
+    why: str
+
+
+@dataclass(frozen=True)
+class SimilarFilms:
+    """The films most like one film; none where nobody liked it together with another."""
+
+    movie_key: str
+    title: str
+    run_id: int
+    published_at: datetime | None  # None for a run that was never published
+    films: tuple[SimilarFilm, ...]
 
 
 @dataclass(frozen=True)
@@ -396,6 +426,48 @@ def _popular_films(connection: Connection, run: Run, user_id: int | None) -> Sel
     if user_id is None:
         return films.where(~is_filtered(now, i.movie_id))
     return films.where(~is_rated_or_filtered(now, user_id, i.movie_id))
+
+
+def similar(
+    connection: Connection,
+    film: str,
+    *,
+    n: int | None = None,
+    run_id: int | None = None,
+) -> SimilarFilms:
+    """The films most like a film, by key, at most n, of the published run or of `run_id`.
+
+    Films that are filtered for everyone now are left out; the others keep their ranks. Raises
+    NoSuchRunError, UnknownFilmError, and NoSimilarFilmsError where no film has such a list.
+    """
+    run = _run(connection, run_id)
+    s, m = _similar.c, _movies.c
+    by_key = select(m.movie_id, m.title).where(m.movie_key == film)
+    row = connection.execute(by_key).first()
+    if row is None:
+        raise UnknownFilmError(f"no film has the key {film!r}")
+    films = (
+        select(s.rank, m.movie_key, m.title, s.score, s.support)
+        .join_from(_similar, _movies, m.movie_id == s.other_id)
+        .where(s.run_id == run.run_id, s.movie_id == row.movie_id)
+        .where(~is_filtered(now_on(connection.dialect), s.other_id))
+        .order_by(s.rank)
+    )
+    rows = connection.execute(films.limit(n)).all()
+    if not rows:
+        _require_similar(connection, run.run_id)
+    listed = tuple(SimilarFilm(*each, reasons.liked_by(each.support)) for each in rows)
+    return SimilarFilms(film, row.title, run.run_id, run.published_at, listed)
+
+
+def _require_similar(connection: Connection, run_id: int) -> None:
+    """Raise NoSimilarFilmsError unless the run has rows of similar films."""
+    any_row = select(exists().where(_similar.c.run_id == run_id))
+    if not connection.execute(any_row).scalar_one():
+        raise NoSimilarFilmsError(
+            f"run {run_id} has no lists of similar films; the next run makes them, where"
+            " similar.n is not 0 and anybody has liked two films"
+        )
 
 
 def models(

@@ -44,6 +44,8 @@ TABLES = {
     "recommendations": "The lists of every kept run, one row for each film. "
     "Applications read `current_recommendations`.",
     "popular_items": "The most rated films of every kept run. Applications read `current_popular`.",
+    "similar_items": "The films most like each film, of every kept run. "
+    "Applications read `current_similar`.",
     "publication": "One row: the run that readers see.",
 }
 KINDS = {datetime: "TIME", Path: "FILE", str: "TEXT", int: "N", float: "NUMBER"}
@@ -341,7 +343,7 @@ def tables() -> Iterator[str]:
     in_views = {}
     for columns in view_columns.VIEWS.values():
         for shown in columns:
-            in_views[shown.source] = shown.meaning
+            in_views.setdefault(shown.source, shown.meaning)
     for each in schema.metadata.tables.values():
         yield f"### {each.name}\n\n{TABLES[each.name]}\n"
         rows = []

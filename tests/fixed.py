@@ -17,6 +17,7 @@ import pytest
 from batch import cli
 from batch.job import executors, steps
 from batch.models import PUBLISHED, REFERENCE
+from batch.models.similar_films import SimilarFilms
 from batch.ranking.evaluate import Evaluation
 from batch.ranking.mask import Mask
 from batch.ranking.metric_names import with_cut
@@ -94,6 +95,21 @@ def _assembled(
     return Fixed(ratings, mask)
 
 
+def _next_films(
+    ratings: Ratings, _liked_from: float, n: int, order: Ints, excluded: Ints
+) -> SimilarFilms:
+    """The films after each film, best first; by chance each pair is liked by one user or two."""
+    films = np.arange(ratings.n_items)
+    others = (films[:, None] + np.arange(1, n + 1)) % len(films)  # (n_items, n)
+    others = others[:, : max(len(films) - 1, 0)]
+    listed = np.full_like(others, NOBODY)
+    for film, candidates in enumerate(others):
+        allowed = candidates[~np.isin(candidates, excluded)]
+        listed[film, : len(allowed)] = allowed
+    scores = np.broadcast_to(1 / (2.0 + np.arange(others.shape[1])), others.shape)
+    return SimilarFilms(listed, scores, 1 + (others + films[:, None]) % 2)
+
+
 def by_fixed_arithmetic(patch: pytest.MonkeyPatch) -> None:
     """From here on a night fits nothing: what it reads, writes, checks and publishes is as ever."""
     patch.setattr(steps, "measure", figures)
@@ -101,6 +117,7 @@ def by_fixed_arithmetic(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         steps, "assemble", lambda ratings, _models, _weights, mask, _: Fixed(ratings, mask)
     )
+    patch.setattr(steps, "similar_films", _next_films)
     patch.setattr(executors, "open_executor", _one_by_one)
     patch.setattr(steps, "block_size", lambda *_: 13)  # of 25 users: two transactions
 

@@ -18,7 +18,7 @@ def _points() -> dict[str, tuple[Any, str, str]]:
         (steps, "load"), (steps, "measure"), (steps, "assemble"), (steps, "save_weights"),
         (steps, "audit_integrity"), (steps, "audit_gates"), (steps, "record"),
         (publish, "open_run"), (publish, "write_lists"), (publish, "write_popular"),
-        (publish, "write_metrics"),
+        (steps, "write_similar"), (publish, "write_metrics"),
         (publish, "publish"), (publish, "purge"),
     ):  # fmt: skip
         found |= {f"{kind} {name}": (module, name, kind) for kind in ("before", "after")}

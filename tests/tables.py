@@ -96,8 +96,9 @@ def shown(database: Database) -> int | None:
         pointer = select("SELECT run_id FROM publication")
         lists = select("SELECT run_id, count(*) FROM current_recommendations GROUP BY run_id")
         popular = select("SELECT run_id, count(*) FROM current_popular GROUP BY run_id")
+        similar = select("SELECT run_id, count(*) FROM current_similar GROUP BY run_id")
         if not pointer:
-            assert lists == popular == []
+            assert lists == popular == similar == []
             return None
         run_id: int = pointer[0][0]
         [(status, rows_written)] = select(
@@ -106,6 +107,7 @@ def shown(database: Database) -> int | None:
         assert status == "published"
         assert lists == [(run_id, rows_written)]
         assert popular == [(run_id, 5)]
+        assert [run for run, _ in similar] == [run_id]
         by_list = "SELECT user_key FROM current_recommendations GROUP BY user_key, model"
         assert select(f"{by_list} HAVING count(*) <> 5 OR max(rank) <> 5") == []
         return run_id
@@ -113,7 +115,8 @@ def shown(database: Database) -> int | None:
 
 ORPHANS = """
     SELECT 'rows', l.run_id
-    FROM (SELECT run_id FROM recommendations UNION SELECT run_id FROM popular_items) l
+    FROM (SELECT run_id FROM recommendations UNION SELECT run_id FROM popular_items
+          UNION SELECT run_id FROM similar_items) l
     LEFT JOIN runs r ON r.run_id = l.run_id
     WHERE r.run_id IS NULL OR r.status IN ('failed', 'abandoned', 'running')
     OR r.purged_at IS NOT NULL

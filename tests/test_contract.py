@@ -18,7 +18,7 @@ from batch.store.database import Database
 from fixed import command
 
 FILES = ["contract.json", "data_dictionary.md", "examples.sql", "grants.sql", "sources.yml"]
-N_ROWS = {"current_recommendations": 500, "current_popular": 5}
+N_ROWS = {"current_recommendations": 500, "current_popular": 5, "current_similar": 400}
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_every_example_answers_its_question(kit: Path, connection: Connection) -
 
     connection.execute(text("CREATE TABLE customers (user_key text)"))
     connection.execute(text("INSERT INTO customers VALUES ('u3'), ('u7'), ('stranger')"))
-    top, join, popular, current, age = statements(kit / "examples.sql")
+    top, join, popular, similar, current, age = statements(kit / "examples.sql")
     assert query(top) == []
     top_of_u7 = query(top.replace("'42'", "'u7'"))
     assert [row.rank for row in top_of_u7] == [1, 2, 3, 4, 5]
@@ -143,6 +143,10 @@ def test_every_example_answers_its_question(kit: Path, connection: Connection) -
     assert [row.movie_key for row in joined[5:]] == [row.movie_key for row in top_of_u7]
     strangers = [(row.user_key, row.rank) for row in query(popular)]
     assert strangers == [("stranger", rank) for rank in range(1, 6)]
+    assert query(similar) == []
+    like_m3 = query(similar.replace("'318'", "'m3'"))
+    assert [row.rank for row in like_m3] == list(range(1, 11))
+    assert like_m3[0].other_key == "m30"  # the next by key
     [(run_id, published_at)] = query(current)
     assert run_id == 1
     assert published_at is not None
@@ -155,7 +159,7 @@ def test_every_example_answers_its_question(kit: Path, connection: Connection) -
 @pytest.mark.promise("E2")
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)
 def test_the_grants_are_enough_and_no_more(kit: Path, connection: Connection) -> None:
-    """After grants.sql the role reads both views, and no table."""
+    """After grants.sql the role reads every view, and no table."""
     connection.execute(text("CREATE ROLE kit_reader NOLOGIN"))
     for statement in statements(kit / "grants.sql"):
         connection.execute(text(statement))
@@ -171,7 +175,7 @@ def test_the_grants_are_enough_and_no_more(kit: Path, connection: Connection) ->
 
 
 def test_the_dbt_file_has_the_limits_of_check(kit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Freshness is that of `check`, by a column of each view; the example depends on both views."""
+    """Freshness is that of `check`, by a column of each view; the example depends on every view."""
     content = dbt_of(kit)
     [source] = content["sources"]
     [exposure] = content["exposures"]

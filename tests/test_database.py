@@ -536,7 +536,7 @@ def test_a_lock_is_free_before_its_session_ends(
 
 @pytest.mark.promise("E2")
 def test_a_granted_role_reads_the_views_only(postgres_url: str) -> None:
-    """A role with the right to read sees both views, no table behind them, and changes nothing."""
+    """A role with the right to read sees every view, no table behind them, and changes nothing."""
     database = open_database(postgres_url)
     upgrade(database)
     role = "reader_" + os.urandom(4).hex()
@@ -546,6 +546,7 @@ def test_a_granted_role_reads_the_views_only(postgres_url: str) -> None:
     allowed = (
         "SELECT * FROM recbatch.current_recommendations",
         "SELECT * FROM recbatch.current_popular",
+        "SELECT * FROM recbatch.current_similar",
     )
     forbidden = (
         "SELECT * FROM recbatch.ratings",

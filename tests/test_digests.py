@@ -23,6 +23,7 @@ NO_RULES = FilterSettings()
 ROW = "run_id = 1 AND user_id = 3 AND model = 'neural' AND rank = 5"
 TWO = "run_id = 1 AND user_id IN (3, 4) AND model = 'neural' AND rank = 5"
 LAST_POPULAR = "run_id = 1 AND rank = 5"
+LAST_SIMILAR = "run_id = 1 AND movie_id = 3 AND rank = 10"
 
 
 def change(database: Database, sql: str) -> None:
@@ -40,7 +41,10 @@ def require_current(database: Database) -> None:
         for run_id in run_ids:
             stored = digests.recorded(connection, run_id)
             assert stored == digests.compute(connection, run_id)
-            assert stored.keys() == {"user_user", "item_item", "neural", "blend", "popular"}
+            assert stored.keys() == {
+                *("user_user", "item_item", "neural", "blend"),
+                *("popular", "similar"),
+            }
         stored_ids = connection.execute(text("SELECT DISTINCT run_id FROM run_digests"))
         assert set(stored_ids.scalars()) == run_ids
     assert command("check") == 0
@@ -59,6 +63,10 @@ EDITS = {
     f" score, predicted_rating, support, reason FROM recommendations WHERE {ROW}",
     "popular film": f"UPDATE popular_items SET movie_id = 39 WHERE {LAST_POPULAR}",
     "popular score": f"UPDATE popular_items SET score = score - 1 WHERE {LAST_POPULAR}",
+    "similar film": f"UPDATE similar_items SET other_id = 39 WHERE {LAST_SIMILAR}",
+    "similar score": f"UPDATE similar_items SET score = score - 0.000001 WHERE {LAST_SIMILAR}",
+    "similar support": f"UPDATE similar_items SET support = 9 WHERE {LAST_SIMILAR}",
+    "similar removed": "DELETE FROM similar_items WHERE run_id = 1 AND movie_id = 3",
     "model removed": "DELETE FROM recommendations WHERE run_id = 1 AND model = 'neural'",
 }
 
@@ -73,7 +81,8 @@ def test_rows_changed_by_hand_are_noticed(
     capsys.readouterr()
     change(database, EDITS[edit])
     assert command("check") == UNHEALTHY
-    model = "popular" if edit.startswith("popular") else "neural"
+    first = edit.split()[0]
+    model = first if first in ("popular", "similar") else "neural"
     model = "extra" if edit == "model added" else model
     lines = capsys.readouterr().out.splitlines()
     [line] = [line for line in lines if line.startswith("error")]
@@ -145,6 +154,16 @@ def test_a_digest_is_the_sum_of_the_hashes_of_rows(database: Database) -> None:
         ("broken_popular_list", "DELETE FROM popular_items WHERE run_id = 1 AND rank = 1"),
         ("broken_popular_list", "DELETE FROM popular_items WHERE run_id = 1"),
         ("unknown_films", f"UPDATE popular_items SET movie_id = 999 WHERE {LAST_POPULAR}"),
+        ("broken_similar_lists", f"UPDATE similar_items SET rank = 12 WHERE {LAST_SIMILAR}"),
+        (
+            "broken_similar_lists",
+            "UPDATE similar_items SET other_id = (SELECT other_id FROM similar_items"
+            f" WHERE run_id = 1 AND movie_id = 3 AND rank = 1) WHERE {LAST_SIMILAR}",
+        ),
+        ("broken_similar_lists", f"UPDATE similar_items SET other_id = 3 WHERE {LAST_SIMILAR}"),
+        ("broken_similar_lists", f"UPDATE similar_items SET score = 0.9 WHERE {LAST_SIMILAR}"),
+        ("unknown_films", f"UPDATE similar_items SET other_id = 999 WHERE {LAST_SIMILAR}"),
+        ("unknown_films", "UPDATE similar_items SET movie_id = 999 WHERE movie_id = 3"),
         ("unreadable_reasons", f"UPDATE recommendations SET reason = '[]' WHERE {ROW}"),
         ("unreadable_reasons", f"UPDATE recommendations SET reason = '\"x\"' WHERE {ROW}"),
         ("unreadable_reasons", f"UPDATE recommendations SET reason = '{{}}' WHERE {ROW}"),
@@ -154,7 +173,7 @@ def test_a_digest_is_the_sum_of_the_hashes_of_rows(database: Database) -> None:
 def test_the_audit_looks_at_all_that_readers_see(
     database: Database, nights: Faults, check: str, damage: str
 ) -> None:
-    """A damaged popular list or reason is a violation of its own, as it is of the digest."""
+    """A damaged popular or similar list, or reason, is a violation of its own, as of the digest."""
     change(database, damage)
     with database.writer.begin() as connection:
         failed = {each.name for each in audit_integrity(connection, 1, NO_RULES) if not each.passed}
@@ -182,9 +201,11 @@ def test_films_of_the_settings_are_not_shown(database: Database) -> None:
         database,
         f"SELECT 1 FROM popular_items JOIN movies USING (movie_id) WHERE movie_key = '{film}'",
     )
+    similar = rows(database, f"SELECT 1 FROM current_similar WHERE other_key = '{film}'")
     with database.writer.begin() as connection:
         checks = {each.name: each.value for each in audit_integrity(connection, 1, rules)}
-    assert checks["films_of_settings"] == n_rows + len(popular)
+    assert similar
+    assert checks["films_of_settings"] == n_rows + len(popular) + len(similar)
     assert command("filter", "add", film) == 0
     with database.writer.begin() as connection:
         checks = {each.name: each.value for each in audit_integrity(connection, 1, rules)}

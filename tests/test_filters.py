@@ -189,7 +189,7 @@ def test_a_forgotten_filter_leaves_its_number(database: Database) -> None:
 
 
 @pytest.mark.usefixtures("nights")
-@pytest.mark.parametrize("where", ["everyone", "one user", "settings", "popular"])
+@pytest.mark.parametrize("where", ["everyone", "one user", "settings", "popular", "similar"])
 def test_a_filtered_film_in_a_list_fails_the_audit(
     database: Database, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,8 +208,12 @@ def test_a_filtered_film_in_a_list_fails_the_audit(
     if where == "popular":
         table = "popular_items"
         condition = "run_id = 2 AND rank = 5"
+    column = "movie_id"
+    if where == "similar":
+        table, column = "similar_items", "other_id"
+        condition = f"run_id = 2 AND rank = 5 AND movie_id = {movie_id % 40 + 1}"
     with database.writer.begin() as connection:
-        damage = f"UPDATE {table} SET movie_id = {movie_id} WHERE {condition}"
+        damage = f"UPDATE {table} SET {column} = {movie_id} WHERE {condition}"
         assert connection.execute(text(damage)).rowcount == 1
         checks = {each.name: each.value for each in audit_integrity(connection, 2, NO_RULES)}
     assert checks["filtered_films"] == 1

@@ -103,6 +103,19 @@ def test_the_readmes_python_works_as_written(nights: tuple[Database, Database]) 
     assert len(found["everyone"]) == 610  # type: ignore[arg-type]
 
 
+def test_every_film_that_five_people_liked_has_ten_similar_ones(
+    nights: tuple[Database, Database],
+) -> None:
+    """Real likes are enough for full lists, which are the same on both databases."""
+    liked = "SELECT movie_id FROM ratings WHERE rating >= 4 GROUP BY movie_id HAVING count(*) >= 5"
+    lists = "SELECT movie_id FROM similar_items GROUP BY movie_id HAVING count(*) = 10"
+    short = f"SELECT count(*) FROM ({liked}) l WHERE movie_id NOT IN ({lists})"
+    listed = "SELECT * FROM similar_items ORDER BY run_id, movie_id, rank"
+    sqlite, postgres = nights
+    assert rows(sqlite, short) == [(0,)]
+    assert rows(sqlite, listed) == rows(postgres, listed)
+
+
 def test_films_that_hardly_anyone_rated_are_not_what_tuned_recommends(
     nights: tuple[Database, Database],
 ) -> None:

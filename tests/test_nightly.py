@@ -47,6 +47,7 @@ INTEGRITY = {
     "films_of_settings",
     "unreadable_reasons",
     "broken_popular_list",
+    "broken_similar_lists",
     "changed_rows",
     "no_rows",
 }

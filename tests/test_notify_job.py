@@ -284,7 +284,7 @@ def test_the_textfile(
     assert good["recbatch_last_run_ingested_rows"] == {"accepted": 1, "rejected": 1, "duplicate": 0}
     run_ended = good["recbatch_last_run_timestamp_seconds"]
     assert good["recbatch_last_success_timestamp_seconds"] == run_ended
-    step_names = {"load", "evaluate", "fit", "score", "audit"}
+    step_names = {"load", "evaluate", "fit", "score", "similar", "audit"}
     assert set(good["recbatch_last_run_step_seconds"]) == step_names
     assert 5e7 < good["recbatch_last_run_peak_memory_bytes"][""] < 1e10
     success = {name: values for name, values in good.items() if "last_run" not in name}

@@ -253,6 +253,8 @@ class Nights(RuleBasedStateMachine):
         )
         wanted = [] if self.current is None else [(self.current, LISTED)] * USERS * 4
         assert ask(each) == wanted
+        similar = ask("SELECT DISTINCT run_id FROM current_similar")
+        assert similar == ([] if self.current is None else [(self.current,)])
 
     def _ratings_are_the_newest(self, ask: Ask) -> None:
         """What ingest keeps of a pair does not depend on the order."""
@@ -266,11 +268,12 @@ class Nights(RuleBasedStateMachine):
         assert {run: status for run, status, _ in told} == self.runs
         assert {run for run, _, purged in told if purged} == self.purged
         held = {run for (run,) in ask("SELECT DISTINCT run_id FROM recommendations")}
-        assert held.isdisjoint(self.purged)
+        with_similar = {run for (run,) in ask("SELECT DISTINCT run_id FROM similar_items")}
+        assert (held | with_similar).isdisjoint(self.purged)
         whole = {
             run for run, status in self.runs.items() if status in ("published", "ready", "rejected")
         }
-        assert whole - self.purged <= held
+        assert whole - self.purged <= held & with_similar
 
     # The model's own arithmetic
 

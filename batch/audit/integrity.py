@@ -22,6 +22,7 @@ from batch.store.digests import changed_models
 from batch.store.filters import at_moment, films_of_settings, is_filtered, now_on
 
 _lists, _popular, _runs = schema.recommendations, schema.popular_items, schema.runs
+_similar = schema.similar_items
 
 
 def audit_integrity(connection: Connection, run_id: int, rules: FilterSettings) -> list[Check]:
@@ -37,11 +38,14 @@ def audit_integrity(connection: Connection, run_id: int, rules: FilterSettings) 
         "filtered_films": _filtered(connection, run_id),
         "films_of_settings": _named_by_settings(connection, run_id, rules),
         "unknown_films": _unknown(connection, run_id, _lists, schema.movies, "movie_id")
-        + _unknown(connection, run_id, _popular, schema.movies, "movie_id"),
+        + _unknown(connection, run_id, _popular, schema.movies, "movie_id")
+        + _unknown(connection, run_id, _similar, schema.movies, "movie_id")
+        + _unknown_others(connection, run_id),
         "unknown_users": _unknown(connection, run_id, _lists, schema.users, "user_id"),
         "scores_not_finite": _not_finite(connection, run_id),
         "unreadable_reasons": _unreadable_reasons(connection, run_id),
         "broken_popular_list": _broken_popular(connection, run_id),
+        "broken_similar_lists": _broken_similar(connection, run_id),
         "changed_rows": len(changed_models(connection, run_id)),
         "no_rows": _without_rows(connection, run_id),
     }
@@ -109,7 +113,7 @@ def _already_rated(connection: Connection, run_id: int) -> int:
 
 
 def _filtered(connection: Connection, run_id: int) -> int:
-    """Rows of lists and of popular films that were filtered when the run began.
+    """Rows of lists, popular and similar films that were filtered when the run began.
 
     Filters added later do not count.
     """
@@ -124,7 +128,9 @@ def _filtered(connection: Connection, run_id: int) -> int:
     popular = is_filtered(started_at, _popular.c.movie_id, None, existed)
     n_listed = select(func.count()).where(_lists.c.run_id == run_id, listed)
     n_popular = select(func.count()).where(_popular.c.run_id == run_id, popular)
-    return _count(connection, n_listed) + _count(connection, n_popular)
+    similar = is_filtered(started_at, _similar.c.other_id, None, existed)
+    n_similar = select(func.count()).where(_similar.c.run_id == run_id, similar)
+    return sum(_count(connection, rows) for rows in (n_listed, n_popular, n_similar))
 
 
 def _named_by_settings(connection: Connection, run_id: int, rules: FilterSettings) -> int:
@@ -133,10 +139,10 @@ def _named_by_settings(connection: Connection, run_id: int, rules: FilterSetting
         return 0
     now = now_on(connection.dialect)
     shown = 0
-    for table in (_lists, _popular):
-        named = table.c.movie_id.in_(films_of_settings(rules))
-        is_shown = not_(is_filtered(now, table.c.movie_id))
-        rows = select(func.count()).where(table.c.run_id == run_id, named, is_shown)
+    for listed in (_lists.c.movie_id, _popular.c.movie_id, _similar.c.other_id):
+        named = listed.in_(films_of_settings(rules))
+        is_shown = not_(is_filtered(now, listed))
+        rows = select(func.count()).where(listed.table.c.run_id == run_id, named, is_shown)
         shown += _count(connection, rows)
     return shown
 
@@ -146,6 +152,14 @@ def _unknown(connection: Connection, run_id: int, listed: Table, table: Table, c
     joined = listed.outerjoin(table, table.c[column] == listed.c[column])
     rows = select(func.count()).select_from(joined)
     return _count(connection, rows.where(listed.c.run_id == run_id, table.c[column].is_(None)))
+
+
+def _unknown_others(connection: Connection, run_id: int) -> int:
+    """Rows of similar films that are not in `movies`."""
+    movie_id = schema.movies.c.movie_id
+    joined = _similar.outerjoin(schema.movies, movie_id == _similar.c.other_id)
+    rows = select(func.count()).select_from(joined)
+    return _count(connection, rows.where(_similar.c.run_id == run_id, movie_id.is_(None)))
 
 
 def _unreadable_reasons(connection: Connection, run_id: int) -> int:
@@ -178,6 +192,30 @@ def _broken_popular(connection: Connection, run_id: int) -> int:
     if _without_rows(connection, run_id):  # a finding of its own
         return 0
     return _count(connection, broken)
+
+
+def _broken_similar(connection: Connection, run_id: int) -> int:
+    """Films whose similar films have ranks other than 1..m, or scores out of order.
+
+    Or have a film twice, or the film itself. That scores are finite, from 0 to 1, is a CHECK.
+    """
+    s = _similar.c
+    above = func.lag(s.score).over(partition_by=s.movie_id, order_by=s.rank)
+    columns = select(s.movie_id, s.rank, s.other_id, s.score, above.label("above"))
+    rows = columns.where(s.run_id == run_id).subquery().c
+    wrong = or_(rows.other_id == rows.movie_id, rows.score > func.coalesce(rows.above, 1))
+    broken = (
+        select(rows.movie_id)
+        .group_by(rows.movie_id)
+        .having(
+            or_(
+                func.max(rows.rank) != func.count(),
+                func.count(distinct(rows.other_id)) != func.count(),
+                func.max(case((wrong, 1), else_=0)) == 1,
+            )
+        )
+    )
+    return _count(connection, select(func.count()).select_from(broken.subquery()))
 
 
 def _not_finite(connection: Connection, run_id: int) -> int:

@@ -145,6 +145,13 @@ class PublishSettings(Section):
     """How much different genres count, against scores, when the blend's films are chosen."""
 
 
+class SimilarSettings(Section):
+    """The films that are listed as similar to each film."""
+
+    n: int = Field(10, ge=0, le=100)
+    """At most so many for each film; 0: none."""
+
+
 class FilterSettings(Section):
     """Films that no list may contain, from the next run on; `recbatch filter add` works at once."""
 
@@ -266,6 +273,7 @@ class Config(Section):
     preset: Literal["plain", "tuned"] = "tuned"
     models: Models = PRESETS["tuned"]
     publish: PublishSettings = PublishSettings()
+    similar: SimilarSettings = SimilarSettings()
     filters: FilterSettings = FilterSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

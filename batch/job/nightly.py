@@ -167,6 +167,7 @@ def _recompute(job: Job, order: Order, lock: Connection) -> Outcome:
     ensemble = steps.fit_blend(job, models, evaluation, ratings, mask)
     least_ratings = steps.choose_fallback(job, evaluation, ensemble)
     written = steps.write_lists(job, ensemble, mask, least_ratings)
+    steps.find_similar(job, ratings, mask)
     steps.save_models(job, models)
     checks = steps.audit_lists(job, evaluation, written)
     status = _decide(checks, order)

@@ -23,10 +23,12 @@ from batch.job.run_warnings import judged_warnings, scale_warnings, source_warni
 from batch.job.score_users import WrittenRows, popular_films, score_users
 from batch.job.summary import RunSummary
 from batch.models import PERSONAL, REFERENCE, Model, fit
+from batch.models.similar_films import similar_films
 from batch.ranking.ensemble import Ensemble, assemble
 from batch.ranking.evaluate import Evaluation, evaluate
 from batch.ranking.mask import Mask
 from batch.ranking.metrics import Metrics
+from batch.ranking.rank import tie_order
 from batch.ratings import Ratings
 from batch.store import digests, publish
 from batch.store.artifacts import save_weights, weights_file
@@ -36,6 +38,7 @@ from batch.store.filters import active_filters, synchronise
 from batch.store.load import Loaded, load
 from batch.store.publish import RunKey
 from batch.store.runs import NEWEST_RATING, NIGHT, SECONDS, RunWarning
+from batch.store.similar_items import write_similar
 from batch.telemetry import log_info, log_warning, peak_mb, step
 
 
@@ -229,6 +232,20 @@ def write_lists(job: Job, ensemble: Ensemble, mask: Mask, least_ratings: int) ->
         written = score_users(job.database, config, job.key, ensemble, fallback, block)
         figures |= written.total
     return written
+
+
+def find_similar(job: Job, ratings: Ratings, mask: Mask) -> None:
+    """Write the films most like each film, without those that are filtered for everyone."""
+    n = job.config.similar.n
+    if not n:
+        return
+    with step("similar", into=job.summary.seconds) as figures:
+        liked_from = evaluation_inputs(ratings, job.config)["relevant_from"]
+        order = tie_order(ratings.item_counts())
+        similar = similar_films(ratings, liked_from, n, order, mask.for_everyone)
+        with job.database.writer.begin() as connection:
+            publish.require_ownership(connection, job.key)
+            figures["rows"] = write_similar(connection, job.key.run_id, ratings, similar)
 
 
 def save_models(job: Job, models: Mapping[str, Model]) -> None:

@@ -21,7 +21,7 @@ STATUSES: tuple[Status, ...] = (*ENDED, "failed", "abandoned")
 SUCCEEDED = ("published", "ready")
 COMPLETE_MESSAGES = (RecbatchError, SQLAlchemyError, OSError)
 """Errors whose message says what is wrong without the name of their class."""
-STEPS = ("load", "evaluate", "fit", "score", "audit")
+STEPS = ("load", "evaluate", "fit", "score", "similar", "audit")
 
 
 @dataclass

@@ -13,7 +13,7 @@ from batch.reasons.build import (
     shares,
 )
 from batch.reasons.parse import as_text, films, genres, read
-from batch.reasons.sentences import SHARES, sentence
+from batch.reasons.sentences import SHARES, liked_by, sentence
 
 __all__ = [
     "PARTS_OF_ODDS",
@@ -25,6 +25,7 @@ __all__ = [
     "filler",
     "films",
     "genres",
+    "liked_by",
     "neighbours",
     "no_prediction",
     "own_genres",

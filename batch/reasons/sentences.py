@@ -38,6 +38,11 @@ Names = Mapping[int, str]
 Reason = Mapping[str, Any]
 
 
+def liked_by(support: int) -> str:
+    """Why a film is listed as similar to another: how many users liked both."""
+    return f"Liked by {support:,} of the same people."
+
+
 def sentence(reason: Reason | None, titles: Names, names: Names) -> str:
     """A reason in words, on one line; empty without a reason, or for one of an unknown kind.
 

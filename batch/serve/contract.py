@@ -34,8 +34,8 @@ NOTIFICATIONS = f"""\
   not kept for those who are not connected: read the `run_id` of `current_popular` after `LISTEN`.
 """
 EXAMPLES_NOTE = """\
-For {kind}. '42' stands for a user's key, 'blend' for a model, customers(user_key) for a table of \
-yours."""
+For {kind}. '42' stands for a user's key, '318' for a film's, 'blend' for a model, \
+customers(user_key) for a table of yours."""
 GRANTS_NOTE = """\
 Lets an existing role (CREATE ROLE NAME NOLOGIN) read the views, and nothing else, as 'recbatch \
 db grant' does.

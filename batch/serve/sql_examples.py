@@ -18,6 +18,7 @@ def examples(kind: Kind, schema_name: str) -> dict[str, str]:
     prefix = f"{quoted(schema_name)}." if kind == "postgres" else ""
     lists = f"{prefix}current_recommendations"
     popular = f"{prefix}current_popular"
+    similar = f"{prefix}current_similar"
     return {
         "The top five of one user": f"""\
 SELECT rank, movie_key, title, predicted_rating
@@ -36,6 +37,11 @@ FROM customers AS c
 CROSS JOIN {popular} AS p
 WHERE NOT EXISTS (SELECT 1 FROM {lists} AS r WHERE r.user_key = c.user_key AND r.model = 'blend')
 ORDER BY c.user_key, p.rank""",
+        "What else the people liked who liked the film that somebody is looking at": f"""\
+SELECT rank, other_key, other_title, support
+FROM {similar}
+WHERE movie_key = '318'
+ORDER BY rank""",
         "Which run is current, and since when": f"""\
 SELECT DISTINCT run_id, published_at
 FROM {popular}""",

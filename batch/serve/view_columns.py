@@ -52,6 +52,7 @@ _users = schema.users.c
 _movies = schema.movies.c
 _lists = schema.recommendations.c
 _popular = schema.popular_items.c
+_similar = schema.similar_items.c
 _publication = schema.publication.c
 
 _MOVIE_KEY = ViewColumn(
@@ -153,9 +154,49 @@ _POPULAR = (
     _PUBLISHED_AT,
 )
 
+_SIMILAR = (
+    _MOVIE_KEY,
+    _TITLE,
+    ViewColumn(
+        "rank",
+        _similar.rank,
+        "The other film's place in this film's list, the most alike first.",
+        unit="1, 2, 3, ...; with gaps where a film was filtered after the run",
+        promise="unique with movie_key",
+    ),
+    ViewColumn(
+        "other_key",
+        _movies.movie_key,
+        "The other film's id in the source.",
+        promise="unique with movie_key; never changes for a film",
+    ),
+    ViewColumn(
+        "other_title",
+        _movies.title,
+        "The other film's title; its key, where no catalogue has a title.",
+        promise="not unique, and may change from night to night",
+    ),
+    ViewColumn(
+        "score",
+        _similar.score,
+        "How alike the two films are, by who liked them and how soon one after the other.",
+        unit="0 to 1",
+        promise="comparable within one list only",
+    ),
+    ViewColumn("support", _similar.support, "How many users liked both films.", unit="users"),
+    ViewColumn(
+        "run_id",
+        _similar.run_id,
+        "The run that made the list.",
+        promise="the same in all rows of a view, and that of current_recommendations",
+    ),
+    _PUBLISHED_AT,
+)
+
 VIEWS: Mapping[str, tuple[ViewColumn, ...]] = {
     "current_recommendations": _RECOMMENDATIONS,
     "current_popular": _POPULAR,
+    "current_similar": _SIMILAR,
 }
 """The columns of each view, in its order."""
 
@@ -164,5 +205,7 @@ DESCRIPTIONS = {
     "one row per film.",
     "current_popular": "The list for anyone without a list of their own, of the published run: "
     "one row per film.",
+    "current_similar": "For each film the films that the same people liked, of the published run: "
+    "one row per pair of films.",
 }
 """The content of each view, and what one row is."""

@@ -5,7 +5,7 @@ rows that this program deletes are subtracted without reading the others.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,9 +30,12 @@ from batch.store import schema
 from batch.store.column_types import Real
 
 _lists, _popular, _digests = schema.recommendations, schema.popular_items, schema.run_digests
+_similar = schema.similar_items
 
 POPULAR = "popular"
 """The `model` of the digest of `popular_items`."""
+SIMILAR = "similar"
+"""The `model` of the digest of `similar_items`."""
 MODULUS = 2**64
 FIELD = "|"
 """Between the fields of a row, of which only the last, the reason, may contain it."""
@@ -56,10 +59,11 @@ NOTHING = Digest(0, 0)
 
 
 def compute(connection: Connection, run_id: int) -> dict[str, Digest]:
-    """The digest of each model's rows as they are now, and of `popular`."""
+    """The digest of each model's rows as they are now, of `popular` and of `similar`."""
     popular: Any = select(literal(POPULAR).label("model"), _row_text(_popular_fields()))
     popular = popular.where(_popular.c.run_id == run_id)
-    return _of_lists(connection, run_id) | _digests_of(connection, popular)
+    digests = _of_lists(connection, run_id) | _digests_of(connection, popular)
+    return digests | _of_similar(connection, run_id)
 
 
 def _of_lists(
@@ -68,6 +72,18 @@ def _of_lists(
     """The digest of each model's rows that meet the conditions."""
     texts: Any = select(_lists.c.model, _row_text(_list_fields()))
     return _digests_of(connection, texts.where(_lists.c.run_id == run_id, *conditions))
+
+
+def of_similar(connection: Connection, run_id: int, movie_ids: Collection[int]) -> Digest:
+    """The digest of these films' rows of `similar_items` as they are now."""
+    return _of_similar(connection, run_id, _similar.c.movie_id.in_(movie_ids)).get(SIMILAR, NOTHING)
+
+
+def _of_similar(
+    connection: Connection, run_id: int, *conditions: ColumnElement[bool]
+) -> dict[str, Digest]:
+    texts: Any = select(literal(SIMILAR).label("model"), _row_text(_similar_fields()))
+    return _digests_of(connection, texts.where(_similar.c.run_id == run_id, *conditions))
 
 
 def record(connection: Connection, run_id: int) -> None:
@@ -88,6 +104,16 @@ def subtract(connection: Connection, run_id: int, *conditions: ColumnElement[boo
         model: digest.without(deleted.get(model, NOTHING)) for model, digest in stored.items()
     }
     _store(connection, run_id, renewed)
+
+
+def replace_similar(connection: Connection, run_id: int, before: Digest, after: Digest) -> None:
+    """Renew the digest of `similar_items` after rows of digest `before` became those of `after`."""
+    stored = recorded(connection, run_id)
+    if SIMILAR not in stored:
+        return
+    rest = stored[SIMILAR].without(before)
+    renewed = Digest(rest.n_rows + after.n_rows, (rest.total + after.total) % MODULUS)
+    _store(connection, run_id, stored | {SIMILAR: renewed})
 
 
 def remove(connection: Connection, run_id: int) -> None:
@@ -127,6 +153,11 @@ def _list_fields() -> list[ColumnElement[Any]]:
 
 def _popular_fields() -> list[ColumnElement[Any]]:
     return [_popular.c.rank, _popular.c.movie_id, _as_whole(_popular.c.score)]
+
+
+def _similar_fields() -> list[ColumnElement[Any]]:
+    c = _similar.c
+    return [c.movie_id, c.rank, c.other_id, _as_whole(c.score), c.support]
 
 
 def _as_whole(value: ColumnElement[Any]) -> ColumnElement[Any]:

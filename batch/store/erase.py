@@ -22,8 +22,14 @@ PAUSE = 0.5
 
 _NAMING = (schema.users, schema.ingest_rejects, schema.item_filters)
 """Tables with keys, names and notes of people: rewritten, for VACUUM may leave their bytes."""
-_NUMBERED = (schema.ratings, schema.superseded_ratings, schema.recommendations)
-"""Tables with the numbers of people, which identify nobody once the user is deleted."""
+_NUMBERED = (
+    schema.ratings,
+    schema.superseded_ratings,
+    schema.recommendations,
+    schema.similar_items,
+)
+"""Tables with the numbers of people, which identify nobody once the user is deleted, and with
+pairs of films that one of them alone liked."""
 
 
 class NotErasedError(RecbatchError):

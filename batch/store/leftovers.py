@@ -23,6 +23,7 @@ NAMING = (
     schema.item_filters,
     schema.popular_items,
     schema.movie_genres,
+    schema.similar_items,
     schema.ratings,
     schema.superseded_ratings,
     schema.recommendations,
@@ -76,13 +77,19 @@ def _delete_unnamed(connection: Connection, owner: Table) -> int:
     _candidates.create(connection)
     connection.execute(insert(_candidates).from_select(["id"], marked))
     for table in NAMING:
-        if owner_id.name in table.c:
-            naming = select(table.c[owner_id.name]).where(table.c[owner_id.name].is_not(None))
+        for column in _naming_columns(table, owner_id.name):
+            naming = select(column).where(column.is_not(None))
             connection.execute(delete(_candidates).where(_candidates.c.id.in_(naming)))
     unnamed = delete(owner).where(owner_id.in_(select(_candidates.c.id)))
     n_deleted = connection.execute(unnamed).rowcount
     _candidates.drop(connection)
     return n_deleted
+
+
+def _naming_columns(table: Table, id_name: str) -> list[Column[int]]:
+    """The columns of a table that name owners; `other_id` is a film's."""
+    names = (id_name, "other_id") if id_name == "movie_id" else (id_name,)
+    return [table.c[name] for name in names if name in table.c]
 
 
 def _has_marked(connection: Connection, owner: Table) -> bool:

@@ -99,7 +99,7 @@ def _delete_spare(connection: Connection, run_id: int, top_n: int) -> None:
 
 
 def _delete_lists(connection: Connection, run_id: int) -> None:
-    for table in (schema.recommendations, schema.popular_items):
+    for table in (schema.recommendations, schema.popular_items, schema.similar_items):
         unused = ~_is_published(run_id)
         connection.execute(delete(table).where(table.c.run_id == run_id, unused))
     digests.remove(connection, run_id)

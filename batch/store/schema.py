@@ -23,10 +23,10 @@ from batch.store.column_types import Moment as Moment
 from batch.store.column_types import Real as Real
 from batch.store.column_types import Small as Small
 
-HEAD = "0010"
+HEAD = "0011"
 """The newest migration: the version that a database must have for this program to use it."""
 
-VIEWS = ("current_recommendations", "current_popular")
+VIEWS = ("current_recommendations", "current_popular", "current_similar")
 """The views that applications read; `batch.store.views` has their SQL."""
 
 WITH_LISTS = ("published", "ready", "rejected")
@@ -395,7 +395,12 @@ run_checks = _table(
 run_digests = _table(
     "run_digests",
     _key("run_id", "runs.run_id"),
-    Column("model", Text, primary_key=True, doc="`popular`: the rows of `popular_items`."),
+    Column(
+        "model",
+        Text,
+        primary_key=True,
+        doc="`popular`: the rows of `popular_items`; `similar`: those of `similar_items`.",
+    ),
     Column("n_rows", Id, nullable=False, doc="Rows of the model."),
     Column(
         "digest",
@@ -442,6 +447,20 @@ popular_items = _table(
     Column("score", Real, nullable=False),
     CheckConstraint("rank >= 1", name="rank"),
     CheckConstraint("score BETWEEN 0 AND 1e12", name="score"),
+    rowid=False,
+)
+
+similar_items = _table(
+    "similar_items",
+    Column("run_id", Id, primary_key=True),
+    Column("movie_id", Id, primary_key=True),
+    Column("rank", Small, primary_key=True),
+    Column("other_id", Id, nullable=False, doc="The film in that place of its list."),
+    Column("score", Real, nullable=False, doc="How alike they are, from 0 to 1."),
+    Column("support", Id, nullable=False, doc="How many users liked both."),
+    CheckConstraint("rank >= 1", name="rank"),
+    CheckConstraint("score BETWEEN 0 AND 1", name="score"),
+    CheckConstraint("support >= 1", name="support"),
     rowid=False,
 )
 

@@ -56,6 +56,15 @@ _POPULAR = """
     JOIN movies m ON m.movie_id = i.movie_id
     WHERE i.place <= t.top_n"""
 
+_SIMILAR = """
+    SELECT f.movie_key, f.title, s.rank, m.movie_key AS other_key, m.title AS other_title,
+           s.score, s.support, s.run_id, p.published_at
+    FROM publication p
+    CROSS JOIN movies f
+    JOIN similar_items s ON s.run_id = p.run_id AND s.movie_id = f.movie_id
+    JOIN movies m ON m.movie_id = s.other_id
+    WHERE NOT ({is_filtered})"""
+
 
 def view_queries(dialect: Dialect) -> dict[str, str]:
     """The SELECT of each view of `schema.VIEWS`, by name.
@@ -66,6 +75,7 @@ def view_queries(dialect: Dialect) -> dict[str, str]:
     return {
         "current_recommendations": lists_query(dialect, PUBLISHED, "p.published_at"),
         "current_popular": _POPULAR.format(is_filtered=_sql(is_filtered, dialect)),
+        "current_similar": similar_query(dialect),
     }
 
 
@@ -76,6 +86,13 @@ def lists_query(dialect: Dialect, source: str, published_at: str) -> str:
     is_out = filters.is_rated_or_filtered(filters.now_on(dialect), user_id, movie_id)
     template = _ON_POSTGRES if dialect.name == "postgresql" else _ON_SQLITE
     return template.format(source=source, published_at=published_at, is_out=_sql(is_out, dialect))
+
+
+def similar_query(dialect: Dialect) -> str:
+    """The SELECT of `current_similar`, less the films filtered for everyone."""
+    now = filters.now_on(dialect)
+    for_everyone = filters.is_filtered(now, literal_column("s.other_id"))
+    return _SIMILAR.format(is_filtered=_sql(for_everyone, dialect))
 
 
 def _sql(condition: ColumnElement[bool], dialect: Dialect) -> str:

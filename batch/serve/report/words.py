@@ -50,7 +50,13 @@ GLOSSARY = {
     "Gini": "0 where all films are listed equally often, towards 1 where a few take all places.",
     "diversity": "How different the genres within a list are: 0 all the same, 1 nothing in common.",
 }
-STEPS = {"load": "load", "evaluate": "measure", "fit": "fit", "score": "score, write"}
+STEPS = {
+    "load": "load",
+    "evaluate": "measure",
+    "fit": "fit",
+    "score": "score, write",
+    "similar": "similar films",
+}
 JOINERS = {"\u200c", "\u200d"}
 """Invisible, and part of how some scripts and emoji are written."""
 HIDDEN_CATEGORIES = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
