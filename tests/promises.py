@@ -58,6 +58,7 @@ PROMISES = {
     "D9": "Every published row can be traced to data, settings, seed, versions and figures.",
     "D10": "A film that is filtered is hidden at once, and in no list that is made from then on.",
     "D11": "A damaged compiler cache costs a warning and a compilation, never a night or a digit.",
+    "D12": "No list shows a film rated or filtered since; what is stored after it moves up.",
     "E1": "No SQL is built from data.",
     "E2": "A reading role sees the views only; the job's role cannot change the schema.",
     "E3": "A password appears in no output, table or process list.",

@@ -28,6 +28,7 @@ def test_steps_are_kept(database: Database, tmp_path: Path) -> None:
         "seconds_evaluate",
         "seconds_fit",
         "seconds_score",
+        "seconds_similar",
         "peak_mb",
         "newest_rating",
     }

@@ -116,6 +116,7 @@ def day(database: Database, nights: Faults) -> Database:
     return database
 
 
+@pytest.mark.promise("D12")
 def test_views_leave_out_what_was_rated_or_filtered(day: Database) -> None:
     """The view shows no such film, numbers the others from 1 and ends at top_n."""
     lists = shown(day)
@@ -131,6 +132,7 @@ def test_views_leave_out_what_was_rated_or_filtered(day: Database) -> None:
     assert popular == list(enumerate(expected, 1))
 
 
+@pytest.mark.promise("D12")
 def test_lists_that_run_short_are_filled_by_queries(day: Database) -> None:
     """`lists` and `top` fill them with popular films, labelled, each scored 1 below the last."""
     expected = filled(day, shown(day))
@@ -150,6 +152,7 @@ def test_lists_that_run_short_are_filled_by_queries(day: Database) -> None:
     assert short
 
 
+@pytest.mark.promise("D12")
 def test_a_list_of_which_nothing_is_left(database: Database, nights: Faults) -> None:
     """A user who rated all of a list gets popular films under its model, and no row in the view."""
     assert nights
@@ -212,6 +215,7 @@ def test_stored_lists_are_longer(nights: Faults, database: Database) -> None:
     assert counts["spare_rows"] == n_rows - written
 
 
+@pytest.mark.promise("D12")
 def test_only_the_last_two_runs_keep_spare_rows(
     nights: Faults,
     database: Database,
