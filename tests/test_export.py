@@ -192,7 +192,7 @@ def test_a_frame_has_the_rows_of_the_lists(
     listed: list[Row], database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`frame` is the same rows in typed columns, numbered from 0, with reasons as JSON text."""
-    monkeypatch.setattr(query, "FRAME_BLOCK", 100)
+    monkeypatch.setattr("batch.query.table.FRAME_BLOCK", 100)
     with database.reader.connect() as connection:
         frame = query.frame(connection)
         neural = query.frame(connection, model="neural", run_id=1)

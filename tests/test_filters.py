@@ -441,6 +441,19 @@ def test_a_rollback_is_not_refused_for_the_settings(
     assert rows(database, "SELECT run_id FROM publication") == [(1,)]
 
 
+@pytest.mark.usefixtures("nights")
+def test_settings_hold_from_the_beginning_of_their_transaction(database: Database) -> None:
+    """A second that begins between two statements of a transaction leaves no film unfiltered."""
+    film = most_listed(database)
+    rules = FilterSettings(films=(film,))
+    with database.writer.begin() as connection:
+        connection.execute(text("SELECT 1"))
+        time.sleep(1.01 - time.time() % 1)
+        filters.synchronise(connection, rules)
+        checks = {each.name: each.value for each in audit_integrity(connection, 1, rules)}
+    assert checks["films_of_settings"] == 0
+
+
 def test_a_genre_of_many_films_is_one_statement(database: Database) -> None:
     """A genre of 20,000 films is synchronised within seconds, and again without new rows."""
     n_films = 20_000

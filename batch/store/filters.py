@@ -250,11 +250,13 @@ def synchronise(
     no table is warned of, not refused: a catalogue may bring it.
     """
     _warn_of_unknown(connection, rules)
-    moment = _this_second()
-    if run_id is not None:
-        # Also rounded down: what starts is active at the run's start, what
-        # ends is not.
-        moment = _started_at(connection, run_id).replace(microsecond=0)
+    if run_id is None:
+        # By the clock that the views read, which stands still in a transaction on Postgres.
+        moment = connection.execute(select(now_on(connection.dialect))).scalar_one()
+    else:
+        moment = _started_at(connection, run_id)
+    # Rounded down: what starts is active at that moment, what ends is not.
+    moment = moment.replace(microsecond=0)
     _synchronise(connection, "films", _films_named(rules.films), moment)
     _synchronise(connection, "genres", _films_of_genres(rules.genres), moment)
 
