@@ -115,7 +115,7 @@ _RECOMMENDATIONS = (
     ViewColumn(
         "reason",
         _lists.reason,
-        "Why the film is there, for programs; NULL where there is no reason. "
+        "Why the film is there, for programs; NULL where there is no reason, or it moved up. "
         "Kind `fallback`: a popular film, because the model had no prediction.",
         unit="a JSON object; on SQLite, text that contains one",
         promise="keys may be added",
