@@ -12,6 +12,8 @@ Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
 """The limit is above any real count; from 2^63 on, torch, numba and SQL overflow."""
 Share = Annotated[float, Field(ge=0, le=1)]
 
+POPULAR_KEPT = 200
+"""Popular films that a run stores, or `publish.top_n` if that is more: they fill short lists."""
 LARGEST = 1e6
 """Bound on the size of a rating, a score or a weight: a larger one means that a model diverged."""
 SCORE_DECIMALS = 6

@@ -41,8 +41,9 @@ def columns_of(connection: Connection, view: str) -> list[tuple[str, str]]:
     """Name and type of each column, in order, by the database's own catalogue."""
     if connection.dialect.name == "sqlite":
         columns = connection.execute(text(f"PRAGMA table_info({view})"))
-        # A column that a view computes has no declared type there: ranks, which are numbered anew.
-        return [(column.name, column.type.lower() or "integer") for column in columns]
+        # A column that a view computes has no declared type there.
+        computed = {"rank": "integer"}
+        return [(column.name, column.type.lower() or computed[column.name]) for column in columns]
     catalogue = text(
         "SELECT column_name, data_type FROM information_schema.columns"
         " WHERE table_name = :view ORDER BY ordinal_position"

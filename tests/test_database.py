@@ -199,9 +199,12 @@ def test_views_show_the_same_rows_as_before(url: str) -> None:
     upgrade(database)
     require_tables(database)
     assert everything() == before
+    ranks = "SELECT rank FROM current_recommendations ORDER BY rank"
+    assert rows(database, ranks) == [(1,), (2,), (3,), (4,), (5,)]
     assert rows(database, "SELECT DISTINCT setting FROM item_filters") == [(None,)]
     migrate(database, "0003", down=True)
     assert everything() == before
+    assert rows(database, ranks) == [(1,), (4,), (5,), (7,), (8,)]
 
 
 def test_filters_of_the_settings_end_with_their_column(database: Database) -> None:
@@ -272,7 +275,7 @@ def test_the_whole_schema_is_rolled_back(sqlite_url: str, monkeypatch: pytest.Mo
     database = open_database(sqlite_url)
     broken = {"broken": "SELECT nothing FROM nowhere_at_all WHERE ("}
     with monkeypatch.context() as patch:
-        patch.setattr(views, "view_queries", lambda _dialect: broken)
+        patch.setattr(views, "list_views", lambda _dialect: broken)
         with pytest.raises(DBAPIError):
             upgrade(database)
     with database.reader.connect() as connection:

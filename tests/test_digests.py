@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from batch.audit import integrity
 from batch.audit.integrity import audit_integrity
 from batch.config import FilterSettings
 from batch.store import digests
@@ -187,6 +188,24 @@ def test_a_reason_that_is_no_json(database: Database) -> None:
     with database.writer.begin() as connection:
         checks = {each.name: each.value for each in audit_integrity(connection, 1, NO_RULES)}
     assert checks["unreadable_reasons"] == 1
+
+
+def test_a_popular_list_that_is_too_long(
+    database: Database, nights: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A popular list ends where a run stores no more."""
+    assert nights
+
+    def broken() -> float:
+        with database.writer.begin() as connection:
+            checks = {each.name: each.value for each in audit_integrity(connection, 1, NO_RULES)}
+        return checks["broken_popular_list"]
+
+    [(length,)] = rows(database, "SELECT count(*) FROM popular_items")
+    monkeypatch.setattr(integrity, "POPULAR_KEPT", length)
+    assert broken() == 0
+    monkeypatch.setattr(integrity, "POPULAR_KEPT", length - 1)
+    assert broken() == 1
 
 
 def test_films_of_the_settings_are_not_shown(database: Database) -> None:

@@ -273,6 +273,36 @@ def test_no_model_lists_filtered_films(night: Night) -> None:
                 assert films == kept[:5]
 
 
+# Spare films
+
+
+@pytest.mark.parametrize("diversity", [0.0, 0.5])
+def test_spare_films_follow_those_that_are_shown(diversity: float, night: Night) -> None:
+    """The first n are the lists without spare films; others follow by score, without reasons."""
+    users = np.arange(SMALL.n_users)
+    names = [*MODELS, "blend"]
+    scorer = replace(night.measured, diversity=diversity)
+    shown = scorer.rank_with_evidence(names, users, 5)
+    stored = scorer.rank_with_evidence(names, users, 5, spare=7)
+    n_spare = 0
+    for name in names:
+        lists = stored[name]
+        assert lists.listed.shape == (60, 12)
+        assert lists.listed[:, :5].tolist() == shown[name].listed.tolist()
+        n_spare += int((lists.listed[:, 5:] != NOBODY).sum())
+        for films, scores in zip(lists.listed, np.round(lists.score, 6), strict=True):
+            listed = films[films != NOBODY].tolist()
+            assert len(set(listed)) == len(listed)
+            assert (np.diff(scores[films != NOBODY]) <= 0).all()
+        reasons = lists.reasons(SMALL)
+        assert reasons[:, :5].tolist() == shown[name].reasons(SMALL).tolist()
+        assert not reasons[:, 5:].any()
+    assert n_spare > 1000
+    if not diversity:
+        whole = scorer.rank_users(names, users, 12)
+        assert all((whole[name].listed == stored[name].listed).all() for name in names)
+
+
 # What the blend is learnt from
 
 

@@ -1,4 +1,4 @@
-"""Similar films from the run that lists them to whoever reads them, on both databases."""
+"""Similar films: written by a run, read by view, query and command, on both databases."""
 
 import json
 from pathlib import Path
@@ -101,7 +101,7 @@ def test_filtered_films_are_hidden_at_once_and_left_out_next(
     assert [film.rank for film in read(database, "m3").films] == list(range(1, 10))
     [(n_rows,)] = rows(database, "SELECT count(*) FROM similar_items WHERE run_id = 2")
     assert n_rows == 390
-    assert read(database, "m30").films  # whoever looks at it all the same sees others
+    assert read(database, "m30").films  # it has a list of its own, and is in no other
 
 
 def test_lists_follow_the_pointer_and_go_with_their_run(database: Database, nights: Faults) -> None:

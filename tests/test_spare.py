@@ -177,7 +177,7 @@ def test_plain_lists_are_not_filled(day: Database) -> None:
             assert by_query(connection) == by_view(day)
 
 
-def test_whoever_looks_for_one_user_reads_their_list_only(day: Database) -> None:
+def test_a_condition_on_one_user_reads_one_list(day: Database) -> None:
     """A condition on the user, or a join with another table, decides whose lists are read."""
     joined = "FROM current_recommendations c JOIN users u ON u.user_key = c.user_key"
     one_user = "SELECT c.rank, c.movie_key {} WHERE {} = 'u3' AND c.model = 'blend' ORDER BY c.rank"

@@ -15,7 +15,7 @@ from sqlalchemy import (
 )
 
 from batch.config import FilterSettings
-from batch.params import LARGEST
+from batch.params import LARGEST, POPULAR_KEPT
 from batch.store import schema
 from batch.store.checks import ROWS, SPARE_ROWS, Check, no_violations
 from batch.store.digests import changed_models
@@ -179,13 +179,15 @@ def _unreadable_reasons(connection: Connection, run_id: int) -> int:
 
 
 def _broken_popular(connection: Connection, run_id: int) -> int:
-    """1 if the list for everyone is empty, has ranks other than 1..m, or a film twice."""
+    """1 if the list for everyone is empty, too long, has ranks other than 1..m, or a film twice."""
+    top_n = connection.execute(select(_runs.c.top_n).where(_runs.c.run_id == run_id)).scalar_one()
     rank, movie_id = _popular.c.rank, _popular.c.movie_id
     n_rows = func.count()
     is_whole = and_(
         n_rows > 0,
         func.min(rank) == 1,
         func.max(rank) == n_rows,
+        func.max(rank) <= max(POPULAR_KEPT, top_n),
         func.count(distinct(movie_id)) == n_rows,
     )
     broken = select(case((is_whole, 0), else_=1)).where(_popular.c.run_id == run_id)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from batch.cli import completion
 from batch.cli.terminal import print_json, print_lines
 from batch.config import Config, load_config
 from batch.store.database import Database, open_database
@@ -29,6 +30,21 @@ Movie = Annotated[
 A_RUN = "A run that 'recbatch runs' lists."
 LARGEST_NUMBER = 2**31 - 1
 """Of a run, a filter or a count: what an integer of either database can contain."""
+
+AtMost = Annotated[
+    int | None,
+    typer.Option("-n", min=1, max=LARGEST_NUMBER, metavar="N", help="At most this many films."),
+]
+AnyRun = Annotated[
+    int | None,
+    typer.Option(
+        "--run",
+        max=LARGEST_NUMBER,
+        metavar="RUN",
+        help="A run other than the published one.",
+        autocompletion=completion.runs,
+    ),
+]
 
 options: dict[str, Any] = {"config": None, "log_format": None, "log_level": None}
 """The values of the options that stand before a command."""

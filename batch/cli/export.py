@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from batch.cli import completion, help
-from batch.cli.arguments import LARGEST_NUMBER, AsJson, open_ready, print_result
+from batch.cli.arguments import AnyRun, AsJson, open_ready, print_result
 from batch.cli.terminal import print_lines
 
 commands = help.Commands()
@@ -29,16 +29,7 @@ def export(
             autocompletion=completion.models,
         ),
     ] = None,
-    run_id: Annotated[
-        int | None,
-        typer.Option(
-            "--run",
-            max=LARGEST_NUMBER,
-            metavar="RUN",
-            help="A run other than the published one.",
-            autocompletion=completion.runs,
-        ),
-    ] = None,
+    run_id: AnyRun = None,
     as_json: AsJson = False,
 ) -> None:
     """Write everyone's lists to a file, one film a row, in place of the file that is there.

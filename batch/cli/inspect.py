@@ -14,7 +14,9 @@ from batch.cli.arguments import (
     A_RUN,
     LARGEST_NUMBER,
     UNHEALTHY,
+    AnyRun,
     AsJson,
+    AtMost,
     Movie,
     User,
     connect,
@@ -45,20 +47,8 @@ def top(
             autocompletion=completion.models,
         ),
     ] = None,
-    n: Annotated[
-        int | None,
-        typer.Option("-n", min=1, max=LARGEST_NUMBER, metavar="N", help="At most this many films."),
-    ] = None,
-    run_id: Annotated[
-        int | None,
-        typer.Option(
-            "--run",
-            max=LARGEST_NUMBER,
-            metavar="RUN",
-            help="A run other than the published one.",
-            autocompletion=completion.runs,
-        ),
-    ] = None,
+    n: AtMost = None,
+    run_id: AnyRun = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a user's list, or the popular one if the user is unknown or has none.

@@ -1,13 +1,10 @@
 """A film -> the films most like it, on the terminal."""
 
 from dataclasses import asdict
-from typing import Annotated
-
-import typer
 
 from batch import query
-from batch.cli import completion, help, suggestions
-from batch.cli.arguments import LARGEST_NUMBER, AsJson, Movie, open_ready, print_result
+from batch.cli import help, suggestions
+from batch.cli.arguments import AnyRun, AsJson, AtMost, Movie, open_ready, print_result
 from batch.cli.terminal import TextTable, print_lines, show_table
 
 commands = help.Commands()
@@ -16,20 +13,8 @@ commands = help.Commands()
 @commands.command()
 def similar(
     film: Movie,
-    n: Annotated[
-        int | None,
-        typer.Option("-n", min=1, max=LARGEST_NUMBER, metavar="N", help="At most this many films."),
-    ] = None,
-    run_id: Annotated[
-        int | None,
-        typer.Option(
-            "--run",
-            max=LARGEST_NUMBER,
-            metavar="RUN",
-            help="A run other than the published one.",
-            autocompletion=completion.runs,
-        ),
-    ] = None,
+    n: AtMost = None,
+    run_id: AnyRun = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the films that the people who liked a film liked too, the most alike first.

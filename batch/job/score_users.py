@@ -7,7 +7,7 @@ import numpy as np
 from batch.config import Config
 from batch.job import executors
 from batch.models import PUBLISHED
-from batch.params import SCORE_DECIMALS
+from batch.params import POPULAR_KEPT, SCORE_DECIMALS
 from batch.ranking.ensemble import Ensemble
 from batch.ranking.fallback import Lists, with_fallback, without_fallback
 from batch.ranking.mask import Mask
@@ -16,9 +16,6 @@ from batch.store import publish
 from batch.store.database import Database
 from batch.store.publish import RunKey
 from batch.telemetry import progress
-
-POPULAR_KEPT = 200
-"""Popular films that are stored: what fills a list that has run short comes from them."""
 
 
 @dataclass(frozen=True)

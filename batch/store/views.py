@@ -11,7 +11,7 @@ from batch.store import filters
 PUBLISHED = "publication p JOIN runs t ON t.run_id = p.run_id"
 """The source of the views: the published run."""
 ANY_RUN = "(SELECT * FROM runs WHERE run_id = :run_id) t"
-"""The source of a statement that is told which run."""
+"""The source of a statement with the parameter `run_id`."""
 
 # Run by run, user by user and model by model, the first rows that may be shown. The database
 # stops reading a list there, and a condition on `user_key` is one on the table of users, also
@@ -71,11 +71,15 @@ def view_queries(dialect: Dialect) -> dict[str, str]:
 
     Ratings and filters are those of the moment when the view is read.
     """
+    return {**list_views(dialect), "current_similar": similar_query(dialect)}
+
+
+def list_views(dialect: Dialect) -> dict[str, str]:
+    """The SELECT of the views of lists, by name."""
     is_filtered = filters.is_filtered(filters.now_on(dialect), literal_column("i.movie_id"))
     return {
         "current_recommendations": lists_query(dialect, PUBLISHED, "p.published_at"),
         "current_popular": _POPULAR.format(is_filtered=_sql(is_filtered, dialect)),
-        "current_similar": similar_query(dialect),
     }
 
 

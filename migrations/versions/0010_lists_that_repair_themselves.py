@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from batch.store.column_types import Id
-from batch.store.views import view_queries
+from batch.store.views import list_views
 
 revision = "0010"
 down_revision = "0009"
@@ -41,9 +41,7 @@ def upgrade() -> None:
     """
     op.add_column("runs", sa.Column("spare", Id))
     op.add_column("runs", sa.Column("preset", sa.Text()))
-    queries = view_queries(op.get_bind().dialect)
-    del queries["current_similar"]  # of 0011, which makes its table
-    replace_views(queries)
+    replace_views(list_views(op.get_bind().dialect))
 
 
 def downgrade() -> None:
