@@ -26,7 +26,8 @@ from batch.telemetry import log_warning
 
 _runs, _publication = schema.runs, schema.publication
 _lists = schema.recommendations
-_batches, _superseded = schema.ingest_batches, schema.superseded_ratings
+_batches = schema.ingest_batches
+_superseded = (schema.superseded_ratings, schema.superseded_seen)
 
 
 def purge(database: Database, keep_runs: int) -> list[int]:
@@ -118,7 +119,8 @@ def _delete_superseded(connection: Connection, run_id: int) -> None:
     before = and_(b.batch_id <= last_batch.scalar_subquery(), b.rows_superseded > 0)
     batch_ids = select(b.batch_id).where(before)
     for batch_id in connection.execute(batch_ids).scalars().all():
-        connection.execute(delete(_superseded).where(_superseded.c.batch_id == batch_id))
+        for table in _superseded:
+            connection.execute(delete(table).where(table.c.batch_id == batch_id))
         without = update(_batches).where(b.batch_id == batch_id).values(rows_superseded=None)
         connection.execute(without)
 

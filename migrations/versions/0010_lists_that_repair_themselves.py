@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 from batch.store.column_types import Id
+
 revision = "0010"
 down_revision = "0009"
 

@@ -9,9 +9,6 @@ from batch.store.views import list_views
 revision = "0012"
 down_revision = "0011"
 
-FORMATS = "'seen films', 'seen films of a query'"
-"""Formats of batches whose rows are in `seen`."""
-
 IS_OUT_BEFORE = """
     EXISTS (
         SELECT g.movie_id FROM ratings g WHERE g.user_id = r.user_id AND g.movie_id = r.movie_id)
@@ -93,7 +90,7 @@ def downgrade() -> None:
     op.drop_table("seen")
     op.execute(
         "UPDATE ingest_batches SET status = 'refused', error = 'films seen, without a table'"
-        f" WHERE status = 'merged' AND format IN ({FORMATS})"
+        " WHERE status = 'merged' AND format IN ('seen films', 'seen films of a query')"
     )
 
 
