@@ -106,7 +106,7 @@ def _already_rated(connection: Connection, run_id: int) -> int:
 
 
 def _already_seen(connection: Connection, run_id: int) -> int:
-    """Listed films that the user has seen, by the marks that the run used; later ones do not count."""
+    """Listed films that the user has seen, by the marks that the run used."""
     return _listed_pairs(connection, run_id, schema.seen, schema.seen.c.seen_at)
 
 

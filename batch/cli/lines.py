@@ -184,11 +184,12 @@ def undone_lines(undone: Undone) -> None:
         files = undone.to_ingest_again[:SHOWN_FILES]
         n_more = len(undone.to_ingest_again) - len(files)
         more = f" and {n_more:,} more" if n_more else ""
-        setting = "ingest.seen_paths" if undone.of_seen else "ingest.paths"
-        option = " with --seen" if undone.of_seen else ""
+        again, setting = "again", "ingest.paths"
+        if undone.of_seen:
+            again, setting = "again with --seen", "ingest.seen_paths"
         print_lines(
             f"later files may have had {what} that counted less than its own: ingest"
-            f" {', '.join(files)}{more} again{option}; the next run does so with those of {setting}",
+            f" {', '.join(files)}{more} {again}; the next run does so with those of {setting}",
             err=True,
         )
 

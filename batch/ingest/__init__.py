@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -86,8 +87,7 @@ def ingest_sources(
     files: list[File] = []
     names: dict[str, set[str]] = {}  # source -> its files
     of_seen = replace(settings, choices=replace(settings.choices, seen=True))
-    with_settings = [(path, settings) for path in paths]
-    with_settings += [(path, of_seen) for path in seen_paths]
+    with_settings = chain(zip(paths, repeat(settings)), zip(seen_paths, repeat(of_seen)))
     for path, settings_of_path in with_settings:
         surveyed, to_merge = survey([path], settings_of_path, snapshot_at)
         reports += surveyed

@@ -123,11 +123,15 @@ def read_ratings(
         yield from _renumbered(rows, lines_done - len(repeated))
 
 
-def _renumbered(rows: Iterator[RatingRow | Reject], offset: int) -> Iterator[RatingRow | Reject]:
+def _renumbered(
+    rows: Iterator[Block | RatingRow | Reject], offset: int
+) -> Iterator[Block | RatingRow | Reject]:
     """The same rows and errors, with `offset` added to their line numbers."""
     try:
         for row in rows:
-            if isinstance(row, Reject):
+            if isinstance(row, Block):
+                yield row
+            elif isinstance(row, Reject):
                 yield row._replace(line=row.line + offset)
             else:
                 line, user_key, movie_key, stars, time = row

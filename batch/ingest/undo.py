@@ -103,7 +103,7 @@ def _is_of_seen(batch: BatchRow) -> bool:
 
 
 def _require_undoable(connection: Connection, batch: BatchRow) -> None:
-    """Raise CannotUndoError unless the batch is merged, no catalogue, and the newest of its pairs."""
+    """Raise CannotUndoError unless it is merged, no catalogue, and the newest of its pairs."""
     name = f"batch {batch.batch_id}"
     of_seen = _is_of_seen(batch)
     if batch.status == "undone":
@@ -125,9 +125,10 @@ def _require_undoable(connection: Connection, batch: BatchRow) -> None:
         )
     later = _batches_to_undo_first(connection, batch)
     if later:
+        rows = "times" if of_seen else "ratings"
         raise CannotUndoError(
             f"{name} cannot be undone before {_in_words(later)}: later files that overwrote its"
-            f" rows, or have the same content; begin with 'recbatch ingest undo {later[0]}'"
+            f" {rows}, or have the same content; begin with 'recbatch ingest undo {later[0]}'"
         )
 
 

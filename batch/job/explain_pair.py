@@ -86,9 +86,7 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
 
 def _require_loaded(loaded: Loaded, user_key: str, movie_key: str) -> None:
     """Raise UnknownUserError or UnknownFilmError for what no ratings name, and models leave out."""
-    reason = (
-        "has no ratings: it is in lists of films that were seen, or from a file that was undone"
-    )
+    reason = "is from a file of films seen or one that was undone, and has no ratings"
     if user_key not in loaded.user_keys:
         raise query.UnknownUserError(f"the user {user_key!r} {reason}")
     if movie_key not in loaded.movie_keys:

@@ -26,8 +26,7 @@ from batch.telemetry import log_warning
 
 _runs, _publication = schema.runs, schema.publication
 _lists = schema.recommendations
-_batches = schema.ingest_batches
-_superseded = (schema.superseded_ratings, schema.superseded_seen)
+_batches, _superseded = schema.ingest_batches, schema.superseded_ratings
 
 
 def purge(database: Database, keep_runs: int) -> list[int]:
@@ -112,15 +111,16 @@ def _delete_superseded(connection: Connection, run_id: int) -> None:
     """Delete the values that files overwrote before this run: else they would pile up.
 
     A file that is read again every night, without times, overwrites all its ratings each time.
+    Times of films seen stay: each of them is overwritten by an earlier one only.
     """
     b = _batches.c
     had_lists = _runs.c.status.in_(schema.WITH_LISTS)
     last_batch = select(_runs.c.last_batch_id).where(_runs.c.run_id == run_id, had_lists)
     before = and_(b.batch_id <= last_batch.scalar_subquery(), b.rows_superseded > 0)
-    batch_ids = select(b.batch_id).where(before)
+    has_rows = exists().where(_superseded.c.batch_id == b.batch_id)
+    batch_ids = select(b.batch_id).where(before, has_rows)
     for batch_id in connection.execute(batch_ids).scalars().all():
-        for table in _superseded:
-            connection.execute(delete(table).where(table.c.batch_id == batch_id))
+        connection.execute(delete(_superseded).where(_superseded.c.batch_id == batch_id))
         without = update(_batches).where(b.batch_id == batch_id).values(rows_superseded=None)
         connection.execute(without)
 
