@@ -49,7 +49,7 @@ STEPS = 40
 
 
 class Nights(RuleBasedStateMachine):
-    """The model: ratings, films seen, how each run ended, the current and the previous run, purged runs."""
+    """The model: ratings, films seen, how runs ended, the current and the previous, purged ones."""
 
     def __init__(self) -> None:
         super().__init__()
