@@ -73,8 +73,8 @@ def _print_current(as_json: bool, settings: Config, run: Republished) -> None:
     lines = [f"run {run.run_id} is now current"]
     if settings.publish.spare and not run.spare:
         lines.append(
-            "its lists can run short where films are rated or filtered: spare films are kept of "
-            "the current run and the one before it only; the next run has some"
+            "its lists can run short where films are rated, seen or filtered: spare films are kept"
+            " of the current run and the one before it only; the next run has some"
         )
     print_result(as_json, run._asdict(), lambda: print_lines(*lines))
 

@@ -140,7 +140,7 @@ class PublishSettings(Section):
     top_n: int = Field(5, ge=1, le=1000)
     """Films in a list."""
     spare: int = Field(15, ge=0, le=1000)
-    """Films stored beyond them, which move up where others are rated or filtered after the run."""
+    """Films stored beyond them, which move up where others are rated, seen or filtered later."""
     keep_runs: int = Field(14, ge=2, le=1_000_000_000)
     """Runs whose rows are kept: two weeks. The published and the previous run are always kept."""
     least_ratings: Count | None = None

@@ -322,8 +322,8 @@ runs = _table(
         "spare",
         Id,
         doc="Films that are stored of each list beyond `top_n`: they move up where others were "
-        "rated or filtered since; 0 once the run is neither current nor the one before it; NULL: "
-        "none, before schema version 0010.",
+        "rated, seen or filtered since; 0 once the run is neither current nor the one before it; "
+        "NULL: none, before schema version 0010.",
     ),
     Column(
         "preset",
