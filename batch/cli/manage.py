@@ -192,7 +192,7 @@ def _counts(traces: Traces) -> str:
         f"{traces.ratings:,} ratings, {traces.superseded:,} overwritten ones,"
         f" {traces.rows:,} rows of lists, {traces.rejects:,} rejected rows,"
         f" {traces.files:,} files of weights, {traces.filters:,} filters,"
-        f" {traces.seen:,} films seen, {traces.superseded_seen:,} overwritten ones"
+        f" {traces.seen:,} films seen, {traces.superseded_seen:,} overwritten times"
     )
 
 
