@@ -343,19 +343,19 @@ def test_nothing_is_learnt_of_films_seen(database: Database, write: Write) -> No
 
 @pytest.mark.promise("C3")
 def test_a_film_that_a_matrix_names_takes_part_in_any_order(sqlite: Database, write: Write) -> None:
-    """A film of a matrix that nobody rated is learnt with as a film, also if it was seen before."""
+    """A film of a matrix that nobody rated is one that models know, also if it was seen before."""
     matrix = write("user_reviews.csv", "User,Heat,Ran,Up\nann,4,0,0\nbob,1,5,0\n")
     seen = write("seen.csv", "user,movie\nann,Up\n")
-    with run_lock(sqlite):
-        ingest(sqlite, [matrix], by(layout="wide"))
-    without = of_ratings(sqlite)
-    assert without[2] == ["Heat", "Ran", "Up"]
     give(sqlite, seen)
-    assert of_ratings(sqlite) == without
-    take_back(sqlite, 1)
+    assert of_ratings(sqlite)[2] == []
     with run_lock(sqlite):
         ingest(sqlite, [matrix], by(layout="wide"))
-    assert of_ratings(sqlite) == without
+    known = of_ratings(sqlite)
+    assert known[2] == ["Heat", "Ran", "Up"]
+    take_back(sqlite, 1)
+    assert of_ratings(sqlite) == known
+    give(sqlite, seen)
+    assert of_ratings(sqlite) == known
 
 
 # Other ways in
