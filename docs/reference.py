@@ -36,6 +36,8 @@ TABLES = {
     "back.",
     "ingest_batches": "One row for each file, or result of a query, that was read.",
     "ingest_rejects": "Rows of files that were not merged.",
+    "seen": "Films that users have watched and not rated: in no list, and not learnt from.",
+    "superseded_seen": "Times of films seen that later files overwrote by earlier ones.",
     "item_filters": "Films that are not listed, for everyone or for one user, and when.",
     "runs": "One row for each run, with what it takes to repeat it.",
     "run_metrics": "Metrics of a run; docs/metrics.md describes each.",

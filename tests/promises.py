@@ -59,6 +59,8 @@ PROMISES = {
     "D10": "A film that is filtered is hidden at once, and in no list that is made from then on.",
     "D11": "A damaged compiler cache costs a warning and a compilation, never a night or a digit.",
     "D12": "No list shows a film rated or filtered since; what is stored after it moves up.",
+    "D13": "A film marked as seen is in no list of that user, from the next read on.",
+    "D14": "Films marked as seen change no prediction, weight or metric of a model.",
     "E1": "No SQL is built from data.",
     "E2": "A reading role sees the views only; the job's role cannot change the schema.",
     "E3": "A password appears in no output, table or process list.",

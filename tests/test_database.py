@@ -21,6 +21,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, Connection, inspect, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
+from batch.ingest import ingest
 from batch.store import engines, schema, views
 from batch.store.database import Database, DatabaseUrlError, NotReadyError, open_database
 from batch.store.roles import grant
@@ -33,7 +34,7 @@ from batch.store.versions import (
     temporary_database,
     upgrade,
 )
-from tables import rows
+from tables import by, rows
 
 NEW_YEAR = "2026-01-01T00:00:00+00:00"
 BATCH = {
@@ -244,6 +245,28 @@ def test_batches_outlive_a_new_status(database: Database) -> None:
                 connection.execute(text("UPDATE ingest_batches SET status = 'taken back'"))
     assert statuses == [[(1, "x", 2, "merged", None), (2, "x", 2, "refused", "undone")]] * 2
     require_tables(database)
+
+
+def test_films_seen_go_with_their_table_and_come_again(database: Database, tmp_path: Path) -> None:
+    """Going down from 0012 shows films seen again, and refuses their files, to be merged anew."""
+    file = tmp_path / "seen.csv"
+    file.write_text("user,movie\nu1,m1\n")
+    listed = "SELECT movie_key FROM current_recommendations"
+    batches = "SELECT status, error FROM ingest_batches WHERE format = 'seen films'"
+    with database.writer.begin() as connection:
+        publish_one_film(connection)
+    assert rows(database, listed) == [("m1",)]
+    for _ in range(2):
+        with run_lock(database):
+            [report] = ingest(database, [], by(), seen_paths=[file])
+        assert report.status == "merged"
+        assert rows(database, listed) == []
+        migrate(database, "0011", down=True)
+        assert rows(database, listed) == [("m1",)]
+        assert set(rows(database, batches)) == {("refused", "films seen, without a table")}
+        migrate(database, "head")
+    require_tables(database)
+    assert rows(database, "SELECT * FROM seen") == []
 
 
 def test_the_newest_migration_is_the_required_one() -> None:

@@ -154,6 +154,28 @@ class Ingest:
         return bool(there)
 
 
+class Seen:
+    """Films that three people have seen, one of them new, earlier than was known."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.database = database
+        later = folder / "later.csv"
+        later.write_text("user,movie,time\nu1,m1,1700000000\nu2,m1,1700000000\n")
+        assert command("ingest", "--seen", str(later)) == DONE
+        file = folder / "earlier.csv"
+        file.write_text("user,movie,time\nu1,m1,1600000000\nu2,m2,1600000000\nnew,m3,1600000000\n")
+        self.arguments = ("ingest", "--seen", str(file))
+
+    def done(self) -> bool:
+        """All of them are there, with what they overwrote, or none."""
+        with selects(self.database) as select:
+            [(there,)] = select("SELECT count(*) FROM seen WHERE seen_at = 1600000000")
+            [(overwritten,)] = select("SELECT count(*) FROM superseded_seen")
+            [(new,)] = select("SELECT count(*) FROM users WHERE user_key = 'new'")
+        assert (there, overwritten, new) in ((0, 0, 0), (3, 1, 1))
+        return bool(there)
+
+
 class Undo:
     """Of a file that overwrote two ratings and brought a user and a film."""
 
@@ -270,7 +292,7 @@ class Forget:
 
 
 @pytest.mark.promise("A7")
-@pytest.mark.parametrize("work", [Ingest, Undo, Rollback, Purge, Trim, Forget])
+@pytest.mark.parametrize("work", [Ingest, Seen, Undo, Rollback, Purge, Trim, Forget])
 def test_any_statement_of_other_commands_may_fail(
     work: Any,
     nights: Faults,

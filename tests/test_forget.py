@@ -142,7 +142,7 @@ def test_whoever_is_forgotten_is_nowhere(
         assert command("forget", CANARY) == 0
     counts = (
         "12 ratings, 1 overwritten ones, 160 rows of lists, 21 rejected rows,"
-        " 2 files of weights, 1 filters"
+        " 2 files of weights, 1 filters, 0 films seen, 0 overwritten times"
     )
     assert capsys.readouterr().out.splitlines()[-1] == f"{CANARY} is forgotten: {counts}"
     assert canaries(with_canary) == []

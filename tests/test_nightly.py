@@ -40,6 +40,7 @@ INTEGRITY = {
     "broken_ranks",
     "scores_out_of_order",
     "already_rated",
+    "already_seen",
     "filtered_films",
     "unknown_films",
     "unknown_users",

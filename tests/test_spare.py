@@ -37,14 +37,25 @@ def rate(database: Database, cells: Sequence[tuple[str, str]]) -> None:
         connection.execute(statement, [{"user": user, "film": film} for user, film in cells])
 
 
+def mark_as_seen(database: Database, cells: Sequence[tuple[str, str]]) -> None:
+    """Users have seen films without rating them."""
+    statement = text("""
+        INSERT INTO seen SELECT user_id, movie_id, NULL, 99 FROM users, movies
+        WHERE user_key = :user AND movie_key = :film""")
+    with database.writer.begin() as connection:
+        connection.execute(statement, [{"user": user, "film": film} for user, film in cells])
+
+
 def out(database: Database) -> set[tuple[str, str]]:
-    """User and film of each pair that is rated or filtered."""
+    """User and film of each pair that is rated, seen or filtered."""
     rated = "SELECT user_key, movie_key FROM ratings JOIN users USING (user_id)"
+    seen = "SELECT user_key, movie_key FROM seen JOIN users USING (user_id)"
     filtered = "SELECT u.user_key, movie_key FROM item_filters f JOIN users u ON"
     joined = "JOIN movies USING (movie_id)"
     pairs = rows(database, f"{rated} {joined}")
     return {
         *pairs,
+        *rows(database, f"{seen} {joined}"),
         *rows(database, f"{filtered} coalesce(f.user_id, u.user_id) = u.user_id {joined}"),
     }
 
@@ -104,9 +115,11 @@ def at_random(database: Database, n: int) -> list[tuple[str, str]]:
 
 @pytest.fixture
 def day(database: Database, nights: Faults) -> Database:
-    """A published run, after a day on which many of its films were rated or filtered."""
+    """A published run, after a day on which many of its films were rated, seen or filtered."""
     assert nights
-    rate(database, at_random(database, 150))
+    pairs = at_random(database, 200)
+    rate(database, pairs[:150])
+    mark_as_seen(database, pairs[120:])
     of_one = [row[2] for row in rows(database, STORED.format(run_id=1)) if row[0] == "u5"]
     rate(database, [("u5", film) for film in sorted(set(of_one))[3:]])  # their lists run short
     [(film,)] = rows(database, "SELECT movie_key FROM current_popular WHERE rank = 1")

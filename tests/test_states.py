@@ -49,7 +49,7 @@ STEPS = 40
 
 
 class Nights(RuleBasedStateMachine):
-    """The model: ratings, how each run ended, the current and the previous run, purged runs."""
+    """The model: ratings, films seen, how runs ended, the current and the previous, purged ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,6 +60,7 @@ class Nights(RuleBasedStateMachine):
         self.now = datetime(2026, 11, 1, tzinfo=UTC)
         self.database: Database
         self.ratings: dict[tuple[str, str], tuple[int, float]] = {}
+        self.seen: set[tuple[str, str]] = set()
         self.runs: dict[int, str] = {}
         self.dates: dict[int, date] = {}  # the night that each run is of
         self.current: int | None = None
@@ -118,6 +119,17 @@ class Nights(RuleBasedStateMachine):
         self._ingest("ratings.csv")
         self.tried["C3"] += 1
         self.ratings[pair] = max(said, self.ratings.get(pair, said))
+
+    @rule(user=strategies.integers(0, USERS - 1), film=strategies.integers(0, 3))
+    def see(self, user: int, film: int) -> None:
+        """Ingest one film that was seen."""
+        pair = (f"u{user}", f"m{film}")
+        (self.home / "seen.csv").write_text(f"user,movie\n{pair[0]},{pair[1]}\n")
+        with run_lock(self.database):
+            file = self.home / "seen.csv"
+            [report] = ingest(self.database, [], ingest_settings(Config()), seen_paths=[file])
+        assert report.status in ("merged", "unchanged")
+        self.seen.add(pair)
 
     @rule(manual=strategies.booleans())
     def night(self, manual: bool) -> None:
@@ -253,6 +265,8 @@ class Nights(RuleBasedStateMachine):
         )
         wanted = [] if self.current is None else [(self.current, LISTED)] * USERS * 4
         assert ask(each) == wanted
+        listed = ask("SELECT DISTINCT user_key, movie_key FROM current_recommendations")
+        assert self.seen.isdisjoint(listed)
         similar = ask("SELECT DISTINCT run_id FROM current_similar")
         assert similar == ([] if self.current is None else [(self.current,)])
 

@@ -410,7 +410,10 @@ def test_who_is_in_a_kept_list_stays_until_it_is_purged(
     for user, film in (("gone", "m1"), ("u1", "filtered")):
         capsys.readouterr()
         assert command("explain", user, film) == 2
-        assert "is from a file that was undone, and has no ratings" in capsys.readouterr().err
+        assert (
+            "is from a file of films seen or one that was undone, and has no ratings"
+            in capsys.readouterr().err
+        )
     for _ in range(3):
         assert command("-q", "run", "--force") == 0
     users, films = keys(database)
@@ -545,6 +548,7 @@ def test_undo_in_json(
     undone = json.loads(capsys.readouterr().out)
     assert undone == {
         "batch_id": wrong_batch,
+        "of_seen": False,
         "file": str(wrong.path),
         "deleted": 1,
         "restored": 1,

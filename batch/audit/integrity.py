@@ -1,6 +1,7 @@
 """A written run -> integrity checks passed or failed: what must be true of every list."""
 
 from sqlalchemy import (
+    Column,
     Connection,
     Select,
     Table,
@@ -35,6 +36,7 @@ def audit_integrity(connection: Connection, run_id: int, rules: FilterSettings) 
         "broken_ranks": _broken_ranks(connection, run_id),
         "scores_out_of_order": _out_of_order(connection, run_id),
         "already_rated": _already_rated(connection, run_id),
+        "already_seen": _already_seen(connection, run_id),
         "filtered_films": _filtered(connection, run_id),
         "films_of_settings": _named_by_settings(connection, run_id, rules),
         "unknown_films": _unknown(connection, run_id, _lists, schema.movies, "movie_id")
@@ -100,15 +102,26 @@ def _already_rated(connection: Connection, run_id: int) -> int:
 
     Ratings ingested later do not count.
     """
+    return _listed_pairs(connection, run_id, schema.ratings, schema.ratings.c.rated_at)
+
+
+def _already_seen(connection: Connection, run_id: int) -> int:
+    """Listed films that the user has seen, by the marks that the run used."""
+    return _listed_pairs(connection, run_id, schema.seen, schema.seen.c.seen_at)
+
+
+def _listed_pairs(
+    connection: Connection, run_id: int, table: Table, time: Column[int | None]
+) -> int:
+    """Listed films whose pair is in a table, with a batch and a time that the run used."""
     run = connection.execute(
         select(_runs.c.last_batch_id, _runs.c.known_until).where(_runs.c.run_id == run_id)
     ).one()
-    r = schema.ratings.c
-    used = r.batch_id <= (run.last_batch_id or 0)
+    used = table.c.batch_id <= (run.last_batch_id or 0)
     if run.known_until is not None:
-        used = and_(used, or_(r.rated_at.is_(None), r.rated_at < run.known_until))
-    same = and_(r.user_id == _lists.c.user_id, r.movie_id == _lists.c.movie_id)
-    rows = select(func.count()).select_from(_lists.join(schema.ratings, same))
+        used = and_(used, or_(time.is_(None), time < run.known_until))
+    same = and_(table.c.user_id == _lists.c.user_id, table.c.movie_id == _lists.c.movie_id)
+    rows = select(func.count()).select_from(_lists.join(table, same))
     return _count(connection, rows.where(_lists.c.run_id == run_id, used))
 
 

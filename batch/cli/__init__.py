@@ -13,7 +13,18 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from batch import RecbatchError, __version__, query
-from batch.cli import database, export, filters, help, ingest, inspect, job, manage, similar
+from batch.cli import (
+    database,
+    export,
+    filters,
+    help,
+    ingest,
+    inspect,
+    job,
+    manage,
+    seen,
+    similar,
+)
 from batch.cli.arguments import FAILED, LOCKED, opened, options, stop
 from batch.cli.database_errors import database_error
 from batch.cli.file_errors import file_error
@@ -66,6 +77,7 @@ for module in (job, inspect, similar, export, manage):
 app.add_typer(ingest.commands, name="ingest")
 app.add_typer(database.commands, name="db")
 app.add_typer(filters.commands, name="filter")
+app.add_typer(seen.commands, name="seen")
 
 
 def main() -> None:

@@ -64,7 +64,7 @@ def _write_files(folder: Path) -> None:
             " name a new folder"
         )
     write_sample(folder)
-    text = shipped_text().replace("paths: []", f"paths: [{', '.join(SAMPLE)}]")
+    text = shipped_text().replace(" paths: []", f" paths: [{', '.join(SAMPLE)}]")
     with writing(settings):
         settings.write_text(text, encoding="utf-8")
 

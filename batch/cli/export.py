@@ -35,7 +35,7 @@ def export(
     """Write everyone's lists to a file, one film a row, in place of the file that is there.
 
     The columns are those of the view current_recommendations, and the reason as a
-    sentence. Films that were rated or filtered since are left out, and short lists filled.
+    sentence. Films rated, seen or filtered since are left out, and short lists filled.
 
     Example: recbatch export lists.csv --model blend
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -33,6 +33,7 @@ from batch.store.versions import has_tables, prepare, require_tables, temporary_
 
 if TYPE_CHECKING:  # help must not wait for the imports that read files
     from batch.ingest import Queries
+    from batch.ingest.sources import Source
 
 commands = help.Commands(cls=help.CommandWithSubcommands)
 
@@ -61,6 +62,12 @@ def ingest(
             help="The time, in UTC, of ratings without one. Default: when each file was modified."
         ),
     ] = None,
+    seen: Annotated[
+        bool,
+        typer.Option(
+            "--seen", help="The files list films that were seen, without ratings: userId,movieId."
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Read ratings and films into the database.
@@ -81,6 +88,8 @@ def ingest(
     settings = load_settings()
     from_settings = not paths
     if from_settings:
+        if seen:
+            stop(WRONG_USE, "--seen goes with files; without a PATH ingest.seen_paths is read")
         _require_sources(settings)
     snapshot = utc(snapshot_at)
     with (
@@ -88,14 +97,16 @@ def ingest(
         _open(settings, dry_run) as (data, queries),
         run_lock(data),
     ):
+        paths_of_ratings, seen_paths = _sources(files, seen, settings)
         reports = merge(
             data,
-            files or settings.ingest.paths,
+            paths_of_ratings,
             ingest_settings(settings),
             snapshot_at=None if snapshot is None else int(snapshot.timestamp()),
             dry_run=dry_run,
             queries=queries if from_settings else NO_QUERIES,
             pass_over_undone=from_settings,
+            seen_paths=seen_paths,
         )
     print_result(
         as_json,
@@ -131,10 +142,20 @@ def _open(settings: Config, dry_run: bool) -> Iterator[tuple[Database, Queries]]
             yield empty, asked
 
 
+def _sources(
+    files: Sequence[Path | Source], seen: bool, settings: Config
+) -> tuple[Sequence[Path | Source], Sequence[Path | Source]]:
+    """What to read ratings and films from, and what films seen: these files, or the settings'."""
+    if not files:
+        return settings.ingest.paths, settings.ingest.seen_paths
+    return ((), files) if seen else (files, ())
+
+
 def _require_sources(settings: Config) -> None:
     """End with WRONG_USE where the settings name nothing to read."""
     chosen = settings.ingest
-    if not chosen.paths and chosen.query is None and chosen.films_query is None:
+    any_query = chosen.query or chosen.films_query or chosen.seen_query
+    if not chosen.paths and not chosen.seen_paths and any_query is None:
         stop(
             WRONG_USE,
             "nothing to ingest: name files, as in 'recbatch ingest ratings.csv', or set"
@@ -176,15 +197,15 @@ def undo(
             min=1,
             max=LARGEST_NUMBER,
             metavar="BATCH",
-            help="A batch of ratings that 'recbatch ingest list' lists.",
+            help="A batch of ratings or of films seen that 'recbatch ingest list' lists.",
             autocompletion=completion.batches,
         ),
     ],
     as_json: AsJson = False,
 ) -> None:
-    """Take a file back: its ratings go, and those that it overwrote are as before.
+    """Take a file back: its ratings or films seen go, and what they overwrote is as before.
 
-    Later files that overwrote its ratings must be undone first. Runs do not merge
+    Later files that overwrote its rows must be undone first. Runs do not merge
     the same content again; 'recbatch ingest FILE' does. Published lists stay as
     they are until the next run.
 

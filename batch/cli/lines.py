@@ -174,8 +174,9 @@ def _cell(value: Any) -> str:
 
 def undone_lines(undone: Undone) -> None:
     """What an undone batch left, and the files that may have to be read again."""
+    what = "films seen" if undone.of_seen else "ratings"
     print_lines(
-        f"batch {undone.batch_id} is undone ({undone.file}): {undone.deleted:,} ratings deleted,"
+        f"batch {undone.batch_id} is undone ({undone.file}): {undone.deleted:,} {what} deleted,"
         f" {undone.restored:,} as they were before, {undone.users:,} users and"
         f" {undone.films:,} films deleted"
     )
@@ -183,9 +184,12 @@ def undone_lines(undone: Undone) -> None:
         files = undone.to_ingest_again[:SHOWN_FILES]
         n_more = len(undone.to_ingest_again) - len(files)
         more = f" and {n_more:,} more" if n_more else ""
+        again, setting = "again", "ingest.paths"
+        if undone.of_seen:
+            again, setting = "again with --seen", "ingest.seen_paths"
         print_lines(
-            f"later files may have had ratings that counted less than its own: ingest"
-            f" {', '.join(files)}{more} again; the next run does so with those of ingest.paths",
+            f"later files may have had {what} that counted less than its own: ingest"
+            f" {', '.join(files)}{more} {again}; the next run does so with those of {setting}",
             err=True,
         )
 

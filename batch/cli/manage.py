@@ -73,8 +73,8 @@ def _print_current(as_json: bool, settings: Config, run: Republished) -> None:
     lines = [f"run {run.run_id} is now current"]
     if settings.publish.spare and not run.spare:
         lines.append(
-            "its lists can run short where films are rated or filtered: spare films are kept of "
-            "the current run and the one before it only; the next run has some"
+            "its lists can run short where films are rated, seen or filtered: spare films are kept"
+            " of the current run and the one before it only; the next run has some"
         )
     print_result(as_json, run._asdict(), lambda: print_lines(*lines))
 
@@ -191,7 +191,8 @@ def _counts(traces: Traces) -> str:
     return (
         f"{traces.ratings:,} ratings, {traces.superseded:,} overwritten ones,"
         f" {traces.rows:,} rows of lists, {traces.rejects:,} rejected rows,"
-        f" {traces.files:,} files of weights, {traces.filters:,} filters"
+        f" {traces.files:,} files of weights, {traces.filters:,} filters,"
+        f" {traces.seen:,} films seen, {traces.superseded_seen:,} overwritten times"
     )
 
 

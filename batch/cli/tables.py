@@ -91,6 +91,8 @@ def explanation_table(explanation: PairExplanation) -> None:
             f"rated {explanation.rated:g} already, which the models use;"
             " it will not be recommended again"
         )
+    if explanation.seen:
+        print_lines("marked as seen: wherever the models place it, it is in no list")
     if explanation.hidden_by:
         print_lines(
             f"hidden by {', '.join(explanation.hidden_by)}:"

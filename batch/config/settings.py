@@ -104,14 +104,18 @@ class IngestSettings(Section):
     """A SELECT of user, movie, rating and maybe time, ingested before each run, read-only."""
     films_query: str | None = None
     """A SELECT of movie, title and maybe genres, with | between the names of genres."""
+    seen_paths: tuple[Path, ...] = ()
+    """Files of films that were seen, without ratings, ingested before each run."""
+    seen_query: str | None = None
+    """A SELECT of user, movie and maybe time: films that were seen, read as `query` is."""
     query_url: DatabaseAddress | None = None
-    """The database of both queries. None: `database.url`."""
+    """The database of all queries. None: `database.url`."""
     query_timeout: int = Field(600, ge=1, le=86_400)
     """Seconds that each query may take: many times what 25 million rows need, and not a night."""
     when_refused: Literal["warn", "fail"] = "warn"
     """A path or query that brings nothing: the run goes on and `check` exits 5, or it fails."""
 
-    @field_validator("paths", mode="before")
+    @field_validator("paths", "seen_paths", mode="before")
     @classmethod
     def _one_path(cls, value: Any) -> Any:
         return _as_list(value)
@@ -136,7 +140,7 @@ class PublishSettings(Section):
     top_n: int = Field(5, ge=1, le=1000)
     """Films in a list."""
     spare: int = Field(15, ge=0, le=1000)
-    """Films stored beyond them, which move up where others are rated or filtered after the run."""
+    """Films stored beyond them, which move up where others are rated, seen or filtered later."""
     keep_runs: int = Field(14, ge=2, le=1_000_000_000)
     """Runs whose rows are kept: two weeks. The published and the previous run are always kept."""
     least_ratings: Count | None = None

@@ -1,6 +1,8 @@
-"""Files and queries -> `users`, `movies`, `ratings`, in one transaction per group of files."""
+"""Files and queries -> `users`, `movies`, `ratings`, `seen`, in one transaction per group."""
 
 from collections.abc import Iterable
+from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -43,8 +45,11 @@ def ingest(
     dry_run: bool = False,
     queries: Queries = NO_QUERIES,
     pass_over_undone: bool = False,
+    seen_paths: Iterable[Path | Source] = (),
 ) -> list[Report]:
     """Merge the files that the paths name, and the rows of the queries; one report per file.
+
+    Those of `seen_paths` list films that were seen, without ratings.
 
     The caller holds the run lock. The ratings of files that belong together (those of one family
     in one folder) are merged whole or not at all. A file that cannot be read or has too many bad
@@ -62,6 +67,7 @@ def ingest(
         dry_run=dry_run,
         queries=queries,
         pass_over_undone=pass_over_undone,
+        seen_paths=seen_paths,
     ).reports
 
 
@@ -74,13 +80,16 @@ def ingest_sources(
     dry_run: bool = False,
     queries: Queries = NO_QUERIES,
     pass_over_undone: bool = False,
+    seen_paths: Iterable[Path | Source] = (),
 ) -> Ingested:
     """The same as `ingest`, which also says what came of each path and query."""
     reports: list[Report] = []
     files: list[File] = []
     names: dict[str, set[str]] = {}  # source -> its files
-    for path in paths:
-        surveyed, to_merge = survey([path], settings, snapshot_at)
+    of_seen = replace(settings, choices=replace(settings.choices, seen=True))
+    with_settings = chain(zip(paths, repeat(settings)), zip(seen_paths, repeat(of_seen)))
+    for path, settings_of_path in with_settings:
+        surveyed, to_merge = survey([path], settings_of_path, snapshot_at)
         reports += surveyed
         files += to_merge
         names_of_path = names.setdefault(shown_as(path), set())

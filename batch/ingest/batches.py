@@ -122,7 +122,7 @@ def open_batch(connection: Connection, file: File, settings: Settings) -> int:
         "sha256": file.sha256,
         "snapshot_at": file.snapshot_at,
     }
-    return _insert(connection, settings, row)
+    return insert_batch(connection, settings, row)
 
 
 def close_batch(
@@ -130,13 +130,15 @@ def close_batch(
 ) -> None:
     """Write the counts of a file's rows, its scale and its rejects."""
     low, high = _scale(file, counts, settings)
+    # No time is assumed for films that were seen.
+    all_timed = counts.seen.all_timed or file.format.kind == "seen"
     values = {
         "rows_read": counts.read,
         "rows_accepted": counts.accepted,
         "rows_rejected": len(counts.rejects),
         "rows_duplicate": counts.duplicate,
         "rows_superseded": counts.superseded,
-        "all_timed": int(counts.seen.all_timed),
+        "all_timed": int(all_timed),
         "scale_min": low,
         "scale_max": high,
     }
@@ -165,7 +167,7 @@ def record_refusal(
         "rows_rejected": report.rejected,
         "error": report.why,
     }
-    batch_id = _insert(connection, settings, row)
+    batch_id = insert_batch(connection, settings, row)
     _write_rejects(connection, batch_id, report.file, report.rejects)
 
 
@@ -177,7 +179,8 @@ def _scale(file: File, counts: Counts, settings: Settings) -> tuple[float | None
     return settings.scale or file.format.scale or (seen.lowest, seen.highest)
 
 
-def _insert(connection: Connection, settings: Settings, row: dict[str, object]) -> int:
+def insert_batch(connection: Connection, settings: Settings, row: dict[str, object]) -> int:
+    """Write a row of `ingest_batches`, counts of 0 where it has none; returns its number."""
     batch_id = next_id(connection, _batches.c.batch_id)
     values: dict[str, object] = {
         "batch_id": batch_id,

@@ -1,4 +1,4 @@
-"""Bytes of MovieLens ratings -> blocks of numbers, up to the first line that is not plain."""
+"""Bytes of ratings or films seen -> blocks of numbers, up to the first line that is not plain."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -39,6 +39,13 @@ class PlainLayout:
 
     separator: bytes
     header: bytes | None = None
+    has_rating: bool = True
+    has_time: bool = True
+
+    @property
+    def width(self) -> int:
+        """Fields of a line."""
+        return 2 + self.has_rating + self.has_time
 
 
 class Column(NamedTuple):
@@ -58,7 +65,7 @@ class Block(NamedTuple):
 
     users: Column
     movies: Column
-    stars: Floats  # (k,)
+    stars: Floats  # (k,), nan for a film that was seen
     times: Floats  # (k,) seconds since 1970 UTC, or nan for a rating without a time
 
     def ratings(self) -> Iterator[RatingRow]:
@@ -103,7 +110,7 @@ def read_ratings(
             repeated = [layout.header.decode() + "\n"]
     while plain and (chunk := file.read(CHUNK_BYTES)):
         chunk += file.readline()
-        block = parse_block(chunk, layout.separator, reading)
+        block = parse_block(chunk, layout, reading)
         if block is None:
             break
         yield block
@@ -116,11 +123,15 @@ def read_ratings(
         yield from _renumbered(rows, lines_done - len(repeated))
 
 
-def _renumbered(rows: Iterator[RatingRow | Reject], offset: int) -> Iterator[RatingRow | Reject]:
+def _renumbered(
+    rows: Iterator[Block | RatingRow | Reject], offset: int
+) -> Iterator[Block | RatingRow | Reject]:
     """The same rows and errors, with `offset` added to their line numbers."""
     try:
         for row in rows:
-            if isinstance(row, Reject):
+            if isinstance(row, Block):
+                yield row
+            elif isinstance(row, Reject):
                 yield row._replace(line=row.line + offset)
             else:
                 line, user_key, movie_key, stars, time = row
@@ -134,72 +145,99 @@ def _text(file: IO[bytes], encoding: str) -> IO[str]:
     return TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline="")
 
 
-def parse_block(chunk: bytes, separator: bytes, reading: Reading) -> Block | None:
+def parse_block(chunk: bytes, layout: PlainLayout, reading: Reading) -> Block | None:
     """The ratings of k whole lines such as `1,31,2.5,1260759144`, or None.
 
     None means that some line is not plain, or is to be rejected. Plain lines have ids without
     leading zeros, ratings of one digit and at most one decimal, and times in seconds.
     """
-    if separator != b",":
+    if layout.separator != b",":
         if b"," in chunk:
             return None
-        chunk = chunk.replace(separator, b",")
+        chunk = chunk.replace(layout.separator, b",")
     chunk = chunk.replace(b"\r\n", b"\n")
     if not chunk.endswith(b"\n"):
         chunk += b"\n"
     text = np.frombuffer(chunk, np.uint8)  # (n_bytes,)
     separators = np.flatnonzero((text == COMMA) | (text == LINE_END))
-    if len(separators) % 4:
+    width = layout.width
+    if len(separators) % width:
         return None
-    # (k, 4) each; the columns are user, movie, rating, time
-    ends = separators.reshape(-1, 4)
-    starts = np.concatenate([[0], separators[:-1] + 1]).reshape(-1, 4)
-    widths = ends - starts
-    digits = text - np.uint8(ZERO)  # (n_bytes,), any other character wraps round to more than 9
-    if not _is_plain(text, digits, starts, ends, widths):
+    # (k, width) each; the columns are user, movie, and of rating and time what there is
+    ends = separators.reshape(-1, width)
+    starts = np.concatenate([[0], separators[:-1] + 1]).reshape(-1, width)
+    lines = _Lines(text, text - np.uint8(ZERO), starts, ends, ends - starts)
+    if not _is_plain(lines, layout):
         return None
-    has_decimal = widths[:, 2] == RATING_WIDTH  # (k,) `2.5`, not `2`
-    tenths = digits[starts[:, 2]] * 10.0 + np.where(has_decimal, digits[ends[:, 2] - 1], 0)
+    unknown = np.full(len(ends), np.nan)
     block = Block(
-        users=_column(_numbers(digits, ends[:, 0], widths[:, 0])),
-        movies=_column(_numbers(digits, ends[:, 1], widths[:, 1])),
-        stars=tenths / 10,  # a quotient of whole numbers is the number nearest to the text
-        times=_numbers(digits, ends[:, 3], widths[:, 3]).astype(np.float64),
+        users=_column(_numbers(lines, 0)),
+        movies=_column(_numbers(lines, 1)),
+        stars=_stars(lines) if layout.has_rating else unknown,
+        times=_numbers(lines, width - 1).astype(np.float64) if layout.has_time else unknown,
     )
     low, high = reading.limits or (0.0, 10.0)
-    if block.stars.min() < low or block.stars.max() > high:
+    if layout.has_rating and (block.stars.min() < low or block.stars.max() > high):
         return None
-    if block.times.max() > reading.now + DAY_SECONDS:
+    if layout.has_time and block.times.max() > reading.now + DAY_SECONDS:
         return None
     return block
 
 
-def _is_plain(text: Bytes, digits: Bytes, starts: Ints, ends: Ints, widths: Ints) -> bool:
+class _Lines(NamedTuple):
+    """k lines of `width` fields."""
+
+    text: Bytes  # (n_bytes,)
+    digits: Bytes  # (n_bytes,), any other character wraps round to more than 9
+    starts: Ints  # (k, width)
+    ends: Ints  # (k, width)
+    widths: Ints  # (k, width)
+
+
+def _is_plain(lines: _Lines, layout: PlainLayout) -> bool:
     """Whether each line is plain: its separators, widths, digits and decimal points."""
-    has_decimal = widths[:, 2] == RATING_WIDTH  # (k,)
-    if not (text[ends] == (COMMA, COMMA, COMMA, LINE_END)).all():
+    commas = [COMMA] * (layout.width - 1)
+    if not (lines.text[lines.ends] == (*commas, LINE_END)).all():
         return False
-    if widths.min() <= 0:
+    if lines.widths.min() <= 0:
         return False
-    if (widths.max(axis=0) > (ID_DIGITS, ID_DIGITS, RATING_WIDTH, TIME_DIGITS)).any():
+    longest = [ID_DIGITS, ID_DIGITS]
+    longest += [RATING_WIDTH] * layout.has_rating + [TIME_DIGITS] * layout.has_time
+    if (lines.widths.max(axis=0) > longest).any():
         return False
-    if not (has_decimal | (widths[:, 2] == 1)).all():
+    n_points = 0
+    if layout.has_rating:
+        has_decimal = lines.widths[:, 2] == RATING_WIDTH  # (k,)
+        if not (has_decimal | (lines.widths[:, 2] == 1)).all():
+            return False
+        points = lines.starts[has_decimal, 2] + 1
+        if not (lines.text[points] == POINT).all():
+            return False
+        n_points = len(points)
+    if np.count_nonzero(lines.digits > 9) != lines.ends.size + n_points:
         return False
-    points = starts[has_decimal, 2] + 1
-    if not (text[points] == POINT).all():
-        return False
-    if np.count_nonzero(digits > 9) != ends.size + len(points):
-        return False
-    ids = starts[:, :2]
-    return bool(((digits[ids] > 0) | (widths[:, :2] == 1)).all())  # no leading zeros
+    has_lead = lines.digits[lines.starts[:, :2]] > 0  # no leading zeros
+    return bool((has_lead | (lines.widths[:, :2] == 1)).all())
 
 
-def _numbers(digits: Bytes, ends: Ints, widths: Ints) -> Ints:
-    """The whole numbers, (k,), whose last digits are right before `ends`."""
+def _stars(lines: _Lines) -> Floats:
+    """The ratings, (k,)."""
+    has_decimal = lines.widths[:, 2] == RATING_WIDTH  # (k,) `2.5`, not `2`
+    decimals = np.where(has_decimal, lines.digits[lines.ends[:, 2] - 1], 0)
+    tenths = lines.digits[lines.starts[:, 2]] * 10.0 + decimals
+    stars: Floats = tenths / 10  # a quotient of whole numbers is the number nearest to the text
+    return stars
+
+
+def _numbers(lines: _Lines, place: int) -> Ints:
+    """The whole numbers, (k,), of one column."""
+    digits = lines.digits
+    ends = lines.ends[:, place]
+    widths = lines.widths[:, place]
     numbers = np.zeros(len(ends), dtype=np.int64)
-    for place in range(int(widths.max())):
-        place_digits = np.where(widths > place, digits[ends - 1 - place], 0)
-        numbers += place_digits * np.int64(10**place)
+    for power in range(int(widths.max())):
+        digits_of_power = np.where(widths > power, digits[ends - 1 - power], 0)
+        numbers += digits_of_power * np.int64(10**power)
     return numbers
 
 

@@ -26,6 +26,7 @@ class Choices:
     format: Literal["long", "wide"] | None = None
     user: str | None = None  # of files without a column for the user
     unrated: tuple[float, ...] | None = None  # ratings that mean "not rated"; None: undecided
+    seen: bool = False  # the files list films that were seen, not ratings
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Format:
 
     name: str
     family: str  # files of a family in one folder are a group, merged in one transaction
-    kind: Literal["ratings", "movies"]
+    kind: Literal["ratings", "movies", "seen"]
     usual_name: str | None = None  # by which a file that cannot be read is put into its group
     limits: tuple[float, float] | None = None  # lowest and highest rating accepted, stars
 

@@ -1,5 +1,6 @@
 """Accepted rows of a file -> the first few, as they would be stored, for a dry run."""
 
+import math
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,15 @@ class StoredRating:
 
 
 @dataclass(frozen=True)
+class StoredMark:
+    """A row of `seen`, by keys."""
+
+    user: str
+    film: str
+    time: datetime | None  # UTC; None: the file has no time for it
+
+
+@dataclass(frozen=True)
 class StoredFilm:
     """A row of `movies`, with its genres."""
 
@@ -33,7 +43,7 @@ class StoredFilm:
     genres: tuple[str, ...]
 
 
-StoredRow: TypeAlias = StoredRating | StoredFilm
+StoredRow: TypeAlias = StoredRating | StoredMark | StoredFilm
 
 
 def keeping_first(
@@ -57,7 +67,9 @@ def _stored(row: FileRow) -> Iterator[StoredRow]:
         yield _rating(row)
 
 
-def _rating(row: RatingRow) -> StoredRating:
+def _rating(row: RatingRow) -> StoredRating | StoredMark:
     _, user, film, stars, seconds = row
     time = None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+    if math.isnan(stars):
+        return StoredMark(user, film, time)
     return StoredRating(user, film, stars, time)

@@ -33,6 +33,7 @@ from batch.ingest.other_files import (
     unknown_text,
 )
 from batch.ingest.rows import Rows, has_width, most
+from batch.ingest.seen_files import SEEN, SEEN_QUERY, require_seen
 from batch.ingest.separated import (
     BLANKS,
     SEPARATOR_LINE,
@@ -63,7 +64,7 @@ BY_LINES: tuple[tuple[Dialect, Callable[[list[str]], Layout | None]], ...] = (
 FORMATS = (
     *(DAT, DAT_MOVIES, U_DATA, U_ITEM, NETFLIX, NETFLIX_MOVIES),
     *(WIDE, WIDE_GENRES, MOVIELENS, MOVIELENS_MOVIES, LETTERBOXD),
-    *(LONG, QUERY, QUERY_MOVIES, catalogue.CATALOGUE),
+    *(LONG, QUERY, QUERY_MOVIES, catalogue.CATALOGUE, SEEN, SEEN_QUERY),
 )
 USUAL_FAMILIES = {
     format_.usual_name: format_.family
@@ -108,7 +109,17 @@ class NotNeeded:
 
 
 def recognise(source: Source, content: Content, choices: Choices) -> Recognised | NotNeeded:
-    """Recognise a file by its content. Raises RefusedError where it fits none or two readings."""
+    """Recognise a file by its content. Raises RefusedError where it fits none or two readings.
+
+    So it is where the choices ask for films that were seen, and it has ratings or describes films.
+    """
+    recognised = _recognise(source, content, choices)
+    if choices.seen and isinstance(recognised, Recognised):
+        require_seen(recognised.format, recognised.why)
+    return recognised
+
+
+def _recognise(source: Source, content: Content, choices: Choices) -> Recognised | NotNeeded:
     if source.base_name in movielens.UNUSED_NAMES:
         return NotNeeded(NOT_NEEDED.format("MovieLens"))
     head = source.head()

@@ -22,14 +22,15 @@ from batch.ingest.catalogue_keys import unmatched_warning
 from batch.ingest.errors import RefusedError
 from batch.ingest.first_rows import StoredRow, keeping_first
 from batch.ingest.formats import USUAL_FAMILIES
-from batch.ingest.long import QUERY
 from batch.ingest.merge import Batch
 from batch.ingest.merge_movies import merge_movies
-from batch.ingest.merge_ratings import merge_ratings
+from batch.ingest.merge_ratings import merge_ratings, merge_seen
 from batch.ingest.plausible import Seen, require_decided, require_scale, require_times
 from batch.store.database import Database
 from batch.telemetry import progress
 
+ALONE = ("long", "seen")
+"""Families of files that are groups of their own."""
 MARKED_FAMILIES = ("long", "query", "wide")
 """Families of files whose ratings may have marks that mean "not rated"."""
 
@@ -52,7 +53,7 @@ def split_into_groups(files: Iterable[File]) -> list[list[File]]:
     """The files in groups: those of one family in one folder; a long CSV is alone."""
 
     def group_key(file: File) -> tuple[str, str, str]:
-        name = file.name if file.format.family == "long" else ""
+        name = file.name if file.format.family in ALONE else ""
         return file.format.family, file.source.folder, name
 
     in_order = sorted(files, key=group_key)
@@ -142,7 +143,8 @@ def _merge_file(
             merge_movies(connection, rows, reading, batch, settings.limits)
         else:
             check_whole = partial(_require_plausible, file, settings)
-            merge_ratings(connection, rows, reading, batch, settings.limits, check_whole)
+            merge_pairs = merge_seen if file.format.kind == "seen" else merge_ratings
+            merge_pairs(connection, rows, reading, batch, settings.limits, check_whole)
     if reading.n_unrated:
         reading.warn(f"ingest.unrated leaves out {reading.n_unrated:,} of its rows")
     merge.warnings = reading.warnings
@@ -182,8 +184,9 @@ def _unchanged(file: File, batch_id: int) -> Report:
 
 
 def _passed_over(file: File, batch_id: int) -> Report:
-    remedy = f"'recbatch ingest {file.name}' merges it again"
-    if file.format.name == QUERY.name:
+    seen = "--seen " if file.format.kind == "seen" else ""
+    remedy = f"'recbatch ingest {seen}{file.name}' merges it again"
+    if file.format.family == "query":
         remedy = "it is merged again when it has changed"
     why = f"undone as batch {batch_id}; {remedy}"
     return Report(file.name, file.format.name, why, "passed over", batch_id=batch_id)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from itertools import takewhile
 
-from batch.ingest import catalogue, letterboxd, long, movielens, wide
+from batch.ingest import catalogue, letterboxd, long, movielens, seen_files, wide
 from batch.ingest.columns import RATING_NAMES, is_name_of
 from batch.ingest.errors import RefusedError
 from batch.ingest.file_format import Layout, NearMiss, Sample
@@ -34,10 +34,22 @@ def layout_of_table(sample: Sample) -> Layout | NearMiss | None:
             "make it one row, such as user,movie,rating, or for a matrix user and then the films"
         )
         raise RefusedError("SEVERAL_HEADERS", message, 1)
+    if not sample.choices.seen:
+        return _ratings_or_films(sample)
+    as_seen = seen_files.recognise(sample)
+    if isinstance(as_seen, Layout):
+        return as_seen
+    other = _ratings_or_films(sample)
+    return other if isinstance(other, Layout) else as_seen
+
+
+def _ratings_or_films(sample: Sample) -> Layout | NearMiss | None:
+    """The layout of a table that does not list films that were seen."""
     for layout_of in BY_HEADER:
         layout = layout_of(sample)
         if layout is not None:
             return layout
+    n_columns = len(sample.header)
     as_long: Layout | NearMiss | None = None
     as_wide: Layout | NearMiss | None = None
     if sample.choices.format != "wide":

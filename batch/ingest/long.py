@@ -26,6 +26,10 @@ MAX_LONG_COLUMNS = 12
 MAX_RATING = 100
 """Larger numbers in most rows are ids or times, not ratings."""
 NUMBERED_HEADER = "its first row is 0, 1, 2, ..., which names no column; remove or rename it"
+SEEN_REMEDY = (
+    "films that were seen, without ratings, come in through 'recbatch ingest --seen', "
+    "ingest.seen_paths or ingest.seen_query"
+)
 USUAL = {
     "user": "user_id, user, username, reviewer",
     "movie": "movie_id, movie, film, item, title",
@@ -73,6 +77,8 @@ def missing_column(header: list[str], places: Places) -> str:
         f"its columns are {shown(header)}; none of them is known to be {lacks}: "
         f"name it in {settings}"
     )
+    if missing == ["rating"]:
+        return f"{message}; {SEEN_REMEDY}"
     if missing == ["user"]:
         return (
             f"{message}, or the one user of this file in ingest.user; "
@@ -183,7 +189,7 @@ def _order_without_header(sample: Sample) -> Places | None:
     if time is not None:
         texts = sample.column(time, first_row=0)
         format_ = recognise_times(texts, "time")
-        if not most(_is_time(text, format_) for text in texts):
+        if not most(is_time(text, format_) for text in texts):
             return None
     return {
         "user": 0 if has_user_column else None,
@@ -206,7 +212,7 @@ def _are_ratings(texts: list[str]) -> bool:
     return len(ratings) * 2 > len(texts) and few_values
 
 
-def _is_time(text: str, format_: TimeFormat) -> bool:
+def is_time(text: str, format_: TimeFormat) -> bool:
     try:
         seconds = format_.seconds(text)
     except ValueError:

@@ -1,5 +1,6 @@
 """Rows of a long table whose columns are known -> ratings, by blocks where all rows are good."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -36,7 +37,7 @@ class LongTable:
     names: tuple[str, ...]  # of the columns, as messages show them
     user: int | None  # None: all ratings are of `one_user`
     movie: int
-    rating: int
+    rating: int | None  # None: films that were seen
     time: int | None
     title: int | None
     one_user: str | None
@@ -65,7 +66,9 @@ class LongTable:
         def parse(line: int, fields: list[str]) -> RatingRow:
             user_key = self._user_key if self.user is None else self._key(fields, self.user)
             movie_key = self._key(fields, self.movie)
-            stars = reading.rating(fields[self.rating], self.names[self.rating])
+            stars = math.nan
+            if self.rating is not None:
+                stars = reading.rating(fields[self.rating], self.names[self.rating])
             rated_at = None
             if self.time is not None:
                 rated_at = reading.time(fields[self.time], self.names[self.time])
@@ -89,9 +92,7 @@ class LongTable:
                 users = Column([self._user_key], np.zeros(len(rows.fields), dtype=np.int64))
             else:
                 users = self._keys(columns[self.user], self.user)
-            rating_name = self.names[self.rating]
-            texts, places = _distinct(columns[self.rating])
-            stars = np.array([reading.rating(text, rating_name) for text in texts])[places]
+            stars = self._stars(columns, reading)
             times = self._times(columns, reading)
             if self.title is not None:
                 self._add_titles(columns, titles)
@@ -99,10 +100,16 @@ class LongTable:
             return None
         return Block(users, movies, stars, times)
 
+    def _stars(self, columns: Sequence[Sequence[str]], reading: Reading) -> "np.ndarray":
+        if self.rating is None:
+            return np.full(len(columns[self.movie]), np.nan)
+        name = self.names[self.rating]
+        texts, places = _distinct(columns[self.rating])
+        return np.array([reading.rating(text, name) for text in texts])[places]
+
     def _times(self, columns: Sequence[Sequence[str]], reading: Reading) -> "np.ndarray":
-        n_rows = len(columns[self.rating])
         if self.time is None:
-            return np.full(n_rows, np.nan)
+            return np.full(len(columns[self.movie]), np.nan)
         name = self.names[self.time]
         texts, places = _distinct(columns[self.time])
         seconds = [reading.time(text, name) for text in texts]

@@ -1,4 +1,4 @@
-"""Ratings of one file -> a temporary table, then `users`, `movies` and `ratings`.
+"""Ratings, or films seen, of one file -> a temporary table, then the tables they belong in.
 
 The order in which files are merged never changes the result.
 """
@@ -6,6 +6,7 @@ The order in which files are merged never changes the result.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
+from math import isnan
 from typing import Any, cast
 
 import numpy as np
@@ -22,12 +23,18 @@ from batch.ingest.merge import (
     check_rejects,
     read_keys,
 )
-from batch.ingest.merge_statements import ANY_PAIRS, DISTINCT_PAIRS, STAGE, STAGE_COLUMNS
+from batch.ingest.merge_statements import (
+    RATINGS,
+    SEEN,
+    STAGE,
+    STAGE_COLUMNS,
+    Target,
+)
 from batch.ingest.parsing import RatingRow, Reading, Reject
 from batch.ingest.plausible import MAX_VALUES, Seen
 from batch.store import schema
 from batch.store.bulk_insert import bulk_insert, insert_columns
-from batch.store.leftovers import unmark_leftovers
+from batch.store.leftovers import unmark_films, unmark_leftovers
 
 TWINS_REMEDY = (
     "write the ids alike, take this file back with 'recbatch ingest undo' and its number in "
@@ -48,6 +55,34 @@ def merge_ratings(
     Raises RefusedError where too many rows are rejected, or `check_whole` does, which gets all
     ratings together; the caller then rolls back.
     """
+    _merge_pairs(connection, rows, reading, batch, limits, check_whole, RATINGS)
+
+
+def merge_seen(
+    connection: Connection,
+    rows: Iterable[FileRow | Reject],
+    reading: Reading,
+    batch: Batch,
+    limits: Limits,
+    check_whole: Callable[[Seen], None],
+) -> None:
+    """Merge the films seen of one file, as `merge_ratings` merges ratings.
+
+    Users and films that nothing else has named are marked: models do not learn of them.
+    """
+    _merge_pairs(connection, rows, reading, batch, limits, check_whole, SEEN)
+
+
+def _merge_pairs(
+    connection: Connection,
+    rows: Iterable[FileRow | Reject],
+    reading: Reading,
+    batch: Batch,
+    limits: Limits,
+    check_whole: Callable[[Seen], None],
+    target: Target,
+) -> None:
+    mark = None if target is RATINGS else batch.batch_id
     users = read_keys(connection, schema.users)
     movies = read_keys(connection, schema.movies)
     counts = batch.counts
@@ -58,18 +93,20 @@ def merge_ratings(
     check_whole(counts.seen)
     _update_names(connection, reading.names)
     _update_titles(connection, reading.titles)
-    _insert_users(connection, users, reading.names)
-    _insert_movies(connection, movies, reading.titles)
+    _insert_users(connection, users, reading.names, mark)
+    _insert_movies(connection, movies, reading.titles, mark)
     for what, keys in (("users", users), ("films", movies)):
         for warning in keys.twin_warnings(what, TWINS_REMEDY):
             reading.warn(warning)
-    _merge_stage(connection, batch, distinct)
-    unmark_leftovers(connection, STAGE)
+    _merge_stage(connection, batch, target, distinct)
+    if target is RATINGS:
+        unmark_leftovers(connection, STAGE)
+        unmark_films(connection, reading.titles)
     STAGE.drop(connection)
 
 
-def _merge_stage(connection: Connection, batch: Batch, distinct: bool) -> None:
-    """Merge the staged ratings, and keep those that they overwrite.
+def _merge_stage(connection: Connection, batch: Batch, target: Target, distinct: bool) -> None:
+    """Merge the staged rows, and keep those that they overwrite.
 
     New pairs are inserted first. Where that was all of them, as in a first load,
     nothing more is read or written. `distinct`: each pair is staged once.
@@ -77,11 +114,12 @@ def _merge_stage(connection: Connection, batch: Batch, distinct: bool) -> None:
     counts = batch.counts
     n_staged = counts.read - len(counts.rejects)
     parameters = {"batch_id": batch.batch_id, "snapshot_at": batch.snapshot_at}
-    had_ratings = connection.execute(select(schema.ratings.c.user_id).limit(1)).first() is not None
-    statements = DISTINCT_PAIRS if distinct else ANY_PAIRS
+    any_row = select(target.table.c.user_id).limit(1)
+    had_rows = connection.execute(any_row).first() is not None
+    statements = target.distinct_pairs if distinct else target.any_pairs
     n_new = connection.execute(statements.insert, parameters).rowcount
     counts.superseded = 0
-    if had_ratings and n_new < n_staged:
+    if had_rows and n_new < n_staged:
         counts.superseded = connection.execute(statements.supersede, parameters).rowcount
     if counts.superseded:
         connection.execute(statements.overwrite, parameters)
@@ -129,7 +167,8 @@ def _stage_rows(
     seen = counts.seen
     stars: Counter[float] = Counter()
     for _, user_key, movie_key, rating, rated_at in rows:
-        stars[rating] += 1
+        if not isnan(rating):
+            stars[rating] += 1
         if len(stars) > MAX_VALUES:
             seen.add(stars)
             stars.clear()
@@ -142,8 +181,9 @@ def _stage_rows(
 
 def _see_block(block: Block, seen: Seen) -> None:
     """Count the ratings and times of a block."""
-    values, counts = np.unique(block.stars, return_counts=True)
-    seen.add(dict(zip(values.tolist(), counts.tolist(), strict=True)))
+    values, counts = np.unique(block.stars[~np.isnan(block.stars)], return_counts=True)
+    if len(values):
+        seen.add(dict(zip(values.tolist(), counts.tolist(), strict=True)))
     times = block.times[~np.isnan(block.times)]
     if len(times):
         seen.add_times(len(times), float(times.max()))
@@ -186,13 +226,19 @@ def _update_titles(connection: Connection, titles: dict[str, str]) -> None:
         connection.execute(statement, changes)
 
 
-def _insert_users(connection: Connection, users: Keys, names: dict[str, str]) -> None:
-    rows = ((users.ids[key], key, names.get(key)) for key in users.new)
-    bulk_insert(connection, schema.users, ["user_id", "user_key", "name"], rows)
+def _insert_users(
+    connection: Connection, users: Keys, names: dict[str, str], mark: int | None
+) -> None:
+    rows = ((users.ids[key], key, names.get(key), mark) for key in users.new)
+    columns = ["user_id", "user_key", "name", "undone_batch_id"]
+    bulk_insert(connection, schema.users, columns, rows)
 
 
-def _insert_movies(connection: Connection, movies: Keys, titles: dict[str, str]) -> None:
+def _insert_movies(
+    connection: Connection, movies: Keys, titles: dict[str, str], mark: int | None
+) -> None:
     for key in titles:
         movies.id_of(key)  # films of a wide matrix that nobody rated
-    rows = ((movies.ids[key], key, titles.get(key, key)) for key in movies.new)
-    bulk_insert(connection, schema.movies, ["movie_id", "movie_key", "title"], rows)
+    rows = ((movies.ids[key], key, titles.get(key, key), mark) for key in movies.new)
+    columns = ["movie_id", "movie_key", "title", "undone_batch_id"]
+    bulk_insert(connection, schema.movies, columns, rows)

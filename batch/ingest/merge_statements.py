@@ -1,4 +1,4 @@
-"""The temporary table of a file's ratings, and the SQL that merges it into `ratings`."""
+"""The temporary table of a file's rows, and the SQL that merges it into `ratings` or `seen`."""
 
 from typing import NamedTuple
 
@@ -104,13 +104,61 @@ class _Statements(NamedTuple):
     overwrite: TextClause
 
 
-ANY_PAIRS = _Statements(
-    _insert_new(_best_of("ratings_stage")),
-    # A pair that is staged several times is compared with the same stored rating each time.
-    _supersede("ON CONFLICT (batch_id, user_id, movie_id) DO NOTHING"),
-    _overwrite(_best_of(_SUPERSEDED_PAIRS)),
+class Target(NamedTuple):
+    """A table of pairs, and what merges staged rows into it."""
+
+    table: Table
+    any_pairs: _Statements
+    distinct_pairs: _Statements  # for pairs that are staged once each and in order
+
+
+RATINGS = Target(
+    schema.ratings,
+    _Statements(
+        _insert_new(_best_of("ratings_stage")),
+        # A pair that is staged several times is compared with the same stored rating each time.
+        _supersede("ON CONFLICT (batch_id, user_id, movie_id) DO NOTHING"),
+        _overwrite(_best_of(_SUPERSEDED_PAIRS)),
+    ),
+    _Statements(_insert_new("ratings_stage"), _supersede(""), _overwrite("ratings_stage")),
 )
-DISTINCT_PAIRS = _Statements(
-    _insert_new("ratings_stage"), _supersede(""), _overwrite("ratings_stage")
-)
-"""For pairs that are staged once each and in order, which need not be sorted first."""
+
+
+# Of two marks of a pair the earlier stays, so that the order of files does not matter. One
+# without a time is the earliest: the film was seen at any time that a run asks about.
+_FIRST_SEEN = """(
+    SELECT user_id, movie_id, NULLIF(MIN(COALESCE(rated_at, -1)), -1) AS rated_at
+    FROM ratings_stage GROUP BY user_id, movie_id)"""
+"""The earliest of the staged marks of each pair."""
+
+
+def _is_earlier(new: str) -> str:
+    """Whether the mark `new` is earlier than the stored mark `s` of the same pair."""
+    return f"COALESCE({new}, -1) < COALESCE(s.seen_at, -1)"
+
+
+def _insert_seen(staged: str, on_conflict: str) -> TextClause:
+    return _typed(f"""
+        INSERT INTO seen AS s (user_id, movie_id, seen_at, batch_id)
+        SELECT user_id, movie_id, rated_at, :batch_id FROM {staged} staged WHERE TRUE
+        ON CONFLICT (user_id, movie_id) {on_conflict}
+    """)  # noqa: S608  the names are constants
+
+
+def _merge_seen(staged: str) -> _Statements:
+    supersede = f"""
+        INSERT INTO superseded_seen (batch_id, user_id, movie_id, seen_at, previous_batch_id)
+        SELECT :batch_id, s.user_id, s.movie_id, s.seen_at, s.batch_id
+        FROM {staged} n
+        JOIN seen s ON s.user_id = n.user_id AND s.movie_id = n.movie_id
+        WHERE {_is_earlier("n.rated_at")}
+    """  # noqa: S608  the names are constants
+    earlier = f"""
+        DO UPDATE SET seen_at = excluded.seen_at, batch_id = :batch_id
+        WHERE {_is_earlier("excluded.seen_at")}"""
+    return _Statements(
+        _insert_seen(staged, "DO NOTHING"), _typed(supersede), _insert_seen(staged, earlier)
+    )
+
+
+SEEN = Target(schema.seen, _merge_seen(_FIRST_SEEN), _merge_seen("ratings_stage"))

@@ -28,7 +28,8 @@ DECIMALS = 6
 MOVIELENS_ID = re.compile(r"[0-9]{1,16}\Z")
 
 RatingRow: TypeAlias = tuple[int, str, str, float, int | None]
-"""line, user_key, movie_key, rating in stars, seconds since 1970 UTC or None."""
+"""line, user_key, movie_key, rating in stars or nan of a film that was seen, seconds since 1970 UTC
+or None."""
 
 
 class MovieRow(NamedTuple):

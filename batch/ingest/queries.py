@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, CursorResult, select
 from sqlalchemy.exc import DBAPIError
 
-from batch.ingest import catalogue, long
+from batch.ingest import catalogue, long, seen_files
 from batch.ingest.batches import File, Report, Settings
 from batch.ingest.catalogue import QUERY_MOVIES
 from batch.ingest.columns import RATINGS_COLUMNS, find_columns
@@ -17,6 +17,7 @@ from batch.ingest.errors import RefusedError
 from batch.ingest.file_format import Format, Layout, Sample
 from batch.ingest.formats import recognise_query
 from batch.ingest.long import QUERY
+from batch.ingest.seen_files import SEEN_QUERY
 from batch.ingest.sources import Source
 from batch.ingest.time_limit import time_limit
 from batch.ingest.values import texts_of
@@ -44,6 +45,7 @@ class Queries:
     films: str | None = None  # SQL for movie, title and maybe genres, a|b
     url: str | None = None  # of the database with those tables; None: this program's own
     timeout: int = 600  # seconds that each may take, with fetching its rows
+    seen: str | None = None  # SQL for user, movie and maybe time: films that were seen
 
     @property
     def statements(self) -> list[Statement]:
@@ -55,6 +57,9 @@ class Queries:
             )
         if self.ratings is not None:
             statements.append(Statement("ingest.query", QUERY, long.read_of_query, self.ratings))
+        if self.seen is not None:
+            read_seen = seen_files.read_of_query
+            statements.append(Statement("ingest.seen_query", SEEN_QUERY, read_seen, self.seen))
         return statements
 
 
@@ -67,7 +72,7 @@ def run_queries(
     """Write the rows of each query into a file in this folder; returns reports of failures.
 
     All queries see one snapshot, on a connection that cannot write, and rows are not held in
-    memory. Where one query fails the other is refused too: they belong together.
+    memory. Where one query fails the others are refused too: they belong together.
     """
     statements = queries.statements
     statement = statements[-1]  # reported as failed where the database cannot be opened
@@ -152,7 +157,7 @@ def _write_csv(
             raise RefusedError("NO_ROWS", "gives no rows; it must be a SELECT")
         names = list(result.keys())
         rows = _texts(result, check_time)
-        if role is not None and statement.format is QUERY:
+        if role is not None and statement.format in (QUERY, SEEN_QUERY):
             user = find_columns(names, RATINGS_COLUMNS, settings.choices.columns)["user"]
             if user is not None:
                 rows = _refusing_role(rows, user, role)
@@ -217,7 +222,7 @@ def _with_earlier_time(connection: Connection, file: File, settings: Settings) -
 def _refuse_all(
     statements: list[Statement], failed: Statement, error: RefusedError
 ) -> list[Report]:
-    """Reports for the query that failed, and for the other one."""
+    """Reports for the query that failed, and for the others."""
     reports = []
     for statement in statements:
         name = statement.name

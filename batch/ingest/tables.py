@@ -6,7 +6,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from batch.ingest.encoding import Encoding
+from batch.ingest.encoding import UTF8, Encoding
 from batch.ingest.fast_ratings import Block, read_ratings
 from batch.ingest.file_format import FileRow, Layout
 from batch.ingest.parsing import MovieRow, Reading, Reject
@@ -50,13 +50,25 @@ def reader(table: Table, layout: Layout) -> ReadFile:
         if isinstance(table, TextTable):
             if table.encoding.guess is not None:
                 reading.warn(f"{table.encoding.guess}, a guess; save it as UTF-8 to be sure")
-            if layout.plain is not None:
+            if layout.plain is not None and _is_plain_text(table, layout):
                 yield from _read_plain(table, layout, reading, advance)
                 return
         rows = _below_header(table.rows(layout.width, advance), layout)
-        yield from _rated(layout.parse(rows, reading), reading)
+        yield from _usable(layout.parse(rows, reading), layout, reading)
 
     return read
+
+
+def _is_plain_text(table: TextTable, layout: Layout) -> bool:
+    """Whether its slow reader would read UTF-8, as that of blocks of bytes does."""
+    return layout.format.kind == "ratings" or table.encoding.name == UTF8
+
+
+def _usable(
+    rows: Iterator[FileRow | Reject], layout: Layout, reading: Reading
+) -> Iterator[FileRow | Reject]:
+    """The rows without ratings that mean "not rated"; all films that were seen."""
+    return rows if layout.format.kind == "seen" else _rated(rows, reading)
 
 
 def _rated(rows: Iterator[FileRow | Reject], reading: Reading) -> Iterator[FileRow | Reject]:
@@ -89,7 +101,7 @@ def _read_plain(
     if layout.plain is not None:
         with table.source.open() as file:
             rows = read_ratings(file, layout.plain, read_slowly, reading, advance)
-            yield from _rated(rows, reading)
+            yield from _usable(rows, layout, reading)
 
 
 def read_lines(

@@ -20,6 +20,7 @@ from batch.store import filters, schema
 from batch.store.database import Database
 from batch.store.load import Loaded, load
 from batch.store.runs import current_run
+from batch.store.seen import seen_pairs
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class PairExplanation:
     movie_key: str
     title: str
     rated: float | None  # stars, if the user has rated it
+    seen: bool  # it is marked as seen
     few: bool  # the user has so few ratings that their lists contain popular films only
     scale: tuple[float, float]
     hidden_by: tuple[str, ...]  # filters and settings
@@ -54,6 +56,7 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
         least_ratings = config.publish.least_ratings or _chosen_least_ratings(connection)
         filtered, _ = filters.active_filters(connection)
         hidden_by = filters_on_pair(connection, config.filters, user_key, movie_key)
+        seen = seen_pairs(connection)
     _require_loaded(loaded, user_key, movie_key)
     ratings = loaded.ratings
     row = loaded.user_keys.index(user_key)
@@ -61,17 +64,19 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
     inputs = evaluation_inputs(ratings, config)
     weights, epochs = recorded or learn_nightly(ratings, config.models, inputs)
     models = fit_all(ratings, config.models, inputs["seed"], epochs=epochs)
-    mask = Mask.of(ratings, filtered)
+    mask = Mask.of(ratings, filtered, seen)
     ensemble = assemble(ratings, models, weights, mask)
     explanations = explain(ensemble, row, column)
     user_ratings = ratings.matrix[[row]]
     stars = user_ratings.data[user_ratings.indices == column]
+    is_pair = (seen == (ratings.user_ids[row], ratings.movie_ids[column])).all(axis=1)  # (n,)
     is_few = 0 < user_ratings.nnz < (least_ratings or 1)
     return PairExplanation(
         user_key=user_key,
         movie_key=movie_key,
         title=title,
         rated=float(stars[0]) if len(stars) else None,
+        seen=bool(is_pair.any()),
         few=is_few and config.preset != "plain",
         scale=ratings.scale,
         hidden_by=hidden_by,
@@ -80,8 +85,8 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
 
 
 def _require_loaded(loaded: Loaded, user_key: str, movie_key: str) -> None:
-    """Raise UnknownUserError or UnknownFilmError for what an undone file left to stored lists."""
-    reason = "is from a file that was undone, and has no ratings; only stored lists name it"
+    """Raise UnknownUserError or UnknownFilmError for what no ratings name, and models leave out."""
+    reason = "is from a file of films seen or one that was undone, and has no ratings"
     if user_key not in loaded.user_keys:
         raise query.UnknownUserError(f"the user {user_key!r} {reason}")
     if movie_key not in loaded.movie_keys:

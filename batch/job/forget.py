@@ -18,6 +18,7 @@ from batch.telemetry import log_warning
 _users = schema.users
 _ratings = schema.ratings
 _superseded = schema.superseded_ratings
+_seen = schema.seen
 _runs = schema.runs
 _lists = schema.recommendations
 _metrics = schema.run_metrics
@@ -25,7 +26,13 @@ _filters = schema.item_filters
 _batches = schema.ingest_batches
 _rejects = schema.ingest_rejects
 
-_OF_USERS = {"ratings": _ratings, "superseded": _superseded, "filters": _filters}
+_OF_USERS = {
+    "ratings": _ratings,
+    "superseded": _superseded,
+    "filters": _filters,
+    "seen": _seen,
+    "superseded_seen": schema.superseded_seen,
+}
 """Tables whose rows of a user are deleted, by the name of their count in Traces."""
 
 
@@ -43,6 +50,8 @@ class Traces:
     rejects: int
     files: int  # of weights: each has a row for every user
     filters: int  # films that are hidden from the user
+    seen: int  # films marked as seen
+    superseded_seen: int  # times of such marks that later files overwrote
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ def traces(connection: Connection, user_key: str) -> Traces:
     person = _find(connection, user_key)
     n_rejects = len(_rejects_of(connection, person.texts))
     if person.user_id is None:
-        return Traces(0, 0, 0, n_rejects, 0, 0)
+        return Traces(0, 0, 0, n_rejects, 0, 0, 0, 0)
     counts = {}
     for name, table in _OF_USERS.items():
         of_user = select(func.count()).where(table.c.user_id == person.user_id)

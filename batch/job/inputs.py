@@ -29,7 +29,13 @@ LAST_DAY = date(9000, 1, 1)
 def queries(config: Config) -> Queries:
     """The queries that ingest runs on tables of other applications."""
     chosen = config.ingest
-    return Queries(chosen.query, chosen.films_query, chosen.query_url, timeout=chosen.query_timeout)
+    return Queries(
+        ratings=chosen.query,
+        films=chosen.films_query,
+        url=chosen.query_url,
+        timeout=chosen.query_timeout,
+        seen=chosen.seen_query,
+    )
 
 
 def ingest_settings(config: Config) -> Settings:

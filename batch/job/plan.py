@@ -23,7 +23,7 @@ def plan_run(database: Database, config: Config, order: Order) -> dict[str, obje
         ratings = loaded.ratings
         block = block_size(ratings, config.resources.memory_mb)
         expected = estimate(connection, ratings, config.models, block)
-    paths = [str(path) for path in config.ingest.paths]
+    paths = [str(path) for path in (*config.ingest.paths, *config.ingest.seen_paths)]
     query_names = [name for name, *_ in queries(config).statements]
     n_active = int((ratings.user_counts() > 0).sum())
     return {

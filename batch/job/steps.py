@@ -38,6 +38,7 @@ from batch.store.filters import active_filters, synchronise
 from batch.store.load import Loaded, load
 from batch.store.publish import RunKey
 from batch.store.runs import NEWEST_RATING, NIGHT, SECONDS, RunWarning
+from batch.store.seen import seen_pairs
 from batch.store.similar_items import write_similar
 from batch.telemetry import log_info, log_warning, peak_mb, step
 
@@ -86,6 +87,7 @@ def ingest_files(job: Job) -> list[Report]:
         ingest_settings(config),
         queries=queries(config),
         pass_over_undone=True,
+        seen_paths=config.ingest.seen_paths,
     )
     for report in reports:
         log = log_warning if report.status in ("refused", "passed over") else log_info
@@ -128,9 +130,9 @@ def filter_by_settings(job: Job) -> None:
 
 
 def load_inputs(job: Job, known_until: int | None) -> tuple[Ratings, Mask]:
-    """Read ratings and filters in one snapshot, and record in `runs` which they were.
+    """Read ratings, films seen and filters in one snapshot, and record in `runs` which they were.
 
-    `known_until`, seconds since 1970 UTC, leaves out later ratings.
+    `known_until`, seconds since 1970 UTC, leaves out later ratings and films seen.
     """
     config = job.config
     summary = job.summary
@@ -141,7 +143,7 @@ def load_inputs(job: Job, known_until: int | None) -> tuple[Ratings, Mask]:
         loaded = load(connection, scale=config.ingest.scale, known_until=known_until)
         ratings = loaded.ratings
         filtered, last_filter_id = active_filters(connection, job.key.run_id)
-        mask = Mask.of(ratings, filtered)
+        mask = Mask.of(ratings, filtered, seen_pairs(connection, known_until))
         summary.users = figures["users"] = ratings.n_users
         summary.films = figures["films"] = ratings.n_items
         summary.ratings = figures["ratings"] = ratings.n_ratings

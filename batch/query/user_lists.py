@@ -73,8 +73,8 @@ def top(
 ) -> Answer:
     """One user's list by key, at most n films, of the published run or of `run_id`.
 
-    Films that the user has rated since that run, or that are filtered now,
-    are left out; those that are stored after them move up. A list that still
+    Films that the user has rated or seen since that run, or that are filtered
+    now, are left out; those that are stored after them move up. A list that still
     runs short is filled with popular films, which have a reason of kind
     `fallback`; not in a run of `plain`. A user without a list, or with none of
     it left, gets the popular one, labelled by its `model`. Raises

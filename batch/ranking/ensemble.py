@@ -195,7 +195,7 @@ class Ensemble:
         return np.hstack([by_taste, hottest])
 
     def _excluded(self, users: Ints) -> Sparse:
-        """Films that may not be listed, rated or filtered, CSR (b, n_items)."""
+        """Films that may not be listed: rated, seen or filtered, CSR (b, n_items)."""
         if self.mask is None:
             return self.ratings.matrix[users]
         return self.mask.excluded(self.ratings, users)

@@ -26,7 +26,7 @@ FLATTENED = "The network in this form has a weight for every film, and no reason
 FALLBACK = {
     "few ratings": "Popular: you have rated too few films for a list of your own.",
     "nothing more to say": "Popular: the model predicts no further films for you.",
-    "list ran short": "Popular: films of this list were rated or filtered since it was made.",
+    "list ran short": "Popular: films of this list were rated, seen or filtered since it was made.",
 }
 NO_PREDICTION = {
     "user": "No prediction: the user has rated nothing.",

@@ -25,6 +25,8 @@ _NAMING = (schema.users, schema.ingest_rejects, schema.item_filters)
 _NUMBERED = (
     schema.ratings,
     schema.superseded_ratings,
+    schema.seen,
+    schema.superseded_seen,
     schema.recommendations,
     schema.similar_items,
 )

@@ -104,9 +104,19 @@ def is_rated(user_id: Any, movie_id: Any) -> ColumnElement[bool]:
     return exists(rating)
 
 
+def is_seen(user_id: Any, movie_id: Any) -> ColumnElement[bool]:
+    """Whether the film is marked as one that the user has seen."""
+    s = schema.seen.c
+    return exists(select(s.movie_id).where(s.user_id == user_id, s.movie_id == movie_id))
+
+
 def is_rated_or_filtered(moment: Any, user_id: Any, movie_id: Any) -> ColumnElement[bool]:
-    """Whether a film may not be shown to a user: a stored list may have it all the same."""
-    return or_(is_rated(user_id, movie_id), is_filtered(moment, movie_id, user_id))
+    """Whether a film may not be shown to a user, who may have seen it without rating it.
+
+    A stored list may have it all the same.
+    """
+    known = or_(is_rated(user_id, movie_id), is_seen(user_id, movie_id))
+    return or_(known, is_filtered(moment, movie_id, user_id))
 
 
 def now_on(dialect: Dialect) -> ColumnElement[datetime]:

@@ -1,13 +1,17 @@
-"""Users and films that only undone batches brought -> left out of runs, and deleted at last.
+"""Users and films without ratings -> left out of runs, and deleted when nothing names them.
 
-They are kept, with the batch in `undone_batch_id`, while a stored list or a filter names them.
+Undone batches leave them, and films that were seen bring them. They are kept, with the batch in
+`undone_batch_id`, while a stored list, a filter or `seen` names them.
 """
+
+from collections.abc import Mapping
 
 from sqlalchemy import (
     Column,
     Connection,
     MetaData,
     Table,
+    bindparam,
     delete,
     exists,
     insert,
@@ -20,15 +24,20 @@ from batch.store import schema
 OWNERS = (schema.users, schema.movies)
 
 NAMING = (
+    schema.seen,
     schema.item_filters,
     schema.popular_items,
     schema.movie_genres,
     schema.similar_items,
     schema.ratings,
     schema.superseded_ratings,
+    schema.superseded_seen,
     schema.recommendations,
 )
-"""The tables that name users or films, in the order they are searched: large ones last."""
+"""The tables that name users or films, in the order they are searched: large ones last.
+
+But `seen`, which names most of those that are marked, comes first.
+"""
 
 _candidates = Table(
     "leftover_candidates",
@@ -64,6 +73,17 @@ def unmark_leftovers(connection: Connection, rated: Table) -> None:
             connection.execute(unmarked.values(undone_batch_id=None))
 
 
+def unmark_films(connection: Connection, titles: Mapping[str, str]) -> None:
+    """Unmark the films with these keys, which a file has named without a rating."""
+    m = schema.movies
+    is_marked = m.c.undone_batch_id.is_not(None)
+    marked = connection.execute(select(m.c.movie_key).where(is_marked)).scalars()
+    keys = [{"key": movie_key} for movie_key in marked if movie_key in titles]
+    if keys:
+        unmarked = update(m).where(m.c.movie_key == bindparam("key"))
+        connection.execute(unmarked.values(undone_batch_id=None), keys)
+
+
 def delete_leftovers(connection: Connection) -> dict[str, int]:
     """Delete the marked users and films that no table names; returns how many of each table."""
     return {owner.name: _delete_unnamed(connection, owner) for owner in OWNERS}
@@ -76,20 +96,21 @@ def _delete_unnamed(connection: Connection, owner: Table) -> int:
     marked = select(owner_id).where(owner.c.undone_batch_id.is_not(None))
     _candidates.create(connection)
     connection.execute(insert(_candidates).from_select(["id"], marked))
-    for table in NAMING:
-        for column in _naming_columns(table, owner_id.name):
-            naming = select(column).where(column.is_not(None))
-            connection.execute(delete(_candidates).where(_candidates.c.id.in_(naming)))
+    for column in _naming_columns(owner_id.name):
+        if connection.execute(select(_candidates.c.id).limit(1)).first() is None:
+            break
+        naming = select(column).where(column.is_not(None))
+        connection.execute(delete(_candidates).where(_candidates.c.id.in_(naming)))
     unnamed = delete(owner).where(owner_id.in_(select(_candidates.c.id)))
     n_deleted = connection.execute(unnamed).rowcount
     _candidates.drop(connection)
     return n_deleted
 
 
-def _naming_columns(table: Table, id_name: str) -> list[Column[int]]:
-    """The columns of a table that name owners; `other_id` is a film's."""
+def _naming_columns(id_name: str) -> list[Column[int]]:
+    """The columns of all tables that name owners; `other_id` is a film's."""
     names = (id_name, "other_id") if id_name == "movie_id" else (id_name,)
-    return [table.c[name] for name in names if name in table.c]
+    return [table.c[name] for table in NAMING for name in names if name in table.c]
 
 
 def _has_marked(connection: Connection, owner: Table) -> bool:

@@ -158,7 +158,7 @@ def _genre_matrix(
 ) -> Floats:
     """0/1 (n_items, n_genres)."""
     matrix = np.zeros((len(movie_ids), len(genre_ids)))
-    pairs = _pairs(connection, select(_links.c.movie_id, _links.c.genre_id))
+    pairs = number_pairs(connection, select(_links.c.movie_id, _links.c.genre_id))
     if len(pairs):
         items = _positions(schema.movies, movie_ids)(pairs[:, 0])
         genres = _positions(schema.genres, genre_ids)(pairs[:, 1])
@@ -235,14 +235,14 @@ def _row_starts(
     """The CSR row pointers (n_users + 1,): each user's first cell, and the end."""
     user_id = _ratings.c.user_id
     by_user = select(user_id, func.count()).where(used).group_by(user_id)
-    pairs = _pairs(connection, by_user)
+    pairs = number_pairs(connection, by_user)
     counts = np.zeros(n_users, dtype=np.int64)
     if len(pairs):
         counts[users_at(pairs[:, 0])] = pairs[:, 1]
     return np.concatenate([[0], np.cumsum(counts)])
 
 
-def _pairs(connection: Connection, query: Select[int, int]) -> Ints:
+def number_pairs(connection: Connection, query: Select[int, int]) -> Ints:
     """The rows of a query for two whole numbers, (n_rows, 2).
 
     Number by number: numpy asks every `Row` for attributes that it looks up among its columns,

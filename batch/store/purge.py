@@ -111,12 +111,14 @@ def _delete_superseded(connection: Connection, run_id: int) -> None:
     """Delete the values that files overwrote before this run: else they would pile up.
 
     A file that is read again every night, without times, overwrites all its ratings each time.
+    Times of films seen stay: each of them is overwritten by an earlier one only.
     """
     b = _batches.c
     had_lists = _runs.c.status.in_(schema.WITH_LISTS)
     last_batch = select(_runs.c.last_batch_id).where(_runs.c.run_id == run_id, had_lists)
     before = and_(b.batch_id <= last_batch.scalar_subquery(), b.rows_superseded > 0)
-    batch_ids = select(b.batch_id).where(before)
+    has_rows = exists().where(_superseded.c.batch_id == b.batch_id)
+    batch_ids = select(b.batch_id).where(before, has_rows)
     for batch_id in connection.execute(batch_ids).scalars().all():
         connection.execute(delete(_superseded).where(_superseded.c.batch_id == batch_id))
         without = update(_batches).where(b.batch_id == batch_id).values(rows_superseded=None)

@@ -23,7 +23,7 @@ from batch.store.column_types import Moment as Moment
 from batch.store.column_types import Real as Real
 from batch.store.column_types import Small as Small
 
-HEAD = "0011"
+HEAD = "0012"
 """The newest migration: the version that a database must have for this program to use it."""
 
 VIEWS = ("current_recommendations", "current_popular", "current_similar")
@@ -69,12 +69,12 @@ def _key(name: str, refers_to: str) -> Column[int]:
 
 
 def _undone_batch_id() -> Column[int]:
-    """A mark on users and films that only an undone batch brought."""
+    """A mark on users and films that no ratings name: of an undone batch, or of films seen."""
     return Column(
         "undone_batch_id",
         Id,
-        doc="The undone batch that brought it, where only stored lists or filters name it now: "
-        "runs leave it out; NULL otherwise.",
+        doc="The batch that brought it, undone since or of films that were seen, where only "
+        "stored lists, filters or `seen` name it now: runs leave it out; NULL otherwise.",
     )
 
 
@@ -167,14 +167,14 @@ ingest_batches = _table(
     Column(
         "rows_superseded",
         Id,
-        doc="Ratings that it overwrote, whose earlier values are in `superseded_ratings`; NULL: "
-        "they are not stored, or it is a catalogue.",
+        doc="Rows that it overwrote, whose earlier values are in `superseded_ratings` or "
+        "`superseded_seen`; NULL: they are not stored, or it is a catalogue.",
     ),
     Column(
         "lost_to_batch_id",
         Id,
-        doc="A batch, undone since, that may have kept rows of this one out of `ratings`: the "
-        "same file is merged again when it is read next; NULL: there is none.",
+        doc="A batch, undone since, that may have kept rows of this one out of `ratings` or "
+        "`seen`: the same file is merged again when it is read next; NULL: there is none.",
     ),
     Column("undone_at", Moment, doc="When it was undone, UTC."),
     CheckConstraint("status IN ('merged', 'refused', 'undone')", name="status"),
@@ -224,6 +224,32 @@ superseded_ratings = _table(
     Column("movie_id", Id, primary_key=True, autoincrement=False),
     Column("rating", Real, nullable=False, doc="Stars."),
     Column("rated_at", Id, doc="Seconds since 1970 UTC; NULL where the file had no times."),
+    Column("previous_batch_id", Id, nullable=False, doc="The batch that had brought it."),
+    rowid=False,
+)
+
+# No foreign keys, as in `ratings`.
+seen = _table(
+    "seen",
+    Column("user_id", Id, primary_key=True, autoincrement=False),
+    Column("movie_id", Id, primary_key=True, autoincrement=False),
+    Column("seen_at", Id, doc="Seconds since 1970 UTC; NULL where a file had no time."),
+    Column("batch_id", Id, nullable=False, doc="The batch that brought it."),
+    rowid=False,
+)
+
+superseded_seen = _table(
+    "superseded_seen",
+    Column(
+        "batch_id",
+        Id,
+        primary_key=True,
+        autoincrement=False,
+        doc="The batch that overwrote it.",
+    ),
+    Column("user_id", Id, primary_key=True, autoincrement=False),
+    Column("movie_id", Id, primary_key=True, autoincrement=False),
+    Column("seen_at", Id, nullable=False, doc="Seconds since 1970 UTC, later than it is now."),
     Column("previous_batch_id", Id, nullable=False, doc="The batch that had brought it."),
     rowid=False,
 )
@@ -296,8 +322,8 @@ runs = _table(
         "spare",
         Id,
         doc="Films that are stored of each list beyond `top_n`: they move up where others were "
-        "rated or filtered since; 0 once the run is neither current nor the one before it; NULL: "
-        "none, before schema version 0010.",
+        "rated, seen or filtered since; 0 once the run is neither current nor the one before it; "
+        "NULL: none, before schema version 0010.",
     ),
     Column(
         "preset",
@@ -312,12 +338,17 @@ runs = _table(
         "config_sha256", Text, nullable=False, doc="Hash of every setting that rows may depend on."
     ),
     Column("data_sha256", Text, doc="Hash of the ratings and genres that it was computed from."),
-    Column("last_batch_id", Id, doc="The newest batch whose ratings it used."),
+    Column(
+        "last_batch_id",
+        Id,
+        doc="The newest batch whose ratings it used, and whose films in `seen` it left out.",
+    ),
     Column("last_filter_id", Id, doc="The newest filter when the run began; NULL: there was none."),
     Column(
         "known_until",
         Id,
-        doc="Ratings from this time on were left out, seconds since 1970 UTC; NULL: all were used.",
+        doc="Ratings and films seen from this time on were left out, seconds since 1970 UTC; "
+        "NULL: all were used.",
     ),
     Column(
         "versions",

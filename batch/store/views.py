@@ -1,4 +1,4 @@
-"""Stored lists, less what was rated or filtered since -> the SQL of the views, and of any run.
+"""Stored lists, less what was rated, seen or filtered since -> the SQL of the views, of any run.
 
 The lists of a run are stored longer than they are shown. What may still be shown of a list is
 numbered from 1 and ends at the run's `top_n`.
@@ -69,7 +69,7 @@ _SIMILAR = """
 def view_queries(dialect: Dialect) -> dict[str, str]:
     """The SELECT of each view of `schema.VIEWS`, by name.
 
-    Ratings and filters are those of the moment when the view is read.
+    Ratings, films seen and filters are those of the moment when the view is read.
     """
     return {**list_views(dialect), "current_similar": similar_query(dialect)}
 
