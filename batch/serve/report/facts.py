@@ -31,7 +31,7 @@ from batch.store.runs import (
 
 TREND_RUNS = 30
 """Maximum runs in a trend: a month of nights."""
-STEPS = ("load", "evaluate", "fit", "score", "similar")
+STEPS = ("load", "evaluate", "fit", "score", "similar", "outcome")
 """The order of the steps of a night; any others come after them."""
 
 _runs = schema.runs
