@@ -45,10 +45,19 @@ def outcome(judged: Ints, by_model: Mapping[str, Rated], terms: Terms) -> dict[s
     """
     if not len(judged) and not any(len(rated.users) for rated in by_model.values()):
         return {}
-    return {name: _measure(judged, rated, terms) for name, rated in by_model.items()}
+    metrics = {name: _measure(judged, rated, terms) for name, rated in by_model.items()}
+    if terms.has_spare:
+        for name in by_model.keys() - {POPULAR}:
+            metrics[name][SPARE_HITS] = _spare_hits(by_model[name], terms)
+    return {**metrics}
 
 
-def _measure(judged: Ints, rated: Rated, terms: Terms) -> Metrics:
+def _spare_hits(rated: Rated, terms: Terms) -> float:
+    """How many liked films were below rank n: they move up where others were rated."""
+    return float(((rated.stars >= terms.liked_from) & (rated.ranks > terms.n)).sum())
+
+
+def _measure(judged: Ints, rated: Rated, terms: Terms) -> dict[str, float]:
     shown = rated.ranks <= terms.n  # (n_rows,)
     liked = rated.stars >= terms.liked_from  # (n_rows,)
     metrics = {"users": float(len(judged)), "rated": float(shown.sum())}
@@ -56,8 +65,6 @@ def _measure(judged: Ints, rated: Rated, terms: Terms) -> Metrics:
         metrics |= _hits(judged, rated.users[shown & liked], terms)
     if shown.any():
         metrics |= _stars(rated, shown, terms)
-    if terms.has_spare:
-        metrics[SPARE_HITS] = float((liked & ~shown).sum())
     return metrics
 
 
