@@ -59,6 +59,7 @@ PROMISES = {
     "D10": "A film that is filtered is hidden at once, and in no list that is made from then on.",
     "D11": "A damaged compiler cache costs a warning and a compilation, never a night or a digit.",
     "D12": "No list shows a film rated or filtered since; what is stored after it moves up.",
+    "D13": "What is told of how a run's lists did is what a slow count of later ratings gives.",
     "E1": "No SQL is built from data.",
     "E2": "A reading role sees the views only; the job's role cannot change the schema.",
     "E3": "A password appears in no output, table or process list.",

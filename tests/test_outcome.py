@@ -1,0 +1,353 @@
+"""What became of a run's lists: equal to a slow count, by command, night, page and gate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sqlalchemy import insert, text
+
+from batch.config import Config
+from batch.ingest import ingest
+from batch.ingest.undo import CannotUndoError, undo
+from batch.job.inputs import ingest_settings
+from batch.job.outcomes import measured_outcomes
+from batch.ranking.metrics import interval
+from batch.store import publish, schema
+from batch.store.database import Database
+from batch.store.purge import purge
+from batch.store.run_lock import run_lock
+from data import long_csv, settings
+from tables import rows
+
+USERS = [f"u{number}" for number in range(9)]
+FILMS = [f"m{number:02}" for number in range(14)]
+MODELS = ("blend", "item_item")
+LIKED = 4.0
+LOW, HIGH = 0.5, 5.0
+SCALE = (LOW, HIGH)
+SEED = Config().evaluation.seed
+Pair = tuple[str, str]
+Read = Callable[[], str]
+
+
+@dataclass
+class Batch:
+    """What a file changed."""
+
+    batch_id: int
+    accepted: dict[Pair, tuple[int, float]]  # time and stars
+    undone: bool = False
+
+
+@dataclass
+class Night:
+    """A run, and what it listed."""
+
+    run_id: int
+    last_batch_id: int
+    top_n: int
+    spare: int
+    lists: dict[str, dict[str, list[tuple[str, float | None]]]]  # model, user: film, predicted
+    popular: list[str]
+    published: bool = False
+    purged: bool = False
+
+
+@dataclass
+class History:
+    """Files, runs, rollbacks and purges on a database, and the same in plain Python."""
+
+    database: Database
+    folder: Path
+    random: np.random.Generator
+    batches: list[Batch] = field(default_factory=list)
+    nights: list[Night] = field(default_factory=list)
+    published: list[int] = field(default_factory=list)  # in order of first publication
+    current: int | None = None
+
+    def state(self, until: float) -> dict[Pair, tuple[int, float]]:
+        """The ratings as of a batch, without the undone ones."""
+        stored: dict[Pair, tuple[int, float]] = {}
+        for batch in self.batches:
+            if batch.batch_id <= until and not batch.undone:
+                stored |= batch.accepted
+        return stored
+
+    def rate(self) -> None:
+        """A file of a few ratings, new and repeated ones, some of them older than what is there."""
+        random = self.random
+        size = int(random.integers(3, 20))
+        rated: dict[Pair, tuple[int, float]] = {}
+        for _ in range(size):
+            pair = (str(random.choice(USERS)), str(random.choice(FILMS)))
+            rated[pair] = (int(random.integers(1, 10**6)), float(random.integers(1, 11)) / 2)
+        file = self.folder / f"{len(self.batches)}-{random.integers(10**9)}.csv"
+        lines = [(*pair, stars, 10**9 + time) for pair, (time, stars) in rated.items()]
+        file.write_text(long_csv(lines))
+        with run_lock(self.database):
+            [report] = ingest(self.database, [file], ingest_settings(Config()))
+        assert report.status == "merged"
+        [(batch_id,)] = rows(self.database, "SELECT max(batch_id) FROM ingest_batches")
+        before = self.state(batch_id)
+        accepted = {
+            pair: value for pair, value in rated.items() if value > before.get(pair, (0, 0.0))
+        }
+        self.batches.append(Batch(batch_id, accepted))
+
+    def undo(self) -> None:
+        """One of the files, if that is possible now."""
+        batch = self.batches[int(self.random.integers(len(self.batches)))]
+        try:
+            undo(self.database, batch.batch_id)
+        except CannotUndoError:
+            return
+        batch.undone = True
+
+    def night(self, *, publishing: bool) -> None:
+        """A run whose lists are of unrated films, at random, for most users that there are."""
+        random = self.random
+        rated = self.state(float("inf"))
+        [(last_batch_id,)] = rows(
+            self.database, "SELECT coalesce(max(batch_id), 0) FROM ingest_batches"
+        )
+        user_ids = dict(rows(self.database, "SELECT user_key, user_id FROM users"))
+        movie_ids = dict(rows(self.database, "SELECT movie_key, movie_id FROM movies"))
+        top_n = int(random.integers(2, 5))
+        spare = int(random.integers(0, 4))
+        lists: dict[str, dict[str, list[tuple[str, float | None]]]] = {}
+        stored = []
+        for model in MODELS:
+            lists[model] = {}
+            for user in user_ids:
+                unrated = [film for film in movie_ids if (user, film) not in rated]
+                films = random.permutation(unrated)[: top_n + spare].tolist()
+                if random.random() < 0.2 or not films:
+                    continue
+                stars = [None if random.random() < 0.2 else random.uniform(0, 6) for _ in films]
+                lists[model][user] = list(zip(films, stars, strict=True))
+                for rank, (film, predicted) in enumerate(lists[model][user], 1):
+                    row = {"user_id": user_ids[user], "model": model, "rank": rank}
+                    row |= {"movie_id": movie_ids[film], "predicted_rating": predicted}
+                    stored.append(row | {"score": 1.0 - rank, "support": 1.0})
+        popular = random.permutation(list(movie_ids)).tolist()
+        columns = {
+            "forced": 0,
+            "top_n": top_n,
+            "spare": spare,
+            "seed": 1,
+            "config_sha256": "",
+            "versions": "{}",
+            "last_batch_id": last_batch_id,
+            "rating_min": LOW,
+            "rating_max": HIGH,
+        }
+        with self.database.writer.begin() as connection:
+            key = publish.open_run(connection, date(2026, 11, 1), "manual", **columns)
+            for row in stored:
+                row["run_id"] = key.run_id
+            if stored:
+                connection.execute(insert(schema.recommendations), stored)
+            places = [
+                {"run_id": key.run_id, "rank": rank, "movie_id": movie_ids[film], "score": 1.0}
+                for rank, film in enumerate(popular, 1)
+            ]
+            connection.execute(insert(schema.popular_items), places)
+            counts = {model: {"rows": 1.0} for model in MODELS}
+            publish.write_metrics(connection, key, counts)
+            if publishing:
+                publish.publish(connection, key)
+            else:
+                publish.finish(connection, key, "ready")
+        self.nights.append(Night(key.run_id, last_batch_id, top_n, spare, lists, popular))
+        if publishing:
+            self.show(self.nights[-1])
+
+    def publishing_night(self) -> None:
+        """A run that readers see."""
+        self.night(publishing=True)
+
+    def ready_night(self) -> None:
+        """A run that nobody sees yet."""
+        self.night(publishing=False)
+
+    def show(self, night: Night) -> None:
+        """Remember that readers see this run."""
+        if not night.published:
+            self.published.append(night.run_id)
+        night.published = True
+        self.current = night.run_id
+
+    def republish(self) -> None:
+        """A run that has lists becomes current again, or for the first time."""
+        kept = [night for night in self.nights if not night.purged]
+        night = kept[int(self.random.integers(len(kept)))]
+        with self.database.writer.begin() as connection:
+            publish.republish(connection, night.run_id)
+        self.show(night)
+
+    def purge(self) -> None:
+        """All but the newest runs, the current one and the one before it; spare rows too."""
+        purged = purge(self.database, int(self.random.integers(2, 5)))
+        spare = dict(rows(self.database, "SELECT run_id, spare FROM runs"))
+        for night in self.nights:
+            night.purged |= night.run_id in purged
+            if spare[night.run_id] < night.spare:
+                night.spare = 0
+                for by_user in night.lists.values():
+                    for user in by_user:
+                        del by_user[user][night.top_n :]
+
+    def window(self, night: Night) -> tuple[float, float]:
+        """After which batch, and up to which, a rating counts."""
+        place = self.published.index(night.run_id)
+        later = self.published[place + 1 :]
+        if night.run_id == self.current or not later:
+            return night.last_batch_id, float("inf")
+        following = next(other for other in self.nights if other.run_id == later[0])
+        return night.last_batch_id, following.last_batch_id
+
+    def expected(self, night: Night) -> dict[str, dict[str, float]]:
+        """The metrics of a published run, counted slowly."""
+        after, until = self.window(night)
+        before = self.state(after)
+        with_list = {user for by_user in night.lists.values() for user in by_user}
+        new: dict[Pair, float] = {}
+        if until > after:
+            for pair, (_, stars) in self.state(until).items():
+                if pair not in before and pair[0] in with_list:
+                    new[pair] = stars
+        judged = sorted({user for (user, _), stars in new.items() if stars >= LIKED}, key=by_id)
+        lists = dict(night.lists)
+        lists["popular"] = {}
+        for user in with_list:
+            films = [film for film in night.popular if (user, film) not in before]
+            lists["popular"][user] = [(film, None) for film in films[: night.top_n]]
+        if not new:
+            return {}
+        return {
+            model: self.metrics(night, by_user, new, judged, model != "popular")
+            for model, by_user in lists.items()
+        }
+
+    def metrics(
+        self,
+        night: Night,
+        by_user: dict[str, list[tuple[str, float | None]]],
+        new: dict[Pair, float],
+        judged: list[str],
+        with_spare: bool,
+    ) -> dict[str, float]:
+        """Those of one model's lists."""
+        n = night.top_n
+        hits = dict.fromkeys(judged, 0)
+        spare_hits = 0
+        stars: dict[str, list[float]] = {}
+        off: dict[str, list[float]] = {}
+        predictions = []
+        for user in sorted(by_user, key=by_id):
+            for place, (film, predicted) in enumerate(by_user[user]):
+                if (user, film) not in new:
+                    continue
+                given = new[user, film]
+                if place >= n:
+                    spare_hits += given >= LIKED
+                    continue
+                hits[user] = hits.get(user, 0) + (given >= LIKED)
+                stars.setdefault(user, []).append(given)
+                off.setdefault(user, [])
+                if predicted is not None:
+                    clipped = min(max(predicted, LOW), HIGH)
+                    predictions.append(clipped)
+                    off[user].append(clipped - given)
+        found: dict[str, float] = {
+            "users": len(judged),
+            "rated": sum(len(values) for values in stars.values()),
+        }
+        if judged:
+            counts = [hits[user] for user in judged]
+            once = [1.0] * len(judged)
+            found |= with_interval("precision", [count / n for count in counts], once, f"@{n}")
+            found |= with_interval(
+                "hit_rate", [float(count > 0) for count in counts], once, f"@{n}"
+            )
+        if stars:
+            found["raters"] = len(stars)
+            found |= with_interval("stars", *sums(stars))
+        if predictions:
+            found |= with_interval("calibration", *sums(off))
+            found["predicted"] = sum(predictions) / len(predictions)
+        if with_spare and night.spare:
+            found["spare_hits"] = spare_hits
+        return found
+
+
+NUMBERS: dict[str, int] = {}
+"""The `user_id` of each user of a history."""
+
+
+def by_id(user: str) -> int:
+    return NUMBERS[user]
+
+
+def sums(values: dict[str, list[float]]) -> tuple[list[float], list[float]]:
+    """Sum and count of each user's values."""
+    return [sum(each) for each in values.values()], [float(len(each)) for each in values.values()]
+
+
+def with_interval(
+    name: str, sums: list[float], weights: list[float], n: str = ""
+) -> dict[str, float]:
+    """A ratio, and its interval by bootstrap over users."""
+    low, high = interval(np.array(sums), np.array(weights), SEED)
+    value = sum(sums) / sum(weights)
+    return {f"{name}{n}": value, f"{name}_low{n}": low, f"{name}_high{n}": high}
+
+
+@pytest.mark.promise("D13")
+def test_outcomes_are_those_of_a_slow_count(
+    database: Database,
+    tmp_path: Path,
+    often: Callable[[int, int], int],
+    figure: Callable[[int], None],
+) -> None:
+    """After any history of files, undone ones, runs, rollbacks and purges, each run's outcome is
+    what counting pair by pair gives: ratings of its window, of films unrated at the run."""
+    n_compared = 0
+    n_judged = 0
+    for seed in range(often(6, 100)):
+        with database.writer.begin() as connection:
+            connection.execute(text("DELETE FROM publication"))
+            for table in reversed(schema.metadata.sorted_tables):
+                connection.execute(text(f"DELETE FROM {table.name}"))
+        history = History(database, tmp_path, np.random.default_rng(seed))
+        actions: list[Callable[[], None]] = [
+            history.rate, history.rate, history.rate, history.undo, history.republish,
+            history.purge, history.publishing_night,
+            history.publishing_night, history.ready_night,
+        ]  # fmt: skip
+        history.rate()
+        history.publishing_night()
+        for _ in range(25):
+            actions[history.random.integers(len(actions))]()
+        NUMBERS.clear()
+        NUMBERS.update(rows(database, "SELECT user_key, user_id FROM users"))
+        with database.reader.connect() as connection:
+            measured = {
+                window.run_id: metrics
+                for window, metrics in measured_outcomes(connection, settings(tmp_path))
+            }
+        kept = [night for night in history.nights if night.published and not night.purged]
+        assert sorted(measured) == [night.run_id for night in kept]
+        for night in kept:
+            expected = history.expected(night)
+            assert measured[night.run_id].keys() == expected.keys(), (seed, night.run_id)
+            for model, metrics in expected.items():
+                assert measured[night.run_id][model] == pytest.approx(metrics), (seed, model)
+                n_judged += round(metrics["users"])
+            n_compared += bool(expected)
+    assert n_compared > 10
+    assert n_judged > 100
+    figure(n_compared)
