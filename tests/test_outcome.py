@@ -219,7 +219,7 @@ class History:
             for pair, (_, stars) in self.state(until).items():
                 if pair not in before and pair[0] in with_list:
                     new[pair] = stars
-        judged = sorted({user for (user, _), stars in new.items() if stars >= LIKED}, key=by_id)
+        judged = {user for (user, _), stars in new.items() if stars >= LIKED}
         lists = dict(night.lists)
         lists["popular"] = {}
         for user in with_list:
@@ -227,60 +227,57 @@ class History:
             lists["popular"][user] = [(film, None) for film in films[: night.top_n]]
         if not new:
             return {}
-        return {
-            model: self.metrics(night, by_user, new, judged, model != "popular")
+        rated = {
+            model: sorted(
+                (
+                    (by_id(user), place, new[user, film], predicted)
+                    for user, films in by_user.items()
+                    for place, (film, predicted) in enumerate(films)
+                    if (user, film) in new
+                ),
+                key=lambda row: row[:2],
+            )
             for model, by_user in lists.items()
+        }
+        numbers = sorted(by_id(user) for user in judged)
+        raters = sorted({row[0] for each in rated.values() for row in each if row[1] < night.top_n})
+        return {
+            model: self.metrics(night, each, numbers, raters, model != "popular")
+            for model, each in rated.items()
         }
 
     def metrics(
         self,
         night: Night,
-        by_user: dict[str, list[tuple[str, float | None]]],
-        new: dict[Pair, float],
-        judged: list[str],
+        rated: list[tuple[int, int, float, float | None]],
+        judged: list[int],
+        raters: list[int],
         with_spare: bool,
     ) -> dict[str, float]:
-        """Those of one model's lists."""
+        """Those of one model's lists: user, place from 0, stars and prediction of each row."""
         n = night.top_n
-        hits = dict.fromkeys(judged, 0)
-        spare_hits = 0
-        stars: dict[str, list[float]] = {}
-        off: dict[str, list[float]] = {}
-        predictions = []
-        for user in sorted(by_user, key=by_id):
-            for place, (film, predicted) in enumerate(by_user[user]):
-                if (user, film) not in new:
-                    continue
-                given = new[user, film]
-                if place >= n:
-                    spare_hits += given >= LIKED
-                    continue
-                hits[user] = hits.get(user, 0) + (given >= LIKED)
-                stars.setdefault(user, []).append(given)
-                off.setdefault(user, [])
-                if predicted is not None:
-                    clipped = min(max(predicted, LOW), HIGH)
-                    predictions.append(clipped)
-                    off[user].append(clipped - given)
-        found: dict[str, float] = {
-            "users": len(judged),
-            "rated": sum(len(values) for values in stars.values()),
-        }
-        if judged:
-            counts = [hits[user] for user in judged]
-            once = [1.0] * len(judged)
-            found |= with_interval("precision", [count / n for count in counts], once, f"@{n}")
-            found |= with_interval(
-                "hit_rate", [float(count > 0) for count in counts], once, f"@{n}"
-            )
-        if stars:
-            found["raters"] = len(stars)
-            found |= with_interval("stars", *sums(stars))
-        if predictions:
-            found |= with_interval("calibration", *sums(off))
-            found["predicted"] = sum(predictions) / len(predictions)
+        shown = [row for row in rated if row[1] < n]
+        found: dict[str, float] = {"users": len(judged), "rated": len(shown)}
         if with_spare and night.spare:
-            found["spare_hits"] = spare_hits
+            found["spare_hits"] = sum(stars >= LIKED for _, place, stars, _ in rated if place >= n)
+        if judged:
+            hits = [sum(row[0] == user and row[2] >= LIKED for row in shown) for user in judged]
+            once = [1.0] * len(judged)
+            found |= with_interval("precision", [count / n for count in hits], once, f"@{n}")
+            found |= with_interval("hit_rate", [float(count > 0) for count in hits], once, f"@{n}")
+        if shown:
+            found["raters"] = len({row[0] for row in shown})
+            given = [(user, stars) for user, _, stars, _ in shown]
+            found |= with_interval("stars", *by_rater(given, raters))
+        known = [
+            (user, stars, min(max(predicted, LOW), HIGH))
+            for user, _, stars, predicted in shown
+            if predicted is not None
+        ]
+        if known:
+            found["predicted"] = sum(predicted for *_, predicted in known) / len(known)
+            off = [(user, predicted - stars) for user, stars, predicted in known]
+            found |= with_interval("calibration", *by_rater(off, raters))
         return found
 
 
@@ -292,9 +289,10 @@ def by_id(user: str) -> int:
     return NUMBERS[user]
 
 
-def sums(values: dict[str, list[float]]) -> tuple[list[float], list[float]]:
+def by_rater(values: list[tuple[int, float]], raters: list[int]) -> tuple[list[float], list[float]]:
     """Sum and count of each user's values."""
-    return [sum(each) for each in values.values()], [float(len(each)) for each in values.values()]
+    of_user = [[value for user, value in values if user == rater] for rater in raters]
+    return [sum(each) for each in of_user], [float(len(each)) for each in of_user]
 
 
 def with_interval(

@@ -1,13 +1,13 @@
 """Films of a run's lists that were rated since -> how good the lists were; docs/outcome.md."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from batch.ranking.metric_names import Bound, MetricName
+from batch.ranking.metric_names import MetricName
 from batch.ranking.metrics import Metrics, intervals
-from batch.ratings import Bools, Floats, Ints
+from batch.ratings import Floats, Ints
 
 POPULAR = "popular"
 """The name, among models, of the popular list less what each user had rated at the run."""
@@ -45,11 +45,35 @@ def outcome(judged: Ints, by_model: Mapping[str, Rated], terms: Terms) -> dict[s
     """
     if not len(judged) and not any(len(rated.users) for rated in by_model.values()):
         return {}
-    metrics = {name: _measure(judged, rated, terms) for name, rated in by_model.items()}
+    metrics = {name: _counts(judged, rated, terms) for name, rated in by_model.items()}
     if terms.has_spare:
         for name in by_model.keys() - {POPULAR}:
             metrics[name][SPARE_HITS] = _spare_hits(by_model[name], terms)
+    shown = {name: _first(rated, terms.n) for name, rated in by_model.items()}
+    for parts, n in ((_hits(judged, shown, terms), terms.n), (_stars(shown, terms), None)):
+        for (name, metric), (value, low, high) in _with_intervals(parts, terms.seed).items():
+            metrics[name][str(MetricName(metric, n=n))] = value
+            metrics[name][str(MetricName(metric, "low", n))] = low
+            metrics[name][str(MetricName(metric, "high", n))] = high
     return {**metrics}
+
+
+def _counts(judged: Ints, rated: Rated, terms: Terms) -> dict[str, float]:
+    """Numbers of users and films, and the mean of what was predicted for these films."""
+    shown = _first(rated, terms.n)
+    metrics = {"users": float(len(judged)), "rated": float(len(shown.users))}
+    if len(shown.users):
+        metrics["raters"] = float(len(np.unique(shown.users)))
+    known = ~np.isnan(shown.predicted)  # (n_rows,)
+    if known.any():
+        metrics["predicted"] = float(shown.predicted[known].clip(*terms.scale).mean())
+    return metrics
+
+
+def _first(rated: Rated, n: int) -> Rated:
+    """The rows down to rank n, which were shown."""
+    shown = rated.ranks <= n  # (n_rows,)
+    return Rated(rated.users[shown], rated.ranks[shown], rated.stars[shown], rated.predicted[shown])
 
 
 def _spare_hits(rated: Rated, terms: Terms) -> float:
@@ -57,58 +81,51 @@ def _spare_hits(rated: Rated, terms: Terms) -> float:
     return float(((rated.stars >= terms.liked_from) & (rated.ranks > terms.n)).sum())
 
 
-def _measure(judged: Ints, rated: Rated, terms: Terms) -> dict[str, float]:
-    shown = rated.ranks <= terms.n  # (n_rows,)
-    liked = rated.stars >= terms.liked_from  # (n_rows,)
-    metrics = {"users": float(len(judged)), "rated": float(shown.sum())}
-    if len(judged):
-        metrics |= _hits(judged, rated.users[shown & liked], terms)
-    if shown.any():
-        metrics |= _stars(rated, shown, terms)
-    return metrics
+Parts = dict[tuple[str, str], tuple[Floats, Floats]]
+"""By model and metric, sums and weights by user, (users,) each: the metric is their ratio."""
 
 
-def _hits(judged: Ints, users: Ints, terms: Terms) -> dict[str, float]:
-    """Precision and hit rate; `users`, (n_hits,), has a user once for each liked film."""
-    counts = np.bincount(np.searchsorted(judged, users), minlength=len(judged))  # (u,)
-    precision = counts / terms.n  # (u,)
-    hit_rate = (counts > 0).astype(np.float64)  # (u,)
+def _hits(judged: Ints, shown: Mapping[str, Rated], terms: Terms) -> Parts:
+    """Precision and hit rate of each model, over the judged users."""
+    parts: Parts = {}
+    if not len(judged):
+        return parts
     once = np.ones(len(judged))
-    return _with_intervals(
-        {"precision": (precision, once), "hit_rate": (hit_rate, once)}, terms.seed, terms.n
-    )
+    for name, rated in shown.items():
+        users = rated.users[rated.stars >= terms.liked_from]  # (n_hits,)
+        hits = np.bincount(np.searchsorted(judged, users), minlength=len(judged))  # (u,)
+        parts[name, "precision"] = (hits / terms.n, once)
+        parts[name, "hit_rate"] = ((hits > 0).astype(np.float64), once)
+    return parts
 
 
-def _stars(rated: Rated, shown: Bools, terms: Terms) -> dict[str, float]:
-    """Stars given and predicted, and by how much predictions were too high, over rows."""
-    stars = rated.stars[shown]
-    predicted = rated.predicted[shown].clip(*terms.scale)
-    raters, user = np.unique(rated.users[shown], return_inverse=True)  # (r,), (n_shown,)
-    known = ~np.isnan(predicted)  # (n_shown,)
+def _stars(shown: Mapping[str, Rated], terms: Terms) -> Parts:
+    """Stars given, and how much higher predictions were, over users who rated a listed film."""
+    raters = np.unique(np.concatenate([rated.users for rated in shown.values()]))  # (r,)
 
-    def by_rater(values: Floats, rows: Bools) -> tuple[Floats, Floats]:
-        sums = np.bincount(user[rows], weights=values[rows], minlength=len(raters))
-        counts = np.bincount(user[rows], minlength=len(raters))
+    def by_rater(users: Ints, values: Floats) -> tuple[Floats, Floats]:
+        rows = np.searchsorted(raters, users)  # (n_rows,)
+        sums = np.bincount(rows, weights=values, minlength=len(raters))
+        counts = np.bincount(rows, minlength=len(raters))
         return sums.astype(np.float64), counts.astype(np.float64)
 
-    sums = {"stars": by_rater(stars, np.ones_like(known))}
-    if known.any():
-        sums["calibration"] = by_rater(predicted - stars, known)
-    metrics = {"raters": float(len(raters))} | _with_intervals(sums, terms.seed)
-    if known.any():
-        metrics["predicted"] = float(predicted[known].mean())
-    return metrics
+    parts: Parts = {}
+    for name, rated in shown.items():
+        off = rated.predicted.clip(*terms.scale) - rated.stars  # (n_rows,) nan = not predicted
+        known = ~np.isnan(off)
+        if len(rated.users):
+            parts[name, "stars"] = by_rater(rated.users, rated.stars)
+        if known.any():
+            parts[name, "calibration"] = by_rater(rated.users[known], off[known])
+    return parts
 
 
-def _with_intervals(
-    parts: Mapping[str, tuple[Floats, Floats]], seed: int, n: int | None = None
-) -> dict[str, float]:
-    """Ratios of sums and weights by user, (users,) each, with their 95 % intervals."""
-    metrics = {}
-    bounds: Sequence[Bound] = ("low", "high")
-    found = intervals(list(parts.values()), seed)
-    for (name, (sums, weights)), ends in zip(parts.items(), found, strict=True):
-        metrics[str(MetricName(name, n=n))] = float(sums.sum() / weights.sum())
-        for bound, end in zip(bounds, ends, strict=True):
-            metrics[str(MetricName(name, bound, n))] = end
-    return metrics
+def _with_intervals(parts: Parts, seed: int) -> dict[tuple[str, str], tuple[float, float, float]]:
+    """Each ratio with its 95 % interval, by bootstrap over users."""
+    if not parts:
+        return {}
+    ratios = [float(sums.sum() / weights.sum()) for sums, weights in parts.values()]
+    ends = intervals(list(parts.values()), seed)
+    return {
+        key: (ratio, low, high) for key, ratio, (low, high) in zip(parts, ratios, ends, strict=True)
+    }

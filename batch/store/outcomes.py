@@ -7,7 +7,7 @@ each pair that had no version at the run, the one at the end of the window count
 left no version.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
@@ -18,7 +18,7 @@ from sqlalchemy import Connection, bindparam, delete, exists, insert, select, te
 
 from batch.ranking.metrics import Metrics
 from batch.ranking.outcome import POPULAR, SPARE_HITS, Rated
-from batch.ratings import Ints
+from batch.ratings import Floats, Ints
 from batch.store import schema
 from batch.store.runs import ROWS
 
@@ -47,10 +47,10 @@ _KEPT = f"WITH {_WINDOWS} SELECT * FROM kept ORDER BY run_id"  # noqa: S608  con
 _NEW = f"""
     changed AS MATERIALIZED (
         SELECT user_id, movie_id, rating, batch_id AS since, {LASTS} AS until FROM ratings
-        WHERE batch_id > (SELECT min(after) FROM kept)
+        WHERE batch_id > :first
         UNION ALL
         SELECT user_id, movie_id, rating, previous_batch_id, batch_id FROM superseded_ratings
-        WHERE batch_id > (SELECT min(after) FROM kept)),
+        WHERE batch_id > :first),
     new AS MATERIALIZED (
         SELECT k.run_id, c.user_id, c.movie_id, c.rating
         FROM kept k
@@ -63,17 +63,18 @@ _NEW = f"""
         SELECT run_id, user_id, max(rating) AS best FROM new GROUP BY run_id, user_id)"""  # noqa: S608  constants
 
 # Of the list for everyone a user would have seen the first top_n films that they had not rated.
+# count(*), not EXISTS: Postgres would hash all overwritten ratings anew for each row.
 _WAS_RATED = """
     EXISTS (
         SELECT 1 FROM ratings r
         WHERE r.user_id = n.user_id AND r.movie_id = e.movie_id AND (
-            r.batch_id <= k.after OR EXISTS (
-                SELECT 1 FROM superseded_ratings s
+            r.batch_id <= k.after OR (
+                SELECT count(*) FROM superseded_ratings s
                 WHERE s.user_id = r.user_id AND s.movie_id = r.movie_id
                   AND s.previous_batch_id <= k.after
                   AND s.batch_id IN (
                       SELECT batch_id FROM ingest_batches
-                      WHERE batch_id > k.after AND rows_superseded > 0))))"""
+                      WHERE batch_id > k.after AND rows_superseded > 0)) > 0))"""
 
 # The order of joins is that of the sizes: CROSS JOIN makes SQLite keep it.
 _ROWS = f"""
@@ -108,6 +109,7 @@ class Window:
     top_n: int
     has_spare: bool
     scale: tuple[float, float]
+    after: int  # the last batch whose ratings it used
 
 
 @dataclass(frozen=True)
@@ -115,19 +117,20 @@ class NewRatings:
     """What was rated in the window of a run by users who had a list of it."""
 
     users: Ints  # (u,) user_id of those who rated a film that was new to them, in order
-    best: Any  # (u,) stars of their highest such rating
+    best: Floats  # (u,) stars of their highest such rating
     by_model: Mapping[str, Rated]  # POPULAR among them
 
 
 def windows(connection: Connection, run_id: int | None = None) -> list[Window]:
     """The published runs that still have lists, or the one of this number."""
-    rows = connection.execute(_of_run(_KEPT, run_id))
+    rows = connection.execute(_with(_KEPT, run_id=run_id))
     return [
         Window(
             run_id=row.run_id,
             top_n=row.top_n,
             has_spare=bool(row.spare),
             scale=(row.rating_min, row.rating_max),
+            after=row.after,
         )
         for row in rows
     ]
@@ -135,15 +138,19 @@ def windows(connection: Connection, run_id: int | None = None) -> list[Window]:
 
 def new_ratings(connection: Connection, run_id: int | None = None) -> dict[int, NewRatings]:
     """By run, what was rated since; runs of `windows` without any are left out."""
-    rows = sorted(connection.execute(_of_run(_ROWS, run_id)), key=attrgetter("run_id"))
+    # A number, not a subquery: Postgres plans with the few ratings that came after it.
+    first = min((window.after for window in windows(connection, run_id)), default=NOW)
+    found = connection.execute(_with(_ROWS, run_id=run_id, first=first))
+    rows = sorted(found, key=attrgetter("run_id"))
     return {
-        number: _new_ratings(list(of_run), _models(connection, number))
+        number: _new_ratings(of_run, _models(connection, number))
         for number, of_run in groupby(rows, key=attrgetter("run_id"))
     }
 
 
-def _of_run(sql: str, run_id: int | None) -> Any:
-    return text(sql).bindparams(bindparam("run_id", run_id, type_=schema.Id))
+def _with(sql: str, **values: int | None) -> Any:
+    parameters = [bindparam(name, value, type_=schema.Id) for name, value in values.items()]
+    return text(sql).bindparams(*parameters)
 
 
 def _models(connection: Connection, run_id: int) -> list[str]:
@@ -154,15 +161,15 @@ def _models(connection: Connection, run_id: int) -> list[str]:
     return sorted(connection.execute(with_lists).scalars())
 
 
-def _new_ratings(rows: Sequence[Any], models: Sequence[str]) -> NewRatings:
-    raters = sorted((row.user_id, row.rating) for row in rows if row.model is None)
+def _new_ratings(rows: Iterable[Any], models: Sequence[str]) -> NewRatings:
+    by_model: dict[str | None, list[Any]] = {model: [] for model in (None, *models, POPULAR)}
+    for row in rows:
+        by_model[row.model].append(row)
+    raters = sorted((row.user_id, row.rating) for row in by_model.pop(None))
     return NewRatings(
         users=np.array([user_id for user_id, _ in raters], dtype=np.int64),
         best=np.array([best for _, best in raters], dtype=np.float64),
-        by_model={
-            model: _rated([row for row in rows if row.model == model])
-            for model in (*models, POPULAR)
-        },
+        by_model={str(model): _rated(of_model) for model, of_model in by_model.items()},
     )
 
 
