@@ -1,5 +1,6 @@
 """What became of a run's lists: equal to a slow count, by command, night, page and gate."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
@@ -12,14 +13,20 @@ from sqlalchemy import insert, text
 from batch.config import Config
 from batch.ingest import ingest
 from batch.ingest.undo import CannotUndoError, undo
+from batch.job import steps
 from batch.job.inputs import ingest_settings
 from batch.job.outcomes import measured_outcomes
 from batch.ranking.metrics import interval
+from batch.serve.report.facts import gather
 from batch.store import publish, schema
+from batch.store.checks import recorded
 from batch.store.database import Database
+from batch.store.outcomes import stored_outcome, write_outcome
 from batch.store.purge import purge
 from batch.store.run_lock import run_lock
 from data import long_csv, settings
+from faults import Faults
+from fixed import command
 from tables import rows
 
 USERS = [f"u{number}" for number in range(9)]
@@ -349,3 +356,266 @@ def test_outcomes_are_those_of_a_slow_count(
     assert n_compared > 10
     assert n_judged > 100
     figure(n_compared)
+
+
+# By the program itself: nights of fixed arithmetic, whose models all list the same films.
+
+LISTED = """
+    SELECT user_key, movie_key FROM recommendations
+    JOIN users USING (user_id) JOIN movies USING (movie_id)
+    WHERE run_id = {run_id} AND model = 'blend' AND rank = {rank} ORDER BY user_id"""
+TIME = 1_700_000_000
+
+
+@pytest.fixture
+def output(capsys: pytest.CaptureFixture[str]) -> Read:
+    """Reads what was printed since the last call."""
+    return lambda: capsys.readouterr().out
+
+
+def rate(database: Database, folder: Path, run_id: int, ranks: dict[int, float], n: int) -> None:
+    """The first n users rate the films at these ranks of a run's lists, with so many stars."""
+    cells = [
+        (*pair, stars, TIME + run_id)
+        for rank, stars in ranks.items()
+        for pair in rows(database, LISTED.format(run_id=run_id, rank=rank))[:n]
+    ]
+    file = folder / f"after-{run_id}.csv"
+    file.write_text(long_csv(cells))
+    assert command("-q", "ingest", str(file)) == 0
+
+
+def stored(database: Database, run_id: int) -> dict[str, dict[str, float]]:
+    with database.reader.connect() as connection:
+        return stored_outcome(connection, run_id)
+
+
+def test_a_night_stores_the_outcomes_of_earlier_runs(
+    database: Database, nights: Faults, tmp_path: Path
+) -> None:
+    """They are of the ratings up to the next published run, and the view has them by run."""
+    rate(database, tmp_path, 1, {1: 5.0, 2: 1.0, 6: 4.5}, n=22)
+    assert stored(database, 1) == {}
+    assert command("-q", "run") == 0
+    first = stored(database, 1)
+    blend = first["blend"]
+    assert (blend["users"], blend["raters"], blend["rated"]) == (22, 22, 44)
+    assert blend["precision@5"] == pytest.approx(0.2)
+    assert blend["hit_rate@5"] == 1
+    assert (blend["stars"], blend["predicted"]) == (3.0, 3.5)
+    assert blend["calibration"] == pytest.approx(0.5)
+    assert blend["spare_hits"] == 22
+    assert first.keys() == {"blend", "item_item", "neural", "user_user", "popular"}
+    assert stored(database, 2) == {}
+    rate(database, tmp_path, 2, {1: 4.0}, n=25)
+    assert command("-q", "run") == 0
+    assert stored(database, 1) == first  # its window has ended
+    assert stored(database, 2)["blend"]["users"] == 25
+    by_run = "SELECT run_id, users, top_n, promised_precision, precision, rated, spare_hits"
+    view = rows(database, f"{by_run} FROM run_outcomes_by_run WHERE model = 'blend' ORDER BY 1")
+    assert view == [(1, 22, 5, 0.2, pytest.approx(0.2), 44, 22), (2, 25, 5, 0.2, 0.2, 25, 0)]
+    popular = rows(
+        database, "SELECT DISTINCT popular_precision FROM run_outcomes_by_run WHERE run_id = 1"
+    )
+    assert popular == [(first["popular"]["precision@5"],)]
+    assert "popular" not in {
+        model for (model,) in rows(database, "SELECT model FROM run_outcomes_by_run")
+    }
+
+
+def test_outcomes_survive_the_lists(
+    database: Database, nights: Faults, tmp_path: Path, output: Read
+) -> None:
+    """What spare rows added stays once they are trimmed, and all of it once lists are purged."""
+    rate(database, tmp_path, 1, {1: 5.0, 6: 4.5}, n=22)
+    for _ in range(3):  # two runs are kept
+        assert command("-q", "run") == 0
+    first = stored(database, 1)
+    assert first["blend"]["spare_hits"] == 22
+    [(purged_at,)] = rows(database, "SELECT purged_at FROM runs WHERE run_id = 1")
+    assert purged_at is not None
+    assert command("-q", "run") == 0
+    assert stored(database, 1) == first
+    output()
+    assert command("outcome", "1") == 0
+    assert output().startswith("Run 1, as stored before its lists were purged: 22 users liked")
+    assert command("outcome", "2") == 0
+    assert output() == "run 2 was purged, and nothing is stored of its outcome\n"
+
+
+def test_an_outcome_without_spare_rows_keeps_what_they_added(database: Database) -> None:
+    """A run that has no spare rows any more is written without that figure, which stays."""
+    with database.writer.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO runs (run_id, logical_date, triggered_by, status, owner, started_at,"
+                " forced, top_n, seed, config_sha256, versions) VALUES (1, '2026-11-01', 'manual',"
+                " 'published', '', '2026-11-01T00:00:00.000000+00:00', 0, 5, 1, '', '{}')"
+            )
+        )
+        both = {"users": 3.0, "spare_hits": 2.0}
+        write_outcome(connection, 1, {"blend": both}, has_spare=True)
+        write_outcome(connection, 1, {"blend": {"users": 4.0}}, has_spare=False)
+        assert stored_outcome(connection, 1) == {"blend": {"users": 4.0, "spare_hits": 2.0}}
+        write_outcome(connection, 1, {}, has_spare=True)
+        assert stored_outcome(connection, 1) == {}
+
+
+def test_the_command(database: Database, nights: Faults, tmp_path: Path, output: Read) -> None:
+    """`outcome` counts up to now, as a table or JSON; nothing new is one line."""
+    output()
+    assert command("outcome") == 0
+    line = "nothing to judge run 1 by: no user with a list of it has rated a film since that was"
+    assert output() == f"{line} new to them\n"
+    rate(database, tmp_path, 1, {1: 5.0, 2: 1.0, 6: 4.5}, n=22)
+    output()
+    assert command("outcome") == 0
+    title, headings, blend, *_, popular = output().strip().splitlines()
+    assert title == "Run 1: 22 users liked a film new to them (4 stars or more)"
+    assert headings.split()[:2] == ["model", "prec@5"]
+    expected = ["blend", "0.200", "0.200", "to", "0.200", "1.000", "44", "3.00", "3.50"]
+    assert blend.split() == [*expected, "+0.50", "22"]
+    assert popular.split()[0] == "popular"
+    assert popular.split()[-3:] == ["-", "-", "-"]
+    assert command("outcome", "1", "--json") == 0
+    answer = json.loads(output())
+    assert (answer["run_id"], answer["is_stored"], answer["liked_from"]) == (1, False, 4.0)
+    assert answer["outcome"]["blend"]["rated"] == 44
+
+
+def test_runs_without_an_outcome(
+    database: Database, nights: Faults, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A number that no run has is exit 2, a run that nobody saw exit 1, in one line each."""
+    assert command("outcome", "7") == 2
+    assert "there is no run 7" in capsys.readouterr().err
+    assert command("-q", "run", "--no-publish") == 0
+    capsys.readouterr()
+    assert command("outcome", "2") == 1
+    assert capsys.readouterr().err == "recbatch: run 2 is ready: nobody saw its lists\n"
+    with database.writer.begin() as connection:
+        connection.execute(text("DELETE FROM publication"))
+    assert command("outcome") == 1
+    assert "nothing is published yet" in capsys.readouterr().err
+
+
+def test_a_failure_is_a_warning(
+    database: Database,
+    nights: Faults,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A night whose outcomes cannot be counted or written is published all the same."""
+    rate(database, tmp_path, 1, {1: 5.0}, n=22)
+    for error in (KeyError("model"), OSError(28, "No space left on device")):
+
+        def fail(*_: object, error: Exception = error) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(steps, "write_outcome", fail)
+            capsys.readouterr()
+            assert command("-q", "run") == 0
+        assert "outcomes not stored" in capsys.readouterr().err
+    assert stored(database, 1) == {}
+
+
+@pytest.mark.parametrize(
+    ("limit", "least", "passes"),
+    [(None, 20, None), (1.0, 20, True), (1000.0, 20, False), (1000.0, 23, None)],
+)
+def test_the_gate(
+    database: Database,
+    nights: Faults,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: float | None,
+    least: int,
+    passes: bool | None,
+) -> None:
+    """Where it is asked, and enough users were judged, a published blend that did no better than
+    its popular list refuses the night; `--force` overrides."""
+    if limit is not None:
+        monkeypatch.setenv("RECBATCH_GATE__MIN_OUTCOME_OF_POPULAR", str(limit))
+    monkeypatch.setenv("RECBATCH_GATE__MIN_USERS_JUDGED", str(least))
+    rate(database, tmp_path, 1, {1: 5.0}, n=22)
+    popular = rows(
+        database,
+        "SELECT user_key, movie_key FROM users, current_popular WHERE NOT EXISTS (SELECT 1 FROM"
+        " ratings r JOIN movies m USING (movie_id) WHERE r.user_id = users.user_id"
+        " AND m.movie_key = current_popular.movie_key) ORDER BY user_id, rank LIMIT 1",
+    )
+    file = tmp_path / "popular.csv"
+    file.write_text(long_csv([(*pair, 5, TIME) for pair in popular]))
+    assert command("-q", "ingest", str(file)) == 0
+    assert command("-q", "run") == (3 if passes is False else 0)
+    with database.reader.connect() as connection:
+        checks = {check.name: check for check in recorded(connection, 2)}
+    if passes is None:
+        assert "outcome_of_popular_blend" not in checks
+        return
+    check = checks["outcome_of_popular_blend"]
+    delivered = stored(database, 1)
+    ratio = delivered["blend"]["precision_high@5"] / delivered["popular"]["precision@5"]
+    assert (check.severity, check.passed) == ("gate", passes)
+    assert (check.value, check.threshold) == (pytest.approx(ratio), limit)
+    assert command("-q", "run", "--force") == 0
+
+
+def test_figures_of_one_user_are_forgotten(
+    database: Database, nights: Faults, tmp_path: Path
+) -> None:
+    """After `forget` no stored figure rests on one user alone; the others stay."""
+    rate(database, tmp_path, 1, {1: 5.0}, n=1)
+    assert command("-q", "run") == 0
+    rate(database, tmp_path, 2, {1: 5.0}, n=3)
+    assert command("-q", "run") == 0
+    assert stored(database, 1)["blend"]["users"] == 1
+    second = stored(database, 2)
+    assert command("-q", "forget", "u0") == 0
+    assert stored(database, 1) == {}
+    assert {model: figures["users"] for model, figures in stored(database, 2).items()} == {
+        model: 3.0 for model, figures in second.items() if figures.get("raters") != 1
+    }
+    assert command("-q", "run", "--force") == 0
+    assert stored(database, 2)["blend"]["users"] == 2
+
+
+def test_the_page_has_a_chart(
+    database: Database, nights: Faults, tmp_path: Path, output: Read
+) -> None:
+    """From two runs with an outcome on: what was promised, what was delivered, by popular films."""
+    question = "Promised by the night, delivered by the world?"
+    for run_id in (1, 2):
+        rate(database, tmp_path, run_id, {1: 5.0} if run_id == 1 else {1: 5.0, 2: 4.0}, n=22)
+        assert command("-q", "run") == 0
+        output()
+        assert command("report", "-o", str(tmp_path / "page.html")) == 0
+        page = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert (question in page) == (run_id == 2)
+    lines = "run 1 to run 2: delivered from 0.200 to 0.400; promised from 0.200 to 0.200; popular"
+    assert f'aria-label="{lines}' in page
+    with database.reader.connect() as connection:
+        trend = gather(connection).trend
+    assert [run.outcome.get("blend", "precision") for run in trend] == [0.2, 0.4, None]
+
+
+def test_prometheus_has_the_outcome_of_the_run_before(
+    database: Database, nights: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A published run tells how the lists did that it replaces."""
+    file = tmp_path / "recbatch.prom"
+    monkeypatch.setenv("RECBATCH_METRICS__TEXTFILE", str(file))
+    assert command("-q", "run") == 0
+    assert "outcome_users" not in file.read_text()
+    rate(database, tmp_path, 2, {1: 5.0, 2: 1.0}, n=22)
+    assert command("-q", "run") == 0
+    lines = file.read_text().splitlines()
+    assert "recbatch_outcome_users 22.0" in lines
+    assert 'recbatch_outcome_precision_ratio{model="blend"} 0.2' in lines
+    assert 'recbatch_outcome_hit_ratio{model="blend"} 1.0' in lines
+    assert 'recbatch_outcome_calibration_stars{model="blend"} 0.5' in lines
+    assert any(
+        line.startswith('recbatch_outcome_precision_ratio{model="popular"}') for line in lines
+    )

@@ -91,10 +91,11 @@ def _hits(judged: Ints, shown: Mapping[str, Rated], terms: Terms) -> Parts:
     if not len(judged):
         return parts
     once = np.ones(len(judged))
+    places = np.full(len(judged), float(terms.n))
     for name, rated in shown.items():
         users = rated.users[rated.stars >= terms.liked_from]  # (n_hits,)
         hits = np.bincount(np.searchsorted(judged, users), minlength=len(judged))  # (u,)
-        parts[name, "precision"] = (hits / terms.n, once)
+        parts[name, "precision"] = (hits.astype(np.float64), places)
         parts[name, "hit_rate"] = ((hits > 0).astype(np.float64), once)
     return parts
 
