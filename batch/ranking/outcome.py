@@ -1,4 +1,4 @@
-"""Films of a run's lists that were rated since -> how good the lists were; docs/outcome.md."""
+"""Films of a run's lists that were rated since -> how good the lists were; docs/metrics.md."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
