@@ -16,6 +16,7 @@ from batch.ingest.undo import CannotUndoError, undo
 from batch.job import steps
 from batch.job.inputs import ingest_settings
 from batch.job.outcomes import measured_outcomes
+from batch.ranking import metrics
 from batch.ranking.metrics import interval
 from batch.serve.report.facts import gather
 from batch.store import publish, schema
@@ -317,12 +318,14 @@ def test_outcomes_are_those_of_a_slow_count(
     tmp_path: Path,
     often: Callable[[int, int], int],
     figure: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After any history of files, undone ones, runs, rollbacks and purges, each run's outcome is
     what counting pair by pair gives: ratings of its window, of films unrated at the run."""
+    monkeypatch.setattr(metrics, "RESAMPLES", 50)
     n_compared = 0
     n_judged = 0
-    for seed in range(often(6, 100)):
+    for seed in range(often(5, 100)):
         with database.writer.begin() as connection:
             connection.execute(text("DELETE FROM publication"))
             for table in reversed(schema.metadata.sorted_tables):
@@ -335,23 +338,23 @@ def test_outcomes_are_those_of_a_slow_count(
         ]  # fmt: skip
         history.rate()
         history.publishing_night()
-        for _ in range(25):
+        for _ in range(20):
             actions[history.random.integers(len(actions))]()
         NUMBERS.clear()
         NUMBERS.update(rows(database, "SELECT user_key, user_id FROM users"))
         with database.reader.connect() as connection:
             measured = {
-                window.run_id: metrics
-                for window, metrics in measured_outcomes(connection, settings(tmp_path))
+                window.run_id: figures
+                for window, figures in measured_outcomes(connection, settings(tmp_path))
             }
         kept = [night for night in history.nights if night.published and not night.purged]
         assert sorted(measured) == [night.run_id for night in kept]
         for night in kept:
             expected = history.expected(night)
             assert measured[night.run_id].keys() == expected.keys(), (seed, night.run_id)
-            for model, metrics in expected.items():
-                assert measured[night.run_id][model] == pytest.approx(metrics), (seed, model)
-                n_judged += round(metrics["users"])
+            for model, figures in expected.items():
+                assert measured[night.run_id][model] == pytest.approx(figures), (seed, model)
+                n_judged += round(figures["users"])
             n_compared += bool(expected)
     assert n_compared > 10
     assert n_judged > 100
@@ -365,6 +368,8 @@ LISTED = """
     JOIN users USING (user_id) JOIN movies USING (movie_id)
     WHERE run_id = {run_id} AND model = 'blend' AND rank = {rank} ORDER BY user_id"""
 TIME = 1_700_000_000
+on_sqlite = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+"""For what does not depend on the kind of database."""
 
 
 @pytest.fixture
@@ -483,6 +488,7 @@ def test_the_command(database: Database, nights: Faults, tmp_path: Path, output:
     assert answer["outcome"]["blend"]["rated"] == 44
 
 
+@on_sqlite
 def test_runs_without_an_outcome(
     database: Database, nights: Faults, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -499,6 +505,7 @@ def test_runs_without_an_outcome(
     assert "nothing is published yet" in capsys.readouterr().err
 
 
+@on_sqlite
 def test_a_failure_is_a_warning(
     database: Database,
     nights: Faults,
@@ -521,6 +528,7 @@ def test_a_failure_is_a_warning(
     assert stored(database, 1) == {}
 
 
+@on_sqlite
 @pytest.mark.parametrize(
     ("limit", "least", "passes"),
     [(None, 20, None), (1.0, 20, True), (1000.0, 20, False), (1000.0, 23, None)],
@@ -582,6 +590,7 @@ def test_figures_of_one_user_are_forgotten(
     assert stored(database, 2)["blend"]["users"] == 2
 
 
+@on_sqlite
 def test_the_page_has_a_chart(
     database: Database, nights: Faults, tmp_path: Path, output: Read
 ) -> None:
@@ -601,6 +610,7 @@ def test_the_page_has_a_chart(
     assert [run.outcome.get("blend", "precision") for run in trend] == [0.2, 0.4, None]
 
 
+@on_sqlite
 def test_prometheus_has_the_outcome_of_the_run_before(
     database: Database, nights: Faults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

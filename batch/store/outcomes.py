@@ -56,7 +56,7 @@ _NEW = f"""
         FROM kept k
         JOIN changed c ON c.since > k.after AND c.since <= k.until AND c.until > k.until
         LEFT JOIN changed b ON b.user_id = c.user_id AND b.movie_id = c.movie_id
-            AND b.since <= k.after AND b.until > k.after
+            AND b.since <= k.after
         WHERE b.user_id IS NULL AND EXISTS (
             SELECT 1 FROM recommendations l WHERE l.run_id = k.run_id AND l.user_id = c.user_id)),
     raters AS MATERIALIZED (

@@ -205,8 +205,8 @@ def _delivered(facts: Facts) -> Chart | None:
         words.decimals,
         zero=True,
         question="Promised by the night, delivered by the world?",
-        note=f"{_of_lists(facts, 'precision')}: on held-out ratings, and on what was liked since,"
-        " which is less: there, compare with the popular films of the same run.",
+        note=f"{_of_lists(facts, 'precision')}: promised on held-out ratings, delivered in what"
+        " users liked since. That is fewer films, so compare it with popular.",
     )
 
 
