@@ -121,8 +121,10 @@ class History:
         [(last_batch_id,)] = rows(
             self.database, "SELECT coalesce(max(batch_id), 0) FROM ingest_batches"
         )
-        user_ids = dict(rows(self.database, "SELECT user_key, user_id FROM users"))
-        movie_ids = dict(rows(self.database, "SELECT movie_key, movie_id FROM movies"))
+        user_ids = dict(rows(self.database, "SELECT user_key, user_id FROM users ORDER BY user_id"))
+        movie_ids = dict(
+            rows(self.database, "SELECT movie_key, movie_id FROM movies ORDER BY movie_id")
+        )
         top_n = int(random.integers(2, 5))
         spare = int(random.integers(0, 4))
         lists: dict[str, dict[str, list[tuple[str, float | None]]]] = {}
@@ -341,7 +343,7 @@ def test_outcomes_are_those_of_a_slow_count(
         for _ in range(20):
             actions[history.random.integers(len(actions))]()
         NUMBERS.clear()
-        NUMBERS.update(rows(database, "SELECT user_key, user_id FROM users"))
+        NUMBERS.update(rows(database, "SELECT user_key, user_id FROM users ORDER BY user_id"))
         with database.reader.connect() as connection:
             measured = {
                 window.run_id: figures

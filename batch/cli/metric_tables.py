@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from batch.cli.terminal import TextTable, show_table
 from batch.ranking.metric_names import RunMetrics
+from batch.ranking.outcome import POPULAR
 
 if TYPE_CHECKING:  # a command that prints it has loaded it
     from batch.job.outcomes import RunOutcome
@@ -92,7 +93,7 @@ def outcome_table(found: "RunOutcome") -> None:
     metrics = RunMetrics.of(found.metrics, None)
     headings = [f"prec@{found.run.top_n}", "95 % interval", *OUTCOME.values()]
     table = TextTable(["model", *headings], right=range(1, 1 + len(headings)))
-    for model in metrics.by_model:
+    for model in sorted(metrics.by_model, key=lambda name: (name == POPULAR, name)):
         precision = _cell(metrics.get(model, "precision"), "{:.3f}")
         cells = [_cell(metrics.get(model, metric), FORMATS[metric]) for metric in OUTCOME]
         table.add_row(model, precision, _interval(metrics, model, "precision"), *cells)

@@ -37,14 +37,12 @@ class Terms:
 
 
 def outcome(judged: Ints, by_model: Mapping[str, Rated], terms: Terms) -> dict[str, Metrics]:
-    """The metrics of each model by stored name; without any new rating there are none.
+    """The metrics of each model by stored name; those that cannot be computed are left out.
 
     `judged`, (u,), are the ids of users who liked a film that is new to them, in order:
     precision and hit rate are means over them, as in `metrics.measure`. Stars are of every
     listed film that was rated, whoever rated it.
     """
-    if not len(judged) and not any(len(rated.users) for rated in by_model.values()):
-        return {}
     metrics = {name: _counts(judged, rated, terms) for name, rated in by_model.items()}
     if terms.has_spare:
         for name in by_model.keys() - {POPULAR}:
