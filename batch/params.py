@@ -128,6 +128,11 @@ class Gates(Knobs):
     """Precision against the published run: normal nights stay above 1, `plain` falls to 0.01."""
     max_churn: Share = 0.5
     """Share of users who keep no film: low on a normal night, near 1 on poisoned ratings."""
+    min_outcome_of_popular: AtLeastZero | None = None
+    """Precision of the published lists on what was rated since, against that of popular films.
+
+    None: not asked. A site where a day's ratings follow what it shows on top would refuse nights.
+    """
 
 
 _PLAIN_NEIGHBOURHOOD = Neighbourhood(

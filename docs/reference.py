@@ -41,6 +41,8 @@ TABLES = {
     "item_filters": "Films that are not listed, for everyone or for one user, and when.",
     "runs": "One row for each run, with what it takes to repeat it.",
     "run_metrics": "Metrics of a run; docs/metrics.md describes each.",
+    "run_outcomes": "What became of the lists of a run, by what was rated since; "
+    "docs/metrics.md describes each metric. Applications read `run_outcomes_by_run`.",
     "run_digests": "A digest of the rows of each run and model: changes by hand are noticed by it.",
     "run_checks": "Checks that a run passed or failed before it was published; docs/gates.md.",
     "recommendations": "The lists of every kept run, one row for each film. "

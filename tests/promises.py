@@ -61,6 +61,7 @@ PROMISES = {
     "D12": "No list shows a film rated or filtered since; what is stored after it moves up.",
     "D13": "A film marked as seen is in no list of that user, from the next read on.",
     "D14": "Films marked as seen change no prediction, weight or metric of a model.",
+    "D15": "What is told of how a run's lists did is what a slow count of later ratings gives.",
     "E1": "No SQL is built from data.",
     "E2": "A reading role sees the views only; the job's role cannot change the schema.",
     "E3": "A password appears in no output, table or process list.",

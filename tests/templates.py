@@ -17,7 +17,14 @@ from tables import Select
 
 Make = Callable[[Database, Path], None]
 """Fills an empty database, and a folder beside it."""
-PER_RUN = ("recommendations", "popular_items", "similar_items", "run_metrics", "run_checks")
+PER_RUN = (
+    "recommendations",
+    "popular_items",
+    "similar_items",
+    "run_metrics",
+    "run_checks",
+    "run_outcomes",
+)
 
 
 class Templates:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,29 @@ from batch.serve.contract import MARK
 from batch.serve.view_columns import VIEWS
 from batch.store import schema
 from batch.store.database import Database
+from batch.store.outcomes import write_outcome
 from fixed import command
 
 FILES = ["contract.json", "data_dictionary.md", "examples.sql", "grants.sql", "sources.yml"]
-N_ROWS = {"current_recommendations": 500, "current_popular": 5, "current_similar": 400}
+N_ROWS = {
+    "current_recommendations": 500,
+    "current_popular": 5,
+    "current_similar": 400,
+    "run_outcomes_by_run": 1,
+}
+OUTCOME = {"users": 30.0, "rated": 4.0, "precision@5": 0.1, "spare_hits": 2.0}
+COMPUTED = {
+    "rank": "integer",
+    **{column.name: column.type("sqlite").lower() for column in VIEWS["run_outcomes_by_run"]},
+}
+"""Columns that a view computes have no declared type on SQLite."""
 
 
 @pytest.fixture
-def kit(nights: object, tmp_path: Path) -> Path:
+def kit(nights: object, database: Database, tmp_path: Path) -> Path:
     """The folder that the command writes for a database with one published night."""
+    with database.writer.begin() as connection:
+        write_outcome(connection, 1, {"blend": OUTCOME, "popular": OUTCOME}, has_spare=True)
     assert command("contract", "kit", "--role", "kit_reader") == 0
     folder = tmp_path / "kit"
     assert sorted(file.name for file in folder.iterdir()) == FILES
@@ -41,9 +55,7 @@ def columns_of(connection: Connection, view: str) -> list[tuple[str, str]]:
     """Name and type of each column, in order, by the database's own catalogue."""
     if connection.dialect.name == "sqlite":
         columns = connection.execute(text(f"PRAGMA table_info({view})"))
-        # A column that a view computes has no declared type there.
-        computed = {"rank": "integer"}
-        return [(column.name, column.type.lower() or computed[column.name]) for column in columns]
+        return [(column.name, column.type.lower() or COMPUTED[column.name]) for column in columns]
     catalogue = text(
         "SELECT column_name, data_type FROM information_schema.columns"
         " WHERE table_name = :view ORDER BY ordinal_position"
@@ -97,7 +109,7 @@ def test_every_file_has_the_columns_of_the_views(
 
 
 def as_json(value: Any) -> Any:
-    return value.isoformat() if isinstance(value, datetime) else value
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def rows_as_json(connection: Connection, view: str) -> list[dict[str, Any]]:
@@ -114,10 +126,10 @@ def test_rows_are_valid_by_the_schema(kit: Path, connection: Connection) -> None
         rows = rows_as_json(connection, view)
         assert len(rows) == N_ROWS[view]
         assert [error for row in rows for error in validator.iter_errors(row)] == []
-        for wrong in ({"rank": "1"}, {"movie_key": None}):
+        for wrong in ({"run_id": "1"}, {"run_id": None}):
             assert not validator.is_valid(rows[0] | wrong)
-        without_title = {name: value for name, value in rows[0].items() if name != "title"}
-        assert not validator.is_valid(without_title)
+        for name in rows[0]:
+            assert not validator.is_valid({key: rows[0][key] for key in rows[0].keys() - {name}})
 
 
 def statements(file: Path) -> list[str]:
@@ -134,7 +146,7 @@ def test_every_example_answers_its_question(kit: Path, connection: Connection) -
 
     connection.execute(text("CREATE TABLE customers (user_key text)"))
     connection.execute(text("INSERT INTO customers VALUES ('u3'), ('u7'), ('stranger')"))
-    top, join, popular, similar, current, age = statements(kit / "examples.sql")
+    top, join, popular, similar, outcomes, current, age = statements(kit / "examples.sql")
     assert query(top) == []
     top_of_u7 = query(top.replace("'42'", "'u7'"))
     assert [row.rank for row in top_of_u7] == [1, 2, 3, 4, 5]
@@ -148,6 +160,7 @@ def test_every_example_answers_its_question(kit: Path, connection: Connection) -
     like_m3 = query(similar.replace("'318'", "'m3'"))
     assert [row.rank for row in like_m3] == list(range(1, 11))
     assert like_m3[0].other_key == "m30"  # the next by key
+    assert query(outcomes) == [(1, 30, 0.2, 0.1, 0.1)]
     [(run_id, published_at)] = query(current)
     assert run_id == 1
     assert published_at is not None

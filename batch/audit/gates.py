@@ -7,8 +7,11 @@ from sqlalchemy import Connection, select
 
 from batch.audit.run_comparison import ComparedRun, Overlap, Volume, compared_runs, list_overlap
 from batch.params import LARGEST, Gates
+from batch.ranking.metric_names import RunMetrics
+from batch.ranking.outcome import POPULAR
 from batch.store import schema
 from batch.store.checks import CHURN, Check, at_least, at_most
+from batch.store.outcomes import stored_outcome
 
 RANKED = ("blend", "user_user", "item_item")
 """Models whose precision is checked.
@@ -38,6 +41,7 @@ def audit_gates(connection: Connection, run_id: int, limits: Gates) -> list[Chec
         *_against_popular(tonight, limits),
     ]
     for published in before:
+        checks += _outcome(connection, published, limits)
         # Like with like: a run without tonight's cut has no figures in it, and is not compared.
         published = replace(published, metrics=published.metrics.within(tonight.metrics.cut))
         checks += _volumes(tonight, published, limits)
@@ -157,6 +161,23 @@ def _churn(shared: Mapping[str, Overlap], published: ComparedRun, limits: Gates)
             counts = f"{lists.replaced:,} of {lists.users:,} users"
             about = f"{counts} keep no film of run {published.run_id}"
             yield at_most(f"{CHURN}{model}", share, limits.max_churn, about)
+
+
+def _outcome(connection: Connection, published: ComparedRun, limits: Gates) -> Checks:
+    """Whether the published blend, on what was liked since, was worse than its popular list."""
+    limit = limits.min_outcome_of_popular
+    delivered = RunMetrics.of(stored_outcome(connection, published.run_id), None)
+    users = delivered.get(POPULAR, "users") or 0
+    popular = delivered.get(POPULAR, "precision")
+    if limit is None or not popular or users < limits.min_users_judged:
+        return
+    # Not measured where the run has no blend.
+    best = delivered.get("blend", "precision", "high") or 0.0
+    about = (
+        f"precision@{published.top_n} of up to {best:.3f} against {popular:.3f} of popular films,"
+        f" in what was liked since run {published.run_id}"
+    )
+    yield at_least("outcome_of_popular_blend", best / popular, limit, about)
 
 
 def _rmse_check(

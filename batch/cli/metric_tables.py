@@ -1,9 +1,14 @@
 """Metrics by model -> tables for a terminal, 80 columns wide elsewhere."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from batch.cli.terminal import TextTable, show_table
 from batch.ranking.metric_names import RunMetrics
+from batch.ranking.outcome import POPULAR
+
+if TYPE_CHECKING:  # a command that prints it has loaded it
+    from batch.job.outcomes import RunOutcome
 
 HEADINGS = {
     "rmse": "rmse",
@@ -40,6 +45,24 @@ SMALLER_IS_BETTER = {"rmse", "mae"}
 NO_BEST = {"fallback_share", "popularity_lift", "novelty", "gini", "diversity"}
 """Metrics of which neither more nor less is better by itself."""
 
+OUTCOME = {
+    "hit_rate": "hits",
+    "rated": "rated",
+    "stars": "stars",
+    "predicted": "predicted",
+    "calibration": "off by",
+    "spare_hits": "spare",
+}
+"""Metrics of what became of a run's lists, and their headings."""
+FORMATS = {
+    "hit_rate": "{:.3f}",
+    "rated": "{:,.0f}",
+    "stars": "{:.2f}",
+    "predicted": "{:.2f}",
+    "calibration": "{:+.2f}",
+    "spare_hits": "{:,.0f}",
+}
+
 
 TITLES = {
     "next": "The newest ratings",
@@ -63,6 +86,26 @@ def all_metrics(metrics: RunMetrics) -> None:
 def metrics_of_file(metrics: Mapping[str, Mapping[str, float]]) -> None:
     """The same of models measured on the ratings of a file; stored names and values, by model."""
     _every_table(RunMetrics.of(metrics, "own"), TITLES[None])
+
+
+def outcome_table(found: "RunOutcome") -> None:
+    """What became of a run's lists: a row for each model, the popular list last."""
+    metrics = RunMetrics.of(found.metrics, None)
+    headings = [f"prec@{found.run.top_n}", "95 % interval", *OUTCOME.values()]
+    table = TextTable(["model", *headings], right=range(1, 1 + len(headings)))
+    for model in sorted(metrics.by_model, key=lambda name: (name == POPULAR, name)):
+        precision = _cell(metrics.get(model, "precision"), "{:.3f}")
+        cells = [_cell(metrics.get(model, metric), FORMATS[metric]) for metric in OUTCOME]
+        table.add_row(model, precision, _interval(metrics, model, "precision"), *cells)
+    users = round(max(metrics.get(model, "users") or 0 for model in metrics.by_model))
+    who = "1 user" if users == 1 else f"{users:,} users"
+    liked = "" if found.liked_from is None else f" ({found.liked_from:g} stars or more)"
+    stored = ", as stored before its lists were purged" if found.is_stored else ""
+    show_table(table, f"Run {found.run.run_id}{stored}: {who} liked a film new to them{liked}")
+
+
+def _cell(value: float | None, number: str) -> str:
+    return "-" if value is None else number.format(value)
 
 
 def _every_table(metrics: RunMetrics, what: str) -> None:

@@ -12,6 +12,7 @@ from batch.store import digests, schema
 from batch.store.checks import ROWS, SPARE_ROWS
 from batch.store.database import Database
 from batch.store.erase import NotErasedError, erase
+from batch.store.outcomes import delete_of_one_user
 from batch.store.similar_items import delete_only_support
 from batch.telemetry import log_warning
 
@@ -113,6 +114,7 @@ def _delete_user(connection: Connection, user_id: int) -> None:
     """Delete the rows of a user, and the names of the files of weights."""
     _delete_lists(connection, user_id)
     delete_only_support(connection, user_id)
+    delete_of_one_user(connection)
     for table in (*_OF_USERS.values(), _users):
         connection.execute(delete(table).where(table.c.user_id == user_id))
     connection.execute(update(_runs).values(artifact=None, artifact_sha256=None))

@@ -10,6 +10,7 @@ from batch.ingest.merge import Limits
 from batch.params import LIKED_SHARE
 from batch.ranking.evaluate import Inputs
 from batch.ratings import Ratings
+from batch.store.scale import Scale
 
 BLOCK_SHARE = 0.055
 """Share of the memory for one block of users. Larger blocks are no faster."""
@@ -65,16 +66,22 @@ def block_size(ratings: Ratings, memory_mb: int) -> int:
     return n_users
 
 
+def liked_from(config: Config, scale: Scale) -> float:
+    """The stars from which a film counts as liked, on this scale."""
+    if config.evaluation.relevant_from is not None:
+        return config.evaluation.relevant_from
+    return LIKED_SHARE * scale[1]
+
+
 def evaluation_inputs(ratings: Ratings, config: Config) -> Inputs:
     """The settings of an evaluation, defaults filled in.
 
     Raises ConfigError if every rating would count as liked, or none.
     """
-    relevant_from = config.evaluation.relevant_from
+    relevant_from = liked_from(config, ratings.scale)
     lowest, highest = ratings.scale
-    if relevant_from is None:
-        relevant_from = LIKED_SHARE * highest
-    elif ratings.n_ratings and not lowest <= relevant_from <= highest:
+    is_set = config.evaluation.relevant_from is not None
+    if is_set and ratings.n_ratings and not lowest <= relevant_from <= highest:
         raise ConfigError(
             f"evaluation.relevant_from: {relevant_from:g} is outside the scale of the ratings, "
             f"{lowest:g} to {highest:g}; change it, or leave it out for {LIKED_SHARE * highest:g}"

@@ -169,6 +169,7 @@ def _recompute(job: Job, order: Order, lock: Connection) -> Outcome:
     written = steps.write_lists(job, ensemble, mask, least_ratings)
     steps.find_similar(job, ratings, mask)
     steps.save_models(job, models)
+    steps.judge_earlier_runs(job)
     checks = steps.audit_lists(job, evaluation, written)
     status = _decide(checks, order)
     _end(job, order, status, sum(written.total.values()), lock)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from batch.job.summary import STATUSES, STEPS, RunSummary
 from batch.ranking.metric_names import RunMetrics
+from batch.ranking.outcome import POPULAR
 from batch.store.checks import CHURN
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -22,6 +23,13 @@ MODEL_METRICS = {
     "rmse": "recbatch_rmse",
 }
 """Metrics that `evaluate` measured, and their names for Prometheus."""
+
+OUTCOME_METRICS = {
+    "precision": "recbatch_outcome_precision_ratio",
+    "hit_rate": "recbatch_outcome_hit_ratio",
+    "calibration": "recbatch_outcome_calibration_stars",
+}
+"""Metrics of the outcome of the run before, and their names for Prometheus."""
 
 HELP = {
     "recbatch_last_run_timestamp_seconds": "When the last run ended, however it did.",
@@ -46,6 +54,10 @@ HELP = {
     "recbatch_precision_ratio": "precision@n on held-out ratings, by cut.",
     "recbatch_rmse": "RMSE on held-out ratings, stars, by cut.",
     "recbatch_churn_ratio": "Share of users who keep no film of the run before.",
+    "recbatch_outcome_users": "Users who liked a new film while the run before was current.",
+    "recbatch_outcome_precision_ratio": "precision@n of the run before, on what they liked.",
+    "recbatch_outcome_hit_ratio": "Share of them with a liked film in their list of that run.",
+    "recbatch_outcome_calibration_stars": "By how much its predictions were too high, stars.",
 }
 """Every metric, all of them gauges."""
 
@@ -133,10 +145,24 @@ def _published_samples(summary: RunSummary) -> Iterator[Sample]:
                 value = of_cut.get(model, metric)
                 if value is not None:
                     yield Sample(name, value, {"model": model, "cut": cut})
+    yield from _outcome_samples(summary.outcome)
     for check in summary.checks:
         if check.name.startswith(CHURN):
             model = check.name.removeprefix(CHURN)
             yield Sample("recbatch_churn_ratio", check.value, {"model": model})
+
+
+def _outcome_samples(outcome: Mapping[str, Mapping[str, float]]) -> Iterator[Sample]:
+    """What became of the lists that this run replaces, beside the popular list."""
+    metrics = RunMetrics.of(outcome, None)
+    users = metrics.get(POPULAR, "users")
+    if users is not None:
+        yield Sample("recbatch_outcome_users", users)
+    for model in metrics.by_model:
+        for metric, name in OUTCOME_METRICS.items():
+            value = metrics.get(model, metric)
+            if value is not None:
+                yield Sample(name, value, {"model": model})
 
 
 def _unlabelled(values: Mapping[str, float | None], prefix: str) -> Iterator[Sample]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 
 from batch import RecbatchError
 from batch.audit.gates import audit_gates
@@ -19,9 +19,10 @@ from batch.job.inputs import (
     ingest_settings,
     queries,
 )
+from batch.job.outcomes import measured_outcomes
 from batch.job.run_warnings import judged_warnings, scale_warnings, source_warnings
 from batch.job.score_users import WrittenRows, popular_films, score_users
-from batch.job.summary import RunSummary
+from batch.job.summary import COMPLETE_MESSAGES, RunSummary, message_of
 from batch.models import PERSONAL, REFERENCE, Model, fit
 from batch.models.similar_films import similar_films
 from batch.ranking.ensemble import Ensemble, assemble
@@ -30,12 +31,13 @@ from batch.ranking.mask import Mask
 from batch.ranking.metrics import Metrics
 from batch.ranking.rank import tie_order
 from batch.ratings import Ratings
-from batch.store import digests, publish
+from batch.store import digests, publish, schema
 from batch.store.artifacts import save_weights, weights_file
 from batch.store.checks import FALLBACK_ROWS, ROWS, SPARE_ROWS, Check, record
 from batch.store.database import Database
 from batch.store.filters import active_filters, synchronise
 from batch.store.load import Loaded, load
+from batch.store.outcomes import write_outcome
 from batch.store.publish import RunKey
 from batch.store.runs import NEWEST_RATING, NIGHT, SECONDS, RunWarning
 from batch.store.seen import seen_pairs
@@ -307,6 +309,30 @@ def audit_lists(job: Job, evaluation: Evaluation, written: WrittenRows) -> list[
     summary.metrics = evaluation.metrics
     summary.rows = written.total
     return checks
+
+
+def judge_earlier_runs(job: Job) -> None:
+    """Store what became of the lists of earlier runs, by the ratings that came in since.
+
+    No list depends on it: a failure here is only a warning.
+    """
+    summary = job.summary
+    try:
+        with step("outcome", into=summary.seconds) as figures:
+            with job.database.reader.connect() as connection:
+                measured = measured_outcomes(connection, job.config)
+                current = connection.execute(select(schema.publication.c.run_id)).scalar()
+            with job.database.writer.begin() as connection:
+                publish.require_ownership(connection, job.key)
+                for window, metrics in measured:
+                    write_outcome(connection, window.run_id, metrics, has_spare=window.has_spare)
+                    if window.run_id == current:
+                        summary.outcome = metrics
+            figures["runs"] = len(measured)
+    except COMPLETE_MESSAGES as error:
+        log_warning("outcomes not stored", error=message_of(error))
+    except Exception as error:
+        log_warning("outcomes not stored", because=error)
 
 
 def _row_counts(written: WrittenRows) -> dict[str, Metrics]:

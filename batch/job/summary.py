@@ -21,7 +21,7 @@ STATUSES: tuple[Status, ...] = (*ENDED, "failed", "abandoned")
 SUCCEEDED = ("published", "ready")
 COMPLETE_MESSAGES = (RecbatchError, SQLAlchemyError, OSError)
 """Errors whose message says what is wrong without the name of their class."""
-STEPS = ("load", "evaluate", "fit", "score", "similar", "audit")
+STEPS = ("load", "evaluate", "fit", "score", "similar", "outcome", "audit")
 
 
 @dataclass
@@ -50,6 +50,8 @@ class RunSummary:
     headline: Cut = "own"  # the cut that the run is judged by
     rows: Mapping[str, int] = field(default_factory=dict)  # written, by model
     warnings: Sequence[RunWarning] = ()
+    outcome: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    # by model: what became of the lists that readers saw when the run began
 
     def end_with(self, error: BaseException) -> None:
         """Record the exception that ended the run, unless it had ended before."""

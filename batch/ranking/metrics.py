@@ -209,16 +209,23 @@ def gini(exposure: Ints) -> float:
 
 def interval(sums: Floats, weights: Floats, seed: int) -> tuple[float, float]:
     """95 % percentile bootstrap interval of sum(sums) / sum(weights) over users, (users,) each."""
+    [ends] = intervals([(sums, weights)], seed)
+    return ends
+
+
+def intervals(parts: Sequence[tuple[Floats, Floats]], seed: int) -> list[tuple[float, float]]:
+    """The intervals of several such ratios over the same users, from the same samples of them."""
     random = np.random.default_rng(seed)
-    n_users = len(sums)
-    ratios = np.empty(RESAMPLES)
+    n_users = len(parts[0][0])
+    ratios = np.empty((RESAMPLES, len(parts)))
     step = max(1, DRAWN_AT_ONCE // max(1, n_users))
     for start in range(0, RESAMPLES, step):
         drawn = random.integers(0, n_users, (min(step, RESAMPLES - start), n_users))
         drawn += n_users * np.arange(len(drawn))[:, None]  # so that each sample has its own counts
         counts = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)
         for sample, row in enumerate(counts.astype(np.float64), start):
-            ratios[sample] = row.dot(sums) / max(row.dot(weights), 1e-12)
+            for part, (sums, weights) in enumerate(parts):
+                ratios[sample, part] = row.dot(sums) / max(row.dot(weights), 1e-12)
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(ratios, [tail, 1 - tail])
-    return float(low), float(high)
+    lows, highs = np.quantile(ratios, [tail, 1 - tail], axis=0)
+    return list(zip(lows.tolist(), highs.tolist(), strict=True))

@@ -201,11 +201,14 @@ def _dbt(kind: Kind, schema_name: str, limits: CheckSettings) -> str:
 
 
 def _dbt_table(view: str, kind: Kind) -> dict[str, Any]:
-    return {
+    content: dict[str, Any] = {
         "name": view,
         "description": DESCRIPTIONS[view],
         "columns": [_dbt_column(column, kind) for column in VIEWS[view]],
     }
+    if view == "run_outcomes_by_run":
+        content["freshness"] = None  # its newest run is the one before the current run
+    return content
 
 
 def _dbt_column(column: ViewColumn, kind: Kind) -> dict[str, Any]:

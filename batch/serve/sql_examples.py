@@ -19,6 +19,7 @@ def examples(kind: Kind, schema_name: str) -> dict[str, str]:
     lists = f"{prefix}current_recommendations"
     popular = f"{prefix}current_popular"
     similar = f"{prefix}current_similar"
+    outcomes = f"{prefix}run_outcomes_by_run"
     return {
         "The top five of one user": f"""\
 SELECT rank, movie_key, title, predicted_rating
@@ -42,6 +43,11 @@ SELECT rank, other_key, other_title, support
 FROM {similar}
 WHERE movie_key = '318'
 ORDER BY rank""",
+        "Whether people liked what was listed, run by run, beside the popular list": f"""\
+SELECT run_id, users, promised_precision, precision, popular_precision
+FROM {outcomes}
+WHERE model = 'blend'
+ORDER BY run_id""",
         "Which run is current, and since when": f"""\
 SELECT DISTINCT run_id, published_at
 FROM {popular}""",

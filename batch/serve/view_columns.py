@@ -27,7 +27,7 @@ _JSON_TYPES = {
 
 @dataclass(frozen=True)
 class ViewColumn:
-    """One column of a view, which shows one column of a table unchanged."""
+    """One column of a view: one column of a table unchanged, or a figure that the view computes."""
 
     name: str
     source: Column[Any]
@@ -54,6 +54,8 @@ _lists = schema.recommendations.c
 _popular = schema.popular_items.c
 _similar = schema.similar_items.c
 _publication = schema.publication.c
+_runs = schema.runs.c
+_outcomes = schema.run_outcomes.c
 
 _MOVIE_KEY = ViewColumn(
     "movie_key",
@@ -193,10 +195,79 @@ _SIMILAR = (
     _PUBLISHED_AT,
 )
 
+
+def _figure(name: str, kind: Any, meaning: str, unit: str) -> ViewColumn:
+    """A metric of a run's outcome, NULL where there is nothing that it could be measured on."""
+    return ViewColumn(name, Column(name, kind, nullable=True), meaning, unit=unit)
+
+
+_SHARE = "a share, from 0 to 1"
+_STARS = "stars of the source's scale"
+
+_OUTCOMES = (
+    ViewColumn(
+        "run_id", _outcomes.run_id, "The run that made the lists.", promise="unique with model"
+    ),
+    ViewColumn("logical_date", _runs.logical_date, "The night that the run was for."),
+    ViewColumn(
+        "published_at", _runs.published_at, "When readers began to see the run.", unit="UTC"
+    ),
+    ViewColumn(
+        "model",
+        _outcomes.model,
+        "Which model made the lists.",
+        promise="models may be added: always ask for one",
+    ),
+    ViewColumn("top_n", _runs.top_n, "How many films of each list were shown.", unit="films"),
+    _figure(
+        "users",
+        schema.Id,
+        "Users with a list who liked a film since that was new to them.",
+        "users",
+    ),
+    _figure(
+        "promised_precision",
+        schema.Real,
+        "Precision of the lists as the night measured it, on held-out ratings.",
+        _SHARE,
+    ),
+    _figure(
+        "precision",
+        schema.Real,
+        "Films of a list that its user liked since, of `top_n`: the mean over these users.",
+        _SHARE,
+    ),
+    _figure("precision_low", schema.Real, "Lower end of its 95 % interval.", _SHARE),
+    _figure("precision_high", schema.Real, "Upper end of its 95 % interval.", _SHARE),
+    _figure(
+        "popular_precision",
+        schema.Real,
+        "The same of the run's popular list, less what each user had rated.",
+        _SHARE,
+    ),
+    _figure("hit_rate", schema.Real, "Users with a film they liked in their list.", _SHARE),
+    _figure("rated", schema.Id, "Films of lists that their users rated since.", "films"),
+    _figure("stars", schema.Real, "The mean rating of these films.", _STARS),
+    _figure("predicted_stars", schema.Real, "The mean that the model predicted.", _STARS),
+    _figure(
+        "calibration",
+        schema.Real,
+        "How much higher predictions were than ratings, on average.",
+        _STARS,
+    ),
+    _figure(
+        "spare_hits",
+        schema.Id,
+        "Liked films below `top_n`, which the lists had spare; NULL where they had none.",
+        "films",
+    ),
+)
+
 VIEWS: Mapping[str, tuple[ViewColumn, ...]] = {
     "current_recommendations": _RECOMMENDATIONS,
     "current_popular": _POPULAR,
     "current_similar": _SIMILAR,
+    "run_outcomes_by_run": _OUTCOMES,
 }
 """The columns of each view, in its order."""
 
@@ -207,5 +278,7 @@ DESCRIPTIONS = {
     "one row per film.",
     "current_similar": "For each film the films that the same people liked, of the published run: "
     "one row per pair of films.",
+    "run_outcomes_by_run": "What became of the lists of each published run, by what was rated "
+    "since, as of the last night: one row per run and model.",
 }
 """The content of each view, and what one row is."""

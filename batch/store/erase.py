@@ -29,9 +29,10 @@ _NUMBERED = (
     schema.superseded_seen,
     schema.recommendations,
     schema.similar_items,
+    schema.run_outcomes,
 )
-"""Tables with the numbers of people, which identify nobody once the user is deleted, and with
-pairs of films that one of them alone liked."""
+"""Tables with the numbers of people, which identify nobody once the user is deleted, with pairs of
+films that one of them alone liked, and with figures of one of them alone."""
 
 
 class NotErasedError(RecbatchError):

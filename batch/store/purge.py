@@ -111,12 +111,18 @@ def _delete_superseded(connection: Connection, run_id: int) -> None:
     """Delete the values that files overwrote before this run: else they would pile up.
 
     A file that is read again every night, without times, overwrites all its ratings each time.
+    What was overwritten since a run that is kept stays: it tells which films were rated by then.
     Times of films seen stay: each of them is overwritten by an earlier one only.
     """
     b = _batches.c
     had_lists = _runs.c.status.in_(schema.WITH_LISTS)
     last_batch = select(_runs.c.last_batch_id).where(_runs.c.run_id == run_id, had_lists)
-    before = and_(b.batch_id <= last_batch.scalar_subquery(), b.rows_superseded > 0)
+    oldest = select(func.min(_runs.c.last_batch_id)).where(had_lists, _runs.c.purged_at.is_(None))
+    before = and_(
+        b.batch_id <= last_batch.scalar_subquery(),
+        b.batch_id <= func.coalesce(oldest.scalar_subquery(), b.batch_id),
+        b.rows_superseded > 0,
+    )
     has_rows = exists().where(_superseded.c.batch_id == b.batch_id)
     batch_ids = select(b.batch_id).where(before, has_rows)
     for batch_id in connection.execute(batch_ids).scalars().all():

@@ -23,10 +23,10 @@ from batch.store.column_types import Moment as Moment
 from batch.store.column_types import Real as Real
 from batch.store.column_types import Small as Small
 
-HEAD = "0012"
+HEAD = "0013"
 """The newest migration: the version that a database must have for this program to use it."""
 
-VIEWS = ("current_recommendations", "current_popular", "current_similar")
+VIEWS = ("current_recommendations", "current_popular", "current_similar", "run_outcomes_by_run")
 """The views that applications read; `batch.store.views` has their SQL."""
 
 WITH_LISTS = ("published", "ready", "rejected")
@@ -406,6 +406,20 @@ run_metrics = _table(
     "run_metrics",
     _key("run_id", "runs.run_id"),
     Column("model", Text, primary_key=True, doc="`night`: the run itself."),
+    Column("metric", Text, primary_key=True, doc="Name of the metric."),
+    Column("value", Real, nullable=False, doc="In the unit of the metric."),
+    rowid=False,
+)
+
+run_outcomes = _table(
+    "run_outcomes",
+    _key("run_id", "runs.run_id"),
+    Column(
+        "model",
+        Text,
+        primary_key=True,
+        doc="`popular`: the popular list of the run, less what each user had rated.",
+    ),
     Column("metric", Text, primary_key=True, doc="Name of the metric."),
     Column("value", Real, nullable=False, doc="In the unit of the metric."),
     rowid=False,

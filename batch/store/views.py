@@ -65,13 +65,43 @@ _SIMILAR = """
     JOIN movies m ON m.movie_id = s.other_id
     WHERE NOT ({is_filtered})"""
 
+# A metric of lists is stored with their length, such as precision@5.
+_OUTCOMES = """
+    SELECT t.run_id, t.logical_date, t.published_at, o.model, t.top_n,
+           CAST(max(CASE WHEN o.metric = 'users' THEN o.value END) AS BIGINT) AS users,
+           (SELECT m.value FROM run_metrics m
+            WHERE m.run_id = t.run_id AND m.model = o.model
+              AND m.metric = COALESCE(t.headline || '.', '') || 'precision@' || t.top_n
+           ) AS promised_precision,
+           max(CASE WHEN o.metric = 'precision@' || t.top_n THEN o.value END) AS precision,
+           max(CASE WHEN o.metric = 'precision_low@' || t.top_n THEN o.value END) AS precision_low,
+           max(CASE WHEN o.metric = 'precision_high@' || t.top_n THEN o.value END)
+               AS precision_high,
+           (SELECT p.value FROM run_outcomes p
+            WHERE p.run_id = t.run_id AND p.model = 'popular'
+              AND p.metric = 'precision@' || t.top_n) AS popular_precision,
+           max(CASE WHEN o.metric = 'hit_rate@' || t.top_n THEN o.value END) AS hit_rate,
+           CAST(max(CASE WHEN o.metric = 'rated' THEN o.value END) AS BIGINT) AS rated,
+           max(CASE WHEN o.metric = 'stars' THEN o.value END) AS stars,
+           max(CASE WHEN o.metric = 'predicted' THEN o.value END) AS predicted_stars,
+           max(CASE WHEN o.metric = 'calibration' THEN o.value END) AS calibration,
+           CAST(max(CASE WHEN o.metric = 'spare_hits' THEN o.value END) AS BIGINT) AS spare_hits
+    FROM runs t
+    JOIN run_outcomes o ON o.run_id = t.run_id
+    WHERE o.model <> 'popular'
+    GROUP BY t.run_id, o.model"""
+
 
 def view_queries(dialect: Dialect) -> dict[str, str]:
     """The SELECT of each view of `schema.VIEWS`, by name.
 
     Ratings, films seen and filters are those of the moment when the view is read.
     """
-    return {**list_views(dialect), "current_similar": similar_query(dialect)}
+    return {
+        **list_views(dialect),
+        "current_similar": similar_query(dialect),
+        "run_outcomes_by_run": outcomes_query(),
+    }
 
 
 def list_views(dialect: Dialect) -> dict[str, str]:
@@ -97,6 +127,11 @@ def similar_query(dialect: Dialect) -> str:
     now = filters.now_on(dialect)
     for_everyone = filters.is_filtered(now, literal_column("s.other_id"))
     return _SIMILAR.format(is_filtered=_sql(for_everyone, dialect))
+
+
+def outcomes_query() -> str:
+    """The SELECT of `run_outcomes_by_run`: a row for each run and model."""
+    return _OUTCOMES
 
 
 def _sql(condition: ColumnElement[bool], dialect: Dialect) -> str:

@@ -19,6 +19,7 @@ from batch.serve.report.lists import (
 from batch.store import schema
 from batch.store.checks import CHURN, Check, recorded
 from batch.store.first_steps import first_steps
+from batch.store.outcomes import stored_outcome
 from batch.store.runs import (
     NIGHT,
     NoSuchRunError,
@@ -31,7 +32,7 @@ from batch.store.runs import (
 
 TREND_RUNS = 30
 """Maximum runs in a trend: a month of nights."""
-STEPS = ("load", "evaluate", "fit", "score", "similar")
+STEPS = ("load", "evaluate", "fit", "score", "similar", "outcome")
 """The order of the steps of a night; any others come after them."""
 
 _runs = schema.runs
@@ -47,6 +48,7 @@ class TrendRun:
     metrics: RunMetrics
     night: Mapping[str, float]  # the run's own figures: seconds by step, memory
     churn: Mapping[str, float]  # by model: share of users who kept no film
+    outcome: RunMetrics  # what became of its lists; empty where nothing is stored of it
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,8 @@ def _trend_run(connection: Connection, run_id: int, cut: Cut | None) -> TrendRun
         _checks.c.run_id == run_id, _checks.c.name.startswith(CHURN, autoescape=True)
     )
     churn = {name.removeprefix(CHURN): value for name, value in connection.execute(gates)}
-    return TrendRun(run_id, RunMetrics.of(values, cut), night, churn)
+    outcome = RunMetrics.of(stored_outcome(connection, run_id), None)
+    return TrendRun(run_id, RunMetrics.of(values, cut), night, churn, outcome)
 
 
 def _churn(connection: Connection, run: Run) -> Churn | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from batch.ranking.metric_names import MetricName
+from batch.ranking.outcome import POPULAR
 from batch.serve.report import words
 from batch.serve.report.charts import Dot, Number, Pair, bars, columns, dots, pairs
 from batch.serve.report.facts import Churn, Facts, TrendRun, seconds
@@ -178,8 +179,35 @@ def trends(facts: Facts) -> list[Chart]:
             question="How many users keep no film?",
             note="Of those with a list before and now.",
         ),
+        _delivered(facts),
     ]
     return [chart for chart in charts if chart is not None]
+
+
+def _delivered(facts: Facts) -> Chart | None:
+    """The first model on what was rated since, beside what was measured before each run."""
+    runs = [run for run in facts.trend if run.outcome.get(facts.lead, "precision") is not None]
+    delivered = Line(
+        "delivered",
+        [run.outcome.get(facts.lead, "precision") for run in runs],
+        [run.outcome.interval(facts.lead, "precision") for run in runs],
+    )
+    promised = [run.metrics.get(facts.lead, "precision") for run in runs]
+    popular = [run.outcome.get(POPULAR, "precision") for run in runs]
+    return _trend_chart(
+        runs,
+        "outcome",
+        [
+            delivered,
+            Line("promised", promised, baseline=True),
+            Line("popular", popular, baseline=True),
+        ],
+        words.decimals,
+        zero=True,
+        question="Promised by the night, delivered by the world?",
+        note=f"{_of_lists(facts, 'precision')}: promised on held-out ratings, delivered in what"
+        " users liked since. That is fewer films, so compare it with popular.",
+    )
 
 
 def _line(facts: Facts, model: str, metric: str) -> Line:

@@ -30,6 +30,7 @@ GATES = {
     "rmse_of_published": "RMSE ÷ RMSE of the published run",
     "precision_of_published": "Precision ÷ precision of the published run",
     "churn": "Share of users who keep no film",
+    "outcome_of_popular": "Precision of the published lists since ÷ that of popular films",
     "users_judged": "Users who liked a held-out film",
 }
 GLOSSARY = {
@@ -56,6 +57,7 @@ STEPS = {
     "fit": "fit",
     "score": "score, write",
     "similar": "similar films",
+    "outcome": "earlier runs",
 }
 JOINERS = {"\u200c", "\u200d"}
 """Invisible, and part of how some scripts and emoji are written."""
