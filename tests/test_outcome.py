@@ -359,7 +359,7 @@ def test_outcomes_are_those_of_a_slow_count(
                 n_judged += round(figures["users"])
             n_compared += bool(expected)
     assert n_compared > 10
-    assert n_judged > 100
+    assert n_judged > 50
     figure(n_compared)
 
 
