@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, Row, and_, delete, exists, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, exists, insert, or_, select, update
 
 from batch import RecbatchError
 from batch.store import schema
@@ -50,8 +50,9 @@ def undo(database: Database, batch_id: int) -> Undone:
     with database.writer.begin() as connection:
         batch = _find(connection, batch_id)
         _require_undoable(connection, batch)
-        restored = _restore(connection, batch_id)
         of_batch = _ratings.c.batch_id == batch_id
+        _note_users(connection, batch_id)
+        restored = _restore(connection, batch_id)
         mark_leftovers(connection, batch_id)
         deleted = connection.execute(delete(_ratings).where(of_batch)).rowcount
         unmark_leftovers(connection, _ratings)
@@ -140,6 +141,13 @@ def _dependent_on(connection: Connection, batch_id: int) -> list[int]:
         or_(and_(b.rows_superseded > 0, overwrote), b.sha256 == content),
     )
     return list(connection.execute(later).scalars())
+
+
+def _note_users(connection: Connection, batch_id: int) -> None:
+    """Keep whose rows these are: the next refresh makes new lists for them."""
+    users = select(_ratings.c.batch_id, _ratings.c.user_id).where(_ratings.c.batch_id == batch_id)
+    columns = ["batch_id", "user_id"]
+    connection.execute(insert(schema.undone_users).from_select(columns, users.distinct()))
 
 
 def _restore(connection: Connection, batch_id: int) -> int:

@@ -104,7 +104,7 @@ def _delete_user(connection: Connection, user_id: int) -> None:
     """Delete the rows of a user, and the names of the files of weights."""
     _delete_lists(connection, user_id)
     delete_only_support(connection, user_id)
-    for table in (*_OF_USERS.values(), _users):
+    for table in (*_OF_USERS.values(), schema.refreshed_users, schema.undone_users, _users):
         connection.execute(delete(table).where(table.c.user_id == user_id))
     connection.execute(update(_runs).values(artifact=None, artifact_sha256=None))
 

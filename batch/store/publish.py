@@ -16,6 +16,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    delete,
     func,
     insert,
     select,
@@ -39,6 +40,7 @@ from batch.store.sqlite_file import require_same_file
 from batch.telemetry import log_warning
 
 _runs, _publication = schema.runs, schema.publication
+_refreshed = schema.refreshed_users
 
 CHANNEL = "recbatch_published"
 """Postgres: the channel that is notified of each run that becomes current."""
@@ -212,7 +214,8 @@ _FLIP = """
     ON CONFLICT (slot) DO UPDATE
     SET previous_run_id = publication.run_id,
         run_id = excluded.run_id,
-        published_at = excluded.published_at"""
+        published_at = excluded.published_at,
+        refreshed_at = NULL"""
 _FLIP_FORWARDS = _FLIP + " WHERE excluded.run_id > publication.run_id"
 _FLIP_ANYWHERE = _FLIP + " WHERE excluded.run_id <> publication.run_id"
 
@@ -224,16 +227,52 @@ def _flip(
     *,
     forwards_only: bool,
 ) -> int:
-    """Point `publication` to a run; returns 1, or 0 where nothing changed."""
+    """Point `publication` to a run, without refreshes; returns 1, or 0 where nothing changed."""
     flip = text(_FLIP_FORWARDS if forwards_only else _FLIP_ANYWHERE).bindparams(
         bindparam("run_id", run_id),
         bindparam("now", now, type_=schema.Moment()),
     )
     changed = connection.execute(flip).rowcount
-    if changed and connection.dialect.name == "postgresql":
+    if changed:
+        connection.execute(delete(_refreshed))
+        _announce(connection, run_id)
+    return changed
+
+
+def _announce(connection: Connection, run_id: int) -> None:
+    if connection.dialect.name == "postgresql":
         # Delivered at the commit, and only if there is one.
         connection.execute(select(func.pg_notify(CHANNEL, str(run_id))))
-    return changed
+
+
+def show_refreshed(
+    connection: Connection, run: RunKey, base_run_id: int, user_ids: Ints, **columns: Any
+) -> None:
+    """Show these users, (u,), their lists of a running refresh from now on.
+
+    On the connection that has the run lock, in a transaction that does nothing else. Raises
+    CannotPublishError if another process ended the refresh, or another run is current.
+    """
+    now = datetime.now(UTC)
+    columns |= {"status": "published", "published_at": now, "finished_at": now}
+    update_run(connection, run, **columns)
+    note_refresh(connection, base_run_id, now)
+    show = text("""
+        INSERT INTO refreshed_users (user_id, run_id) VALUES (:user_id, :run_id)
+        ON CONFLICT (user_id) DO UPDATE SET run_id = excluded.run_id""")
+    shown = [{"user_id": user_id, "run_id": run.run_id} for user_id in user_ids.tolist()]
+    connection.execute(show, shown)
+    _announce(connection, base_run_id)
+
+
+def note_refresh(connection: Connection, base_run_id: int, now: datetime) -> None:
+    """Record that the current run's lists are up to date.
+
+    Raises CannotPublishError where another run is current.
+    """
+    refreshed = update(_publication).where(_publication.c.run_id == base_run_id)
+    if connection.execute(refreshed.values(refreshed_at=now)).rowcount != 1:
+        raise CannotPublishError(f"run {base_run_id} is not current any more")
 
 
 def require_lists(connection: Connection, run_id: int) -> str:
@@ -241,10 +280,14 @@ def require_lists(connection: Connection, run_id: int) -> str:
 
     Raises UnknownRunError, and CannotPublishError for a run without lists.
     """
-    columns = select(_runs.c.status, _runs.c.purged_at)
+    columns = select(_runs.c.status, _runs.c.purged_at, _runs.c.kind, _runs.c.base_run_id)
     row = connection.execute(columns.where(_runs.c.run_id == run_id)).first()
     if row is None:
         raise UnknownRunError(run_id)
+    if row.kind == "refresh":
+        raise CannotPublishError(
+            f"run {run_id} is a refresh: its lists are part of those of run {row.base_run_id}"
+        )
     if row.purged_at is not None:
         raise CannotPublishError(
             f"the lists of run {run_id} were purged; rerun that night with 'recbatch run --as-of'"

@@ -21,11 +21,11 @@ from sqlalchemy import (
 from batch.store import digests, schema
 from batch.store.database import Database
 from batch.store.leftovers import delete_leftovers
-from batch.store.runs import SPARE_ROWS
+from batch.store.runs import IS_NIGHT, SPARE_ROWS
 from batch.telemetry import log_warning
 
 _runs, _publication = schema.runs, schema.publication
-_lists = schema.recommendations
+_lists, _refreshed = schema.recommendations, schema.refreshed_users
 _batches, _superseded = schema.ingest_batches, schema.superseded_ratings
 
 
@@ -62,13 +62,14 @@ def purge(database: Database, keep_runs: int) -> list[int]:
 
 def _purgeable(connection: Connection, keep_runs: int) -> list[tuple[int, str | None]]:
     """run_id and weights file of each run to purge."""
-    with_lists = _runs.c.status.in_(schema.WITH_LISTS)
+    with_lists = and_(_runs.c.status.in_(schema.WITH_LISTS), IS_NIGHT)
     r, p = _runs.c, _publication.c
     newest = select(r.run_id).where(with_lists).order_by(r.run_id.desc())
     kept = set(connection.execute(newest.limit(keep_runs)).scalars())
     pointers = connection.execute(select(p.run_id, p.previous_run_id)).first()
     if pointers is not None:
         kept.update(pointers)
+    kept.update(connection.execute(select(_refreshed.c.run_id).distinct()).scalars())
     ended = and_(_runs.c.status != "running", _runs.c.purged_at.is_(None))
     rows = connection.execute(select(r.run_id, r.artifact).where(ended))
     return [(run_id, artifact) for run_id, artifact in rows if run_id not in kept]
@@ -82,7 +83,7 @@ def _trimmable(connection: Connection) -> list[tuple[int, int]]:
     """
     r, p = _runs.c, _publication.c
     is_older = and_(r.run_id < p.run_id, r.run_id != func.coalesce(p.previous_run_id, 0))
-    with_spare = and_(r.spare > 0, r.purged_at.is_(None), r.status.in_(schema.WITH_LISTS))
+    with_spare = and_(IS_NIGHT, r.spare > 0, r.purged_at.is_(None), r.status.in_(schema.WITH_LISTS))
     runs = select(r.run_id, r.top_n).join_from(_runs, _publication, is_older).where(with_spare)
     return [(run_id, top_n) for run_id, top_n in connection.execute(runs)]
 
@@ -103,8 +104,21 @@ def _delete_lists(connection: Connection, run_id: int) -> None:
         unused = ~_is_published(run_id)
         connection.execute(delete(table).where(table.c.run_id == run_id, unused))
     digests.remove(connection, run_id)
+    _delete_refreshes(connection, run_id)
     purged = update(_runs).where(_runs.c.run_id == run_id)
     connection.execute(purged.values(purged_at=datetime.now(UTC)))
+
+
+def _delete_refreshes(connection: Connection, run_id: int) -> None:
+    """Delete all that is recorded of a purged run's refreshes: there may be hundreds a day.
+
+    But for the newest run of all, whose number must not become another's.
+    """
+    newest = connection.execute(select(func.max(_runs.c.run_id))).scalar_one()
+    of_run = and_(_runs.c.base_run_id == run_id, _runs.c.run_id < newest)
+    refreshes = connection.execute(select(_runs.c.run_id).where(of_run)).scalars().all()
+    for table in (schema.run_metrics, schema.run_checks, schema.run_digests, _lists, _runs):
+        connection.execute(delete(table).where(table.c.run_id.in_(refreshes)))
 
 
 def _delete_superseded(connection: Connection, run_id: int) -> None:
@@ -113,7 +127,7 @@ def _delete_superseded(connection: Connection, run_id: int) -> None:
     A file that is read again every night, without times, overwrites all its ratings each time.
     """
     b = _batches.c
-    had_lists = _runs.c.status.in_(schema.WITH_LISTS)
+    had_lists = and_(_runs.c.status.in_(schema.WITH_LISTS), IS_NIGHT)
     last_batch = select(_runs.c.last_batch_id).where(_runs.c.run_id == run_id, had_lists)
     before = and_(b.batch_id <= last_batch.scalar_subquery(), b.rows_superseded > 0)
     batch_ids = select(b.batch_id).where(before)
@@ -124,10 +138,14 @@ def _delete_superseded(connection: Connection, run_id: int) -> None:
 
 
 def _is_published(run_id: int) -> ColumnElement[bool]:
-    """Whether the run is current or the one before, looked up by the statement it is part of."""
+    """Whether the run is current or the one before, or a refresh that somebody is shown.
+
+    It is looked up by the statement it is part of.
+    """
     p = _publication.c
     pointed_at = or_(p.run_id == run_id, p.previous_run_id == run_id)
-    return exists(select(p.slot).where(pointed_at))
+    is_shown = exists(select(_refreshed.c.user_id).where(_refreshed.c.run_id == run_id))
+    return or_(exists(select(p.slot).where(pointed_at)), is_shown)
 
 
 def _delete_file(artifact: Path) -> None:

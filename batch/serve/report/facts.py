@@ -20,6 +20,7 @@ from batch.store import schema
 from batch.store.checks import CHURN, Check, recorded
 from batch.store.first_steps import first_steps
 from batch.store.runs import (
+    IS_NIGHT,
     NIGHT,
     NoSuchRunError,
     Run,
@@ -163,6 +164,7 @@ def _trend(connection: Connection, run: Run) -> tuple[TrendRun, ...]:
     earlier = (
         (_runs.c.run_id < run.run_id)
         & (_runs.c.status == "published")
+        & IS_NIGHT
         & _runs.c.run_id.in_(measured)
     )
     newest = (
@@ -192,6 +194,7 @@ def _churn(connection: Connection, run: Run) -> Churn | None:
     earlier = (
         (_runs.c.run_id < run.run_id)
         & (_runs.c.status == "published")
+        & IS_NIGHT
         & _runs.c.purged_at.is_(None)
     )
     newest = (
