@@ -13,7 +13,18 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from batch import RecbatchError, __version__, query
-from batch.cli import database, export, filters, help, ingest, inspect, job, manage, similar
+from batch.cli import (
+    database,
+    export,
+    filters,
+    help,
+    ingest,
+    inspect,
+    job,
+    manage,
+    refresh,
+    similar,
+)
 from batch.cli.arguments import FAILED, LOCKED, opened, options, stop
 from batch.cli.database_errors import database_error
 from batch.cli.file_errors import file_error
@@ -61,7 +72,7 @@ app = help.Commands(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (job, inspect, similar, export, manage):
+for module in (job, refresh, inspect, similar, export, manage):
     app.add_typer(module.commands)
 app.add_typer(ingest.commands, name="ingest")
 app.add_typer(database.commands, name="db")

@@ -134,6 +134,13 @@ class Ensemble:
         """Days after which a rating counts half in `popularity`; None: all count the same."""
         return getattr(self.models["popular"], "half_life", None)
 
+    @property
+    def learnt(self) -> "Learnt":
+        """Both sets of weights between films."""
+        from batch.models.features import Learnt
+
+        return Learnt(self.feature_model.preference, self.feature_model.liking)
+
     def baseline(self, name: str) -> Baseline:
         """The baseline that replaces a missing prediction of this model."""
         if name in ("blend", BY_SCORE):

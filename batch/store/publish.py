@@ -235,44 +235,15 @@ def _flip(
     changed = connection.execute(flip).rowcount
     if changed:
         connection.execute(delete(_refreshed))
-        _announce(connection, run_id)
+        announce(connection, run_id)
     return changed
 
 
-def _announce(connection: Connection, run_id: int) -> None:
+def announce(connection: Connection, run_id: int) -> None:
+    """Tell those who listen on Postgres that readers see other lists of this run."""
     if connection.dialect.name == "postgresql":
         # Delivered at the commit, and only if there is one.
         connection.execute(select(func.pg_notify(CHANNEL, str(run_id))))
-
-
-def show_refreshed(
-    connection: Connection, run: RunKey, base_run_id: int, user_ids: Ints, **columns: Any
-) -> None:
-    """Show these users, (u,), their lists of a running refresh from now on.
-
-    On the connection that has the run lock, in a transaction that does nothing else. Raises
-    CannotPublishError if another process ended the refresh, or another run is current.
-    """
-    now = datetime.now(UTC)
-    columns |= {"status": "published", "published_at": now, "finished_at": now}
-    update_run(connection, run, **columns)
-    note_refresh(connection, base_run_id, now)
-    show = text("""
-        INSERT INTO refreshed_users (user_id, run_id) VALUES (:user_id, :run_id)
-        ON CONFLICT (user_id) DO UPDATE SET run_id = excluded.run_id""")
-    shown = [{"user_id": user_id, "run_id": run.run_id} for user_id in user_ids.tolist()]
-    connection.execute(show, shown)
-    _announce(connection, base_run_id)
-
-
-def note_refresh(connection: Connection, base_run_id: int, now: datetime) -> None:
-    """Record that the current run's lists are up to date.
-
-    Raises CannotPublishError where another run is current.
-    """
-    refreshed = update(_publication).where(_publication.c.run_id == base_run_id)
-    if connection.execute(refreshed.values(refreshed_at=now)).rowcount != 1:
-        raise CannotPublishError(f"run {base_run_id} is not current any more")
 
 
 def require_lists(connection: Connection, run_id: int) -> str:
