@@ -59,6 +59,7 @@ PROMISES = {
     "D10": "A film that is filtered is hidden at once, and in no list that is made from then on.",
     "D11": "A damaged compiler cache costs a warning and a compilation, never a night or a digit.",
     "D12": "No list shows a film rated or filtered since; what is stored after it moves up.",
+    "D13": "A refresh shows new lists of those whose ratings changed, and changes no others.",
     "E1": "No SQL is built from data.",
     "E2": "A reading role sees the views only; the job's role cannot change the schema.",
     "E3": "A password appears in no output, table or process list.",

@@ -52,9 +52,7 @@ class Refreshed:
     ingested: Sequence[Report] = ()
 
 
-def refresh(
-    database: Database, config: Config, triggered_by: str = "manual"
-) -> Refreshed:
+def refresh(database: Database, config: Config, triggered_by: str = "manual") -> Refreshed:
     """Ingest what is new, and make new lists for those whose ratings changed.
 
     They are made with what the current run learnt, from all ratings there are, and shown in one
@@ -63,7 +61,7 @@ def refresh(
     """
     prepare(database)
     with run_lock(database) as lock:
-        base = _base(database, config)
+        base = _base(database)
         reports = ingest(
             database,
             config.ingest.paths,
@@ -84,7 +82,7 @@ def refresh(
     return refreshed
 
 
-def _base(database: Database, config: Config) -> Run:
+def _base(database: Database) -> Run:
     """The current run, if it can be refreshed. Raises CannotRefreshError."""
     with database.reader.connect() as connection:
         base = current_run(connection)
@@ -95,8 +93,6 @@ def _base(database: Database, config: Config) -> Run:
         raise CannotRefreshError(f"{name}: what it learnt is not stored; {NEXT_RUN}")
     if base.known_until is not None:
         raise CannotRefreshError(f"{name}: it is of the past, by --as-of; {NEXT_RUN}")
-    if base.config_sha256 != config.sha256():
-        raise CannotRefreshError(f"{name}: the settings have changed since; {NEXT_RUN}")
     return base
 
 
@@ -139,10 +135,11 @@ def _refresh(
 
 
 def _as_published(config: Config, base: Run) -> Config:
-    """The settings, with lists as long as the current run's; a cluster is not worth starting."""
+    """The settings, with lists as of the current run; a cluster is not worth starting."""
     lengths = {"top_n": base.top_n, "spare": base.spare or 0}
     publish_settings = config.publish.model_copy(update=lengths)
-    return config.model_copy(update={"publish": publish_settings, "engine": "local"})
+    changed = {"publish": publish_settings, "preset": base.preset, "engine": "local"}
+    return config.model_copy(update=changed)
 
 
 def _new_lists(job: Job, base: Run, user_ids: Sequence[int]) -> WrittenRows:
@@ -178,7 +175,7 @@ def restored_ensemble(job: Job, base: Run, ratings: Ratings, users: Ints, mask: 
     config = job.config
     try:
         kept = load_weights(Path(base.artifact or ""), base.artifact_sha256)
-        restored = restore(kept, ratings, config.models, users, base.half_life)
+        restored = restore(kept, ratings, users, base.half_life)
         with job.database.reader.connect() as connection:
             weights, _ = recorded(connection, base.run_id)
     except (DamagedWeightsError, NotKeptError) as error:

@@ -39,7 +39,10 @@ class Restored:
 def arrays_to_keep(
     ratings: Ratings, models: Mapping[str, Model], learnt: Learnt, params: Models, seed: int
 ) -> dict[str, Arrays]:
-    """Every array that `restore` needs, by model or purpose and by name."""
+    """Every array that `restore` needs, by model or purpose and by name.
+
+    The settings of the models are among them, as the bytes of a JSON text.
+    """
     from batch.models.neural import penalty_of_rows  # loads torch
 
     arrays: dict[str, Arrays] = {name: model.weights() for name, model in models.items()}
@@ -54,13 +57,14 @@ def arrays_to_keep(
         "movies": ratings.movie_ids,
         "genres": ratings.genre_ids,
     }
+    settings = np.frombuffer(params.model_dump_json().encode(), dtype=np.uint8)
+    arrays["settings"] = {"models": settings}
     return arrays
 
 
 def restore(
     kept: Mapping[str, Arrays],
     ratings: Ratings,
-    params: Models,
     users: Ints,
     half_life: float | None,
 ) -> Restored:
@@ -69,14 +73,10 @@ def restore(
     Users, films and genres that are new since then are known by their ratings alone. Raises
     NotKeptError.
     """
-    if params.neural.architecture == "flattened":
-        raise NotKeptError(
-            "models.neural.architecture is flattened: a network of that form knows the users and "
-            "films that it was trained on, and no others"
-        )
     from batch.models import item_item, user_user
 
     try:
+        params = _settings(kept["settings"]["models"])
         films = _places(ratings.movie_ids, kept["ids"]["movies"])
         learnt = Learnt(
             preference_of(ratings, _between_films(kept["preference"], films, ratings.n_items)),
@@ -96,6 +96,17 @@ def restore(
         "bias": bias.fit(ratings, None, seed=0),
     }
     return Restored(models, learnt)
+
+
+def _settings(text: Any) -> Models:
+    """Raises NotKeptError for a network that cannot be restored."""
+    params = Models.model_validate_json(bytes(text.astype(np.uint8)))
+    if params.neural.architecture == "flattened":
+        raise NotKeptError(
+            "models.neural.architecture is flattened: a network of that form knows the users and "
+            "films that it was trained on, and no others"
+        )
+    return params
 
 
 def _places(ids: Ints, kept_ids: Ints) -> Ints:

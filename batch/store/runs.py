@@ -163,7 +163,7 @@ def is_for(due_at: datetime, logical_date: date) -> ColumnElement[bool]:
     """
     r = _runs.c
     began_after = and_(r.logical_date == logical_date, r.started_at >= due_at)
-    before_0007 = and_(r.due_at.is_(None), r.known_until.is_(None), IS_NIGHT, began_after)
+    before_0007 = and_(r.due_at.is_(None), r.known_until.is_(None), began_after)
     return or_(r.due_at == due_at, before_0007)
 
 
