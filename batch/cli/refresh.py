@@ -22,7 +22,7 @@ def refresh(
     With what the published run learnt: nothing is trained, measured or asked of the
     gates. Made for cron, every few minutes, or schedule.refresh_minutes.
 
-    Example: recbatch -q refresh
+    Example: recbatch refresh
     """
     from batch.cli.lines import ingest_lines
     from batch.job.refresh import refresh as refresh_lists
