@@ -205,13 +205,13 @@ def test_lists_are_refreshed_between_nights(sqlite_url: str, tmp_path: Path) -> 
     assert job.started() == []
     clock = Clock(database, ScheduleSettings(refresh_minutes=5), job.command)
     refreshes = 0
-    for time, is_due in [
+    for moment, is_due in [
         ("22:31:00", True), ("22:31:20", False), ("22:35:59", False), ("22:36:00", True),
         ("22:46:00", True), ("22:46:20", False),
     ]:  # fmt: skip
-        clock.tick(lambda now=f"2026-11-23 {time}": utc(now))  # type: ignore[misc]
+        clock.tick(lambda now=f"2026-11-23 {moment}": utc(now))  # type: ignore[misc]
         refreshes += is_due
-        assert job.started() == ["refresh --trigger schedule"] * refreshes, time
+        assert job.started() == ["refresh --trigger schedule"] * refreshes, moment
     clock.tick(lambda: utc("2026-11-24 02:30:01"))
     assert job.started()[refreshes:] == [
         "run --scheduled-for 2026-11-24T02:30:00+00:00 --trigger schedule"
