@@ -94,6 +94,12 @@ def _assembled(
     return Fixed(ratings, mask)
 
 
+def _restored(
+    _job: object, _base: object, _kept: object, ratings: Ratings, _users: Ints, mask: Mask
+) -> Fixed:
+    return Fixed(ratings, mask)
+
+
 def _next_films(
     ratings: Ratings, _liked_from: float, n: int, order: Ints, excluded: Ints
 ) -> SimilarFilms:
@@ -118,11 +124,7 @@ def by_fixed_arithmetic(patch: pytest.MonkeyPatch) -> None:
     )
     patch.setattr(steps, "arrays_to_keep", lambda *_: {"fixed": {"w": np.ones(3)}})
     patch.setattr(steps, "similar_films", _next_films)
-    patch.setattr(
-        refresh,
-        "restored_ensemble",
-        lambda _job, _base, ratings, _users, mask: Fixed(ratings, mask),
-    )
+    patch.setattr(refresh, "restored_ensemble", _restored)
     patch.setattr(executors, "open_executor", _one_by_one)
     patch.setattr(steps, "block_size", lambda *_: 13)  # of 25 users: two transactions
 

@@ -48,18 +48,22 @@ def restored(arrays: dict[str, Arrays], ratings: Ratings, users: Ints) -> Restor
 
 
 @pytest.mark.parametrize(("shape", "kind"), [((20, 60), ThroughUsers), ((60, 30), ThroughItems)])
+@pytest.mark.parametrize("params", [QUICK, PRESETS["plain"]], ids=["tuned", "plain"])
 def test_restored_models_list_what_the_night_did(
-    shape: tuple[int, int], kind: type, tmp_path: Path
+    params: Models, shape: tuple[int, int], kind: type, tmp_path: Path
 ) -> None:
     """With the same ratings, lists and predictions of users are those of the fitted models.
 
     The network's are those of rows that are solved anew.
     """
     ratings = numbered(generated(3, *shape))
-    found = restored(kept(ratings, tmp_path), ratings, SOME)
+    found = restored(kept(ratings, tmp_path, params), ratings, SOME)
     assert isinstance(found.learnt.liking.learnt, kind)
-    models: dict[str, Model] = dict(fit_all(ratings, QUICK, 0, epochs=3))
+    models: dict[str, Model] = dict(fit_all(ratings, params, 0, epochs=3))
     models["neural"] = found.models["neural"]
+    for name, model in models.items():
+        rating = found.models[name].score(SOME).rating
+        np.testing.assert_allclose(rating, model.score(SOME).rating, rtol=0, atol=1e-6)
     whole = assemble(ratings, models, None).rank_users(MODELS, SOME, 5)
     again = assemble(ratings, found.models, None, learnt=found.learnt).rank_users(MODELS, SOME, 5)
     for name in MODELS:

@@ -178,6 +178,7 @@ def test_purging(database: Database, tmp_path: Path, nights: Faults) -> None:
     assert command("-q", "refresh") == DONE
     purge(database, 2)
     assert rows(database, OVERLAY) == [("u3", 2)]
+    assert rows(database, "SELECT purged_at FROM runs WHERE run_id = 2") == [(None,)]
     assert {run_id for (run_id,) in rows(database, "SELECT run_id FROM recommendations")} == {1, 2}
     for _ in range(3):
         assert command("-q", "run") == DONE
@@ -193,12 +194,9 @@ def test_files_that_overwrote_ratings_can_still_be_undone(
     database: Database, tmp_path: Path
 ) -> None:
     """The purge after a refresh deletes no earlier values: only that after a night may."""
-    [(user, film)] = rows(
-        database,
-        "SELECT user_key, movie_key FROM ratings JOIN users USING (user_id)"
-        " JOIN movies USING (movie_id) ORDER BY 1, 2 LIMIT 1",
-    )
-    rate(tmp_path, [(user, film, 0.5, LATER)])
+    rated = "SELECT movie_key FROM ratings JOIN users USING (user_id) JOIN movies USING (movie_id)"
+    [(film,)] = rows(database, f"{rated} WHERE user_key = 'u3' ORDER BY 1 LIMIT 1")
+    rate(tmp_path, [("u3", film, 0.5, LATER)])
     for other in ("m30", "m31"):
         rate(tmp_path, [("u3", other, 5.0, LATER)])
         assert command("-q", "refresh") == DONE
@@ -245,6 +243,13 @@ def test_why_a_run_cannot_be_refreshed(
     assert "of the past" in refused()
     with database.writer.begin() as connection:
         connection.execute(text("UPDATE runs SET known_until = NULL"))
+    [file] = (tmp_path / "artifacts").iterdir()
+    content = file.read_bytes()
+    for damaged in (content[:-1], b"", content[:-1] + b"x"):
+        file.write_bytes(damaged)
+        assert "is not the file that the run wrote" in refused()
+    file.unlink()
+    assert "No such file" in refused()
     assert command("forget", "--yes", "u4") == DONE
     assert "what it learnt is not stored" in refused()
 
@@ -282,9 +287,7 @@ def test_lists_that_fail_their_audit_are_not_shown(
             ranked = super().rank_users(names, users, *given, **named)
             return {name: replace(block, score=-block.score) for name, block in ranked.items()}
 
-    monkeypatch.setattr(
-        job, "restored_ensemble", lambda _job, _base, ratings, _users, mask: Careless(ratings, mask)
-    )
+    monkeypatch.setattr(job, "restored_ensemble", lambda *given: Careless(given[3], given[5]))
     assert command("-q", "refresh") == FAILED
     assert rows(database, OVERLAY) == []
     assert lists(database) == before

@@ -1,9 +1,10 @@
 """Ratings that came since the current run -> new lists of those whose they are, of the same run."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection
@@ -18,7 +19,8 @@ from batch.job.recorded import recorded
 from batch.job.score_users import WrittenRows, popular_films
 from batch.job.steps import Job
 from batch.job.summary import RunSummary
-from batch.models.kept_arrays import NotKeptError, restore
+from batch.models.kept_arrays import Arrays, NotKeptError, restore
+from batch.ranking.blend_weights import Weights
 from batch.ranking.ensemble import Ensemble, assemble
 from batch.ranking.mask import Mask
 from batch.ratings import Ints, Ratings
@@ -34,11 +36,16 @@ from batch.store.versions import prepare
 from batch.telemetry import log_info, step
 from batch.telemetry import run_id as logged_run_id
 
-NEXT_RUN = "the next run restores refreshes ('recbatch run')"
-
 
 class CannotRefreshError(RecbatchError):
     """The current run's lists cannot be brought up to date; the message says why."""
+
+
+class Kept(NamedTuple):
+    """What the current run learnt."""
+
+    arrays: Mapping[str, Arrays]
+    weights: Weights | None  # of the blend; None: there was too little to learn from
 
 
 @dataclass
@@ -88,11 +95,10 @@ def _base(database: Database) -> Run:
         base = current_run(connection)
         if base is None:
             raise CannotRefreshError(f"nothing is published yet; {first_steps(connection)}")
-    name = f"run {base.run_id} cannot be refreshed"
     if base.artifact is None or base.artifact_sha256 is None:
-        raise CannotRefreshError(f"{name}: what it learnt is not stored; {NEXT_RUN}")
+        raise _cannot(base, "what it learnt is not stored")
     if base.known_until is not None:
-        raise CannotRefreshError(f"{name}: it is of the past, by --as-of; {NEXT_RUN}")
+        raise _cannot(base, "it is of the past, by --as-of")
     return base
 
 
@@ -144,12 +150,13 @@ def _as_published(config: Config, base: Run) -> Config:
 
 def _new_lists(job: Job, base: Run, user_ids: Sequence[int]) -> WrittenRows:
     """Write the lists of these users, and audit them. Raises CannotRefreshError."""
+    kept = _kept(job.database, base)
     steps.filter_by_settings(job)
     ratings, mask = steps.load_inputs(job, None, scale=base.scale)
     # Users whose only ratings were undone have no row, and no lists.
     users = np.flatnonzero(np.isin(ratings.user_ids, np.array(user_ids, dtype=np.int64)))
     with step("fit", into=job.summary.seconds):
-        ensemble = restored_ensemble(job, base, ratings, users, mask)
+        ensemble = restored_ensemble(job, base, kept, ratings, users, mask)
     popular = popular_films(ensemble, mask, base.least_ratings or 1)
     written = steps.write_lists_of(job, ensemble, popular, users)
     run_id = job.key.run_id
@@ -167,23 +174,34 @@ def _new_lists(job: Job, base: Run, user_ids: Sequence[int]) -> WrittenRows:
     return written
 
 
-def restored_ensemble(job: Job, base: Run, ratings: Ratings, users: Ints, mask: Mask) -> Ensemble:
+def _kept(database: Database, base: Run) -> Kept:
+    """What the run learnt. Raises CannotRefreshError."""
+    try:
+        arrays = load_weights(Path(base.artifact or ""), base.artifact_sha256)
+    except DamagedWeightsError as error:
+        raise _cannot(base, str(error)) from error
+    with database.reader.connect() as connection:
+        return Kept(arrays, recorded(connection, base.run_id).weights)
+
+
+def restored_ensemble(
+    job: Job, base: Run, kept: Kept, ratings: Ratings, users: Ints, mask: Mask
+) -> Ensemble:
     """The current run's models for these users, (u,), by newer ratings.
 
     Raises CannotRefreshError.
     """
-    config = job.config
     try:
-        kept = load_weights(Path(base.artifact or ""), base.artifact_sha256)
-        restored = restore(kept, ratings, users, base.half_life)
-        with job.database.reader.connect() as connection:
-            weights, _ = recorded(connection, base.run_id)
-    except (DamagedWeightsError, NotKeptError) as error:
-        message = f"run {base.run_id} cannot be refreshed: {error}; {NEXT_RUN}"
-        raise CannotRefreshError(message) from error
-    return assemble(
-        ratings, restored.models, weights, mask, config.publish.diversity, restored.learnt
-    )
+        restored = restore(kept.arrays, ratings, users, base.half_life)
+    except NotKeptError as error:
+        raise _cannot(base, str(error)) from error
+    diversity = job.config.publish.diversity
+    return assemble(ratings, restored.models, kept.weights, mask, diversity, restored.learnt)
+
+
+def _cannot(base: Run, reason: str) -> CannotRefreshError:
+    remedy = "the next run makes that good ('recbatch run')"
+    return CannotRefreshError(f"run {base.run_id} cannot be refreshed: {reason}; {remedy}")
 
 
 def _show(
