@@ -5,7 +5,7 @@ import signal
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from batch import cli
-from batch.job import executors, steps
+from batch.job import executors, refresh, steps
 from batch.models import PUBLISHED, REFERENCE
 from batch.models.similar_films import SimilarFilms
 from batch.ranking.evaluate import Evaluation
@@ -43,9 +43,8 @@ class Fixed:
         """Rating counts, (n_items,)."""
         return self.ratings.item_counts().astype(np.float64)
 
-    def weights(self) -> Mapping[str, Any]:
-        """One small array, so that a file of weights is written."""
-        return {"w": np.ones(3)}
+    models: Mapping[str, Any] = field(default_factory=dict)
+    learnt = None
 
     def rank_users(
         self, names: Sequence[str], users: Ints, n: int, _asked: Pairs = NO_PAIRS, spare: int = 0
@@ -95,6 +94,12 @@ def _assembled(
     return Fixed(ratings, mask)
 
 
+def _restored(
+    _job: object, _base: object, _kept: object, ratings: Ratings, _users: Ints, mask: Mask
+) -> Fixed:
+    return Fixed(ratings, mask)
+
+
 def _next_films(
     ratings: Ratings, _liked_from: float, n: int, order: Ints, excluded: Ints
 ) -> SimilarFilms:
@@ -117,7 +122,9 @@ def by_fixed_arithmetic(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         steps, "assemble", lambda ratings, _models, _weights, mask, _: Fixed(ratings, mask)
     )
+    patch.setattr(steps, "arrays_to_keep", lambda *_: {"fixed": {"w": np.ones(3)}})
     patch.setattr(steps, "similar_films", _next_films)
+    patch.setattr(refresh, "restored_ensemble", _restored)
     patch.setattr(executors, "open_executor", _one_by_one)
     patch.setattr(steps, "block_size", lambda *_: 13)  # of 25 users: two transactions
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from batch.job import steps
+from batch.job import refresh, steps
 from batch.store import publish
 
 
@@ -29,10 +29,20 @@ def _points() -> dict[str, tuple[Any, str, str]]:
 
 POINTS = _points()
 
+REFRESH_POINTS: dict[str, tuple[Any, str, str]] = {
+    f"{kind} {name} of a refresh": (module, name, kind)
+    for module, name in (
+        (refresh, "changed_users"), (publish, "open_run"), (steps, "load"),
+        (refresh, "restored_ensemble"), (publish, "write_lists"), (refresh, "audit_integrity"),
+        (refresh, "show_refreshed"), (publish, "purge"),
+    )
+    for kind in ("before", "after")
+}  # fmt: skip
+
 
 def do_at(point: str, then: Callable[[], object]) -> None:
     """Do something else when this process comes to a point."""
-    module, name, kind = POINTS[point]
+    module, name, kind = (POINTS | REFRESH_POINTS)[point]
     work = getattr(module, name)
 
     def reached(*given: Any, **named: Any) -> Any:

@@ -62,6 +62,7 @@ PROMISES = {
     "D13": "A film marked as seen is in no list of that user, from the next read on.",
     "D14": "Films marked as seen change no prediction, weight or metric of a model.",
     "D15": "What is told of how a run's lists did is what a slow count of later ratings gives.",
+    "D16": "A refresh shows new lists of those whose ratings changed, and changes no others.",
     "E1": "No SQL is built from data.",
     "E2": "A reading role sees the views only; the job's role cannot change the schema.",
     "E3": "A password appears in no output, table or process list.",

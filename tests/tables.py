@@ -90,6 +90,15 @@ def flags(*on: int) -> str:
     return "|".join(str(int(number in on)) for number in range(19))
 
 
+NEW_IN_REFRESHES = """
+    SELECT count(*) FROM refreshed_users f JOIN recommendations r
+    ON r.run_id = f.run_id AND r.user_id = f.user_id AND r.rank <= 5
+    WHERE NOT EXISTS (
+        SELECT p.slot FROM publication p JOIN recommendations b
+        ON b.run_id = p.run_id AND b.user_id = f.user_id)"""
+"""Rows of users who have no lists in the current run itself."""
+
+
 def shown(database: Database) -> int | None:
     """The run that readers see, by the views: one whole published run, or None."""
     with selects(database) as select:
@@ -105,7 +114,8 @@ def shown(database: Database) -> int | None:
             f"SELECT status, rows_written FROM runs WHERE run_id = {run_id}"
         )
         assert status == "published"
-        assert lists == [(run_id, rows_written)]
+        [(n_new,)] = select(NEW_IN_REFRESHES)
+        assert lists == [(run_id, rows_written + n_new)]
         assert popular == [(run_id, 5)]
         assert [run for run, _ in similar] == [run_id]
         by_list = "SELECT user_key FROM current_recommendations GROUP BY user_key, model"

@@ -296,7 +296,7 @@ def test_upgrading_again_changes_nothing(database: Database) -> None:
 def test_the_whole_schema_is_rolled_back(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A migration that fails leaves no table behind, and can be repeated."""
     database = open_database(sqlite_url)
-    broken = {"broken": "SELECT nothing FROM nowhere_at_all WHERE ("}
+    broken = {"current_recommendations": "SELECT nothing FROM nowhere_at_all WHERE ("}
     with monkeypatch.context() as patch:
         patch.setattr(views, "list_views", lambda _dialect: broken)
         with pytest.raises(DBAPIError):

@@ -261,6 +261,35 @@ class Trim:
         return max(lengths[1], lengths[3]) == 5
 
 
+class Refresh:
+    """Of someone who rated since the night, and of someone new."""
+
+    arguments = ("-q", "refresh")
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.database = database
+        self.before = self.stored()
+        rated = [("u3", "m1", 5.0, 1_700_000_000), ("brand new", "m2", 4.0, 1)]
+        file = folder / "rated.csv"
+        file.write_text(long_csv(rated))
+        assert command("ingest", str(file)) == DONE
+
+    def stored(self) -> list[tuple[Any, ...]]:
+        """What the night wrote."""
+        current = "SELECT run_id FROM publication"
+        lists = f"SELECT * FROM recommendations WHERE run_id = ({current}) ORDER BY 1, 2, 3, 4"
+        return rows(self.database, lists)
+
+    def done(self) -> bool:
+        """Both are shown whole new lists, or neither is, and the night's are as they were."""
+        assert self.stored() == self.before
+        found = rows(self.database, "SELECT * FROM refreshed_users")
+        assert len(found) in (0, 2)
+        new = "SELECT count(*) FROM current_recommendations WHERE user_key = 'brand new'"
+        assert rows(self.database, new) == [(20 if found else 0,)]
+        return bool(found)
+
+
 LENGTHS = "SELECT run_id, max(rank) FROM recommendations GROUP BY run_id"
 SPARE_COUNTS = """
     SELECT r.run_id, min(r.spare) + sum(m.value) FROM runs r JOIN run_metrics m
@@ -292,7 +321,7 @@ class Forget:
 
 
 @pytest.mark.promise("A7")
-@pytest.mark.parametrize("work", [Ingest, Seen, Undo, Rollback, Purge, Trim, Forget])
+@pytest.mark.parametrize("work", [Ingest, Seen, Undo, Rollback, Purge, Trim, Forget, Refresh])
 def test_any_statement_of_other_commands_may_fail(
     work: Any,
     nights: Faults,

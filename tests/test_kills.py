@@ -18,7 +18,7 @@ from sqlalchemy import text
 from batch.store.database import Database, open_database
 from faults import first_night, fixed_nights
 from fixed import command
-from processes import POINTS, do_at, end_at, ended, in_child
+from processes import POINTS, REFRESH_POINTS, do_at, end_at, ended, in_child
 from tables import leftovers, selects, shown
 from templates import contents, snapshot
 
@@ -79,6 +79,44 @@ def test_a_process_may_end_at_any_point(
     assert len(states) > 5
     fine(database, "the last point")
     figure(len(POINTS))
+
+
+@pytest.mark.usefixtures("nights")
+@pytest.mark.promise("A4")
+def test_a_refresh_may_be_killed_at_any_point(
+    database: Database, tmp_path: Path, figure: Callable[[int], None]
+) -> None:
+    """It showed nothing or all, and the next one, the night after it too, work."""
+
+    def until() -> int:
+        end_at(point, signal.SIGKILL)
+        return command("-q", "refresh")
+
+    def refreshed() -> int:
+        with selects(database) as select:
+            return len(select("SELECT user_id FROM refreshed_users"))
+
+    later = "user,movie,rating,timestamp\nu3,m1,5,1700000000\nbrand new,m2,4,1700000000\n"
+    (tmp_path / "later.csv").write_text(later)
+    assert command("ingest", str(tmp_path / "later.csv")) == 0
+    weights = tmp_path / "artifacts"
+    states: set[str] = set()
+    with snapshot(database, weights) as restore:
+        for point in REFRESH_POINTS:
+            restore()
+            assert ended(in_child(until, tmp_path / "log")) == -signal.SIGKILL, point
+            shown(database)
+            assert refreshed() == (2 if "purge" in point else 0), point
+            with selects(database) as select:
+                state = contents(select, weights)
+            if state not in states:
+                states.add(state)
+                assert command("-q", "refresh") == 0, point
+                assert refreshed() == 2
+                assert leftovers(database) == [], point
+    assert len(states) > 3
+    fine(database, "the last refresh")
+    figure(len(REFRESH_POINTS))
 
 
 @pytest.mark.usefixtures("nights")

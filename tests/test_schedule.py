@@ -196,6 +196,28 @@ def test_a_missed_night_is_made_up(
     assert job.started() == [f"{command} {trigger}" for trigger in expected]
 
 
+def test_lists_are_refreshed_between_nights(sqlite_url: str, tmp_path: Path) -> None:
+    """At the start and each `refresh_minutes`, where no night is due; not at all by default."""
+    database = open_database(sqlite_url)
+    prepare(database)
+    job = FakeJob(tmp_path)
+    Clock(database, ScheduleSettings(), job.command).tick(lambda: utc("2026-11-23 22:31:00"))
+    assert job.started() == []
+    clock = Clock(database, ScheduleSettings(refresh_minutes=5), job.command)
+    refreshes = 0
+    for moment, is_due in [
+        ("22:31:00", True), ("22:31:20", False), ("22:35:59", False), ("22:36:00", True),
+        ("22:46:00", True), ("22:46:20", False),
+    ]:  # fmt: skip
+        clock.tick(lambda now=f"2026-11-23 {moment}": utc(now))  # type: ignore[misc]
+        refreshes += is_due
+        assert job.started() == ["refresh --trigger schedule"] * refreshes, moment
+    clock.tick(lambda: utc("2026-11-24 02:30:01"))
+    assert job.started()[refreshes:] == [
+        "run --scheduled-for 2026-11-24T02:30:00+00:00 --trigger schedule"
+    ]
+
+
 @pytest.mark.promise("B4")
 def test_each_of_several_times_a_day_is_run_once(sqlite_url: str, tmp_path: Path) -> None:
     """Of `0 */6 * * *` each due moment is run once; of several that were missed the newest."""

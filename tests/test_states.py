@@ -27,6 +27,7 @@ from batch.config import Config, FilterSettings
 from batch.ingest import ingest
 from batch.job import nightly, steps
 from batch.job.inputs import ingest_settings
+from batch.job.refresh import refresh
 from batch.job.republish import republish
 from batch.ranking.evaluate import Evaluation
 from batch.store import publish
@@ -66,6 +67,10 @@ class Nights(RuleBasedStateMachine):
         self.current: int | None = None
         self.before: int | None = None
         self.purged: set[int] = set()
+        self.number = 0  # of the newest run, a refresh too
+        self.known: dict[int, int] = {}  # the newest batch that each night and refresh knew
+        self.rated: dict[str, int] = {}  # the batch of each user's newest rating or film seen
+        self.refreshed: dict[str, int] = {}  # the refresh that a user is shown
 
     tried: ClassVar[Counter[str]] = Counter()
     """By promise, over all examples."""
@@ -118,7 +123,28 @@ class Nights(RuleBasedStateMachine):
         (self.home / "ratings.csv").write_text(long_csv([(*pair, stars, said[0])]))
         self._ingest("ratings.csv")
         self.tried["C3"] += 1
-        self.ratings[pair] = max(said, self.ratings.get(pair, said))
+        if said > self.ratings.get(pair, (0, 0.0)):
+            self.ratings[pair] = said
+            self.rated[pair[0]] = self._newest_batch()
+
+    @precondition(lambda self: self.current is not None)
+    @rule()
+    def refresh(self) -> None:
+        """New lists of whoever rated since what readers see."""
+        since = max(self.known[run] for run in (self.current, *self.refreshed.values()))
+        changed = {user for user, batch in self.rated.items() if batch > since}
+        refreshed = refresh(self.database, self._config())
+        assert (refreshed.base_run_id, refreshed.users) == (self.current, len(changed))
+        self.tried["D16"] += 1
+        if not changed:
+            assert refreshed.run_id is None
+            return
+        self.number += 1
+        assert refreshed.run_id == self.number
+        self._abandon()
+        self.known[self.number] = self._newest_batch()
+        self.refreshed |= dict.fromkeys(changed, self.number)
+        self._purge()
 
     @rule(user=strategies.integers(0, USERS - 1), film=strategies.integers(0, 3))
     def see(self, user: int, film: int) -> None:
@@ -129,6 +155,8 @@ class Nights(RuleBasedStateMachine):
             file = self.home / "seen.csv"
             [report] = ingest(self.database, [], ingest_settings(Config()), seen_paths=[file])
         assert report.status in ("merged", "unchanged")
+        if pair not in self.seen:
+            self.rated[pair[0]] = self._newest_batch()
         self.seen.add(pair)
 
     @rule(manual=strategies.booleans())
@@ -146,7 +174,7 @@ class Nights(RuleBasedStateMachine):
             return
         assert outcome.status == "published"
         self._opened("published")
-        self._published(max(self.runs))
+        self._published(self.number)
         self._purge()
 
     @rule()
@@ -192,7 +220,7 @@ class Nights(RuleBasedStateMachine):
             return  # nothing was committed
         self._opened("published" if point.endswith(" purge") else "running")
         if point.endswith(" purge"):
-            self._published(max(self.runs))
+            self._published(self.number)
         if point == "after purge":
             self._purge()
 
@@ -207,6 +235,7 @@ class Nights(RuleBasedStateMachine):
         assert chosen.run_id == self.before
         self.tried["A9"] += 1
         self.current, self.before = self.before, self.current
+        self.refreshed = {}
 
     @rule(data=strategies.data())
     @precondition(lambda self: self.runs)
@@ -267,6 +296,8 @@ class Nights(RuleBasedStateMachine):
         assert ask(each) == wanted
         listed = ask("SELECT DISTINCT user_key, movie_key FROM current_recommendations")
         assert self.seen.isdisjoint(listed)
+        overlay = "SELECT user_key, run_id FROM refreshed_users JOIN users USING (user_id)"
+        assert dict(ask(overlay)) == self.refreshed
         similar = ask("SELECT DISTINCT run_id FROM current_similar")
         assert similar == ([] if self.current is None else [(self.current,)])
 
@@ -278,7 +309,8 @@ class Nights(RuleBasedStateMachine):
 
     def _history_is_true(self, ask: Ask) -> None:
         """Each run ended as the model says, and what was purged, and only that, has no rows."""
-        told = ask("SELECT run_id, status, purged_at IS NOT NULL FROM runs")
+        nights = "SELECT run_id, status, purged_at IS NOT NULL FROM runs WHERE kind = 'night'"
+        told = ask(nights)
         assert {run: status for run, status, _ in told} == self.runs
         assert {run for run, _, purged in told if purged} == self.purged
         held = {run for (run,) in ask("SELECT DISTINCT run_id FROM recommendations")}
@@ -288,19 +320,33 @@ class Nights(RuleBasedStateMachine):
             run for run, status in self.runs.items() if status in ("published", "ready", "rejected")
         }
         assert whole - self.purged <= held & with_similar
+        assert held - whole == set(self.refreshed.values()) | (held & self._unfinished())
 
     # The model's own arithmetic
 
-    def _opened(self, status: str) -> None:
+    def _newest_batch(self) -> int:
+        with self.database.reader.connect() as connection:
+            newest = text("SELECT max(batch_id) FROM ingest_batches")
+            return int(connection.execute(newest).scalar_one())
+
+    def _unfinished(self) -> set[int]:
+        return {run for run, status in self.runs.items() if status in ("running", "abandoned")}
+
+    def _abandon(self) -> None:
         for run, was in self.runs.items():
             if was == "running":
                 self.runs[run] = "abandoned"
-        run = max(self.runs, default=0) + 1
-        self.runs[run], self.dates[run] = status, self.now.date()
+
+    def _opened(self, status: str) -> None:
+        self._abandon()
+        self.number += 1
+        self.runs[self.number], self.dates[self.number] = status, self.now.date()
+        self.known[self.number] = self._newest_batch()
 
     def _published(self, run: int) -> None:
         if run != self.current:
             self.current, self.before = run, self.current
+            self.refreshed = {}
 
     def _purge(self, keep: int = KEPT) -> None:
         whole = [
@@ -317,6 +363,7 @@ class Nights(RuleBasedStateMachine):
 @pytest.mark.promise("A13")
 @pytest.mark.promise("B4")
 @pytest.mark.promise("C3")
+@pytest.mark.promise("D16")
 def test_whatever_is_done_in_whatever_order(
     tmp_path: Path, often: Callable[[int, int], int], figure: Callable[..., None]
 ) -> None:

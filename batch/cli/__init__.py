@@ -23,6 +23,7 @@ from batch.cli import (
     job,
     manage,
     outcome,
+    refresh,
     seen,
     similar,
 )
@@ -73,7 +74,7 @@ app = help.Commands(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (job, inspect, outcome, similar, export, manage):
+for module in (job, refresh, inspect, outcome, similar, export, manage):
     app.add_typer(module.commands)
 app.add_typer(ingest.commands, name="ingest")
 app.add_typer(database.commands, name="db")

@@ -180,6 +180,9 @@ def runs(
         int,
         typer.Option("-n", min=1, max=LARGEST_NUMBER, help="How many of the newest runs."),
     ] = 20,
+    everything: Annotated[
+        bool, typer.Option("--all", help="List refreshes too, not nights alone.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """List the runs, newest first.
@@ -191,7 +194,7 @@ def runs(
 
     _, data = open_ready()
     with data.reader.connect() as connection:
-        newest = history(connection, n)
+        newest = history(connection, n, refreshes=everything)
     print_result(as_json, newest, lambda: run_table(newest))
 
 

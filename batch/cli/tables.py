@@ -123,6 +123,8 @@ def run_table(history: Sequence[Mapping[str, Any]]) -> None:
     table = TextTable(headings, right=(0, 5))
     for run in history:
         notes = [mark for mark in ("current", "forced", "purged") if run[mark]]
+        if run["kind"] == "refresh":
+            notes.append(f"refresh of run {run['base_run_id']}")
         if run["error"]:
             notes.append(run["error"])
         if run["warnings"]:

@@ -185,6 +185,8 @@ class ScheduleSettings(Section):
     """A missed night is made up if it is younger than this: an older one would delay the next."""
     max_hours: float = Field(12, gt=0, le=8784)
     """A night that takes longer is ended: it hangs, or would delay the next one."""
+    refresh_minutes: int | None = Field(None, ge=1, le=10_080)
+    """Minutes between refreshes, as of 'recbatch refresh'; null: none."""
 
     @field_validator("timezone")
     @classmethod

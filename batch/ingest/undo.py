@@ -13,6 +13,7 @@ from sqlalchemy import (
     and_,
     delete,
     exists,
+    insert,
     or_,
     select,
     update,
@@ -65,10 +66,12 @@ def undo(database: Database, batch_id: int) -> Undone:
         batch = _find(connection, batch_id)
         _require_undoable(connection, batch)
         if _is_of_seen(batch):
+            _note_users(connection, batch_id, _seen)
             restored = _restore_seen(connection, batch_id)
             of_batch = _seen.c.batch_id == batch_id
             deleted = connection.execute(delete(_seen).where(of_batch)).rowcount
         else:
+            _note_users(connection, batch_id, _ratings)
             restored = _restore_ratings(connection, batch_id)
             of_batch = _ratings.c.batch_id == batch_id
             mark_leftovers(connection, batch_id)
@@ -168,6 +171,13 @@ def _dependent_on(connection: Connection, batch_id: int, superseded: Table) -> l
         or_(and_(b.rows_superseded > 0, overwrote), b.sha256 == content),
     )
     return list(connection.execute(later).scalars())
+
+
+def _note_users(connection: Connection, batch_id: int, table: Table) -> None:
+    """Keep whose rows of `table` these are: the next refresh makes new lists for them."""
+    users = select(table.c.batch_id, table.c.user_id).where(table.c.batch_id == batch_id)
+    columns = ["batch_id", "user_id"]
+    connection.execute(insert(schema.undone_users).from_select(columns, users.distinct()))
 
 
 def _restore_ratings(connection: Connection, batch_id: int) -> int:

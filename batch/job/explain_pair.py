@@ -11,9 +11,9 @@ from batch import query
 from batch.config import Config, FilterSettings
 from batch.job import nightly
 from batch.job.inputs import evaluation_inputs
-from batch.ranking.blend_weights import Weights
+from batch.job.recorded import Recorded, recorded
 from batch.ranking.ensemble import assemble
-from batch.ranking.evaluate import EPOCHS, fit_all, learn_nightly
+from batch.ranking.evaluate import fit_all, learn_nightly
 from batch.ranking.explain import ModelExplanation, explain
 from batch.ranking.mask import Mask
 from batch.store import filters, schema
@@ -52,7 +52,7 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
         user_key = query.find_user(connection, user)
         movie_key, title = query.find_film(connection, film)
         loaded = load(connection, scale=config.ingest.scale)
-        recorded = _recorded(connection, loaded, config)
+        known = _recorded(connection, loaded, config)
         least_ratings = config.publish.least_ratings or _chosen_least_ratings(connection)
         filtered, _ = filters.active_filters(connection)
         hidden_by = filters_on_pair(connection, config.filters, user_key, movie_key)
@@ -62,7 +62,7 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
     row = loaded.user_keys.index(user_key)
     column = loaded.movie_keys.index(movie_key)
     inputs = evaluation_inputs(ratings, config)
-    weights, epochs = recorded or learn_nightly(ratings, config.models, inputs)
+    weights, epochs = known or learn_nightly(ratings, config.models, inputs)
     models = fit_all(ratings, config.models, inputs["seed"], epochs=epochs)
     mask = Mask.of(ratings, filtered, seen)
     ensemble = assemble(ratings, models, weights, mask)
@@ -136,9 +136,7 @@ def _with_sentences(
     )
 
 
-def _recorded(
-    connection: Connection, loaded: Loaded, config: Config
-) -> tuple[Weights | None, int | None] | None:
+def _recorded(connection: Connection, loaded: Loaded, config: Config) -> Recorded | None:
     """The published blend's weights and the network's epochs, if a run would find the same now."""
     runs = schema.runs
     publication = schema.publication
@@ -148,20 +146,9 @@ def _recorded(
     run = connection.execute(published).first()
     if run is None or not _has_same_inputs(run, loaded, config):
         return None
-    metrics = schema.run_metrics.c
-    stored = select(metrics.model, metrics.metric, metrics.value).where(
-        metrics.run_id == run.run_id, metrics.model.in_(["blend", "neural"])
-    )
-    figures: dict[str, dict[str, float]] = {"blend": {}, "neural": {}}
-    for model, metric, value in connection.execute(stored):
-        figures[model][metric] = value
-    epochs = figures["neural"].get(EPOCHS)
-    n_epochs = None if epochs is None else round(epochs)
-    if "learnt_from_ratings" not in figures["blend"]:  # there was too little to learn from
-        return None, n_epochs
     try:
-        return Weights.from_figures(figures["blend"]), n_epochs
-    except KeyError:  # a run of an earlier version, which recorded less
+        return recorded(connection, run.run_id)
+    except KeyError:
         return None
 
 

@@ -115,7 +115,7 @@ def _delete_user(connection: Connection, user_id: int) -> None:
     _delete_lists(connection, user_id)
     delete_only_support(connection, user_id)
     delete_of_one_user(connection)
-    for table in (*_OF_USERS.values(), _users):
+    for table in (*_OF_USERS.values(), schema.refreshed_users, schema.undone_users, _users):
         connection.execute(delete(table).where(table.c.user_id == user_id))
     connection.execute(update(_runs).values(artifact=None, artifact_sha256=None))
 

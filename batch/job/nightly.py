@@ -125,7 +125,7 @@ def _run_locked(
         try:
             outcome = _recompute(job, order, lock)
         except BaseException as error:
-            _record_failure(job, error)
+            record_failure(job, error)
             raise
         _tidy_up(job, outcome)
     finally:
@@ -142,7 +142,7 @@ def _open_run(database: Database, config: Config, order: Order) -> RunKey:
         "preset": config.preset,
         "seed": config.evaluation.seed,
         "config_sha256": config.sha256(),
-        "versions": dumps(versions()),
+        "versions": versions_text(),
     }
     with database.writer.begin() as connection:
         return publish.open_run(connection, order.logical_date, order.triggered_by, **columns)
@@ -153,6 +153,11 @@ def versions() -> dict[str, str]:
     """Installed versions of Python and of the packages that rows depend on."""
     packages = {name: version(name) for name in RECORDED}
     return {"python": python_version(), **packages}
+
+
+def versions_text() -> str:
+    """The same as JSON, as `runs` keeps it."""
+    return dumps(versions())
 
 
 def _recompute(job: Job, order: Order, lock: Connection) -> Outcome:
@@ -168,7 +173,7 @@ def _recompute(job: Job, order: Order, lock: Connection) -> Outcome:
     least_ratings = steps.choose_fallback(job, evaluation, ensemble)
     written = steps.write_lists(job, ensemble, mask, least_ratings)
     steps.find_similar(job, ratings, mask)
-    steps.save_models(job, models)
+    steps.save_models(job, ensemble)
     steps.judge_earlier_runs(job)
     checks = steps.audit_lists(job, evaluation, written)
     status = _decide(checks, order)
@@ -215,12 +220,14 @@ def _end(job: Job, order: Order, status: Ended, n_rows: int, lock: Connection) -
 
 
 def _tidy_up(job: Job, outcome: Outcome) -> None:
-    """Log the end and purge old runs; a failure here is only a warning.
+    """Log the end and purge old runs."""
+    log_info("finished", status=outcome.status, rows=sum(outcome.rows.values()))
+    purge_old_runs(job)
 
-    What is left over is purged by the next run.
-    """
+
+def purge_old_runs(job: Job) -> None:
+    """Purge old runs; a failure here is only a warning: the next run purges what is left over."""
     try:
-        log_info("finished", status=outcome.status, rows=sum(outcome.rows.values()))
         publish.purge(job.database, job.config.publish.keep_runs)
     except COMPLETE_MESSAGES as error:
         log_warning("purge failed", error=message_of(error))
@@ -228,7 +235,7 @@ def _tidy_up(job: Job, outcome: Outcome) -> None:
         log_warning("purge failed", because=error)
 
 
-def _record_failure(job: Job, error: BaseException) -> None:
+def record_failure(job: Job, error: BaseException) -> None:
     """Record the error in `runs`, unless the run ended before it.
 
     Where even that cannot be written, the next run marks this one as abandoned.

@@ -40,7 +40,7 @@ class StartedJob:
     """A process that runs the job, the night that it is for, and when it is to be ended."""
 
     process: subprocess.Popen[bytes]
-    night: Night
+    night: Night | None  # None: a refresh
     end_at: float  # seconds of time.monotonic()
 
 
@@ -105,6 +105,10 @@ class Clock:
         self._command = command
         self._catchup = timedelta(hours=settings.catchup_hours)
         self._max_duration = timedelta(hours=settings.max_hours)
+        self._between_refreshes: timedelta | None = None
+        if settings.refresh_minutes is not None:
+            self._between_refreshes = timedelta(minutes=settings.refresh_minutes)
+        self._refreshed_at = datetime.min.replace(tzinfo=UTC)
         self._job: StartedJob | None = None
         self._start_lock = Lock()
         self._stopped = False
@@ -114,6 +118,8 @@ class Clock:
 
     def tick(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         """Run the newest night that is due, unless it is done, too old or just failed.
+
+        Where there is none, refresh the lists, if that is due.
 
         An unexpected error is logged, and makes a pause. A job that was at work then is
         remembered: the next tick waits for it.
@@ -132,9 +138,8 @@ class Clock:
             self._after(self._wait(self._job), now)
             return
         night = self.nights.latest(moment)
-        if night is None or night.due == self._done:
-            return
-        if moment - night.due > self._catchup:
+        if night is None or night.due == self._done or moment - night.due > self._catchup:
+            self._refresh_if_due(moment)
             return
         try:
             status = final_status(self._database, night)
@@ -161,8 +166,25 @@ class Clock:
         """Start a night's job; returns None if the scheduler was stopped before."""
         trigger = "catchup" if moment - night.due > LATE else "schedule"
         log_info("starting", night=night.logical_date, due=_text(night), trigger=trigger)
-        options = ["--scheduled-for", _text(night), "--trigger", trigger]
-        arguments = [*self._command, "run", *options]
+        return self._start_command(
+            night, "run", "--scheduled-for", _text(night), "--trigger", trigger
+        )
+
+    def _refresh_if_due(self, moment: datetime) -> None:
+        """Refresh the lists and wait; a failure needs no pause, because the next one is later."""
+        if self._between_refreshes is None:
+            return
+        if moment - self._refreshed_at < self._between_refreshes:
+            return
+        self._refreshed_at = moment
+        log_info("starting a refresh")
+        job = self._start_command(None, "refresh", "--trigger", "schedule")
+        if job is not None:
+            self._wait(job)
+
+    def _start_command(self, night: Night | None, *words: str) -> StartedJob | None:
+        """Start a command of this program; returns None if the scheduler was stopped before."""
+        arguments = [*self._command, *words]
         with self._start_lock:
             if self._stopped:
                 return None
@@ -173,17 +195,18 @@ class Clock:
 
     def _wait(self, job: StartedJob) -> int:
         """Wait for a job, and end it when it takes too long; returns its exit code."""
-        night = job.night
+        due = "refresh" if job.night is None else _text(job.night)
         try:
             exit_code = job.process.wait(max(job.end_at - time.monotonic(), 0))
         except subprocess.TimeoutExpired:
-            log_warning("longer than schedule.max_hours", due=_text(night))
-            self._done = night.due  # another run would take as long
+            log_warning("longer than schedule.max_hours", due=due)
+            if job.night is not None:
+                self._done = job.night.due  # another run would take as long
             self._end_job()
             exit_code = job.process.wait()
         self._job = None
         log = log_info if exit_code == 0 else log_warning
-        log("job ended", due=_text(night), exit_code=exit_code)
+        log("job ended", due=due, exit_code=exit_code)
         return exit_code
 
     def _after(self, exit_code: int, now: Callable[[], datetime]) -> None:

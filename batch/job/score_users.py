@@ -7,7 +7,7 @@ import numpy as np
 from batch.config import Config
 from batch.job import executors
 from batch.models import PUBLISHED
-from batch.params import POPULAR_KEPT, SCORE_DECIMALS
+from batch.params import SCORE_DECIMALS
 from batch.ranking.ensemble import Ensemble
 from batch.ranking.fallback import Lists, with_fallback, without_fallback
 from batch.ranking.mask import Mask
@@ -33,9 +33,10 @@ def score_users(
     key: RunKey,
     ensemble: Ensemble,
     popular: "PopularFilms",
+    users: Ints,
     block: int,
 ) -> WrittenRows:
-    """Score, rank and write block by block of users, all models in one pass."""
+    """Score, rank and write these users, (u,), block by block, all models in one pass."""
     ratings = ensemble.ratings
     total = dict.fromkeys(PUBLISHED, 0)
     fallback = dict.fromkeys(PUBLISHED, 0)
@@ -43,24 +44,23 @@ def score_users(
     lengths = config.publish.top_n, config.publish.spare
     with (
         executors.open_executor(config) as score,
-        progress("scoring users", ratings.n_users) as advance,
+        progress("scoring users", len(users)) as advance,
     ):
-        user_blocks = blocks(ratings.n_users, block)
-        for users, ranked in score(ensemble, PUBLISHED, *lengths, user_blocks):
+        user_blocks = (users[positions] for positions in blocks(len(users), block))
+        for scored, ranked in score(ensemble, PUBLISHED, *lengths, user_blocks):
             with database.writer.begin() as connection:
                 publish.require_ownership(connection, key)
                 for name, ranked_block in ranked.items():
                     lists = without_fallback(ranked_block, ratings)
                     # `plain` lists end where the method has no prediction.
                     if config.preset != "plain":
-                        lists = popular.complete(lists, users)
-                    n_rows = publish.write_lists(connection, key, name, ratings, users, lists)
+                        lists = popular.complete(lists, scored)
+                    n_rows = publish.write_lists(connection, key, name, ratings, scored, lists)
                     is_shown = lists.is_shown
                     total[name] += int(is_shown.sum())
                     fallback[name] += int((lists.is_fallback & is_shown).sum())
                     spare[name] += n_rows - int(is_shown.sum())
-            advance(len(users))
-    _write_popular(database, key, popular, max(POPULAR_KEPT, config.publish.top_n))
+            advance(len(scored))
     return WrittenRows(total, fallback, spare)
 
 
@@ -99,7 +99,7 @@ def popular_films(ensemble: Ensemble, mask: Mask, least_ratings: int) -> Popular
     )
 
 
-def _write_popular(database: Database, key: RunKey, popular: PopularFilms, n: int) -> None:
+def write_popular(database: Database, key: RunKey, popular: PopularFilms, n: int) -> None:
     """Write the list for users without any, scored by fading numbers of ratings."""
     columns = popular.columns[:n]
     movie_ids = popular.ratings.movie_ids[columns].tolist()

@@ -1,6 +1,6 @@
 """The steps of a run, each of which takes the results of earlier ones."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -21,16 +21,24 @@ from batch.job.inputs import (
 )
 from batch.job.outcomes import measured_outcomes
 from batch.job.run_warnings import judged_warnings, scale_warnings, source_warnings
-from batch.job.score_users import WrittenRows, popular_films, score_users
+from batch.job.score_users import (
+    PopularFilms,
+    WrittenRows,
+    popular_films,
+    score_users,
+    write_popular,
+)
 from batch.job.summary import COMPLETE_MESSAGES, RunSummary, message_of
 from batch.models import PERSONAL, REFERENCE, Model, fit
+from batch.models.kept_arrays import arrays_to_keep
 from batch.models.similar_films import similar_films
+from batch.params import POPULAR_KEPT
 from batch.ranking.ensemble import Ensemble, assemble
 from batch.ranking.evaluate import Evaluation, evaluate
 from batch.ranking.mask import Mask
 from batch.ranking.metrics import Metrics
 from batch.ranking.rank import tie_order
-from batch.ratings import Ratings
+from batch.ratings import Ints, Ratings
 from batch.store import digests, publish, schema
 from batch.store.artifacts import save_weights, weights_file
 from batch.store.checks import FALLBACK_ROWS, ROWS, SPARE_ROWS, Check, record
@@ -40,6 +48,7 @@ from batch.store.load import Loaded, load
 from batch.store.outcomes import write_outcome
 from batch.store.publish import RunKey
 from batch.store.runs import NEWEST_RATING, NIGHT, SECONDS, RunWarning
+from batch.store.scale import Scale
 from batch.store.seen import seen_pairs
 from batch.store.similar_items import write_similar
 from batch.telemetry import log_info, log_warning, peak_mb, step
@@ -91,16 +100,7 @@ def ingest_files(job: Job) -> list[Report]:
         pass_over_undone=True,
         seen_paths=config.ingest.seen_paths,
     )
-    for report in reports:
-        log = log_warning if report.status in ("refused", "passed over") else log_info
-        log(
-            "ingest",
-            file=report.file,
-            status=report.status,
-            why=report.why,
-            read=report.read,
-            new=report.accepted,
-        )
+    log_reports(reports)
     merged = [report for report in reports if report.status == "merged"]
     summary = job.summary
     summary.rows_read = sum(report.read for report in merged)
@@ -117,6 +117,20 @@ def ingest_files(job: Job) -> list[Report]:
     return reports
 
 
+def log_reports(reports: Iterable[Report]) -> None:
+    """Log what became of each file and query."""
+    for report in reports:
+        log = log_warning if report.status in ("refused", "passed over") else log_info
+        log(
+            "ingest",
+            file=report.file,
+            status=report.status,
+            why=report.why,
+            read=report.read,
+            new=report.accepted,
+        )
+
+
 def _warn(connection: Connection, job: Job, warnings: list[RunWarning]) -> None:
     """Log warnings, and add them to those of the run in `runs`."""
     for warning in warnings:
@@ -131,10 +145,13 @@ def filter_by_settings(job: Job) -> None:
         synchronise(connection, job.config.filters, job.key.run_id)
 
 
-def load_inputs(job: Job, known_until: int | None) -> tuple[Ratings, Mask]:
+def load_inputs(
+    job: Job, known_until: int | None, scale: Scale | None = None
+) -> tuple[Ratings, Mask]:
     """Read ratings, films seen and filters in one snapshot, and record in `runs` which they were.
 
-    `known_until`, seconds since 1970 UTC, leaves out later ratings and films seen.
+    `known_until`, seconds since 1970 UTC, leaves out later ratings and films seen. `scale` is that
+    of an earlier run; by default it is of the settings, or found.
     """
     config = job.config
     summary = job.summary
@@ -142,7 +159,7 @@ def load_inputs(job: Job, known_until: int | None) -> tuple[Ratings, Mask]:
         step("load", into=summary.seconds) as figures,
         job.database.reader.connect() as connection,
     ):
-        loaded = load(connection, scale=config.ingest.scale, known_until=known_until)
+        loaded = load(connection, scale=scale or config.ingest.scale, known_until=known_until)
         ratings = loaded.ratings
         filtered, last_filter_id = active_filters(connection, job.key.run_id)
         mask = Mask.of(ratings, filtered, seen_pairs(connection, known_until))
@@ -228,12 +245,20 @@ def fit_blend(
 
 
 def write_lists(job: Job, ensemble: Ensemble, mask: Mask, least_ratings: int) -> WrittenRows:
-    """Score every user, and write their lists under the run, which nobody reads yet."""
+    """Write the lists of every user, and the one for everyone, which nobody reads yet."""
+    everyone = np.arange(ensemble.ratings.n_users)
+    popular = popular_films(ensemble, mask, least_ratings)
+    written = write_lists_of(job, ensemble, popular, everyone)
+    write_popular(job.database, job.key, popular, max(POPULAR_KEPT, job.config.publish.top_n))
+    return written
+
+
+def write_lists_of(job: Job, ensemble: Ensemble, popular: PopularFilms, users: Ints) -> WrittenRows:
+    """Score these users, (u,), and write their lists under the run."""
     config = job.config
     block = block_size(ensemble.ratings, config.resources.memory_mb)
     with step("score", into=job.summary.seconds) as figures:
-        fallback = popular_films(ensemble, mask, least_ratings)
-        written = score_users(job.database, config, job.key, ensemble, fallback, block)
+        written = score_users(job.database, config, job.key, ensemble, popular, users, block)
         figures |= written.total
     return written
 
@@ -252,16 +277,23 @@ def find_similar(job: Job, ratings: Ratings, mask: Mask) -> None:
             figures["rows"] = write_similar(connection, job.key.run_id, ratings, similar)
 
 
-def save_models(job: Job, models: Mapping[str, Model]) -> None:
-    """Write the fitted weights to a file, and its name and sha256 to `runs`.
+def save_models(job: Job, ensemble: Ensemble) -> None:
+    """Write what was learnt to a file, and its name and sha256 to `runs`.
 
-    No list depends on the file: where it cannot be written, the run goes on
-    without it, and warns.
+    No list depends on the file, only refreshes of the lists: where it cannot be written, the run
+    goes on without it, and warns.
     """
     database = job.database
     name = f"{database.fingerprint}-run-{job.key.run_id}"
     file = weights_file(job.config.artifacts.dir, name)
-    weights = {name: model.weights() for name, model in models.items()}
+    config = job.config
+    weights = arrays_to_keep(
+        ensemble.ratings,
+        ensemble.models,
+        ensemble.learnt,
+        config.models,
+        config.evaluation.seed,
+    )
     # Recorded before the file is there: after a crash, purge must find it.
     with database.writer.begin() as connection:
         publish.update_run(connection, job.key, artifact=str(file))
@@ -295,7 +327,7 @@ def audit_lists(job: Job, evaluation: Evaluation, written: WrittenRows) -> list[
         job.database.writer.begin() as connection,
     ):
         publish.write_metrics(connection, job.key, evaluation.metrics)
-        publish.write_metrics(connection, job.key, _row_counts(written))
+        publish.write_metrics(connection, job.key, row_counts(written))
         publish.write_metrics(connection, job.key, _fallback_shares(written))
         publish.write_metrics(connection, job.key, {NIGHT: _figures_of_run(summary)})
         checks = audit_integrity(connection, run_id, job.config.filters)
@@ -335,7 +367,8 @@ def judge_earlier_runs(job: Job) -> None:
         log_warning("outcomes not stored", because=error)
 
 
-def _row_counts(written: WrittenRows) -> dict[str, Metrics]:
+def row_counts(written: WrittenRows) -> dict[str, Metrics]:
+    """Rows of each model as metrics, which the audit compares with the table."""
     return {
         name: {ROWS: count, SPARE_ROWS: written.spare[name]}
         for name, count in written.total.items()

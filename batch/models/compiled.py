@@ -23,6 +23,7 @@ FLOAT = types.float64
 INTS = types.Array(types.int64, 1, "C", readonly=True)
 COLUMNS = types.Array(types.int32, 1, "C", readonly=True)
 FLOATS = types.Array(types.float64, 1, "C", readonly=True)
+BOOLS = types.Array(types.boolean, 1, "C", readonly=True)
 SINGLES = types.Array(types.float32, 1, "C", readonly=True)
 TABLE = types.Array(types.float64, 2, "C", readonly=True)
 """Types of the arguments that a loop reads; see `read_only`."""

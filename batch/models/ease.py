@@ -267,14 +267,30 @@ class Preference:
 
 def fit_preference(ratings: Ratings, ridge: float) -> Preference:
     """Learn from profiles of how far ratings are above indifference."""
-    maximum = max(ratings.scale[1], 1e-9)
-    return _fit(ratings, ridge, partial(_above_indifference, maximum))
+    return _fit(ratings, ridge, _preference_values(ratings))
 
 
 def fit_liking(ratings: Ratings, ridge: float) -> Preference:
     """Learn from profiles of which films each user liked: 1 or 0."""
-    threshold = LIKED_SHARE * ratings.scale[1]
-    return _fit(ratings, ridge, partial(_liked, threshold))
+    return _fit(ratings, ridge, _liking_values(ratings))
+
+
+def preference_of(ratings: Ratings, learnt: ThroughUsers | ThroughItems) -> Preference:
+    """The same for these ratings, by weights that were learnt before."""
+    return Preference(ratings.matrix, _preference_values(ratings), learnt)
+
+
+def liking_of(ratings: Ratings, learnt: ThroughUsers | ThroughItems) -> Preference:
+    """The same for these ratings, by weights that were learnt before."""
+    return Preference(ratings.matrix, _liking_values(ratings), learnt)
+
+
+def _preference_values(ratings: Ratings) -> ProfileValues:
+    return partial(_above_indifference, max(ratings.scale[1], 1e-9))
+
+
+def _liking_values(ratings: Ratings) -> ProfileValues:
+    return partial(_liked, LIKED_SHARE * ratings.scale[1])
 
 
 def _above_indifference(maximum: float, stars: Floats) -> Floats:

@@ -34,6 +34,13 @@ ROWS_A_PART = 8
 """Users that a thread takes at a time."""
 
 
+class Learnt(NamedTuple):
+    """Both sets of learnt weights."""
+
+    preference: Preference  # from how far ratings are above indifference
+    liking: Preference  # from which films were liked
+
+
 class PreferenceScores(NamedTuple):
     """Scores by both sets of learnt weights, (b, n_items) each."""
 
@@ -134,12 +141,16 @@ class FeatureModel:
         return np.einsum("pg,pg->p", ratios[pairs.rows], self.genres[pairs.columns])
 
 
-def fit_feature_model(ratings: Ratings, preference: Preference | None) -> FeatureModel:
-    """Fit what the features need.
+def learn_preferences(ratings: Ratings, preference: Preference | None) -> Learnt:
+    """Both sets of weights; `preference` are those that `item_item` has learnt, if it has."""
+    return Learnt(
+        preference or fit_preference(ratings, PREFERENCE_RIDGE),
+        fit_liking(ratings, LIKING_RIDGE),
+    )
 
-    `preference` are the weights that `item_item` has learnt; None if it has
-    not, so that they are learnt here.
-    """
+
+def fit_feature_model(ratings: Ratings, learnt: Learnt) -> FeatureModel:
+    """Fit what the features need beside the learnt weights."""
     norms = np.sqrt((ratings.genres**2).sum(axis=1, keepdims=True))  # (n_items, 1)
     zeros = np.zeros_like(ratings.genres)
     genres = np.divide(ratings.genres, norms, out=zeros, where=norms > 0)
@@ -150,8 +161,8 @@ def fit_feature_model(ratings: Ratings, preference: Preference | None) -> Featur
         rated=with_data(ratings.matrix, np.ones(ratings.n_ratings, dtype=np.int8)),
         genres=genres,
         genre_shares=counts @ genres / max(ratings.n_ratings, 1),
-        preference=preference or fit_preference(ratings, PREFERENCE_RIDGE),
-        liking=fit_liking(ratings, LIKING_RIDGE),
+        preference=learnt.preference,
+        liking=learnt.liking,
         later_ratings=_later_ratings(ratings),
         trends=fit_trends(ratings),
     )

@@ -73,24 +73,38 @@ class ItemItem:
         return {}
 
 
-def fit(ratings: Ratings, params: ItemNeighbourhood, seed: int) -> ItemItem:  # noqa: ARG001
+def fit(
+    ratings: Ratings,
+    params: ItemNeighbourhood,
+    seed: int,  # noqa: ARG001
+    *,
+    users: Ints | None = None,
+    preference: Preference | None = None,
+) -> ItemItem:
     """Fit the baseline, the similarities between films, and learnt weights if wanted.
 
-    With `neighbours: k` each target film keeps its k most similar films.
-    Nothing is random, so `seed` is unused.
+    With `neighbours: k` each target film keeps its k most similar films. Where only
+    some `users`, (u,), are to be scored, the similarities to their films are enough.
+    `preference` are weights that were learnt before. Nothing is random, so `seed` is
+    unused.
     """
     baseline = fit_baseline(params.baseline, ratings)
     compared = ratings.matrix
     if params.similarity == "adjusted_cosine":
         compared = baseline.deviations(ratings)
     items = profiles(compared.T.tocsr(), compared, params)
-    by_target = sparse_similarities(items)  # row i: the neighbours of target i
+    wanted = None
+    if users is not None and params.neighbours == "all":
+        wanted = np.zeros(ratings.n_items, dtype=np.bool_)
+        wanted[ratings.matrix[users].indices] = True
+    by_target = sparse_similarities(items, wanted)  # row i: the neighbours of target i
     # With all neighbours s_ij = s_ji, and nothing needs to be transposed.
     by_rated = by_target if params.neighbours == "all" else by_target.T.tocsr()
     # Each is as large as the ratings, and learning weights takes more memory.
     del compared, items, by_target
-    preference = None
-    if params.learnt_ridge:
+    if not params.learnt_ridge:
+        preference = None
+    elif preference is None:
         preference = fit_preference(ratings, params.learnt_ridge)
     stars = cells(ratings.matrix)
     return ItemItem(baseline, stars, cells(by_rated), preference, params)

@@ -39,6 +39,7 @@ from numba.extending import intrinsic
 from batch.models.baseline import NOISE as NO_DEVIATION
 from batch.models.baseline import Baseline
 from batch.models.compiled import (
+    BOOLS,
     COLUMNS_OUT,
     FLOAT,
     FLOATS,
@@ -54,7 +55,7 @@ from batch.models.compiled import (
     read_only,
 )
 from batch.models.csr import CELLS, SINGLE_CELLS, Cells, Deviations, frozen
-from batch.ratings import Floats, Ints
+from batch.ratings import Bools, Floats, Ints
 
 TIE = 9
 """Decimals to which similarities are compared when the k highest are chosen.
@@ -105,8 +106,14 @@ _SPEC = types.NamedTuple([INT, FLOAT, INT], SimilaritySpec)
 _PROFILES = (CELLS, CELLS, FLOATS, _SPEC)  # rows, columns, squares, spec
 
 
-def neighbours(rows: Cells, columns: Cells, squares: Floats, spec: SimilaritySpec) -> Cells:
-    """Similarities between all rows, by row, (m, m).
+def neighbours(
+    rows: Cells,
+    columns: Cells,
+    squares: Floats,
+    spec: SimilaritySpec,
+    wanted: Bools,
+) -> Cells:
+    """Similarities of the wanted rows, (m,), to all rows, by row, (m, m).
 
     `rows` are cells (m, n), `columns` the same cells by column, (n, m), and
     `squares` the sum of squares of each row, (m,). With `spec.k` a row keeps
@@ -117,21 +124,23 @@ def neighbours(rows: Cells, columns: Cells, squares: Floats, spec: SimilaritySpe
     m = len(squares)
     rows = frozen(rows)
     columns = frozen(columns)
+    wanted = read_only(wanted)
     if spec.k == ALL:
         counts = np.zeros(m, dtype=np.int64)
 
         def count(start: int, stop: int) -> None:
-            _count_overlaps(start, stop, rows, columns, counts)
+            _count_overlaps(start, stop, rows, columns, wanted, counts)
 
         in_parts(count, m, ROWS_A_PART)
     else:
-        counts = np.full(m, min(spec.k, m))
+        counts = np.where(wanted, min(spec.k, m), 0)
     starts = np.concatenate([[0], np.cumsum(counts)])  # (m + 1,)
     neighbour = np.empty(starts[-1], dtype=np.int32)
     similarity = np.empty(starts[-1])
 
     def fill(start: int, stop: int) -> None:
-        _neighbours(start, stop, rows, columns, squares, spec, starts, neighbour, similarity)
+        compared = rows, columns, squares, spec, wanted
+        _neighbours(start, stop, *compared, starts, neighbour, similarity)
 
     in_parts(fill, m, ROWS_A_PART)
     return Cells(starts, neighbour, similarity)
@@ -339,12 +348,14 @@ def _bucket(rounded):  # type: ignore[no-untyped-def]
     return min(max(int(rounded * (BUCKETS / 10.0**TIE)), 0), BUCKETS - 1)
 
 
-@compiled((INT, INT, CELLS, CELLS, INTS_OUT))
-def _count_overlaps(start, stop, rows, columns, counts):  # type: ignore[no-untyped-def]
-    """Count the other rows that each row has a cell in common with."""
+@compiled((INT, INT, CELLS, CELLS, BOOLS, INTS_OUT))
+def _count_overlaps(start, stop, rows, columns, wanted, counts):  # type: ignore[no-untyped-def]
+    """Count the other rows that each wanted row has a cell in common with."""
     # The last row that each row was counted for, (m,).
     counted_for = np.full(len(counts), -1, dtype=np.int32)
     for row in range(start, stop):
+        if not wanted[row]:
+            continue
         counted_for[row] = row
         for cell in range(rows.starts[row], rows.starts[row + 1]):
             column = rows.columns[cell]
@@ -354,11 +365,11 @@ def _count_overlaps(start, stop, rows, columns, counts):  # type: ignore[no-unty
                 counted_for[other] = row
 
 
-@compiled((INT, INT, *_PROFILES, INTS, COLUMNS_OUT, FLOATS_OUT))
+@compiled((INT, INT, *_PROFILES, BOOLS, INTS, COLUMNS_OUT, FLOATS_OUT))
 def _neighbours(  # type: ignore[no-untyped-def]
-    start, stop, rows, columns, squares, spec, starts, neighbour, similarity
+    start, stop, rows, columns, squares, spec, wanted, starts, neighbour, similarity
 ):
-    """Write the neighbours of these rows; cells of 0 fill up the space of each."""
+    """Write the neighbours of the wanted ones of these rows; 0 fills up the space of each."""
     m = len(squares)
     sums = np.zeros((m, spec.kind))
     others = np.empty(m + 1, np.int32)
@@ -366,6 +377,8 @@ def _neighbours(  # type: ignore[no-untyped-def]
     rounded = np.empty(m)
     counts = np.zeros(BUCKETS, np.int64)
     for row in range(start, stop):
+        if not wanted[row]:
+            continue
         n_others = _compare(row, rows, columns, squares, spec, sums, others, s)
         if spec.k != ALL:
             _keep_highest(s[:n_others], spec.k, rounded, counts)

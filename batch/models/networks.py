@@ -8,12 +8,24 @@ from typing import Any
 import numpy as np
 
 from batch.models import Scores
-from batch.models.baseline import Baseline
+from batch.models.baseline import Baseline, fit_baseline
 from batch.models.evidence import NAMED, Opaque, OwnGenres
-from batch.ratings import NOBODY, Floats, Ints, Pairs
+from batch.params import Neural
+from batch.ratings import NOBODY, Floats, Ints, Pairs, Ratings
 
 DECIMALS = 9
 """Contributions that agree to this many decimals are equal: far above rounding noise."""
+
+
+def fitted_beside(ratings: Ratings, params: Neural) -> Baseline:
+    """The baseline whose deviations the network predicts."""
+    return fit_baseline("bias" if params.baseline == "bias" else "user_mean", ratings)
+
+
+def hidden_layer(trained: Mapping[str, Floats], genres: Floats, *, rectified: bool) -> Floats:
+    """h of each film, (n_items, hidden)."""
+    hidden = genres @ trained["W1"].T + trained["b1"]
+    return np.maximum(hidden, 0.0) if rectified else hidden
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """Ratings and genres -> a two-layer network that predicts from a film's genres only."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from batch.models import flattened, training
-from batch.models.baseline import Baseline, fit_baseline
-from batch.models.networks import Flattened, PerMovie
+from batch.models.baseline import Baseline
+from batch.models.networks import Flattened, PerMovie, fitted_beside, hidden_layer
 from batch.models.training import Training, one_thread, train
 from batch.models.user_rows import best_penalty, solve_rows
 from batch.params import Neural
@@ -35,7 +34,8 @@ def fit(
     learning = _Learning.of(ratings, params, seed)
     baseline = learning.baseline
     trained = train(learning.training, epochs or training.best_epochs(learning.training))
-    hidden = _hidden(trained, ratings.genres, params)
+    rectified = params.activation == "relu"
+    hidden = hidden_layer(trained, ratings.genres, rectified=rectified)
     if learning.sampled is not None:
         sample, targets = learning.sampled
         penalty = best_penalty(sample, targets, hidden, params, seed)
@@ -47,7 +47,7 @@ def fit(
         baseline=baseline,
         added=added,
         genres=ratings.genres,
-        rectified=params.activation == "relu",
+        rectified=rectified,
         hidden=hidden,
         counts=ratings.user_counts().astype(np.float64),
         trained=trained,
@@ -72,7 +72,7 @@ class _Learning:
 
     @staticmethod
     def of(ratings: Ratings, params: Neural, seed: int) -> "_Learning":
-        baseline = fit_baseline("bias" if params.baseline == "bias" else "user_mean", ratings)
+        baseline = fitted_beside(ratings, params)
         targets = baseline.deviations(ratings).data
         if ratings.n_users <= LEARNERS:
             everyone = np.arange(ratings.n_users)
@@ -85,7 +85,12 @@ class _Learning:
         return _Learning(baseline, targets, part, (sample, targets[is_theirs]))
 
 
-def _hidden(trained: Mapping[str, Floats], genres: Floats, params: Neural) -> Floats:
-    """h of each film, (n_items, hidden)."""
-    hidden = genres @ trained["W1"].T + trained["b1"]
-    return np.maximum(hidden, 0.0) if params.activation == "relu" else hidden
+def penalty_of_rows(ratings: Ratings, params: Neural, seed: int, network: PerMovie) -> float:
+    """The penalty with which rows of new or changed users are best solved beside this network.
+
+    It is chosen on a seeded sample of at most LEARNERS users.
+    """
+    is_theirs = ratings.of(ratings.some_users(LEARNERS, seed))  # (n_ratings,)
+    targets = fitted_beside(ratings, params).deviations(ratings).data
+    sample = ratings.keep(is_theirs)
+    return best_penalty(sample, targets[is_theirs], network.hidden, params, seed)

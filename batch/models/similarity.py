@@ -9,7 +9,7 @@ from batch.models import kernels
 from batch.models.csr import Cells, cells
 from batch.models.kernels import ALL, COSINE, FULL_COSINE, PEARSON, SimilaritySpec
 from batch.params import Neighbourhood
-from batch.ratings import Floats, Sparse
+from batch.ratings import Bools, Floats, Sparse
 
 KINDS = {
     "cosine": COSINE,
@@ -59,12 +59,14 @@ def profiles(values: Sparse, by_column: Sparse, params: Neighbourhood) -> Profil
     return Profiles(cells(values), cells(by_column), squares.astype(np.float64), spec)
 
 
-def sparse_similarities(profiles: Profiles) -> Sparse:
-    """All similarities as CSR (m, m), without zeros."""
-    similarities = kernels.neighbours(
-        profiles.rows, profiles.columns, profiles.squares, profiles.spec
-    )
+def sparse_similarities(profiles: Profiles, wanted: Bools | None = None) -> Sparse:
+    """Similarities as CSR (m, m), without zeros: of all rows, or of the `wanted` ones, (m,)."""
     m = len(profiles.squares)
+    if wanted is None:
+        wanted = np.ones(m, dtype=np.bool_)
+    similarities = kernels.neighbours(
+        profiles.rows, profiles.columns, profiles.squares, profiles.spec, wanted
+    )
     arrays = similarities.values, similarities.columns, similarities.starts
     matrix = sparse.csr_array(arrays, shape=(m, m))
     matrix.eliminate_zeros()

@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
-from batch.models.training import shuffled_order
 from batch.params import Neural
 from batch.ratings import Floats, Ints, Ratings
 
@@ -23,6 +21,8 @@ def best_penalty(
     ratings: Ratings, targets: Floats, hidden: Floats, params: Neural, seed: int
 ) -> float:
     """The penalty of a row's square with the lowest error on ratings held back."""
+    from batch.models.training import shuffled_order  # loads torch
+
     order, n_held = shuffled_order(ratings.n_ratings, seed)
     is_held = np.zeros(ratings.n_ratings, dtype=np.bool_)
     is_held[order[:n_held].numpy()] = True
@@ -50,27 +50,25 @@ def solve_rows(
     width = hidden.shape[1]
     rows = np.zeros((n_users, width))
     biases = np.zeros(n_users)
-    starts = torch.from_numpy(ratings.matrix.indptr.astype(np.int64))
-    counts = torch.from_numpy(ratings.user_counts())
+    starts = ratings.matrix.indptr
+    counts = ratings.user_counts()
     items = ratings.matrix.indices
-    all_targets = torch.from_numpy(targets)
-    films = torch.from_numpy(hidden)
-    ridge = max(penalty, MIN_DECAY) * torch.eye(width, dtype=torch.float64)
-    for users in _users_by_count(ratings.user_counts(), width):
-        widest = int(counts[users].max())
-        places = torch.arange(widest)  # (widest,)
-        is_rated = (places < counts[users][:, None]).double()  # (b, widest)
+    ridge = max(penalty, MIN_DECAY) * np.eye(width)
+    for users in _users_by_count(counts, width):
+        places = np.arange(counts[users].max())  # (widest,)
+        is_rated = (places < counts[users][:, None]).astype(np.float64)  # (b, widest)
         last = starts[users + 1][:, None] - 1
-        cells = torch.minimum(starts[users][:, None] + places, last)  # (b, widest)
-        h = films[torch.from_numpy(items[cells.numpy()].astype(np.int64))]  # (b, widest, hidden)
-        share = is_rated / is_rated.sum(1, keepdim=True)
-        mean_h = (h * share[:, :, None]).sum(1, keepdim=True)  # (b, 1, hidden)
+        cells = np.minimum(starts[users][:, None] + places, last)  # (b, widest)
+        h = hidden[items[cells]]  # (b, widest, hidden)
+        share = is_rated / is_rated.sum(axis=1, keepdims=True)
+        mean_h = (h * share[:, :, None]).sum(axis=1, keepdims=True)  # (b, 1, hidden)
         centred = (h - mean_h) * is_rated[:, :, None]
-        target = all_targets[cells]  # (b, widest)
+        target = targets[cells]  # (b, widest)
         gram = centred.mT @ centred + ridge  # (b, hidden, hidden)
-        row = torch.linalg.solve(gram, (centred * target[:, :, None]).sum(1))  # (b, hidden)
-        rows[users] = row.numpy()
-        biases[users] = ((target * share).sum(1) - (row * mean_h[:, 0]).sum(1)).numpy()
+        moments = (centred * target[:, :, None]).sum(axis=1)  # (b, hidden)
+        row = np.linalg.solve(gram, moments[:, :, None])[:, :, 0]  # (b, hidden)
+        rows[users] = row
+        biases[users] = (target * share).sum(axis=1) - (row * mean_h[:, 0]).sum(axis=1)
     return {"W2": rows, "b2": biases}
 
 

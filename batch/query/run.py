@@ -11,7 +11,14 @@ from sqlalchemy import Connection, select
 from batch.store import schema
 from batch.store.database import Database, open_database
 from batch.store.first_steps import first_steps
-from batch.store.runs import NoSuchRunError, Run, UnknownRunError, current_run, find_run
+from batch.store.runs import (
+    NoSuchRunError,
+    Run,
+    UnknownRunError,
+    current_run,
+    find_run,
+    require_night,
+)
 from batch.store.versions import require_tables
 
 _publication = schema.publication
@@ -19,11 +26,12 @@ _publication = schema.publication
 
 @dataclass(frozen=True)
 class Publication:
-    """Which run is current, and since when."""
+    """Which run is current, since when, and when a refresh last looked for newer ratings."""
 
     run_id: int
     previous_run_id: int | None
     published_at: datetime
+    refreshed_at: datetime | None
 
 
 @lru_cache(maxsize=8)
@@ -48,7 +56,7 @@ def snapshot(url: str, schema_name: str = "recbatch") -> Iterator[Connection]:
 def published(connection: Connection) -> Publication | None:
     """The current run; None before the first is published."""
     p = _publication.c
-    columns = select(p.run_id, p.previous_run_id, p.published_at)
+    columns = select(p.run_id, p.previous_run_id, p.published_at, p.refreshed_at)
     row = connection.execute(columns).first()
     return Publication(*row) if row else None
 
@@ -63,6 +71,7 @@ def run_with_lists(connection: Connection, run_id: int | None) -> Run:
     run = find_run(connection, run_id)
     if run is None:
         raise UnknownRunError(run_id)
+    require_night(run)
     if not run.has_lists:
         state = "purged" if run.purged else run.status
         raise NoSuchRunError(f"run {run_id} has no lists: it is {state}")

@@ -6,7 +6,17 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Select, TextualSelect, select, text
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    TextualSelect,
+    and_,
+    func,
+    literal,
+    select,
+    text,
+)
 
 from batch import reasons
 from batch.query.find import UnknownUserError
@@ -16,10 +26,11 @@ from batch.query.run import run_with_lists
 from batch.store import schema
 from batch.store.filters import is_filtered, is_rated_or_filtered, now_on
 from batch.store.runs import Run
-from batch.store.views import ANY_RUN, lists_query
+from batch.store.views import ANY_RUN, AS_OF_RUN, REFRESHED, lists_query
 
 _users, _movies = schema.users, schema.movies
 _lists, _popular = schema.recommendations, schema.popular_items
+_refreshed = schema.refreshed_users
 
 _SHOWN = """
     SELECT * FROM ({lists}) shown WHERE model = :model {condition} ORDER BY user_id, rank {limit}"""
@@ -82,11 +93,13 @@ def top(
     """
     run = run_with_lists(connection, run_id)
     n_films = run.top_n if n is None else min(n, run.top_n)
-    owners = _owners(run, model).where(_users.c.user_key == user)
+    is_current = run_id is None
+    owners = _owners(run, model, is_current).where(_users.c.user_key == user)
     owner = connection.execute(owners).first()
     if owner is not None:
         of_user = {**_of(run, model), "user_key": user, "n": n_films}
-        statement = _films(connection, "AND user_key = :user_key", "LIMIT :n")
+        conditions = "AND user_key = :user_key", "LIMIT :n"
+        statement = _films(connection, is_current, *conditions)
         rows = connection.execute(statement, of_user).all()
         films = _filled(connection, run, owner.user_id, rows, n_films)
         if films:
@@ -109,13 +122,13 @@ def lists(
     """
     run = run_with_lists(connection, run_id)
     require_model(connection, run.run_id, model)
-    return _answers(connection, run, model)
+    return _answers(connection, run, model, run_id is None)
 
 
-def _answers(connection: Connection, run: Run, model: str) -> Iterator[Answer]:
+def _answers(connection: Connection, run: Run, model: str, is_current: bool) -> Iterator[Answer]:
     streamed = connection.execution_options(yield_per=10_000)
-    owners = streamed.execute(_owners(run, model).order_by(_lists.c.user_id))
-    rows = streamed.execute(_films(connection), _of(run, model))
+    owners = streamed.execute(_owners(run, model, is_current).order_by(_users.c.user_id))
+    rows = streamed.execute(_films(connection, is_current), _of(run, model))
     names = Names(connection)  # shared, so that each title is looked up once
     by_user = groupby(rows, key=lambda row: row.user_id)
     user_id, rows_of_user = next(by_user, (None, iter(())))
@@ -195,31 +208,47 @@ def hidden_titles(
     titles = (
         select(m.title)
         .distinct()
-        .join_from(_lists, _users, u.user_id == r.user_id)
+        .join_from(_users, _refreshed, _refreshed.c.user_id == u.user_id, isouter=True)
+        .join(_lists, _is_list_of(run, is_current=run_id is None))
         .join(_movies, m.movie_id == r.movie_id)
-        .where(r.run_id == run.run_id, u.user_key == user, r.rank <= run.top_n, filtered)
+        .where(u.user_key == user, r.rank <= run.top_n, filtered)
         .order_by(m.title)
     )
     return tuple(connection.execute(titles).scalars())
 
 
-def _owners(run: Run, model: str) -> Select[Any]:
+def _owners(run: Run, model: str, is_current: bool) -> Select[Any]:
     """The users who have a list of a model, also where nothing of it may be shown now."""
     u, r = _users.c, _lists.c
     return (
         select(u.user_id, u.user_key, u.name)
-        .join_from(_lists, _users, u.user_id == r.user_id)
-        .where(r.run_id == run.run_id, r.model == model, r.rank == 1)
+        .join_from(_users, _refreshed, _refreshed.c.user_id == u.user_id, isouter=True)
+        .join(_lists, _is_list_of(run, is_current))
+        .where(r.model == model, r.rank == 1)
     )
+
+
+def _is_list_of(run: Run, is_current: bool) -> ColumnElement[bool]:
+    """Whether a stored row is what a user is shown of a run.
+
+    Of the current run a user may be shown a refresh.
+    """
+    of_run: ColumnElement[int] = literal(run.run_id)
+    if is_current:
+        of_run = func.coalesce(_refreshed.c.run_id, run.run_id)
+    return and_(_lists.c.run_id == of_run, _lists.c.user_id == _users.c.user_id)
 
 
 def _of(run: Run, model: str) -> dict[str, Any]:
     return {"run_id": run.run_id, "model": model}
 
 
-def _films(connection: Connection, condition: str = "", limit: str = "") -> TextualSelect:
+def _films(
+    connection: Connection, is_current: bool, condition: str = "", limit: str = ""
+) -> TextualSelect:
     """The films of a run's and model's lists as they may be shown now, by user_id and rank."""
-    shown = lists_query(connection.dialect, ANY_RUN, "u.user_id, l.support")
+    run_id = REFRESHED if is_current else AS_OF_RUN
+    shown = lists_query(connection.dialect, ANY_RUN, run_id, "u.user_id, l.support")
     statement = text(_SHOWN.format(lists=shown, condition=condition, limit=limit))
     r = _lists.c
     return statement.columns(

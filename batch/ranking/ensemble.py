@@ -28,7 +28,7 @@ from batch.ratings import (
 )
 
 if TYPE_CHECKING:  # numba is imported only where something is fitted
-    from batch.models.features import FeatureModel, PreferenceScores
+    from batch.models.features import FeatureModel, Learnt, PreferenceScores
 
 BY_SCORE = "blend_by_score"
 """Name of the blend without diversity, measured beside it where `publish.diversity` is set."""
@@ -133,6 +133,13 @@ class Ensemble:
     def half_life(self) -> float | None:
         """Days after which a rating counts half in `popularity`; None: all count the same."""
         return getattr(self.models["popular"], "half_life", None)
+
+    @property
+    def learnt(self) -> "Learnt":
+        """Both sets of weights between films."""
+        from batch.models.features import Learnt
+
+        return Learnt(self.feature_model.preference, self.feature_model.liking)
 
     def baseline(self, name: str) -> Baseline:
         """The baseline that replaces a missing prediction of this model."""
@@ -296,21 +303,29 @@ def assemble(
     weights: Weights | None,
     mask: Mask | None = None,
     diversity: float = 0.0,
+    learnt: "Learnt | None" = None,
 ) -> Ensemble:
-    """The fitted models of PERSONAL and REFERENCE with a blend of these weights."""
-    return replace(unblended(ratings, models), blend=Blend(weights), mask=mask, diversity=diversity)
+    """The fitted models of PERSONAL and REFERENCE with a blend of these weights.
+
+    `learnt` are weights between films that were learnt before; None: they are learnt here.
+    """
+    joined = unblended(ratings, models, learnt)
+    return replace(joined, blend=Blend(weights), mask=mask, diversity=diversity)
 
 
-def unblended(ratings: Ratings, models: Mapping[str, Model]) -> Ensemble:
+def unblended(
+    ratings: Ratings, models: Mapping[str, Model], learnt: "Learnt | None" = None
+) -> Ensemble:
     """The fitted models without a blend."""
-    from batch.models.features import fit_feature_model
+    from batch.models.features import fit_feature_model, learn_preferences
 
-    preference = getattr(models["item_item"], "preference", None)
+    if learnt is None:
+        learnt = learn_preferences(ratings, getattr(models["item_item"], "preference", None))
     item_counts = ratings.item_counts()
     return Ensemble(
         ratings=ratings,
         models=models,
-        feature_model=fit_feature_model(ratings, preference),
+        feature_model=fit_feature_model(ratings, learnt),
         tie_order=tie_order(item_counts),
         candidate_films=item_counts >= MIN_RATED,
         blend=None,

@@ -13,7 +13,7 @@ from batch.store.checks import failed
 from batch.store.database import Database, NotReadyError
 from batch.store.digests import changed_models
 from batch.store.first_steps import first_steps
-from batch.store.runs import NEWEST_RATING, NIGHT, newest_with_sources
+from batch.store.runs import IS_NIGHT, NEWEST_RATING, NIGHT, newest_with_sources
 from batch.store.versions import require_tables
 
 Level = Literal["ok", "warning", "error"]
@@ -135,7 +135,7 @@ def _data(connection: Connection, run_id: int, last_batch_id: int | None, now: d
 
 def _last_run(connection: Connection, now: datetime, ages: Ages) -> Iterator[Finding]:
     """How the newest run ended; while it is running, how the one before ended too."""
-    newest = select(_runs).order_by(_runs.c.run_id.desc()).limit(2)
+    newest = select(_runs).where(IS_NIGHT).order_by(_runs.c.run_id.desc()).limit(2)
     for run in connection.execute(newest).all():
         if run.status != "running":
             yield _ended(connection, run)

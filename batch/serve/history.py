@@ -10,6 +10,8 @@ FIELDS = (
     "run_id",
     "logical_date",
     "due_at",
+    "kind",
+    "base_run_id",
     "triggered_by",
     "status",
     "started_at",
@@ -25,7 +27,9 @@ FIELDS = (
 """Attributes of a `Run`, in this order; scripts read them from `recbatch runs --json`."""
 
 
-def history(connection: Connection, limit: int) -> list[Mapping[str, object]]:
-    """The newest runs, newest first, each as a mapping of FIELDS."""
-    runs = newest_runs(connection, limit)
+def history(
+    connection: Connection, limit: int, *, refreshes: bool = False
+) -> list[Mapping[str, object]]:
+    """The newest runs, newest first, each as a mapping of FIELDS; refreshes too if wanted."""
+    runs = newest_runs(connection, limit, refreshes=refreshes)
     return [{field: getattr(run, field) for field in FIELDS} for run in runs]

@@ -39,6 +39,9 @@ NAMING = (
 But `seen`, which names most of those that are marked, comes first.
 """
 
+FOLLOWING = (schema.refreshed_users, schema.undone_users)
+"""Tables whose rows of a user go with the user: another may get the same number."""
+
 _candidates = Table(
     "leftover_candidates",
     MetaData(),
@@ -103,6 +106,10 @@ def _delete_unnamed(connection: Connection, owner: Table) -> int:
         connection.execute(delete(_candidates).where(_candidates.c.id.in_(naming)))
     unnamed = delete(owner).where(owner_id.in_(select(_candidates.c.id)))
     n_deleted = connection.execute(unnamed).rowcount
+    if owner is schema.users:
+        for table in FOLLOWING:
+            orphans = table.c.user_id.in_(select(_candidates.c.id))
+            connection.execute(delete(table).where(orphans))
     _candidates.drop(connection)
     return n_deleted
 

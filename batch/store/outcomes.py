@@ -35,7 +35,7 @@ _WINDOWS = f"""
             CASE WHEN run_id = (SELECT run_id FROM publication) THEN {NOW} ELSE
                 COALESCE(LEAD(last_batch_id) OVER (ORDER BY published_at, run_id), {NOW})
             END AS until
-        FROM runs WHERE status = 'published'),
+        FROM runs WHERE status = 'published' AND kind = 'night'),
     kept AS MATERIALIZED (
         SELECT * FROM windows
         WHERE purged_at IS NULL AND run_id = COALESCE(:run_id, run_id))"""  # noqa: S608  constants

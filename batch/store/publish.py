@@ -16,6 +16,7 @@ from sqlalchemy import (
     Select,
     and_,
     bindparam,
+    delete,
     func,
     insert,
     select,
@@ -39,6 +40,7 @@ from batch.store.sqlite_file import require_same_file
 from batch.telemetry import log_warning
 
 _runs, _publication = schema.runs, schema.publication
+_refreshed = schema.refreshed_users
 
 CHANNEL = "recbatch_published"
 """Postgres: the channel that is notified of each run that becomes current."""
@@ -212,7 +214,8 @@ _FLIP = """
     ON CONFLICT (slot) DO UPDATE
     SET previous_run_id = publication.run_id,
         run_id = excluded.run_id,
-        published_at = excluded.published_at"""
+        published_at = excluded.published_at,
+        refreshed_at = NULL"""
 _FLIP_FORWARDS = _FLIP + " WHERE excluded.run_id > publication.run_id"
 _FLIP_ANYWHERE = _FLIP + " WHERE excluded.run_id <> publication.run_id"
 
@@ -224,16 +227,23 @@ def _flip(
     *,
     forwards_only: bool,
 ) -> int:
-    """Point `publication` to a run; returns 1, or 0 where nothing changed."""
+    """Point `publication` to a run, without refreshes; returns 1, or 0 where nothing changed."""
     flip = text(_FLIP_FORWARDS if forwards_only else _FLIP_ANYWHERE).bindparams(
         bindparam("run_id", run_id),
         bindparam("now", now, type_=schema.Moment()),
     )
     changed = connection.execute(flip).rowcount
-    if changed and connection.dialect.name == "postgresql":
+    if changed:
+        connection.execute(delete(_refreshed))
+        announce(connection, run_id)
+    return changed
+
+
+def announce(connection: Connection, run_id: int) -> None:
+    """Tell those who listen on Postgres that readers see other lists of this run."""
+    if connection.dialect.name == "postgresql":
         # Delivered at the commit, and only if there is one.
         connection.execute(select(func.pg_notify(CHANNEL, str(run_id))))
-    return changed
 
 
 def require_lists(connection: Connection, run_id: int) -> str:
@@ -241,10 +251,14 @@ def require_lists(connection: Connection, run_id: int) -> str:
 
     Raises UnknownRunError, and CannotPublishError for a run without lists.
     """
-    columns = select(_runs.c.status, _runs.c.purged_at)
+    columns = select(_runs.c.status, _runs.c.purged_at, _runs.c.kind, _runs.c.base_run_id)
     row = connection.execute(columns.where(_runs.c.run_id == run_id)).first()
     if row is None:
         raise UnknownRunError(run_id)
+    if row.kind == "refresh":
+        raise CannotPublishError(
+            f"run {run_id} is a refresh: its lists are part of those of run {row.base_run_id}"
+        )
     if row.purged_at is not None:
         raise CannotPublishError(
             f"the lists of run {run_id} were purged; rerun that night with 'recbatch run --as-of'"

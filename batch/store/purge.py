@@ -21,11 +21,11 @@ from sqlalchemy import (
 from batch.store import digests, schema
 from batch.store.database import Database
 from batch.store.leftovers import delete_leftovers
-from batch.store.runs import SPARE_ROWS
+from batch.store.runs import IS_NIGHT, SPARE_ROWS
 from batch.telemetry import log_warning
 
 _runs, _publication = schema.runs, schema.publication
-_lists = schema.recommendations
+_lists, _refreshed = schema.recommendations, schema.refreshed_users
 _batches, _superseded = schema.ingest_batches, schema.superseded_ratings
 
 
@@ -52,6 +52,8 @@ def purge(database: Database, keep_runs: int) -> list[int]:
             _delete_lists(connection, run_id)
             _delete_superseded(connection, run_id)
             delete_leftovers(connection)
+    with database.writer.begin() as connection:
+        _delete_undone_users(connection)
     purged = [run_id for run_id, _ in runs]
     for run_id, top_n in trimmable:
         if run_id not in purged:
@@ -62,13 +64,14 @@ def purge(database: Database, keep_runs: int) -> list[int]:
 
 def _purgeable(connection: Connection, keep_runs: int) -> list[tuple[int, str | None]]:
     """run_id and weights file of each run to purge."""
-    with_lists = _runs.c.status.in_(schema.WITH_LISTS)
+    with_lists = and_(_runs.c.status.in_(schema.WITH_LISTS), IS_NIGHT)
     r, p = _runs.c, _publication.c
     newest = select(r.run_id).where(with_lists).order_by(r.run_id.desc())
     kept = set(connection.execute(newest.limit(keep_runs)).scalars())
     pointers = connection.execute(select(p.run_id, p.previous_run_id)).first()
     if pointers is not None:
         kept.update(pointers)
+    kept.update(connection.execute(select(_refreshed.c.run_id).distinct()).scalars())
     ended = and_(_runs.c.status != "running", _runs.c.purged_at.is_(None))
     rows = connection.execute(select(r.run_id, r.artifact).where(ended))
     return [(run_id, artifact) for run_id, artifact in rows if run_id not in kept]
@@ -82,7 +85,7 @@ def _trimmable(connection: Connection) -> list[tuple[int, int]]:
     """
     r, p = _runs.c, _publication.c
     is_older = and_(r.run_id < p.run_id, r.run_id != func.coalesce(p.previous_run_id, 0))
-    with_spare = and_(r.spare > 0, r.purged_at.is_(None), r.status.in_(schema.WITH_LISTS))
+    with_spare = and_(IS_NIGHT, r.spare > 0, r.purged_at.is_(None), r.status.in_(schema.WITH_LISTS))
     runs = select(r.run_id, r.top_n).join_from(_runs, _publication, is_older).where(with_spare)
     return [(run_id, top_n) for run_id, top_n in connection.execute(runs)]
 
@@ -103,8 +106,21 @@ def _delete_lists(connection: Connection, run_id: int) -> None:
         unused = ~_is_published(run_id)
         connection.execute(delete(table).where(table.c.run_id == run_id, unused))
     digests.remove(connection, run_id)
+    _delete_refreshes(connection, run_id)
     purged = update(_runs).where(_runs.c.run_id == run_id)
     connection.execute(purged.values(purged_at=datetime.now(UTC)))
+
+
+def _delete_refreshes(connection: Connection, run_id: int) -> None:
+    """Delete all that is recorded of a purged run's refreshes: there may be hundreds a day.
+
+    But for the newest run of all, whose number must not become another's.
+    """
+    newest = connection.execute(select(func.max(_runs.c.run_id))).scalar_one()
+    of_run = and_(_runs.c.base_run_id == run_id, _runs.c.run_id < newest)
+    refreshes = connection.execute(select(_runs.c.run_id).where(of_run)).scalars().all()
+    for table in (schema.run_metrics, schema.run_checks, schema.run_digests, _lists, _runs):
+        connection.execute(delete(table).where(table.c.run_id.in_(refreshes)))
 
 
 def _delete_superseded(connection: Connection, run_id: int) -> None:
@@ -115,7 +131,7 @@ def _delete_superseded(connection: Connection, run_id: int) -> None:
     Times of films seen stay: each of them is overwritten by an earlier one only.
     """
     b = _batches.c
-    had_lists = _runs.c.status.in_(schema.WITH_LISTS)
+    had_lists = and_(_runs.c.status.in_(schema.WITH_LISTS), IS_NIGHT)
     last_batch = select(_runs.c.last_batch_id).where(_runs.c.run_id == run_id, had_lists)
     oldest = select(func.min(_runs.c.last_batch_id)).where(had_lists, _runs.c.purged_at.is_(None))
     before = and_(
@@ -131,11 +147,24 @@ def _delete_superseded(connection: Connection, run_id: int) -> None:
         connection.execute(without)
 
 
+def _delete_undone_users(connection: Connection) -> None:
+    """Delete what no refresh can need: of files undone before the oldest night with lists began."""
+    with_lists = and_(_runs.c.status.in_(schema.WITH_LISTS), IS_NIGHT, _runs.c.purged_at.is_(None))
+    oldest = select(func.min(_runs.c.started_at)).where(with_lists).scalar_subquery()
+    undone_before = select(_batches.c.batch_id).where(_batches.c.undone_at < oldest)
+    undone = schema.undone_users
+    connection.execute(delete(undone).where(undone.c.batch_id.in_(undone_before)))
+
+
 def _is_published(run_id: int) -> ColumnElement[bool]:
-    """Whether the run is current or the one before, looked up by the statement it is part of."""
+    """Whether the run is current or the one before, or a refresh that somebody is shown.
+
+    It is looked up by the statement it is part of.
+    """
     p = _publication.c
     pointed_at = or_(p.run_id == run_id, p.previous_run_id == run_id)
-    return exists(select(p.slot).where(pointed_at))
+    is_shown = exists(select(_refreshed.c.user_id).where(_refreshed.c.run_id == run_id))
+    return or_(exists(select(p.slot).where(pointed_at)), is_shown)
 
 
 def _delete_file(artifact: Path) -> None:

@@ -14,6 +14,9 @@ from batch.store import schema
 
 _runs, _publication = schema.runs, schema.publication
 
+IS_NIGHT: ColumnElement[bool] = _runs.c.kind == "night"
+"""Whether a row of `runs` is one of a night, not of a refresh of its lists."""
+
 ROWS = "rows"
 """The metric of each published model: rows written for it, without spare ones."""
 SPARE_ROWS = "spare_rows"
@@ -59,6 +62,8 @@ class Run:
     logical_date: date
     due_at: datetime | None  # when it was due; None: a run of the past, or before version 0007
     triggered_by: str
+    kind: Literal["night", "refresh"]
+    base_run_id: int | None  # the run that a refresh brings up to date
     status: str
     started_at: datetime
     finished_at: datetime | None
@@ -77,11 +82,14 @@ class Run:
     seed: int
     config_sha256: str
     data_sha256: str | None
+    last_batch_id: int | None  # the newest batch whose ratings it used
     known_until: int | None  # seconds since 1970 UTC; None: no rating was left out
     headline: Cut | None  # the cut it was judged by; None: not measured, or before version 0009
     half_life: float | None  # days, of `popular`; None: all ratings count the same
     least_ratings: int | None  # users with fewer got popular films; None: not known
     versions: Mapping[str, str]
+    artifact: str | None  # the file of its arrays
+    artifact_sha256: str | None
     error: str | None
     warnings: list[RunWarning] | None  # None: the run did not come as far as its sources
     current_since: datetime | None  # since when readers see it; None: they do not
@@ -109,6 +117,14 @@ class Run:
         return self.rating_min, self.rating_max
 
 
+def require_night(run: Run) -> None:
+    """Raise NoSuchRunError for a refresh, whose lists are part of another run's."""
+    if run.kind == "refresh":
+        raise NoSuchRunError(
+            f"run {run.run_id} is a refresh: its lists are part of those of run {run.base_run_id}"
+        )
+
+
 def find_run(connection: Connection, run_id: int) -> Run | None:
     """The run of this number, if there is one."""
     by_id = _select_runs().where(_runs.c.run_id == run_id)
@@ -123,15 +139,17 @@ def current_run(connection: Connection) -> Run | None:
     return None if row is None else _run(row)
 
 
-def newest_runs(connection: Connection, limit: int) -> list[Run]:
-    """The newest runs, newest first."""
+def newest_runs(connection: Connection, limit: int, *, refreshes: bool = False) -> list[Run]:
+    """The newest runs, newest first: nights, or refreshes too."""
     newest = _select_runs().order_by(_runs.c.run_id.desc()).limit(limit)
+    if not refreshes:
+        newest = newest.where(IS_NIGHT)
     return [_run(row) for row in connection.execute(newest).mappings()]
 
 
 def newest_with_sources(connection: Connection) -> Run | None:
-    """The newest run that came as far as its sources, however it ended."""
-    with_sources = _select_runs().where(_runs.c.warnings.is_not(None))
+    """The newest night that came as far as its sources, however it ended."""
+    with_sources = _select_runs().where(_runs.c.warnings.is_not(None), IS_NIGHT)
     newest = with_sources.order_by(_runs.c.run_id.desc()).limit(1)
     row = connection.execute(newest).mappings().first()
     return None if row is None else _run(row)

@@ -23,7 +23,7 @@ from batch.store.column_types import Moment as Moment
 from batch.store.column_types import Real as Real
 from batch.store.column_types import Small as Small
 
-HEAD = "0013"
+HEAD = "0014"
 """The newest migration: the version that a database must have for this program to use it."""
 
 VIEWS = ("current_recommendations", "current_popular", "current_similar", "run_outcomes_by_run")
@@ -297,6 +297,14 @@ runs = _table(
     ),
     Column("triggered_by", Text, nullable=False, doc="A person or the schedule."),
     Column(
+        "kind",
+        Text,
+        nullable=False,
+        server_default="night",
+        doc="`refresh`: new lists of the users whose ratings changed since the run `base_run_id`.",
+    ),
+    Column("base_run_id", Id, doc="The run that a refresh brings up to date; NULL for a night."),
+    Column(
         "status",
         Text,
         nullable=False,
@@ -386,6 +394,7 @@ runs = _table(
         "status IN ('running', 'ready', 'published', 'rejected', 'failed', 'abandoned')",
         name="status",
     ),
+    CheckConstraint("kind IN ('night', 'refresh')", name="kind"),
     Index(
         "uq_runs_one_running",
         "status",
@@ -522,5 +531,25 @@ publication = _table(
         doc="The run that 'recbatch rollback' publishes.",
     ),
     Column("published_at", Moment, nullable=False, doc="UTC."),
+    Column(
+        "refreshed_at",
+        Moment,
+        doc="When 'recbatch refresh' last looked for what is new, UTC; NULL: not since that run "
+        "became current.",
+    ),
     CheckConstraint("slot = 'current'", name="slot"),
+)
+
+# No foreign keys, as in the lists that it leads to.
+refreshed_users = _table(
+    "refreshed_users",
+    _id("user_id"),
+    Column("run_id", Id, nullable=False, doc="The refresh whose lists the user is shown."),
+)
+
+undone_users = _table(
+    "undone_users",
+    Column("batch_id", Id, primary_key=True, autoincrement=False, doc="A batch that was undone."),
+    Column("user_id", Id, primary_key=True, autoincrement=False, doc="It had rows of this user."),
+    rowid=False,
 )

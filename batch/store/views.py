@@ -12,6 +12,10 @@ PUBLISHED = "publication p JOIN runs t ON t.run_id = p.run_id"
 """The source of the views: the published run."""
 ANY_RUN = "(SELECT * FROM runs WHERE run_id = :run_id) t"
 """The source of a statement with the parameter `run_id`."""
+REFRESHED = "COALESCE(f.run_id, t.run_id)"
+"""The run that a user is shown: a refresh of the published run, or that run itself."""
+AS_OF_RUN = "t.run_id"
+"""The run itself, without refreshes."""
 
 # Run by run, user by user and model by model, the first rows that may be shown. The database
 # stops reading a list there, and a condition on `user_key` is one on the table of users, also
@@ -19,29 +23,31 @@ ANY_RUN = "(SELECT * FROM runs WHERE run_id = :run_id) t"
 # SQLite keep this order of joins; json_each stands for LATERAL, which it does not have.
 _ON_SQLITE = """
     SELECT u.user_key, u.name AS user_name, k.model, shown.key + 1 AS rank, m.movie_key, m.title,
-           l.score, l.predicted_rating, l.reason, l.run_id, {published_at}
+           l.score, l.predicted_rating, l.reason, t.run_id, {published_at}
     FROM {source}
     CROSS JOIN users u
-    CROSS JOIN recommendations k ON k.run_id = t.run_id AND k.user_id = u.user_id AND k.rank = 1
+    LEFT JOIN refreshed_users f ON f.user_id = u.user_id
+    CROSS JOIN recommendations k ON k.run_id = {run_id} AND k.user_id = u.user_id AND k.rank = 1
     CROSS JOIN json_each((
         SELECT '[' || group_concat(rank) || ']' FROM (
             SELECT r.rank FROM recommendations r
-            WHERE r.run_id = t.run_id AND r.user_id = u.user_id AND r.model = k.model
+            WHERE r.run_id = k.run_id AND r.user_id = u.user_id AND r.model = k.model
               AND NOT ({is_out})
             ORDER BY r.rank LIMIT (SELECT t.top_n FROM {source})))) shown
-    CROSS JOIN recommendations l ON l.run_id = t.run_id AND l.user_id = u.user_id
+    CROSS JOIN recommendations l ON l.run_id = k.run_id AND l.user_id = u.user_id
         AND l.model = k.model AND l.rank = shown.value
     CROSS JOIN movies m ON m.movie_id = l.movie_id"""
 
 _ON_POSTGRES = """
     SELECT u.user_key, u.name AS user_name, l.model, CAST(l.place AS SMALLINT) AS rank,
-           m.movie_key, m.title, l.score, l.predicted_rating, l.reason, l.run_id, {published_at}
+           m.movie_key, m.title, l.score, l.predicted_rating, l.reason, t.run_id, {published_at}
     FROM {source}
     CROSS JOIN users u
+    LEFT JOIN refreshed_users f ON f.user_id = u.user_id
     CROSS JOIN LATERAL (
         SELECT r.*, row_number() OVER (PARTITION BY r.model ORDER BY r.rank) AS place
         FROM recommendations r
-        WHERE r.run_id = t.run_id AND r.user_id = u.user_id AND NOT ({is_out})) l
+        WHERE r.run_id = {run_id} AND r.user_id = u.user_id AND NOT ({is_out})) l
     JOIN movies m ON m.movie_id = l.movie_id
     WHERE l.place <= t.top_n"""
 
@@ -108,18 +114,23 @@ def list_views(dialect: Dialect) -> dict[str, str]:
     """The SELECT of the views of lists, by name."""
     is_filtered = filters.is_filtered(filters.now_on(dialect), literal_column("i.movie_id"))
     return {
-        "current_recommendations": lists_query(dialect, PUBLISHED, "p.published_at"),
+        "current_recommendations": lists_query(dialect, PUBLISHED, REFRESHED, "p.published_at"),
         "current_popular": _POPULAR.format(is_filtered=_sql(is_filtered, dialect)),
     }
 
 
-def lists_query(dialect: Dialect, source: str, published_at: str) -> str:
-    """The SELECT of all lists of the run of this `source`, as they may be shown now."""
+def lists_query(dialect: Dialect, source: str, run_id: str, published_at: str) -> str:
+    """The SELECT of all lists of the run of this `source`, as they may be shown now.
+
+    `run_id` is REFRESHED or AS_OF_RUN.
+    """
     user_id: ColumnElement[int] = literal_column("r.user_id")
     movie_id: ColumnElement[int] = literal_column("r.movie_id")
     is_out = filters.is_rated_or_filtered(filters.now_on(dialect), user_id, movie_id)
     template = _ON_POSTGRES if dialect.name == "postgresql" else _ON_SQLITE
-    return template.format(source=source, published_at=published_at, is_out=_sql(is_out, dialect))
+    return template.format(
+        source=source, run_id=run_id, published_at=published_at, is_out=_sql(is_out, dialect)
+    )
 
 
 def similar_query(dialect: Dialect) -> str:

@@ -4,7 +4,6 @@ import sqlalchemy as sa
 from alembic import op
 
 from batch.store.column_types import Id
-from batch.store.views import list_views
 
 revision = "0012"
 down_revision = "0011"
@@ -17,7 +16,11 @@ IS_OUT_BEFORE = """
         WHERE f.movie_id = r.movie_id AND (f.user_id IS NULL OR f.user_id = r.user_id)
           AND f.starts_at <= {now} AND (f.ends_at IS NULL OR f.ends_at > {now}))"""
 
-ON_SQLITE_BEFORE = """
+IS_SEEN = """
+    EXISTS (
+        SELECT s.movie_id FROM seen s WHERE s.user_id = r.user_id AND s.movie_id = r.movie_id)"""
+
+ON_SQLITE = """
     SELECT u.user_key, u.name AS user_name, k.model, shown.key + 1 AS rank, m.movie_key, m.title,
            l.score, l.predicted_rating, l.reason, l.run_id, p.published_at
     FROM publication p JOIN runs t ON t.run_id = p.run_id
@@ -34,7 +37,7 @@ ON_SQLITE_BEFORE = """
         AND l.model = k.model AND l.rank = shown.value
     CROSS JOIN movies m ON m.movie_id = l.movie_id"""
 
-ON_POSTGRES_BEFORE = """
+ON_POSTGRES = """
     SELECT u.user_key, u.name AS user_name, l.model, CAST(l.place AS SMALLINT) AS rank,
            m.movie_key, m.title, l.score, l.predicted_rating, l.reason, l.run_id, p.published_at
     FROM publication p JOIN runs t ON t.run_id = p.run_id
@@ -48,7 +51,7 @@ ON_POSTGRES_BEFORE = """
 
 
 def upgrade() -> None:
-    """Create the tables, empty, and replace the views of lists."""
+    """Create the tables, empty, and replace the view of lists."""
     op.create_table(
         "seen",
         sa.Column("user_id", Id, autoincrement=False, nullable=False),
@@ -70,7 +73,7 @@ def upgrade() -> None:
         sqlite_strict=True,
         sqlite_with_rowid=False,
     )
-    replace_views(list_views(op.get_bind().dialect))
+    replace_view(f"{IS_SEEN} OR {IS_OUT_BEFORE}")
 
 
 def downgrade() -> None:
@@ -79,13 +82,7 @@ def downgrade() -> None:
     None of their rows are merged any more, which is what `refused` means: where this version is
     entered again, their files are merged again.
     """
-    now = "strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')"
-    query = ON_SQLITE_BEFORE
-    if op.get_bind().dialect.name == "postgresql":
-        now = "CURRENT_TIMESTAMP"
-        query = ON_POSTGRES_BEFORE
-    is_out = IS_OUT_BEFORE.format(now=now)
-    replace_views({"current_recommendations": query.format(is_out=is_out)})
+    replace_view(IS_OUT_BEFORE)
     op.drop_table("superseded_seen")
     op.drop_table("seen")
     op.execute(
@@ -94,11 +91,13 @@ def downgrade() -> None:
     )
 
 
-def replace_views(queries: dict[str, str]) -> None:
-    """Define these views anew: on Postgres replaced, not dropped, so that grants on them stay."""
-    for name, query in queries.items():
-        if op.get_bind().dialect.name == "postgresql":
-            op.execute(f"CREATE OR REPLACE VIEW {name} AS {query}")
-        else:
-            op.execute(f"DROP VIEW IF EXISTS {name}")
-            op.execute(f"CREATE VIEW {name} AS {query}")
+def replace_view(is_out: str) -> None:
+    """Define the view anew: on Postgres replaced, not dropped, so that grants on it stay."""
+    if op.get_bind().dialect.name == "postgresql":
+        query = ON_POSTGRES.format(is_out=is_out.format(now="CURRENT_TIMESTAMP"))
+        op.execute(f"CREATE OR REPLACE VIEW current_recommendations AS {query}")
+    else:
+        now = "strftime('%Y-%m-%dT%H:%M:%f000+00:00', 'now')"
+        query = ON_SQLITE.format(is_out=is_out.format(now=now))
+        op.execute("DROP VIEW IF EXISTS current_recommendations")
+        op.execute(f"CREATE VIEW current_recommendations AS {query}")

@@ -21,6 +21,7 @@ from batch.store.checks import CHURN, Check, recorded
 from batch.store.first_steps import first_steps
 from batch.store.outcomes import stored_outcome
 from batch.store.runs import (
+    IS_NIGHT,
     NIGHT,
     NoSuchRunError,
     Run,
@@ -165,6 +166,7 @@ def _trend(connection: Connection, run: Run) -> tuple[TrendRun, ...]:
     earlier = (
         (_runs.c.run_id < run.run_id)
         & (_runs.c.status == "published")
+        & IS_NIGHT
         & _runs.c.run_id.in_(measured)
     )
     newest = (
@@ -195,6 +197,7 @@ def _churn(connection: Connection, run: Run) -> Churn | None:
     earlier = (
         (_runs.c.run_id < run.run_id)
         & (_runs.c.status == "published")
+        & IS_NIGHT
         & _runs.c.purged_at.is_(None)
     )
     newest = (
