@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from batch import cli
-from batch.job import executors, refresh, steps
+from batch.job import executors, refresh, save_models, steps
 from batch.models import PUBLISHED, REFERENCE
 from batch.models.similar_films import SimilarFilms
 from batch.ranking.evaluate import Evaluation
@@ -122,7 +122,7 @@ def by_fixed_arithmetic(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         steps, "assemble", lambda ratings, _models, _weights, mask, _: Fixed(ratings, mask)
     )
-    patch.setattr(steps, "arrays_to_keep", lambda *_: {"fixed": {"w": np.ones(3)}})
+    patch.setattr(save_models, "arrays_to_keep", lambda *_: {"fixed": {"w": np.ones(3)}})
     patch.setattr(steps, "similar_films", _next_films)
     patch.setattr(refresh, "restored_ensemble", _restored)
     patch.setattr(executors, "open_executor", _one_by_one)

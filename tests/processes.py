@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from batch.job import refresh, steps
+from batch.job import refresh, save_models, steps
 from batch.store import publish
 
 
@@ -15,7 +15,7 @@ def _points() -> dict[str, tuple[Any, str, str]]:
     """name -> where: a function of the night, and whether before or after it."""
     found: dict[str, tuple[Any, str, str]] = {}
     for module, name in (
-        (steps, "load"), (steps, "measure"), (steps, "assemble"), (steps, "save_weights"),
+        (steps, "load"), (steps, "measure"), (steps, "assemble"), (save_models, "save_weights"),
         (steps, "audit_integrity"), (steps, "audit_gates"), (steps, "record"),
         (publish, "open_run"), (publish, "write_lists"), (publish, "write_popular"),
         (steps, "write_similar"), (publish, "write_metrics"),

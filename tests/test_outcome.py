@@ -13,7 +13,7 @@ from sqlalchemy import insert, text
 from batch.config import Config
 from batch.ingest import ingest
 from batch.ingest.undo import CannotUndoError, undo
-from batch.job import steps
+from batch.job import judge_runs
 from batch.job.inputs import ingest_settings
 from batch.job.outcomes import measured_outcomes
 from batch.ranking import metrics
@@ -523,7 +523,7 @@ def test_a_failure_is_a_warning(
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr(steps, "write_outcome", fail)
+            patch.setattr(judge_runs, "write_outcome", fail)
             capsys.readouterr()
             assert command("-q", "run") == 0
         assert "outcomes not stored" in capsys.readouterr().err

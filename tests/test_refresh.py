@@ -224,7 +224,7 @@ def test_the_history_is_one_of_nights(
     assert "refresh" not in capsys.readouterr().out
     assert command("runs", "--all") == DONE
     assert "refresh of run 1" in capsys.readouterr().out
-    for line in ("publish 2", "diff 1 2", "report 2", "top u3 --run 2"):
+    for line in ("publish 2", "diff 1 2", "report 2", "outcome 2", "top u3 --run 2"):
         words = line.split()
         assert command(*words) in (FAILED, WRONG_USE)
         assert "run 2 is a refresh" in capsys.readouterr().err, words

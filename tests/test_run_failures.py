@@ -15,7 +15,7 @@ import pytest
 
 from batch import RecbatchError
 from batch.config import load_config
-from batch.job import nightly, notify, steps
+from batch.job import nightly, notify, save_models, steps
 from batch.job.nightly import Order, Outcome
 from batch.job.shutdown import Interrupted
 from batch.job.summary import RunSummary
@@ -194,7 +194,7 @@ def test_a_run_without_its_weights_is_published(
     unlink = Path.unlink
     monkeypatch.setenv("RECBATCH_PUBLISH__KEEP_RUNS", "2")
     with monkeypatch.context() as patch:
-        patch.setattr(steps, "save_weights", half)
+        patch.setattr(save_models, "save_weights", half)
         if not removable:
             patch.setattr(Path, "unlink", raising(PermissionError(13, "Permission denied")))
         assert command("-q", "run") == DONE

@@ -17,7 +17,9 @@ from batch.config import Config
 from batch.ingest import Report
 from batch.job import executors, steps
 from batch.job.inputs import end_of_day
+from batch.job.judge_runs import judge_earlier_runs
 from batch.job.notify import notify
+from batch.job.save_models import save_models
 from batch.job.steps import Job
 from batch.job.summary import (
     COMPLETE_MESSAGES,
@@ -173,8 +175,8 @@ def _recompute(job: Job, order: Order, lock: Connection) -> Outcome:
     least_ratings = steps.choose_fallback(job, evaluation, ensemble)
     written = steps.write_lists(job, ensemble, mask, least_ratings)
     steps.find_similar(job, ratings, mask)
-    steps.save_models(job, ensemble)
-    steps.judge_earlier_runs(job)
+    save_models(job, ensemble)
+    judge_earlier_runs(job)
     checks = steps.audit_lists(job, evaluation, written)
     status = _decide(checks, order)
     _end(job, order, status, sum(written.total.values()), lock)

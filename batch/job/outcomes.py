@@ -12,7 +12,14 @@ from batch.ranking.metrics import Metrics
 from batch.ranking.outcome import Terms, outcome
 from batch.store.first_steps import first_steps
 from batch.store.outcomes import Window, new_ratings, stored_outcome, windows
-from batch.store.runs import NoSuchRunError, Run, UnknownRunError, current_run, find_run
+from batch.store.runs import (
+    NoSuchRunError,
+    Run,
+    UnknownRunError,
+    current_run,
+    find_run,
+    require_night,
+)
 
 
 class NeverShownError(RecbatchError):
@@ -71,6 +78,7 @@ def _chosen(connection: Connection, run_id: int | None) -> Run:
         raise NoSuchRunError(f"nothing is published yet; {first_steps(connection)}")
     if run is None:
         raise UnknownRunError(run_id or 0)
+    require_night(run)
     if run.status != "published":
         raise NeverShownError(f"run {run.run_id} is {run.status}: nobody saw its lists")
     return run

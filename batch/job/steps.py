@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import numpy as np
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from batch import RecbatchError
 from batch.audit.gates import audit_gates
@@ -19,7 +19,6 @@ from batch.job.inputs import (
     ingest_settings,
     queries,
 )
-from batch.job.outcomes import measured_outcomes
 from batch.job.run_warnings import judged_warnings, scale_warnings, source_warnings
 from batch.job.score_users import (
     PopularFilms,
@@ -28,9 +27,8 @@ from batch.job.score_users import (
     score_users,
     write_popular,
 )
-from batch.job.summary import COMPLETE_MESSAGES, RunSummary, message_of
+from batch.job.summary import RunSummary
 from batch.models import PERSONAL, REFERENCE, Model, fit
-from batch.models.kept_arrays import arrays_to_keep
 from batch.models.similar_films import similar_films
 from batch.params import POPULAR_KEPT
 from batch.ranking.ensemble import Ensemble, assemble
@@ -39,13 +37,11 @@ from batch.ranking.mask import Mask
 from batch.ranking.metrics import Metrics
 from batch.ranking.rank import tie_order
 from batch.ratings import Ints, Ratings
-from batch.store import digests, publish, schema
-from batch.store.artifacts import save_weights, weights_file
+from batch.store import digests, publish
 from batch.store.checks import FALLBACK_ROWS, ROWS, SPARE_ROWS, Check, record
 from batch.store.database import Database
 from batch.store.filters import active_filters, synchronise
 from batch.store.load import Loaded, load
-from batch.store.outcomes import write_outcome
 from batch.store.publish import RunKey
 from batch.store.runs import NEWEST_RATING, NIGHT, SECONDS, RunWarning
 from batch.store.scale import Scale
@@ -277,47 +273,6 @@ def find_similar(job: Job, ratings: Ratings, mask: Mask) -> None:
             figures["rows"] = write_similar(connection, job.key.run_id, ratings, similar)
 
 
-def save_models(job: Job, ensemble: Ensemble) -> None:
-    """Write what was learnt to a file, and its name and sha256 to `runs`.
-
-    No list depends on the file, only refreshes of the lists: where it cannot be written, the run
-    goes on without it, and warns.
-    """
-    database = job.database
-    name = f"{database.fingerprint}-run-{job.key.run_id}"
-    file = weights_file(job.config.artifacts.dir, name)
-    config = job.config
-    weights = arrays_to_keep(
-        ensemble.ratings,
-        ensemble.models,
-        ensemble.learnt,
-        config.models,
-        config.evaluation.seed,
-    )
-    # Recorded before the file is there: after a crash, purge must find it.
-    with database.writer.begin() as connection:
-        publish.update_run(connection, job.key, artifact=str(file))
-    with database.writer.begin() as connection:
-        publish.require_ownership(connection, job.key)
-        try:
-            sha256 = save_weights(file, weights)
-            columns: dict[str, str | None] = {"artifact_sha256": sha256}
-        except OSError as error:
-            reason = error.strerror or str(error)
-            log_warning("weights not saved", file=str(file), error=reason)
-            columns = {"artifact": _path_unless_removed(file)}
-        publish.update_run(connection, job.key, **columns)
-
-
-def _path_unless_removed(file: Path) -> str | None:
-    """Remove a file; returns its path if that fails, so that purge tries again."""
-    try:
-        file.unlink(missing_ok=True)
-    except OSError:
-        return str(file)
-    return None
-
-
 def audit_lists(job: Job, evaluation: Evaluation, written: WrittenRows) -> list[Check]:
     """Record what was measured, and check the written lists."""
     summary = job.summary
@@ -341,30 +296,6 @@ def audit_lists(job: Job, evaluation: Evaluation, written: WrittenRows) -> list[
     summary.metrics = evaluation.metrics
     summary.rows = written.total
     return checks
-
-
-def judge_earlier_runs(job: Job) -> None:
-    """Store what became of the lists of earlier runs, by the ratings that came in since.
-
-    No list depends on it: a failure here is only a warning.
-    """
-    summary = job.summary
-    try:
-        with step("outcome", into=summary.seconds) as figures:
-            with job.database.reader.connect() as connection:
-                measured = measured_outcomes(connection, job.config)
-                current = connection.execute(select(schema.publication.c.run_id)).scalar()
-            with job.database.writer.begin() as connection:
-                publish.require_ownership(connection, job.key)
-                for window, metrics in measured:
-                    write_outcome(connection, window.run_id, metrics, has_spare=window.has_spare)
-                    if window.run_id == current:
-                        summary.outcome = metrics
-            figures["runs"] = len(measured)
-    except COMPLETE_MESSAGES as error:
-        log_warning("outcomes not stored", error=message_of(error))
-    except Exception as error:
-        log_warning("outcomes not stored", because=error)
 
 
 def row_counts(written: WrittenRows) -> dict[str, Metrics]:
