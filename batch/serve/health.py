@@ -79,6 +79,8 @@ def _published_run(connection: Connection, now: datetime, ages: Ages) -> Iterato
         f"run {current.run_id}, published {_minute(current.published_at)},"
         f" was made {_hours(age)} ago"
     )
+    if current.refreshed_at is not None:
+        made += f" and refreshed {_hours(now - current.refreshed_at)} ago"
     yield _freshness(made, age, ages)
     violations = failed(connection, current.run_id, "integrity")
     if violations:
