@@ -43,6 +43,7 @@ def purge(database: Database, keep_runs: int) -> list[int]:
     with database.writer.begin() as connection:
         runs = _purgeable(connection, keep_runs)
         trimmable = _trimmable(connection)
+        _delete_undone_users(connection)
     for run_id, artifact in runs:
         if artifact:
             # Before the rows: nothing looks for the file of a run that is
@@ -52,8 +53,6 @@ def purge(database: Database, keep_runs: int) -> list[int]:
             _delete_lists(connection, run_id)
             _delete_superseded(connection, run_id)
             delete_leftovers(connection)
-    with database.writer.begin() as connection:
-        _delete_undone_users(connection)
     purged = [run_id for run_id, _ in runs]
     for run_id, top_n in trimmable:
         if run_id not in purged:
