@@ -6,12 +6,15 @@ FOLDER has MovieLens' ratings.csv and movies.csv. The night knows the first thre
 user's ratings by time, and the next fifth arrives after it. Counts lists that run short and rows of
 films that are rated, and compares precision@5 on the last fifth, of `blend`, with that of lists
 stored without spare films. Then times reading one list and all lists from the view, beside a
-statement that leaves out filtered films only. The URL is of an empty database, by default a file.
+statement that leaves out filtered films only. At last everyone is refreshed, and a whole new night
+is run: their precision and processor time are compared. The URL is of an empty database, by default
+a file.
 """
 
 import argparse
 import csv
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -81,12 +84,16 @@ def write(file: Path, rows: list[dict[str, str]]) -> None:
         writer.writerows(rows)
 
 
-def recbatch(folder: Path, url: str, *arguments: str) -> None:
+def recbatch(folder: Path, url: str, *arguments: str) -> float:
+    """Run a command; returns the processor seconds that it took."""
     environ = {**os.environ, "RECBATCH_DATABASE__URL": url}
     command = [sys.executable, "-m", "batch", "-q", *arguments]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(  # noqa: S603
         command, cwd=folder, env=environ, check=True, stdout=subprocess.DEVNULL
     )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def shown(connection: Connection) -> dict[tuple[str, str], list[str]]:
@@ -154,6 +161,13 @@ def compare(url: str, parts: Parts, folder: Path) -> None:
             of_one = statistics.median(reads[READS:])
             of_all = min(milliseconds(connection, every) for _ in range(5))
             print(f"{name:<7} one list {of_one:.2f} ms, all {of_all:.0f} ms")
+    for name, arguments in (("refresh", ["refresh"]), ("new night", ["run", "--force"])):
+        seconds = recbatch(folder, url, *arguments)
+        with database.reader.connect() as connection:
+            now = shown(connection)
+        blend = {user: films for (user, model), films in now.items() if model == "blend"}
+        figure = precision(blend, parts.later)
+        print(f"after a {name}: precision@5 of blend {figure:.4f}, {seconds:.1f} s of a processor")
 
 
 def main() -> None:
