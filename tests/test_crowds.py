@@ -15,12 +15,13 @@ from sqlalchemy import Connection, Engine, event, text
 from batch.job import steps
 from batch.store.database import Database, open_database
 from batch.store.run_lock import run_lock
-from data import fill, random_rows
+from data import fill, long_csv, random_rows
 from fixed import command
 from processes import ended, in_child, together
 from tables import shown
 
 LOCKED = 75
+LATER = 1_700_000_000
 READERS = 8
 PAUSES = 300, 0
 """Milliseconds between a reader's rounds: on a commit, when other tests run too, and in soak."""
@@ -67,7 +68,10 @@ def test_readers_in_a_crowd(
     database: Database, url: str, tmp_path: Path, often: Callable[[int, int], int],
     figure: Callable[[int], None],
 ) -> None:  # fmt: skip
-    """During publications and purges, each answer to eight readers is one whole run, none older."""
+    """During publications, refreshes and purges, each answer to eight readers is one whole run.
+
+    None is older than the last.
+    """
     until, answers = (
         tmp_path / "until",
         [tmp_path / f"reader-{number}" for number in range(READERS)],
@@ -78,8 +82,14 @@ def test_readers_in_a_crowd(
         for answer in answers
     ]  # type: ignore[misc]
     wanted = often(6, 200)
-    for _ in range(wanted):
+    for round_ in range(wanted):
         assert command("-q", "run") == 0
+        if round_ % 3 == 0:
+            later = [(f"u{user}", f"m{round_ % 40}", 5.0, LATER + round_) for user in range(5)]
+            (tmp_path / "later.csv").write_text(long_csv(later))
+            assert command("-q", "ingest", str(tmp_path / "later.csv")) == 0
+            assert command("-q", "refresh") == 0
+    n_refreshes = -(-wanted // 3)
     if often(0, 1):
         time.sleep(60)
     until.touch()
@@ -87,7 +97,7 @@ def test_readers_in_a_crowd(
     results = [json.loads(answer.read_text()) for answer in answers]
     assert [each["wrong"] for each in results] == [[]] * READERS
     assert min(each["runs"] for each in results) > 1  # they did read while nights were published
-    assert shown(database) == wanted + 1
+    assert shown(database) == wanted + n_refreshes + 1
     figure(sum(each["reads"] for each in results))
 
 
