@@ -1,5 +1,6 @@
 """What every test may ask for: an empty database of each kind, and the real data."""
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -8,8 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-import psycopg
 import pytest
+from sqlalchemy import make_url
 from xdist.scheduler import LoadScopeScheduling
 
 import pgbouncer
@@ -19,7 +20,7 @@ from batch.store.database import Database, open_database
 from batch.store.versions import upgrade
 from faults import Faults, copy_first_night, fixed_nights
 from reuse import share_compiled_sql, share_parser, share_results
-from templates import Templates
+from templates import Templates, create, disconnect, drop
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 MEMORY, ENOUGH = Path("/dev/shm"), 8e9  # noqa: S108  a folder of its own is made in it
@@ -91,6 +92,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
 
 
+def pytest_collection_finish() -> None:
+    """Let the garbage collector leave out what is loaded by now, and look less often.
+
+    Modules hold half a million objects that live as long as the tests.
+    """
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
 class _ByFile(LoadScopeScheduling):
     """Hands a process whole files, whose tests share nights and evaluations, or one test of APART.
 
@@ -151,6 +161,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         server.psql(f"ALTER SYSTEM SET {setting} = off;")  # no test cuts this server's power
     server.psql("SELECT pg_reload_conf();")
     yield server.get_uri()
+    disconnect()
     server.cleanup()
 
 
@@ -189,12 +200,11 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture
 def postgres_url(request: pytest.FixtureRequest, postgres_server: str) -> Iterator[str]:
     """An empty database of its own on the test server, or the name that `database` gives to one."""
-    name = f"test_{uuid4().hex}"
-    with psycopg.connect(postgres_server, autocommit=True) as connection:
-        if "database" not in request.fixturenames:
-            connection.execute(f"CREATE DATABASE {name}")
-        yield postgres_server.replace("/postgres?", f"/{name}?")
-        connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    url = make_url(postgres_server).set(database=f"test_{uuid4().hex}")
+    if "database" not in request.fixturenames:
+        create(url)
+    yield url.render_as_string(hide_password=False)
+    drop(url)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

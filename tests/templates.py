@@ -48,7 +48,7 @@ class Templates:
         if database.file is not None:
             shutil.copyfile(source / "template.db", database.file)
         else:
-            _create(database.url, f"template_{name}")
+            create(database.url, f"template_{name}")
         ignored = shutil.ignore_patterns("template.db*")
         shutil.copytree(source, folder, ignore=ignored, dirs_exist_ok=True)
         return source
@@ -58,7 +58,7 @@ class Templates:
         if url.get_backend_name() == "sqlite":
             return open_database(f"sqlite:///{folder / 'template.db'}")
         template = url.set(database=f"template_{name}")
-        _create(template)
+        create(template)
         return open_database(template.render_as_string(hide_password=False))
 
 
@@ -72,7 +72,7 @@ def snapshot(database: Database, folder: Path) -> Iterator[Callable[[], None]]:
     saved = folder.with_name(name)
     shutil.copytree(folder, saved)
     if database.file is None:
-        _create(database.url.set(database=name), str(database.url.database))
+        create(database.url.set(database=name), str(database.url.database))
     else:
         _copy_sqlite(database.file, saved.with_suffix(".db"))
 
@@ -80,7 +80,7 @@ def snapshot(database: Database, folder: Path) -> Iterator[Callable[[], None]]:
         shutil.rmtree(folder)
         shutil.copytree(saved, folder)
         if database.file is None:
-            _create(database.url, name)
+            create(database.url, name)
             return
         for suffix in ("", "-wal", "-shm"):  # unlinked, as a connection left open may hold them
             database.file.with_name(database.file.name + suffix).unlink(missing_ok=True)
@@ -88,7 +88,7 @@ def snapshot(database: Database, folder: Path) -> Iterator[Callable[[], None]]:
 
     yield restore
     if database.file is None:
-        _drop(database.url.set(database=name))
+        drop(database.url.set(database=name))
 
 
 def contents(select: Select, folder: Path) -> str:
@@ -122,21 +122,35 @@ def _copy_sqlite(source: Path, target: Path) -> None:
         old.backup(new)
 
 
-def _create(url: URL, template: str = "template1") -> None:
+def create(url: URL, template: str = "template1") -> None:
     """Create a Postgres database, in place of one of that name."""
     copied = f"CREATE DATABASE {url.database} TEMPLATE {template} STRATEGY FILE_COPY"
-    _at_server(url, f"DROP DATABASE IF EXISTS {url.database} WITH (FORCE)", copied)
+    drop(url)
+    _at_server(url, copied)
 
 
-def _drop(url: URL) -> None:
-    """Drop a Postgres database, even while others are connected to it."""
-    _at_server(url, f"DROP DATABASE {url.database} WITH (FORCE)")
+def drop(url: URL) -> None:
+    """Drop a Postgres database, if there is one, even while others are connected to it."""
+    _at_server(url, f"DROP DATABASE IF EXISTS {url.database} WITH (FORCE)")
 
 
-def _at_server(url: URL, *statements: str) -> None:
-    """Execute statements in the server's own database, outside a transaction."""
-    address = url.set(drivername="postgresql", database="postgres")
-    with psycopg.connect(address.render_as_string(hide_password=False)) as connection:
-        connection.autocommit = True
-        for statement in statements:
-            connection.execute(statement.encode())
+def _at_server(url: URL, statement: str) -> None:
+    """Execute a statement in the server's own database, outside a transaction.
+
+    One connection is used for all of them: a new one would cost as much as a copied database.
+    """
+    server = url.set(drivername="postgresql", database="postgres")
+    address = server.render_as_string(hide_password=False)
+    if address not in _connections:
+        _connections[address] = psycopg.connect(address, autocommit=True)
+    _connections[address].execute(statement.encode())
+
+
+_connections: dict[str, psycopg.Connection[Any]] = {}
+"""One for each server that this process has used, by its address."""
+
+
+def disconnect() -> None:
+    """Close the connections to servers, which are about to end."""
+    while _connections:
+        _connections.popitem()[1].close()

@@ -15,7 +15,7 @@ from batch.models.neural import best_epochs
 from batch.models.popular import DAY
 from batch.models.trends import HALF_LIVES
 from batch.params import PRESETS
-from batch.ranking import blend_weights, ensemble, evaluate
+from batch.ranking import blend_weights, ensemble, evaluate, metrics
 from batch.ranking.blend_weights import TrainingBlock, Weights
 from batch.ranking.diversify import diversify
 from batch.ranking.ensemble import BY_SCORE, Ensemble, assemble, learn_weights, unblended
@@ -142,6 +142,7 @@ def recorded(ratings: Ratings, block: int = 100, seed: int = 0, users: int = 100
         # Trends are learnt even from few, and where they do not help.
         patch.setattr(blend_weights, "LEAST_FOLLOWERS", 10)
         patch.setattr(blend_weights, "MIN_GAIN", -100.0)
+        patch.setattr(metrics, "RESAMPLES", 2)  # intervals are not recorded
         evaluation = evaluate.evaluate(ratings, QUICK, inputs, 1)
     *of_cuts, of_published = learnt
     assert evaluation.weights is of_published.weights

@@ -5,9 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -30,6 +28,7 @@ from batch.store import publish
 from batch.store.database import Database, open_database
 from batch.store.versions import upgrade
 from data import fill, settings
+from stubs import Stub, Threads
 
 TODAY = date(2026, 11, 23)
 ALL_BLOCKS = [[user, user + 1] for user in range(0, 20, 2)]
@@ -110,30 +109,6 @@ def workers(cluster: distributed.LocalCluster) -> set[int]:
     with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
         client.wait_for_workers(2, timeout=20)
         return set(client.run(os.getpid).values())
-
-
-@dataclass(frozen=True)
-class Stub:
-    """In place of fitted models: returns when and by which process a block was scored."""
-
-    seconds: float = 0.0  # of each block
-    first: float = 0.0  # additional seconds of the first block
-    fault: str = ""
-
-    def rank_with_evidence(
-        self, names: Sequence[str], users: Ints, n: int, spare: int
-    ) -> dict[str, Any]:
-        if self.fault == "raise":
-            raise np.linalg.LinAlgError("singular")
-        if self.fault == "die":
-            os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(self.seconds + (self.first if users[0] == 0 else 0.0))
-        return {
-            "users": users.tolist(),
-            "process": os.getpid(),
-            "at": time.monotonic(),
-            "arguments": (names, n, spare),
-        }
 
 
 def score(
@@ -276,20 +251,6 @@ def test_nothing_listens_beyond_this_machine(alone: executors.Executor) -> None:
         listening += [c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN]
     assert len(listening) >= 4  # of the scheduler, the nanny of the worker, and the worker
     assert set(listening) == {"127.0.0.1"}
-
-
-@dataclass(frozen=True)
-class Threads:
-    """In place of fitted models: returns how many threads they would use."""
-
-    def rank_with_evidence(self, *_: object, **__: object) -> dict[str, Any]:
-        import numba
-        from threadpoolctl import threadpool_info
-
-        return {
-            "numba": numba.config.NUMBA_NUM_THREADS,
-            "blas": [pool["num_threads"] for pool in threadpool_info()],
-        }
 
 
 def test_a_worker_takes_one_core(alone: executors.Executor) -> None:

@@ -17,7 +17,7 @@ from data import fill, long_csv
 from faults import KINDS, Faults, Kind
 from fixed import command
 from processes import ended, in_child
-from tables import leftovers, rows, selects, shown
+from tables import leftovers, rows, selects, shown, shown_by
 from templates import contents, snapshot
 
 DONE, FAILED = 0, 1
@@ -59,21 +59,19 @@ def require_plain(code: int, printed: str, where: int) -> None:
     assert "Traceback" not in printed, (where, printed)
 
 
-def night(
-    nights: Faults,
-    database: Database,
-    output: Read,
-    before: int | None,
-    at: int = 0,
-    kind: Kind = "before",
-) -> tuple[int, int]:
-    """The same for a night, whose exit code must agree with whether readers see a new run.
+def night(nights: Faults, database: Database, output: Read, before: int | None) -> int:
+    """The exit code of a night, which agrees with whether readers see a new run.
 
     Before it they see run `before`.
     """
-    code, reached, _ = faulted(nights, output, ("-q", "run"), at, kind)
-    assert code == (FAILED if shown(database) == before else DONE), at
-    return code, reached
+    code, _, _ = faulted(nights, output, ("-q", "run"), 0, "before")
+    require_agreement(code, shown(database), before, "no fault")
+    return code
+
+
+def require_agreement(code: int, now: int | None, before: int | None, at: object) -> None:
+    """Fail unless a night's exit code agrees with whether readers see a new run."""
+    assert code == (FAILED if now == before else DONE), at
 
 
 def state_of(database: Database, weights: Path) -> str:
@@ -117,10 +115,11 @@ def test_any_statement_may_fail(
             for turn, at in enumerate(places):
                 kind = KINDS[(turn + round_) % len(KINDS)]
                 restore()
-                code, reached = night(nights, database, output, before, at, kind)
+                code, reached, _ = faulted(nights, output, ("-q", "run"), at, kind)
                 assert reached >= at  # the statement has had its turn
                 outcomes.append(code)
                 with selects(database) as select:
+                    require_agreement(code, shown_by(select), before, at)
                     open_runs = select("SELECT run_id FROM runs WHERE status = 'running'")
                     state = contents(select, weights)
                 no_evidence[kind] += len(open_runs)
@@ -363,8 +362,9 @@ def test_any_statement_of_other_commands_may_fail(
                 assert done or code == FAILED, (at, kind)
                 says_so = kind != "before" or "the rows are deleted" in printed
                 assert not (done and code == FAILED) or says_so, (at, kind)
-                shown(database)
-                state = state_of(database, weights)
+                with selects(database) as select:
+                    shown_by(select)
+                    state = contents(select, weights)
                 # A SQLite connection that a fault left open has the file that is then replaced.
                 is_restored = state == before and database.file is None
                 if not done and (often(0, 1) or state not in repeated):
@@ -442,7 +442,7 @@ def test_a_full_disk(
     outcomes = []
     for pages in range(0, 20, often(2, 1)):
         with room_for(pages):
-            outcomes.append(night(nights, database, output, shown(database))[0])
+            outcomes.append(night(nights, database, output, shown(database)))
         next_night(database)
     assert set(outcomes) == {DONE, FAILED}
     figure(len(outcomes))

@@ -19,7 +19,7 @@ from batch.store.database import Database, open_database
 from faults import first_night, fixed_nights
 from fixed import command
 from processes import POINTS, REFRESH_POINTS, do_at, end_at, ended, in_child
-from tables import leftovers, selects, shown
+from tables import leftovers, selects, shown, shown_by
 from templates import contents, snapshot
 
 TERMINATED = 143
@@ -69,8 +69,8 @@ def test_a_process_may_end_at_any_point(
         for point in POINTS:
             restore()
             assert ended(in_child(until, tmp_path / "log")) == code, point
-            assert (shown(database) != before) == (point in OUT), point
             with selects(database) as select:
+                assert (shown_by(select) != before) == (point in OUT), point
                 state = contents(select, weights)
             is_first_kill = number == signal.SIGKILL and state not in states
             states.add(state)

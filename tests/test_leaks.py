@@ -10,7 +10,7 @@ import pytest
 from batch.models import PERSONAL, PUBLISHED, REFERENCE
 from batch.models.popular import DAY, Popular
 from batch.params import PRESETS, Models
-from batch.ranking import blend_weights, evaluate
+from batch.ranking import blend_weights, evaluate, metrics
 from batch.ranking.blend_weights import Weights
 from batch.ranking.ensemble import Ensemble, assemble, learn_weights
 from batch.ranking.evaluate import Inputs, fit_all, judge, learn_nightly
@@ -92,6 +92,7 @@ class Case:
             patch.setattr(evaluate, "judge", judging)
             patch.setattr(evaluate, "learn_weights", learning)
             always_learn_trends(patch)
+            patch.setattr(metrics, "RESAMPLES", 2)  # intervals are not compared
             evaluate.evaluate(ratings, self.params, self.inputs, 1)
         measured_weights, *_ = weights  # then those of other cuts, and of the published blend
         cuts = CUTS if len(scorers) == 2 else ("own",)

@@ -317,9 +317,7 @@ def test_integrity_cannot_be_forced(
 
 
 @pytest.mark.promise("A4")
-def test_a_crash_leaves_the_old_list_and_its_reason(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_leaves_the_old_list_and_its_reason(database: Database, tmp_path: Path) -> None:
     """An exception during a run leaves it failed, with the reason, and the published list as is."""
     fill(database, tmp_path)
     first = night(database, tmp_path)
@@ -327,7 +325,7 @@ def test_a_crash_leaves_the_old_list_and_its_reason(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:  # not the fixture, which would fit models again
         patch.setattr(steps, "audit_integrity", full)
         with pytest.raises(OSError, match="No space left"):
             night(database, tmp_path)

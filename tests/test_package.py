@@ -124,7 +124,7 @@ def test_an_installed_program_needs_no_checkout(installed: Path, tmp_path: Path)
         str(installed / "batch" / name) for name in ("__init__.py", "migrations")
     ]
     program, demo = str(installed / "bin" / "recbatch"), tmp_path / "demo"
-    output_of(program, "sample-data", "demo", "--users", "200", "--films", "300")  # small: quick
+    output_of(program, "sample-data", "demo", "--users", "60", "--films", "100")  # small: quick
     (demo / "config.yaml").write_text("")
     assert "run 1 is published" in output_of(program, "demo")
     user = (demo / "user_reviews.csv").read_text(encoding="utf-8").splitlines()[1].split(",")[1]
