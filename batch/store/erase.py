@@ -30,6 +30,8 @@ _NUMBERED = (
     schema.recommendations,
     schema.similar_items,
     schema.run_outcomes,
+    schema.refreshed_users,
+    schema.undone_users,
 )
 """Tables with the numbers of people, which identify nobody once the user is deleted, with pairs of
 films that one of them alone liked, and with figures of one of them alone."""
