@@ -16,6 +16,13 @@ REFRESHED = "COALESCE(f.run_id, t.run_id)"
 """The run that a user is shown: a refresh of the published run, or that run itself."""
 AS_OF_RUN = "t.run_id"
 """The run itself, without refreshes."""
+SHELVED = "blend"
+"""The model whose stored films are put on shelves by genre: the one that is made to be shown."""
+
+_EACH_USER = """{source}
+    CROSS JOIN users u
+    LEFT JOIN refreshed_users f ON f.user_id = u.user_id"""
+_MAY_BE_SHOWN = "{row}.run_id = {run_id} AND {row}.user_id = u.user_id AND NOT ({is_out})"
 
 # Run by run, user by user and model by model, the first rows that may be shown. The database
 # stops reading a list there, and a condition on `user_key` is one on the table of users, also
@@ -24,15 +31,12 @@ AS_OF_RUN = "t.run_id"
 _ON_SQLITE = """
     SELECT u.user_key, u.name AS user_name, k.model, shown.key + 1 AS rank, m.movie_key, m.title,
            l.score, l.predicted_rating, l.reason, t.run_id, {published_at}
-    FROM {source}
-    CROSS JOIN users u
-    LEFT JOIN refreshed_users f ON f.user_id = u.user_id
+    FROM {each_user}
     CROSS JOIN recommendations k ON k.run_id = {run_id} AND k.user_id = u.user_id AND k.rank = 1
     CROSS JOIN json_each((
         SELECT '[' || group_concat(rank) || ']' FROM (
             SELECT r.rank FROM recommendations r
-            WHERE r.run_id = k.run_id AND r.user_id = u.user_id AND r.model = k.model
-              AND NOT ({is_out})
+            WHERE r.model = k.model AND {may_be_shown}
             ORDER BY r.rank LIMIT (SELECT t.top_n FROM {source})))) shown
     CROSS JOIN recommendations l ON l.run_id = k.run_id AND l.user_id = u.user_id
         AND l.model = k.model AND l.rank = shown.value
@@ -41,15 +45,28 @@ _ON_SQLITE = """
 _ON_POSTGRES = """
     SELECT u.user_key, u.name AS user_name, l.model, CAST(l.place AS SMALLINT) AS rank,
            m.movie_key, m.title, l.score, l.predicted_rating, l.reason, t.run_id, {published_at}
-    FROM {source}
-    CROSS JOIN users u
-    LEFT JOIN refreshed_users f ON f.user_id = u.user_id
+    FROM {each_user}
     CROSS JOIN LATERAL (
         SELECT r.*, row_number() OVER (PARTITION BY r.model ORDER BY r.rank) AS place
         FROM recommendations r
-        WHERE r.run_id = {run_id} AND r.user_id = u.user_id AND NOT ({is_out})) l
+        WHERE {may_be_shown}) l
     JOIN movies m ON m.movie_id = l.movie_id
     WHERE l.place <= t.top_n"""
+
+# Places are counted row by row, so that a condition on `user_key` is one on the table of users.
+_SHELVES = """
+    SELECT u.user_key, u.name AS user_name, g.name AS genre,
+           (SELECT CAST(count(*) AS SMALLINT) FROM recommendations r
+            JOIN movie_genres o ON o.movie_id = r.movie_id AND o.genre_id = h.genre_id
+            WHERE r.model = l.model AND r.rank <= l.rank AND {may_be_shown}) AS rank,
+           m.movie_key, m.title, l.score, t.run_id, {published_at}
+    FROM {each_user}
+    CROSS JOIN recommendations l
+    CROSS JOIN movie_genres h
+    CROSS JOIN genres g
+    CROSS JOIN movies m
+    WHERE l.model = '{model}' AND {is_shelved} AND h.movie_id = l.movie_id
+      AND g.genre_id = h.genre_id AND m.movie_id = l.movie_id"""
 
 _POPULAR = """
     SELECT CAST(i.place AS SMALLINT) AS rank, m.movie_key, m.title, i.score, i.run_id,
@@ -105,6 +122,7 @@ def view_queries(dialect: Dialect) -> dict[str, str]:
     """
     return {
         **list_views(dialect),
+        "current_shelves": shelves_query(dialect),
         "current_similar": similar_query(dialect),
         "run_outcomes_by_run": outcomes_query(),
     }
@@ -124,13 +142,33 @@ def lists_query(dialect: Dialect, source: str, run_id: str, published_at: str) -
 
     `run_id` is REFRESHED or AS_OF_RUN.
     """
-    user_id: ColumnElement[int] = literal_column("r.user_id")
-    movie_id: ColumnElement[int] = literal_column("r.movie_id")
-    is_out = filters.is_rated_or_filtered(filters.now_on(dialect), user_id, movie_id)
     template = _ON_POSTGRES if dialect.name == "postgresql" else _ON_SQLITE
     return template.format(
-        source=source, run_id=run_id, published_at=published_at, is_out=_sql(is_out, dialect)
+        source=source,
+        each_user=_EACH_USER.format(source=source),
+        run_id=run_id,
+        published_at=published_at,
+        may_be_shown=_may_be_shown(dialect, run_id, "r"),
     )
+
+
+def shelves_query(dialect: Dialect) -> str:
+    """The SELECT of `current_shelves`: all stored films that may be shown now, by genre."""
+    return _SHELVES.format(
+        each_user=_EACH_USER.format(source=PUBLISHED),
+        published_at="p.published_at",
+        model=SHELVED,
+        is_shelved=_may_be_shown(dialect, REFRESHED, "l"),
+        may_be_shown=_may_be_shown(dialect, REFRESHED, "r"),
+    )
+
+
+def _may_be_shown(dialect: Dialect, run_id: str, row: str) -> str:
+    """Whether a stored row of this name is one of the user `u` that may be shown now."""
+    user_id: ColumnElement[int] = literal_column(f"{row}.user_id")
+    movie_id: ColumnElement[int] = literal_column(f"{row}.movie_id")
+    is_out = filters.is_rated_or_filtered(filters.now_on(dialect), user_id, movie_id)
+    return _MAY_BE_SHOWN.format(row=row, run_id=run_id, is_out=_sql(is_out, dialect))
 
 
 def similar_query(dialect: Dialect) -> str:
