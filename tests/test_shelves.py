@@ -100,12 +100,15 @@ def test_shelves_go_through_refreshes(day: Database, tmp_path: Path) -> None:
     assert rows(day, "SELECT DISTINCT run_id FROM current_shelves") == [(1,)]
 
 
-def test_shelves_follow_the_pointer(database: Database, nights: Faults) -> None:
+def test_shelves_follow_the_pointer(
+    database: Database, nights: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A new night shows its own shelves, a rollback those of the run before.
 
     Of a run that was trimmed to its shown films, shelves are made of those.
     """
     assert nights
+    monkeypatch.setenv("RECBATCH_PUBLISH__KEEP_RUNS", "10")
     for _ in range(3):
         assert command("-q", "run", "--force") == 0
     assert {row[0] for row in rows(database, "SELECT run_id FROM current_shelves")} == {4}

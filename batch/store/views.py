@@ -22,7 +22,6 @@ SHELVED = "blend"
 _EACH_USER = """{source}
     CROSS JOIN users u
     LEFT JOIN refreshed_users f ON f.user_id = u.user_id"""
-_MAY_BE_SHOWN = "{row}.run_id = {run_id} AND {row}.user_id = u.user_id AND NOT ({is_out})"
 
 # Run by run, user by user and model by model, the first rows that may be shown. The database
 # stops reading a list there, and a condition on `user_key` is one on the table of users, also
@@ -53,20 +52,33 @@ _ON_POSTGRES = """
     JOIN movies m ON m.movie_id = l.movie_id
     WHERE l.place <= t.top_n"""
 
-# Places are counted row by row, so that a condition on `user_key` is one on the table of users.
-_SHELVES = """
-    SELECT u.user_key, u.name AS user_name, g.name AS genre,
-           (SELECT CAST(count(*) AS SMALLINT) FROM recommendations r
-            JOIN movie_genres o ON o.movie_id = r.movie_id AND o.genre_id = h.genre_id
-            WHERE r.model = l.model AND r.rank <= l.rank AND {may_be_shown}) AS rank,
-           m.movie_key, m.title, l.score, t.run_id, {published_at}
+# The same genre by genre, down to the last stored row.
+_SHELVES_ON_SQLITE = """
+    SELECT u.user_key, u.name AS user_name, g.name AS genre, shown.key + 1 AS rank, m.movie_key,
+           m.title, l.score, t.run_id, p.published_at
     FROM {each_user}
-    CROSS JOIN recommendations l
-    CROSS JOIN movie_genres h
     CROSS JOIN genres g
-    CROSS JOIN movies m
-    WHERE l.model = '{model}' AND {is_shelved} AND h.movie_id = l.movie_id
-      AND g.genre_id = h.genre_id AND m.movie_id = l.movie_id"""
+    CROSS JOIN json_each((
+        SELECT '[' || group_concat(rank) || ']' FROM (
+            SELECT r.rank FROM recommendations r
+            CROSS JOIN movie_genres h ON h.movie_id = r.movie_id AND h.genre_id = g.genre_id
+            WHERE r.model = '{model}' AND {may_be_shown}
+            ORDER BY r.rank))) shown
+    CROSS JOIN recommendations l ON l.run_id = {run_id} AND l.user_id = u.user_id
+        AND l.model = '{model}' AND l.rank = shown.value
+    CROSS JOIN movies m ON m.movie_id = l.movie_id"""
+
+_SHELVES_ON_POSTGRES = """
+    SELECT u.user_key, u.name AS user_name, g.name AS genre, CAST(l.place AS SMALLINT) AS rank,
+           m.movie_key, m.title, l.score, t.run_id, p.published_at
+    FROM {each_user}
+    CROSS JOIN LATERAL (
+        SELECT r.movie_id, r.score, h.genre_id,
+               row_number() OVER (PARTITION BY h.genre_id ORDER BY r.rank) AS place
+        FROM recommendations r JOIN movie_genres h ON h.movie_id = r.movie_id
+        WHERE r.model = '{model}' AND {may_be_shown}) l
+    JOIN genres g ON g.genre_id = l.genre_id
+    JOIN movies m ON m.movie_id = l.movie_id"""
 
 _POPULAR = """
     SELECT CAST(i.place AS SMALLINT) AS rank, m.movie_key, m.title, i.score, i.run_id,
@@ -148,27 +160,28 @@ def lists_query(dialect: Dialect, source: str, run_id: str, published_at: str) -
         each_user=_EACH_USER.format(source=source),
         run_id=run_id,
         published_at=published_at,
-        may_be_shown=_may_be_shown(dialect, run_id, "r"),
+        may_be_shown=_may_be_shown(dialect, run_id),
     )
 
 
 def shelves_query(dialect: Dialect) -> str:
     """The SELECT of `current_shelves`: all stored films that may be shown now, by genre."""
-    return _SHELVES.format(
+    template = _SHELVES_ON_POSTGRES if dialect.name == "postgresql" else _SHELVES_ON_SQLITE
+    return template.format(
         each_user=_EACH_USER.format(source=PUBLISHED),
-        published_at="p.published_at",
+        run_id=REFRESHED,
         model=SHELVED,
-        is_shelved=_may_be_shown(dialect, REFRESHED, "l"),
-        may_be_shown=_may_be_shown(dialect, REFRESHED, "r"),
+        may_be_shown=_may_be_shown(dialect, REFRESHED),
     )
 
 
-def _may_be_shown(dialect: Dialect, run_id: str, row: str) -> str:
-    """Whether a stored row of this name is one of the user `u` that may be shown now."""
-    user_id: ColumnElement[int] = literal_column(f"{row}.user_id")
-    movie_id: ColumnElement[int] = literal_column(f"{row}.movie_id")
+def _may_be_shown(dialect: Dialect, run_id: str) -> str:
+    """Whether a stored row `r` is one of the user `u` that may be shown now."""
+    user_id: ColumnElement[int] = literal_column("r.user_id")
+    movie_id: ColumnElement[int] = literal_column("r.movie_id")
     is_out = filters.is_rated_or_filtered(filters.now_on(dialect), user_id, movie_id)
-    return _MAY_BE_SHOWN.format(row=row, run_id=run_id, is_out=_sql(is_out, dialect))
+    is_theirs = f"r.run_id = {run_id} AND r.user_id = u.user_id"
+    return f"{is_theirs} AND NOT ({_sql(is_out, dialect)})"
 
 
 def similar_query(dialect: Dialect) -> str:
