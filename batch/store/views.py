@@ -68,17 +68,19 @@ _SHELVES_ON_SQLITE = """
         AND l.model = '{model}' AND l.rank = shown.value
     CROSS JOIN movies m ON m.movie_id = l.movie_id"""
 
+# Films are joined to the few rows of one user: joined to the result, the whole table would be read.
 _SHELVES_ON_POSTGRES = """
-    SELECT u.user_key, u.name AS user_name, g.name AS genre, CAST(l.place AS SMALLINT) AS rank,
-           m.movie_key, m.title, l.score, t.run_id, p.published_at
+    SELECT u.user_key, u.name AS user_name, l.genre, CAST(l.place AS SMALLINT) AS rank,
+           l.movie_key, l.title, l.score, t.run_id, p.published_at
     FROM {each_user}
     CROSS JOIN LATERAL (
-        SELECT r.movie_id, r.score, h.genre_id,
-               row_number() OVER (PARTITION BY h.genre_id ORDER BY r.rank) AS place
-        FROM recommendations r JOIN movie_genres h ON h.movie_id = r.movie_id
-        WHERE r.model = '{model}' AND {may_be_shown}) l
-    JOIN genres g ON g.genre_id = l.genre_id
-    JOIN movies m ON m.movie_id = l.movie_id"""
+        SELECT g.name AS genre, m.movie_key, m.title, r.score,
+               row_number() OVER (PARTITION BY g.genre_id ORDER BY r.rank) AS place
+        FROM recommendations r
+        JOIN movies m ON m.movie_id = r.movie_id
+        JOIN movie_genres h ON h.movie_id = r.movie_id
+        JOIN genres g ON g.genre_id = h.genre_id
+        WHERE r.model = '{model}' AND {may_be_shown}) l"""
 
 _POPULAR = """
     SELECT CAST(i.place AS SMALLINT) AS rank, m.movie_key, m.title, i.score, i.run_id,
