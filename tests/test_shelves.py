@@ -161,6 +161,8 @@ def grow(database: Database) -> None:
             " SELECT n, 'more ' || n, 'more' FROM generate_series(1000, 20000) n",
             "ANALYZE users",
             "ANALYZE movies",
+            "INSERT INTO movie_genres SELECT movie_id, genre_id FROM movies, genres"
+            " ON CONFLICT DO NOTHING",
         ):
             connection.execute(text(statement))
 
