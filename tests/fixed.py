@@ -95,7 +95,7 @@ def _assembled(
 
 
 def _restored(
-    _job: object, _base: object, _kept: object, ratings: Ratings, _users: Ints, mask: Mask
+    _base: object, _kept: object, ratings: Ratings, _users: Ints, mask: Mask, _diversity: float
 ) -> Fixed:
     return Fixed(ratings, mask)
 

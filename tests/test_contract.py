@@ -16,12 +16,14 @@ from batch.serve.view_columns import VIEWS
 from batch.store import schema
 from batch.store.database import Database
 from batch.store.outcomes import write_outcome
+from data import GENRES
 from fixed import command
 
 FILES = ["contract.json", "data_dictionary.md", "examples.sql", "grants.sql", "sources.yml"]
 N_ROWS = {
     "current_recommendations": 500,
     "current_popular": 5,
+    "current_shelves": 500,
     "current_similar": 400,
     "run_outcomes_by_run": 1,
 }
@@ -146,7 +148,7 @@ def test_every_example_answers_its_question(kit: Path, connection: Connection) -
 
     connection.execute(text("CREATE TABLE customers (user_key text)"))
     connection.execute(text("INSERT INTO customers VALUES ('u3'), ('u7'), ('stranger')"))
-    top, join, popular, similar, outcomes, current, age = statements(kit / "examples.sql")
+    top, join, popular, shelves, similar, outcomes, current, age = statements(kit / "examples.sql")
     assert query(top) == []
     top_of_u7 = query(top.replace("'42'", "'u7'"))
     assert [row.rank for row in top_of_u7] == [1, 2, 3, 4, 5]
@@ -156,6 +158,10 @@ def test_every_example_answers_its_question(kit: Path, connection: Connection) -
     assert [row.movie_key for row in joined[5:]] == [row.movie_key for row in top_of_u7]
     strangers = [(row.user_key, row.rank) for row in query(popular)]
     assert strangers == [("stranger", rank) for rank in range(1, 6)]
+    assert query(shelves) == []
+    by_genre = query(shelves.replace("'42'", "'u7'"))
+    places = [(row.genre, row.rank) for row in by_genre]
+    assert places == [(genre, rank) for genre in GENRES for rank in (1, 2, 3)]
     assert query(similar) == []
     like_m3 = query(similar.replace("'318'", "'m3'"))
     assert [row.rank for row in like_m3] == list(range(1, 11))

@@ -572,6 +572,7 @@ def test_a_granted_role_reads_the_views_only(postgres_url: str) -> None:
     allowed = (
         "SELECT * FROM recbatch.current_recommendations",
         "SELECT * FROM recbatch.current_popular",
+        "SELECT * FROM recbatch.current_shelves",
         "SELECT * FROM recbatch.current_similar",
     )
     forbidden = (

@@ -297,7 +297,7 @@ def test_lists_that_fail_their_audit_are_not_shown(
             ranked = super().rank_users(names, users, *given, **named)
             return {name: replace(block, score=-block.score) for name, block in ranked.items()}
 
-    monkeypatch.setattr(job, "restored_ensemble", lambda *given: Careless(given[3], given[5]))
+    monkeypatch.setattr(job, "restored_ensemble", lambda *given: Careless(given[2], given[4]))
     assert command("-q", "refresh") == FAILED
     assert rows(database, OVERLAY) == []
     assert lists(database) == before

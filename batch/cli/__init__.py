@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from batch import RecbatchError, __version__, query
 from batch.cli import (
+    audience,
     database,
     export,
     filters,
@@ -74,7 +75,7 @@ app = help.Commands(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (job, refresh, inspect, outcome, similar, export, manage):
+for module in (job, refresh, inspect, outcome, similar, audience, export, manage):
     app.add_typer(module.commands)
 app.add_typer(ingest.commands, name="ingest")
 app.add_typer(database.commands, name="db")

@@ -12,6 +12,7 @@ from batch.ranking.metric_names import MetricName
 if TYPE_CHECKING:  # printing a list must not wait for the imports that make one
     from collections.abc import Mapping, Sequence
 
+    from batch.job.audience import Audience
     from batch.job.explain_pair import PairExplanation
     from batch.query import Answer, Film
     from batch.serve.diff import Diff
@@ -57,6 +58,25 @@ def _list_table(answer: Answer, *, with_reasons: bool) -> TextTable:
             figures = [_stars(film, answer.scale), f"{film.score:.3f}"]
         table.add_row(str(film.rank), texts, *figures)
     return table
+
+
+def audience_table(answer: Audience) -> None:
+    """The users who would like a film most, with stars and score."""
+    film = answer.title
+    if film != answer.movie_key:
+        film = f"{film} ({answer.movie_key})"
+    if not answer.users:
+        print_lines(
+            f"nobody to show {film} to: all users whom run {answer.run_id} can score have rated or"
+            " seen it, or it is filtered"
+        )
+        return
+    table = TextTable(["", "user", "name", "stars", "score"], right=(0, 3, 4))
+    for user in answer.users:
+        stars = f"{_clipped(user.predicted_rating, answer.scale):.2f}"
+        name = user.user_name or ""
+        table.add_row(str(user.rank), user.user_key, name, stars, f"{user.score:.3f}")
+    show_table(table, f"{film}: the first {len(answer.users)} of {answer.scored:,} users")
 
 
 def _stars(film: Film, scale: Scale | None) -> str:

@@ -22,6 +22,8 @@ from batch.store.load import Loaded, load
 from batch.store.runs import current_run
 from batch.store.seen import seen_pairs
 
+_LEFT_OUT = "is from a file of films seen or one that was undone, and has no ratings"
+
 
 @dataclass(frozen=True)
 class PairExplanation:
@@ -86,11 +88,15 @@ def explain_pair(database: Database, config: Config, user: str, film: str) -> Pa
 
 def _require_loaded(loaded: Loaded, user_key: str, movie_key: str) -> None:
     """Raise UnknownUserError or UnknownFilmError for what no ratings name, and models leave out."""
-    reason = "is from a file of films seen or one that was undone, and has no ratings"
     if user_key not in loaded.user_keys:
-        raise query.UnknownUserError(f"the user {user_key!r} {reason}")
+        raise query.UnknownUserError(f"the user {user_key!r} {_LEFT_OUT}")
+    require_film(loaded, movie_key)
+
+
+def require_film(loaded: Loaded, movie_key: str) -> None:
+    """Raise UnknownFilmError for a film that no ratings name, and models leave out."""
     if movie_key not in loaded.movie_keys:
-        raise query.UnknownFilmError(f"the film {movie_key!r} {reason}")
+        raise query.UnknownFilmError(f"the film {movie_key!r} {_LEFT_OUT}")
 
 
 def filters_on_pair(

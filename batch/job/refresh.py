@@ -1,10 +1,8 @@
 """Ratings that came since the current run -> new lists of those whose they are, of the same run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection
@@ -15,37 +13,23 @@ from batch.config import Config
 from batch.ingest import Report, ingest
 from batch.job import nightly, steps
 from batch.job.inputs import ingest_settings, queries
-from batch.job.recorded import recorded
+from batch.job.restored import kept_of, restored_ensemble, run_to_restore
 from batch.job.score_users import WrittenRows, popular_films
 from batch.job.steps import Job
 from batch.job.summary import RunSummary
-from batch.models.kept_arrays import Arrays, NotKeptError, restore
-from batch.ranking.blend_weights import Weights
-from batch.ranking.ensemble import Ensemble, assemble
-from batch.ranking.mask import Mask
-from batch.ratings import Ints, Ratings
 from batch.store import digests, publish
-from batch.store.artifacts import DamagedWeightsError, load_weights
 from batch.store.checks import record
 from batch.store.database import Database
-from batch.store.first_steps import first_steps
 from batch.store.refreshed import changed_users, record_refresh, show_refreshed
 from batch.store.run_lock import run_lock
-from batch.store.runs import Run, current_run
+from batch.store.runs import Run
 from batch.store.versions import prepare
 from batch.telemetry import log_info, step
 from batch.telemetry import run_id as logged_run_id
 
 
 class CannotRefreshError(RecbatchError):
-    """The current run's lists cannot be brought up to date; the message says why."""
-
-
-class Kept(NamedTuple):
-    """What the current run learnt."""
-
-    arrays: Mapping[str, Arrays]
-    weights: Weights | None  # of the blend; None: there was too little to learn from
+    """The new lists fail their audit; the message says by what."""
 
 
 @dataclass
@@ -64,11 +48,12 @@ def refresh(database: Database, config: Config, triggered_by: str = "manual") ->
 
     They are made with what the current run learnt, from all ratings there are, and shown in one
     transaction; nothing that is stored is changed. Raises LockedError if another job is working,
-    CannotRefreshError.
+    CannotRestoreError, CannotRefreshError.
     """
     prepare(database)
     with run_lock(database) as lock:
-        base = _base(database)
+        with database.reader.connect() as connection:
+            base = run_to_restore(connection)
         reports = ingest(
             database,
             config.ingest.paths,
@@ -88,19 +73,6 @@ def refresh(database: Database, config: Config, triggered_by: str = "manual") ->
                 record_refresh(connection, base.run_id, datetime.now(UTC))
         refreshed.ingested = reports
     return refreshed
-
-
-def _base(database: Database) -> Run:
-    """The current run, if it can be refreshed. Raises CannotRefreshError."""
-    with database.reader.connect() as connection:
-        base = current_run(connection)
-        if base is None:
-            raise CannotRefreshError(f"nothing is published yet; {first_steps(connection)}")
-    if base.artifact is None or base.artifact_sha256 is None:
-        raise _cannot(base, "what it learnt is not stored")
-    if base.known_until is not None:
-        raise _cannot(base, "it is of the past, by --as-of")
-    return base
 
 
 def _refresh(
@@ -150,14 +122,19 @@ def _as_published(config: Config, base: Run) -> Config:
 
 
 def _new_lists(job: Job, base: Run, user_ids: Sequence[int]) -> WrittenRows:
-    """Write the lists of these users, and audit them. Raises CannotRefreshError."""
-    kept = _kept(job.database, base)
+    """Write the lists of these users, and audit them.
+
+    Raises CannotRestoreError, CannotRefreshError.
+    """
+    with job.database.reader.connect() as connection:
+        kept = kept_of(connection, base)
     steps.filter_by_settings(job)
     ratings, mask = steps.load_inputs(job, None, scale=base.scale)
     # Users whose only ratings were undone have no row, and no lists.
     users = np.flatnonzero(np.isin(ratings.user_ids, np.array(user_ids, dtype=np.int64)))
     with step("fit", into=job.summary.seconds):
-        ensemble = restored_ensemble(job, base, kept, ratings, users, mask)
+        diversity = job.config.publish.diversity
+        ensemble = restored_ensemble(base, kept, ratings, users, mask, diversity)
     popular = popular_films(ensemble, mask, base.least_ratings or 1)
     written = steps.write_lists_of(job, ensemble, popular, users)
     run_id = job.key.run_id
@@ -173,36 +150,6 @@ def _new_lists(job: Job, base: Run, user_ids: Sequence[int]) -> WrittenRows:
             f"the new lists fail their integrity checks, and are not shown: {', '.join(failed)}"
         )
     return written
-
-
-def _kept(database: Database, base: Run) -> Kept:
-    """What the run learnt. Raises CannotRefreshError."""
-    try:
-        arrays = load_weights(Path(base.artifact or ""), base.artifact_sha256)
-    except DamagedWeightsError as error:
-        raise _cannot(base, str(error)) from error
-    with database.reader.connect() as connection:
-        return Kept(arrays, recorded(connection, base.run_id).weights)
-
-
-def restored_ensemble(
-    job: Job, base: Run, kept: Kept, ratings: Ratings, users: Ints, mask: Mask
-) -> Ensemble:
-    """The current run's models for these users, (u,), by newer ratings.
-
-    Raises CannotRefreshError.
-    """
-    try:
-        restored = restore(kept.arrays, ratings, users, base.half_life)
-    except NotKeptError as error:
-        raise _cannot(base, str(error)) from error
-    diversity = job.config.publish.diversity
-    return assemble(ratings, restored.models, kept.weights, mask, diversity, restored.learnt)
-
-
-def _cannot(base: Run, reason: str) -> CannotRefreshError:
-    remedy = "the next run makes that good ('recbatch run')"
-    return CannotRefreshError(f"run {base.run_id} cannot be refreshed: {reason}; {remedy}")
 
 
 def _show(

@@ -21,6 +21,7 @@ from batch.query.find import (
 from batch.query.models_of_run import NoSuchModelError, models
 from batch.query.names import Names
 from batch.query.run import Publication, published, snapshot
+from batch.query.shelves import Shelf, ShelfFilm, shelves
 from batch.query.similar_films import NoSimilarFilmsError, SimilarFilm, SimilarFilms, similar
 from batch.query.table import Row, frame, rows
 from batch.query.user_lists import Answer, Film, hidden_titles, lists, popular, top
@@ -37,6 +38,8 @@ __all__ = [
     "NoSuchRunError",
     "Publication",
     "Row",
+    "Shelf",
+    "ShelfFilm",
     "SimilarFilm",
     "SimilarFilms",
     "UnknownFilmError",
@@ -50,6 +53,7 @@ __all__ = [
     "popular",
     "published",
     "rows",
+    "shelves",
     "similar",
     "snapshot",
     "top",

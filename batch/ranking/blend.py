@@ -94,6 +94,23 @@ class Blend:
         odds = (centred / self.weights.list_spread) @ self.weights.relevance
         return expit(self.weights.odds + odds)
 
+    def chances_beside(
+        self, features: Features, candidates: Features, candidate_rows: Ints
+    ) -> Floats:
+        """Probability that one film of each user is liked, (b,), judged beside their candidates.
+
+        For a film that is a candidate it is that of `chances`. nan for a user without candidates,
+        but where there are no weights.
+        """
+        if self.weights is None:
+            return expit(features["preference"] + features["liking"])
+        levels = table(features, self.weights.names)  # (b, n_features)
+        owners, means, _ = _own_means(table(candidates, self.weights.names), candidate_rows)
+        means_of_all = np.full_like(levels, np.nan)
+        means_of_all[owners] = means
+        odds = ((levels - means_of_all) / self.weights.list_spread) @ self.weights.relevance
+        return expit(self.weights.odds + odds)
+
     def shares(
         self, features: Features, rows: Ints, candidate_score: Floats
     ) -> tuple[float, dict[str, Floats]]:
@@ -130,7 +147,16 @@ def less_own_mean(levels: Floats, rows: Ints) -> Floats:
 
     `rows`, (p,), are the candidates' users, in order.
     """
-    first = np.flatnonzero(np.diff(rows, prepend=-1))  # (b,) first candidate of each user
-    counts = np.diff(np.append(first, len(rows)))  # (b,)
-    means = np.add.reduceat(levels, first, axis=0) / counts[:, None]  # (b, n_features)
+    _, means, counts = _own_means(levels, rows)
     return levels - np.repeat(means, counts, axis=0)
+
+
+def _own_means(levels: Floats, rows: Ints) -> tuple[Ints, Floats, Ints]:
+    """The users that have candidates, the means over these, and their number.
+
+    (u,), (u, n_features) and (u,); arguments are those of `less_own_mean`.
+    """
+    first = np.flatnonzero(np.diff(rows, prepend=-1))  # (u,) first candidate of each user
+    counts = np.diff(np.append(first, len(rows)))  # (u,)
+    means = np.add.reduceat(levels, first, axis=0) / counts[:, None]  # (u, n_features)
+    return rows[first], means, counts

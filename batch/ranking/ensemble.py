@@ -160,7 +160,7 @@ class Ensemble:
 
     def _candidate_features(self, users: Ints, held: Ratings | None) -> CandidateFeatures:
         preferences = self.feature_model.preference_scores(users)
-        listed = self._candidates(users, preferences, self.ratings.matrix[users])
+        listed = self._candidates(users, preferences, self._excluded(users))
         candidates = Pairs.listed(listed)
         held_pairs = NO_PAIRS if held is None else Pairs.stored(held.matrix[users])
         cells = candidates.and_then(held_pairs)

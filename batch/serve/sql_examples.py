@@ -18,6 +18,7 @@ def examples(kind: Kind, schema_name: str) -> dict[str, str]:
     prefix = f"{quoted(schema_name)}." if kind == "postgres" else ""
     lists = f"{prefix}current_recommendations"
     popular = f"{prefix}current_popular"
+    shelves = f"{prefix}current_shelves"
     similar = f"{prefix}current_similar"
     outcomes = f"{prefix}run_outcomes_by_run"
     return {
@@ -38,6 +39,11 @@ FROM customers AS c
 CROSS JOIN {popular} AS p
 WHERE NOT EXISTS (SELECT 1 FROM {lists} AS r WHERE r.user_key = c.user_key AND r.model = 'blend')
 ORDER BY c.user_key, p.rank""",
+        "The best films of one user by genre": f"""\
+SELECT genre, rank, movie_key, title
+FROM {shelves}
+WHERE user_key = '42' AND rank <= 3
+ORDER BY genre, rank""",
         "What else the people liked who liked the film that somebody is looking at": f"""\
 SELECT rank, other_key, other_title, support
 FROM {similar}

@@ -52,6 +52,7 @@ _users = schema.users.c
 _movies = schema.movies.c
 _lists = schema.recommendations.c
 _popular = schema.popular_items.c
+_genres = schema.genres.c
 _similar = schema.similar_items.c
 _publication = schema.publication.c
 _runs = schema.runs.c
@@ -78,14 +79,17 @@ _PUBLISHED_AT = ViewColumn(
 )
 _RANKS = "1, 2, 3, ..., without gaps, up to `publish.top_n` of the run"
 
+_USER_KEY = ViewColumn(
+    "user_key",
+    _users.user_key,
+    "The user's id in the source.",
+    promise="never changes for a user",
+)
+_USER_NAME = ViewColumn("user_name", _users.name, "The user's name, where the source has one.")
+
 _RECOMMENDATIONS = (
-    ViewColumn(
-        "user_key",
-        _users.user_key,
-        "The user's id in the source.",
-        promise="never changes for a user",
-    ),
-    ViewColumn("user_name", _users.name, "The user's name, where the source has one."),
+    _USER_KEY,
+    _USER_NAME,
     ViewColumn(
         "model",
         _lists.model,
@@ -150,6 +154,39 @@ _POPULAR = (
     ViewColumn(
         "run_id",
         _popular.run_id,
+        "The run that made the list.",
+        promise="the same in all rows of a view, and that of current_recommendations",
+    ),
+    _PUBLISHED_AT,
+)
+
+_SHELVES = (
+    _USER_KEY,
+    _USER_NAME,
+    ViewColumn(
+        "genre",
+        _genres.name,
+        "A genre of the film, as the catalogue writes it.",
+        promise="a film has a row for each of its genres",
+    ),
+    ViewColumn(
+        "rank",
+        _lists.rank,
+        "The film's place among the user's films of that genre, the best first.",
+        unit="1, 2, 3, ..., without gaps",
+        promise="unique with user_key and genre",
+    ),
+    _MOVIE_KEY,
+    _TITLE,
+    ViewColumn(
+        "score",
+        _lists.score,
+        "The film's score in the user's list of `blend`, highest first.",
+        promise="comparable within one user only",
+    ),
+    ViewColumn(
+        "run_id",
+        _lists.run_id,
         "The run that made the list.",
         promise="the same in all rows of a view, and that of current_recommendations",
     ),
@@ -266,6 +303,7 @@ _OUTCOMES = (
 VIEWS: Mapping[str, tuple[ViewColumn, ...]] = {
     "current_recommendations": _RECOMMENDATIONS,
     "current_popular": _POPULAR,
+    "current_shelves": _SHELVES,
     "current_similar": _SIMILAR,
     "run_outcomes_by_run": _OUTCOMES,
 }
@@ -276,6 +314,8 @@ DESCRIPTIONS = {
     "one row per film.",
     "current_popular": "The list for anyone without a list of their own, of the published run: "
     "one row per film.",
+    "current_shelves": "Each user's best unrated films by genre, of the films that the published "
+    "run stored of their list of `blend`: one row per film and genre.",
     "current_similar": "For each film the films that the same people liked, of the published run: "
     "one row per pair of films.",
     "run_outcomes_by_run": "What became of the lists of each published run, by what was rated "

@@ -23,10 +23,16 @@ from batch.store.column_types import Moment as Moment
 from batch.store.column_types import Real as Real
 from batch.store.column_types import Small as Small
 
-HEAD = "0014"
+HEAD = "0015"
 """The newest migration: the version that a database must have for this program to use it."""
 
-VIEWS = ("current_recommendations", "current_popular", "current_similar", "run_outcomes_by_run")
+VIEWS = (
+    "current_recommendations",
+    "current_popular",
+    "current_shelves",
+    "current_similar",
+    "run_outcomes_by_run",
+)
 """The views that applications read; `batch.store.views` has their SQL."""
 
 WITH_LISTS = ("published", "ready", "rejected")

@@ -16,6 +16,12 @@ REFRESHED = "COALESCE(f.run_id, t.run_id)"
 """The run that a user is shown: a refresh of the published run, or that run itself."""
 AS_OF_RUN = "t.run_id"
 """The run itself, without refreshes."""
+SHELVED = "blend"
+"""The model whose stored films are put on shelves by genre: the one that is made to be shown."""
+
+_EACH_USER = """{source}
+    CROSS JOIN users u
+    LEFT JOIN refreshed_users f ON f.user_id = u.user_id"""
 
 # Run by run, user by user and model by model, the first rows that may be shown. The database
 # stops reading a list there, and a condition on `user_key` is one on the table of users, also
@@ -24,15 +30,12 @@ AS_OF_RUN = "t.run_id"
 _ON_SQLITE = """
     SELECT u.user_key, u.name AS user_name, k.model, shown.key + 1 AS rank, m.movie_key, m.title,
            l.score, l.predicted_rating, l.reason, t.run_id, {published_at}
-    FROM {source}
-    CROSS JOIN users u
-    LEFT JOIN refreshed_users f ON f.user_id = u.user_id
+    FROM {each_user}
     CROSS JOIN recommendations k ON k.run_id = {run_id} AND k.user_id = u.user_id AND k.rank = 1
     CROSS JOIN json_each((
         SELECT '[' || group_concat(rank) || ']' FROM (
             SELECT r.rank FROM recommendations r
-            WHERE r.run_id = k.run_id AND r.user_id = u.user_id AND r.model = k.model
-              AND NOT ({is_out})
+            WHERE r.model = k.model AND {may_be_shown}
             ORDER BY r.rank LIMIT (SELECT t.top_n FROM {source})))) shown
     CROSS JOIN recommendations l ON l.run_id = k.run_id AND l.user_id = u.user_id
         AND l.model = k.model AND l.rank = shown.value
@@ -41,15 +44,43 @@ _ON_SQLITE = """
 _ON_POSTGRES = """
     SELECT u.user_key, u.name AS user_name, l.model, CAST(l.place AS SMALLINT) AS rank,
            m.movie_key, m.title, l.score, l.predicted_rating, l.reason, t.run_id, {published_at}
-    FROM {source}
-    CROSS JOIN users u
-    LEFT JOIN refreshed_users f ON f.user_id = u.user_id
+    FROM {each_user}
     CROSS JOIN LATERAL (
         SELECT r.*, row_number() OVER (PARTITION BY r.model ORDER BY r.rank) AS place
         FROM recommendations r
-        WHERE r.run_id = {run_id} AND r.user_id = u.user_id AND NOT ({is_out})) l
+        WHERE {may_be_shown}) l
     JOIN movies m ON m.movie_id = l.movie_id
     WHERE l.place <= t.top_n"""
+
+# The same genre by genre, down to the last stored row.
+_SHELVES_ON_SQLITE = """
+    SELECT u.user_key, u.name AS user_name, g.name AS genre, shown.key + 1 AS rank, m.movie_key,
+           m.title, l.score, t.run_id, p.published_at
+    FROM {each_user}
+    CROSS JOIN genres g
+    CROSS JOIN json_each((
+        SELECT '[' || group_concat(rank) || ']' FROM (
+            SELECT r.rank FROM recommendations r
+            CROSS JOIN movie_genres h ON h.movie_id = r.movie_id AND h.genre_id = g.genre_id
+            WHERE r.model = '{model}' AND {may_be_shown}
+            ORDER BY r.rank))) shown
+    CROSS JOIN recommendations l ON l.run_id = {run_id} AND l.user_id = u.user_id
+        AND l.model = '{model}' AND l.rank = shown.value
+    CROSS JOIN movies m ON m.movie_id = l.movie_id"""
+
+# Films are joined to the few rows of one user: joined to the result, the whole table would be read.
+_SHELVES_ON_POSTGRES = """
+    SELECT u.user_key, u.name AS user_name, l.genre, CAST(l.place AS SMALLINT) AS rank,
+           l.movie_key, l.title, l.score, t.run_id, p.published_at
+    FROM {each_user}
+    CROSS JOIN LATERAL (
+        SELECT g.name AS genre, m.movie_key, m.title, r.score,
+               row_number() OVER (PARTITION BY g.genre_id ORDER BY r.rank) AS place
+        FROM recommendations r
+        JOIN movies m ON m.movie_id = r.movie_id
+        JOIN movie_genres h ON h.movie_id = r.movie_id
+        JOIN genres g ON g.genre_id = h.genre_id
+        WHERE r.model = '{model}' AND {may_be_shown}) l"""
 
 _POPULAR = """
     SELECT CAST(i.place AS SMALLINT) AS rank, m.movie_key, m.title, i.score, i.run_id,
@@ -105,6 +136,7 @@ def view_queries(dialect: Dialect) -> dict[str, str]:
     """
     return {
         **list_views(dialect),
+        "current_shelves": shelves_query(dialect),
         "current_similar": similar_query(dialect),
         "run_outcomes_by_run": outcomes_query(),
     }
@@ -124,13 +156,34 @@ def lists_query(dialect: Dialect, source: str, run_id: str, published_at: str) -
 
     `run_id` is REFRESHED or AS_OF_RUN.
     """
+    template = _ON_POSTGRES if dialect.name == "postgresql" else _ON_SQLITE
+    return template.format(
+        source=source,
+        each_user=_EACH_USER.format(source=source),
+        run_id=run_id,
+        published_at=published_at,
+        may_be_shown=_may_be_shown(dialect, run_id),
+    )
+
+
+def shelves_query(dialect: Dialect) -> str:
+    """The SELECT of `current_shelves`: all stored films that may be shown now, by genre."""
+    template = _SHELVES_ON_POSTGRES if dialect.name == "postgresql" else _SHELVES_ON_SQLITE
+    return template.format(
+        each_user=_EACH_USER.format(source=PUBLISHED),
+        run_id=REFRESHED,
+        model=SHELVED,
+        may_be_shown=_may_be_shown(dialect, REFRESHED),
+    )
+
+
+def _may_be_shown(dialect: Dialect, run_id: str) -> str:
+    """Whether a stored row `r` is one of the user `u` that may be shown now."""
     user_id: ColumnElement[int] = literal_column("r.user_id")
     movie_id: ColumnElement[int] = literal_column("r.movie_id")
     is_out = filters.is_rated_or_filtered(filters.now_on(dialect), user_id, movie_id)
-    template = _ON_POSTGRES if dialect.name == "postgresql" else _ON_SQLITE
-    return template.format(
-        source=source, run_id=run_id, published_at=published_at, is_out=_sql(is_out, dialect)
-    )
+    is_theirs = f"r.run_id = {run_id} AND r.user_id = u.user_id"
+    return f"{is_theirs} AND NOT ({_sql(is_out, dialect)})"
 
 
 def similar_query(dialect: Dialect) -> str:
