@@ -10,7 +10,14 @@ from scipy import sparse
 from batch.models import Model
 from batch.models.ease import ThroughItems, ThroughUsers
 from batch.models.features import Learnt
-from batch.models.kept_arrays import Arrays, NotKeptError, Restored, arrays_to_keep, restore
+from batch.models.kept_arrays import (
+    Arrays,
+    NotKeptError,
+    Restored,
+    arrays_to_keep,
+    require_enough,
+    restore,
+)
 from batch.models.networks import PerMovie
 from batch.params import PRESETS, Models
 from batch.ranking.ensemble import assemble
@@ -131,17 +138,18 @@ def test_a_changed_user_is_solved_anew(tmp_path: Path) -> None:
 
 
 def test_the_flattened_network_cannot_be_restored(tmp_path: Path) -> None:
-    """Its outputs are the users and films that it was trained on."""
+    """Its outputs are the users and films that it was trained on: the message says what to do."""
     ratings = numbered(generated(6, 12, 15))
     neural = QUICK.neural.model_copy(update={"architecture": "flattened"})
     params = PRESETS["tuned"].model_copy(update={"neural": neural})
-    with pytest.raises(NotKeptError, match="flattened"):
-        restore(kept(ratings, tmp_path, params), ratings, SOME, None)
+    with pytest.raises(NotKeptError, match=r"set models\.neural\.architecture to per_movie"):
+        require_enough(kept(ratings, tmp_path, params))
 
 
 def test_a_file_of_an_earlier_version_is_not_enough(tmp_path: Path) -> None:
     """It had the network's weights only, without ids."""
     ratings = numbered(generated(6, 12, 15))
     arrays = kept(ratings, tmp_path)
-    with pytest.raises(NotKeptError, match="earlier version"):
-        restored({"neural": arrays["neural"]}, ratings, SOME)
+    require_enough(arrays)
+    with pytest.raises(NotKeptError, match="of an earlier version and lacks settings, ids, "):
+        require_enough({"neural": arrays["neural"]})

@@ -244,6 +244,7 @@ def test_why_a_run_cannot_be_refreshed(
         capsys.readouterr()
         assert command("-q", "refresh") == FAILED
         assert lists(database) == before
+        assert rows(database, "SELECT count(*) FROM runs") == [(1,)]
         [line] = [line for line in capsys.readouterr().err.splitlines() if "recbatch:" in line]
         assert "'recbatch run'" in line
         return line

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import Connection
@@ -13,7 +14,7 @@ from batch.config import Config
 from batch.ingest import Report, ingest
 from batch.job import nightly, steps
 from batch.job.inputs import ingest_settings, queries
-from batch.job.restored import kept_of, restored_ensemble, run_to_restore
+from batch.job.restored import Kept, kept_of, restored_ensemble, run_to_restore
 from batch.job.score_users import WrittenRows, popular_films
 from batch.job.steps import Job
 from batch.job.summary import RunSummary
@@ -65,8 +66,11 @@ def refresh(database: Database, config: Config, triggered_by: str = "manual") ->
         steps.log_reports(reports)
         with database.reader.connect() as connection:
             user_ids = changed_users(connection, base)
-        if user_ids:
-            refreshed = _refresh(database, config, base, user_ids, triggered_by, lock)
+            # Before a run is opened: what cannot be restored now cannot be in five minutes either.
+            kept = kept_of(connection, base) if user_ids else None
+        if kept is not None:
+            changed = Changed(base, kept, user_ids)
+            refreshed = _refresh(database, config, changed, triggered_by, lock)
         else:
             refreshed = Refreshed(base.run_id, None)
             with database.writer.begin() as connection:
@@ -75,15 +79,19 @@ def refresh(database: Database, config: Config, triggered_by: str = "manual") ->
     return refreshed
 
 
+class Changed(NamedTuple):
+    """Whose lists are to be made anew, and with what."""
+
+    base: Run  # the current run
+    kept: Kept  # what it learnt
+    user_ids: Sequence[int]
+
+
 def _refresh(
-    database: Database,
-    config: Config,
-    base: Run,
-    user_ids: Sequence[int],
-    triggered_by: str,
-    lock: Connection,
+    database: Database, config: Config, changed: Changed, triggered_by: str, lock: Connection
 ) -> Refreshed:
     """Open a run for the new lists, and carry it out."""
+    base = changed.base
     columns = {
         "kind": "refresh",
         "base_run_id": base.run_id,
@@ -102,15 +110,15 @@ def _refresh(
     token = logged_run_id.set(key.run_id)
     try:
         try:
-            written = _new_lists(job, base, user_ids)
-            _show(job, base, user_ids, written, lock)
+            written = _new_lists(job, changed)
+            _show(job, changed, written, lock)
         except BaseException as error:
             nightly.record_failure(job, error)
             raise
         nightly.purge_old_runs(job)
     finally:
         logged_run_id.reset(token)
-    return Refreshed(base.run_id, key.run_id, len(user_ids), written.total)
+    return Refreshed(base.run_id, key.run_id, len(changed.user_ids), written.total)
 
 
 def _as_published(config: Config, base: Run) -> Config:
@@ -121,20 +129,16 @@ def _as_published(config: Config, base: Run) -> Config:
     return config.model_copy(update=changed)
 
 
-def _new_lists(job: Job, base: Run, user_ids: Sequence[int]) -> WrittenRows:
-    """Write the lists of these users, and audit them.
-
-    Raises CannotRestoreError, CannotRefreshError.
-    """
-    with job.database.reader.connect() as connection:
-        kept = kept_of(connection, base)
+def _new_lists(job: Job, changed: Changed) -> WrittenRows:
+    """Write the lists of these users, and audit them. Raises CannotRefreshError."""
+    base = changed.base
     steps.filter_by_settings(job)
     ratings, mask = steps.load_inputs(job, None, scale=base.scale)
     # Users whose only ratings were undone have no row, and no lists.
-    users = np.flatnonzero(np.isin(ratings.user_ids, np.array(user_ids, dtype=np.int64)))
+    users = np.flatnonzero(np.isin(ratings.user_ids, np.array(changed.user_ids, dtype=np.int64)))
     with step("fit", into=job.summary.seconds):
         diversity = job.config.publish.diversity
-        ensemble = restored_ensemble(base, kept, ratings, users, mask, diversity)
+        ensemble = restored_ensemble(base, changed.kept, ratings, users, mask, diversity)
     popular = popular_films(ensemble, mask, base.least_ratings or 1)
     written = steps.write_lists_of(job, ensemble, popular, users)
     run_id = job.key.run_id
@@ -152,13 +156,11 @@ def _new_lists(job: Job, base: Run, user_ids: Sequence[int]) -> WrittenRows:
     return written
 
 
-def _show(
-    job: Job, base: Run, user_ids: Sequence[int], written: WrittenRows, lock: Connection
-) -> None:
+def _show(job: Job, changed: Changed, written: WrittenRows, lock: Connection) -> None:
     """End the refresh in one transaction, from which on readers see it."""
     n_rows = sum(written.total.values())
     has_ended = publish.has_ended_as(job.key, "published")
     with publish.commit_or_verify(job.database, lock, has_ended):
-        show_refreshed(lock, job.key, base.run_id, user_ids, rows_written=n_rows)
+        show_refreshed(lock, job.key, changed.base.run_id, changed.user_ids, rows_written=n_rows)
     job.summary.status = "published"
-    log_info("refreshed", users=len(user_ids), rows=n_rows, base=base.run_id)
+    log_info("refreshed", users=len(changed.user_ids), rows=n_rows, base=changed.base.run_id)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from batch import RecbatchError
 from batch.job.recorded import recorded
-from batch.models.kept_arrays import Arrays, NotKeptError, restore
+from batch.models.kept_arrays import Arrays, NotKeptError, require_enough, restore
 from batch.ranking.blend_weights import Weights
 from batch.ranking.ensemble import Ensemble, assemble
 from batch.ranking.mask import Mask
@@ -16,6 +16,8 @@ from batch.ratings import Ints, Ratings
 from batch.store.artifacts import DamagedWeightsError, load_weights
 from batch.store.first_steps import first_steps
 from batch.store.runs import Run, current_run
+
+REMEDY = "the next run makes that good ('recbatch run')"
 
 
 class CannotRestoreError(RecbatchError):
@@ -35,9 +37,9 @@ def run_to_restore(connection: Connection) -> Run:
     if base is None:
         raise CannotRestoreError(f"nothing is published yet; {first_steps(connection)}")
     if base.artifact is None or base.artifact_sha256 is None:
-        raise _cannot(base, "what it learnt is not stored")
+        raise _cannot(base, f"what it learnt is not stored; {REMEDY}")
     if base.known_until is not None:
-        raise _cannot(base, "it is of the past, by --as-of")
+        raise _cannot(base, f"it is of the past, by --as-of; {REMEDY}")
     return base
 
 
@@ -46,6 +48,10 @@ def kept_of(connection: Connection, base: Run) -> Kept:
     try:
         arrays = load_weights(Path(base.artifact or ""), base.artifact_sha256)
     except DamagedWeightsError as error:
+        raise _cannot(base, f"{error}; {REMEDY}") from error
+    try:
+        require_enough(arrays)
+    except NotKeptError as error:
         raise _cannot(base, str(error)) from error
     return Kept(arrays, recorded(connection, base.run_id).weights)
 
@@ -53,17 +59,10 @@ def kept_of(connection: Connection, base: Run) -> Kept:
 def restored_ensemble(
     base: Run, kept: Kept, ratings: Ratings, users: Ints, mask: Mask, diversity: float
 ) -> Ensemble:
-    """The run's models for these users, (u,), by newer ratings.
-
-    Raises CannotRestoreError.
-    """
-    try:
-        restored = restore(kept.arrays, ratings, users, base.half_life)
-    except NotKeptError as error:
-        raise _cannot(base, str(error)) from error
+    """The run's models for these users, (u,), by newer ratings."""
+    restored = restore(kept.arrays, ratings, users, base.half_life)
     return assemble(ratings, restored.models, kept.weights, mask, diversity, restored.learnt)
 
 
 def _cannot(base: Run, reason: str) -> CannotRestoreError:
-    remedy = "the next run makes that good ('recbatch run')"
-    return CannotRestoreError(f"run {base.run_id} cannot score anybody anew: {reason}; {remedy}")
+    return CannotRestoreError(f"run {base.run_id} cannot score anybody anew: {reason}")

@@ -24,8 +24,12 @@ Arrays: TypeAlias = Mapping[str, Any]
 """Arrays by name."""
 
 
+NEEDED = ("settings", "ids", "preference", "liking", "neural")
+"""Models and purposes whose arrays `restore` needs."""
+
+
 class NotKeptError(RecbatchError):
-    """The arrays are not enough to restore the models; the message says why."""
+    """The arrays are not enough to restore the models; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,21 @@ def arrays_to_keep(
     return arrays
 
 
+def require_enough(kept: Mapping[str, Arrays]) -> None:
+    """Raise NotKeptError unless `restore` can be called with these arrays."""
+    missing = [name for name in NEEDED if name not in kept]
+    if missing:
+        raise NotKeptError(
+            f"its file of weights is of an earlier version and lacks {', '.join(missing)}; "
+            "the next run writes all ('recbatch run')"
+        )
+    if _settings(kept).neural.architecture == "flattened":
+        raise NotKeptError(
+            "a network of the flattened form knows the users and films that it was trained on, and "
+            "no others; set models.neural.architecture to per_movie, and run 'recbatch run'"
+        )
+
+
 def restore(
     kept: Mapping[str, Arrays],
     ratings: Ratings,
@@ -70,21 +89,18 @@ def restore(
 ) -> Restored:
     """Models of these ratings for some users, (u,), by arrays that were kept.
 
-    Users, films and genres that are new since then are known by their ratings alone. Raises
-    NotKeptError.
+    Users, films and genres that are new since then are known by their ratings alone. The caller
+    has called `require_enough`.
     """
     from batch.models import item_item, user_user
 
-    try:
-        params = _settings(kept["settings"]["models"])
-        films = _places(ratings.movie_ids, kept["ids"]["movies"])
-        learnt = Learnt(
-            preference_of(ratings, _between_films(kept["preference"], films, ratings.n_items)),
-            liking_of(ratings, _between_films(kept["liking"], films, ratings.n_items)),
-        )
-        network = _network(kept, ratings, params.neural, users)
-    except KeyError as error:
-        raise NotKeptError(f"it has no array {error}: it is of an earlier version") from error
+    params = _settings(kept)
+    films = _places(ratings.movie_ids, kept["ids"]["movies"])
+    learnt = Learnt(
+        preference_of(ratings, _between_films(kept["preference"], films, ratings.n_items)),
+        liking_of(ratings, _between_films(kept["liking"], films, ratings.n_items)),
+    )
+    network = _network(kept, ratings, params.neural, users)
     models: dict[str, Model] = {
         "user_user": user_user.fit(ratings, params.user_user, seed=0),
         "item_item": item_item.fit(
@@ -98,15 +114,9 @@ def restore(
     return Restored(models, learnt)
 
 
-def _settings(text: Any) -> Models:
-    """Raises NotKeptError for a network that cannot be restored."""
-    params = Models.model_validate_json(bytes(text.astype(np.uint8)))
-    if params.neural.architecture == "flattened":
-        raise NotKeptError(
-            "models.neural.architecture is flattened: a network of that form knows the users and "
-            "films that it was trained on, and no others"
-        )
-    return params
+def _settings(kept: Mapping[str, Arrays]) -> Models:
+    text = bytes(kept["settings"]["models"].astype(np.uint8))
+    return Models.model_validate_json(text)
 
 
 def _places(ids: Ints, kept_ids: Ints) -> Ints:
