@@ -19,6 +19,7 @@ from batch.store.database import open_database
 from batch.store.run_lock import run_lock
 from fixed import program as recbatch
 from reuse import share_results
+from tables import rows
 
 MODELS = "blend, item_item, neural, user_user"
 
@@ -102,6 +103,27 @@ def test_every_command_works_in_the_demo_folder(demo: tuple[Path, str]) -> None:
     assert recbatch(folder, "schedule", "--next", "3").stdout.count("02:30 UTC, for") == 3
     assert recbatch(folder, "report").stdout == "report-2.html\n"
     assert user in (folder / "report-2.html").read_text(encoding="utf-8")
+
+
+def test_an_audience_is_scored_as_the_lists_were(demo: tuple[Path, str]) -> None:
+    """With restored models a film has about the score that it has in stored lists of `blend`."""
+    folder, _ = demo
+    in_lists = """
+        SELECT movie_key, user_key, score FROM recommendations r
+        JOIN publication USING (run_id) JOIN users USING (user_id) JOIN movies USING (movie_id)
+        WHERE model = 'blend' AND score > 0 AND r.movie_id = (
+            SELECT l.movie_id FROM recommendations l WHERE l.model = 'blend'
+            GROUP BY l.movie_id ORDER BY count(*) DESC, l.movie_id LIMIT 1)"""
+    stored = rows(open_database(f"sqlite:///{folder / 'recbatch.db'}"), in_lists)
+    assert len(stored) > 50
+    found = recbatch(folder, "audience", stored[0][0], "-n", "600", "--json")
+    audience = json.loads(found.stdout)["users"]
+    scores = {user["user_key"]: user["score"] for user in audience}
+    assert list(scores.values()) == sorted(scores.values(), reverse=True)
+    differences = [abs(scores[user] - score) for _, user, score in stored]
+    assert max(differences) < 0.05
+    listed = {user for _, user, _ in stored}
+    assert sum(user["user_key"] in listed for user in audience[:20]) >= 15
 
 
 def test_a_second_demo_works_on_the_first(demo: tuple[Path, str]) -> None:

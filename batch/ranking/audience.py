@@ -9,7 +9,7 @@ from scipy import sparse
 from batch.models import PERSONAL
 from batch.ranking.ensemble import Ensemble
 from batch.ranking.mask import Mask
-from batch.ratings import Bools, Floats, Ints, Pairs, Ratings
+from batch.ratings import Bools, Floats, Ints, Ratings
 
 
 class Appeal(NamedTuple):
@@ -45,8 +45,9 @@ def eligible(ratings: Ratings, mask: Mask, item: int, least_ratings: int) -> Int
     is_eligible: Bools = ratings.user_counts() >= max(least_ratings, 1)
     if item in mask.for_everyone:
         is_eligible[:] = False
-    for cells in (Pairs.stored(ratings.matrix), Pairs.stored(mask.for_user)):
-        is_eligible[cells.rows[cells.columns == item]] = False
+    for cells in (ratings.matrix, mask.for_user):  # CSR (n_users, n_items)
+        places = np.flatnonzero(cells.indices == item)
+        is_eligible[np.searchsorted(cells.indptr, places, side="right") - 1] = False
     return np.flatnonzero(is_eligible)
 
 
