@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from batch import cli
-from batch.job import executors, refresh, restored, save_models, steps
-from batch.models import PUBLISHED, REFERENCE
+from batch.job import executors, refresh, restored, steps
+from batch.models import PUBLISHED, REFERENCE, kept_arrays
 from batch.models.similar_films import SimilarFilms
 from batch.ranking.evaluate import Evaluation
 from batch.ranking.mask import Mask
@@ -122,7 +122,7 @@ def by_fixed_arithmetic(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         steps, "assemble", lambda ratings, _models, _weights, mask, _: Fixed(ratings, mask)
     )
-    patch.setattr(save_models, "arrays_to_keep", lambda *_: {"fixed": {"w": np.ones(3)}})
+    patch.setattr(kept_arrays, "arrays_to_keep", lambda *_: {"fixed": {"w": np.ones(3)}})
     patch.setattr(steps, "similar_films", _next_films)
     patch.setattr(restored, "require_enough", lambda _arrays: None)
     patch.setattr(refresh, "restored_ensemble", _restored)

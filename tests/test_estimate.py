@@ -29,6 +29,7 @@ def test_steps_are_kept(database: Database, tmp_path: Path) -> None:
         "seconds_fit",
         "seconds_score",
         "seconds_similar",
+        "seconds_outcome",
         "peak_mb",
         "newest_rating",
     }

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from batch.models.ease import fit_preference
+from batch.models.ease import Preference, fit_preference
 from batch.models.features import (
     AVERAGE_RATINGS,
     FLOOR,
@@ -16,6 +16,7 @@ from batch.models.features import (
     FeatureModel,
     PreferenceScores,
     fit_feature_model,
+    learn_preferences,
 )
 from batch.models.trends import fit_trends
 from batch.ratings import NO_PAIRS, Ints, Pairs, Ratings
@@ -37,6 +38,11 @@ def small_ratings(times: Floats | None = TIMES) -> Ratings:
     return ratings_of(STARS, genres=GENRES, times=times, scale=(0.5, 5.0))
 
 
+def fitted(ratings: Ratings, preference: Preference | None = None) -> FeatureModel:
+    """The features of these ratings; weights may be passed in."""
+    return fit_feature_model(ratings, learn_preferences(ratings, preference))
+
+
 def of_every_film(model: FeatureModel, users: Ints) -> dict[str, Floats]:
     """Features by name for these users and every film, (b, n_items) each."""
     shape = len(users), len(model.log_counts)
@@ -46,7 +52,7 @@ def of_every_film(model: FeatureModel, users: Ints) -> dict[str, Floats]:
 
 def features_of(ratings: Ratings) -> dict[str, Floats]:
     """Features by name, (n_users, n_items) each."""
-    return of_every_film(fit_feature_model(ratings, None), np.arange(ratings.n_users))
+    return of_every_film(fitted(ratings), np.arange(ratings.n_users))
 
 
 def learnt(x: Floats, ridge: float) -> Floats:
@@ -74,7 +80,7 @@ def test_all_by_name() -> None:
     """Every feature has a name and a finite value for every film; the last ones need times."""
     users = np.array([4, 0, 9])
     for times, names in ((TIMES, (*UNTIMED, *SESSION, *TREND)), (None, UNTIMED)):
-        features = of_every_film(fit_feature_model(small_ratings(times), None), users)
+        features = of_every_film(fitted(small_ratings(times)), users)
         assert tuple(features) == names
         assert {values.shape for values in features.values()} == {(3, 20)}
         assert all(np.isfinite(values).all() for values in features.values())
@@ -82,7 +88,7 @@ def test_all_by_name() -> None:
 
 def test_features_do_not_depend_on_the_block() -> None:
     """Users in any order have the features that each has alone."""
-    model = fit_feature_model(small_ratings(), None)
+    model = fitted(small_ratings())
     whole = of_every_film(model, np.arange(15))
     users = np.array([9, 3, 14, 3])
     alone = [of_every_film(model, np.array([user])) for user in users]
@@ -94,7 +100,7 @@ def test_features_do_not_depend_on_the_block() -> None:
 
 def test_some_cells_have_the_features_of_all() -> None:
     """Cells in any order, some of them twice, have the features that they have among all cells."""
-    model = fit_feature_model(small_ratings(), None)
+    model = fitted(small_ratings())
     users = np.array([9, 3, 14, 3, 0])
     random = np.random.default_rng(4)
     pairs = Pairs(random.choice([0, 1, 3], 40), random.integers(0, 20, 40))  # none of row 2 or 4
@@ -130,7 +136,7 @@ def test_candidate_scores_by_hand() -> None:
 
 def test_candidate_scores_are_the_sum_of_two_features() -> None:
     """Of every user and film they are `preference` and `liking` added up."""
-    model = fit_feature_model(small_ratings(), None)
+    model = fitted(small_ratings())
     users = np.array([9, 3, 14, 3])
     scores = model.preference_scores(users)
     features = of_every_film(model, users)
@@ -203,7 +209,7 @@ def test_learnt_weights() -> None:
     np.testing.assert_allclose(features["liking"], liking, rtol=1e-9)
 
     passed_in = fit_preference(small_ratings(), 5.0)
-    model = fit_feature_model(small_ratings(), passed_in)
+    model = fitted(small_ratings(), passed_in)
     assert model.preference is passed_in
     preference = logarithm(x @ learnt(x, 5.0))
     of_model = of_every_film(model, np.arange(15))["preference"]
@@ -272,7 +278,7 @@ def test_a_long_history_fades_without_underflow() -> None:
     stars = np.full((1, 4000), 5.0)
     times = np.arange(4000.0)[None]
     with np.errstate(all="raise"):
-        model = fit_feature_model(ratings_of(stars, times=times), None)
+        model = fitted(ratings_of(stars, times=times))
         features = of_every_film(model, np.array([0]))
     assert model.later_ratings is not None
     assert model.later_ratings.toarray()[0].tolist() == list(range(3999, -1, -1))
@@ -308,14 +314,14 @@ def test_trends_are_those_of_the_films() -> None:
 def test_input_is_untouched() -> None:
     """Fitting and scoring change no byte of the ratings, the fitted model or its scores."""
     ratings = small_ratings(TIMES % 3)
-    model = fit_feature_model(ratings, None)
+    model = fitted(ratings)
     users = np.arange(15)
     scores = model.preference_scores(users)
     matrix = ratings.matrix
     arrays = [matrix.data, matrix.indices, matrix.indptr, ratings.genres, ratings.rated_at]
     arrays += [*arrays_of(model), *scores]
     before = [array.tobytes() for array in arrays]
-    fit_feature_model(ratings, None)
+    fitted(ratings)
     model.preference_scores(users)
     scores.candidate_scores(np.ones(20, dtype=np.bool_))
     scores.candidate_scores_at(every_cell(15, 20))

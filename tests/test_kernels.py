@@ -24,7 +24,7 @@ DIGEST = """
 from hashlib import sha256
 import numpy as np
 from batch.models import compiled, fit
-from batch.models.features import fit_feature_model
+from batch.models.features import fit_feature_model, learn_preferences
 from batch.params import PRESETS
 from batch.ranking.rank import best_unseen
 from reference import every_cell, random_stars, ratings_of
@@ -36,7 +36,8 @@ def digest_of():
     for n_users, n_items in ((90, 250), (250, 90)):
         stars = random_stars(0, n_users, n_items, HALVES, 0.2, n_empty=2)
         times = np.arange(22500.0).reshape(n_users, n_items)
-        features = fit_feature_model(ratings_of(stars, times=times), None)
+        given = ratings_of(stars, times=times)
+        features = fit_feature_model(given, learn_preferences(given, None))
         users = np.arange(n_users)
         scores = features.preference_scores(users)
         for_candidates = scores.candidate_scores(np.ones(n_items, dtype=np.bool_))

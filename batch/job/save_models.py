@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from batch.job.steps import Job
-from batch.models.kept_arrays import arrays_to_keep
 from batch.ranking.ensemble import Ensemble
 from batch.store import publish
 from batch.store.artifacts import save_weights, weights_file
@@ -16,6 +15,8 @@ def save_models(job: Job, ensemble: Ensemble) -> None:
     No list depends on the file, only refreshes of the lists: where it cannot be written, the run
     goes on without it, and warns.
     """
+    from batch.models.kept_arrays import arrays_to_keep  # loads numba
+
     database = job.database
     name = f"{database.fingerprint}-run-{job.key.run_id}"
     file = weights_file(job.config.artifacts.dir, name)
