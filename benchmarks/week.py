@@ -9,7 +9,8 @@ judged by what their users liked in the afternoon: what the night stored to rank
 films rated since, the view (where others move up), the view after a refresh, and that of a whole
 new night. Precision is over users with an earlier rating and a liked one in the afternoon;
 `touched` are those of them who rated in the morning. Processor time is that of the commands,
-start-up and all.
+start-up and all. `promised` is what the night measured; the last lines have beside it what the
+world made of that night's lists, by 'recbatch outcome': all that was liked until the next night.
 """
 
 import argparse
@@ -27,6 +28,8 @@ from tempfile import TemporaryDirectory
 
 from sqlalchemy import text
 
+from batch.config import Config
+from batch.job.outcomes import measured_outcomes
 from batch.store.database import open_database
 
 N = 5
@@ -87,13 +90,26 @@ def shown(database: Path) -> Lists:
     return lists
 
 
-def promised(database: Path) -> float:
-    """Precision that the current run measured on what came next."""
+def promised(database: Path) -> tuple[int, float]:
+    """The current run, and the precision that it measured on what came next."""
     figure = """
-        SELECT value FROM run_metrics JOIN publication USING (run_id)
+        SELECT run_id, value FROM run_metrics JOIN publication USING (run_id)
         WHERE model = 'blend' AND metric = 'next.precision@5'"""
     with open_database(f"sqlite:///{database}").reader.connect() as connection:
-        return connection.execute(text(figure)).scalar() or float("nan")
+        run_id, value = connection.execute(text(figure)).one()
+    return run_id, value
+
+
+def delivered(database: Path) -> dict[int, str]:
+    """By run, precision of its lists on what was liked since, of `blend` and of popular films."""
+    lines = {}
+    with open_database(f"sqlite:///{database}").reader.connect() as connection:
+        for window, metrics in measured_outcomes(connection, Config()):
+            figures = [metrics[name].get("precision@5") for name in ("blend", "popular")]
+            blend, popular = (f"{value or float('nan'):.3f}" for value in figures)
+            users = int(metrics["blend"].get("users", 0))
+            lines[window.run_id] = f"delivered {blend}, popular {popular}, {users} users"
+    return lines
 
 
 class Day:
@@ -136,12 +152,14 @@ def live(folder: Path, rows: Sequence[Row], share: float) -> None:
     of_all: dict[str, list[float]] = {kind: [] for kind in KINDS}
     of_touched: dict[str, list[float]] = {kind: [] for kind in KINDS}
     seconds: dict[str, list[float]] = {"night": [], "refresh": []}
+    promises: dict[int, float] = {}
     print("day  promised  " + "  ".join(f"{kind:>9}" for kind in KINDS) + "  judged  touched")
     for day in range(DAYS):
         first, noon, end = halves[2 * day], halves[2 * day + 1], halves[2 * day + 2]
         today = Day(rows[:first], rows[first:noon], rows[noon:end])
         seconds["night"].append(recbatch(folder, database, "run", "--force"))
-        promise = promised(database)
+        run_id, promise = promised(database)
+        promises[run_id] = promise
         stored = shown(database)
         write(folder / "morning.csv", rows[first:noon])
         recbatch(folder, database, "ingest", "morning.csv")
@@ -165,6 +183,9 @@ def live(folder: Path, rows: Sequence[Row], share: float) -> None:
     for name, hits_by_kind in (("all", of_all), ("touched", of_touched)):
         means = [f"{_mean(hits_by_kind[kind]):9.3f}" for kind in KINDS]
         print(f"{name:13}  {'  '.join(means)}  {len(hits_by_kind['view']):6}")
+    outcomes = delivered(database)
+    for day, (run_id, promise) in enumerate(promises.items(), 1):
+        print(f"{day:3}  promised {promise:.3f}, {outcomes.get(run_id, 'nothing delivered')}")
     print(
         "processor seconds, the median: night {:.1f}, refresh {:.1f}".format(
             *(statistics.median(seconds[name]) for name in ("night", "refresh"))

@@ -152,7 +152,7 @@ def test_before_the_first_run(database: Database) -> None:
 
 
 def grow(database: Database) -> None:
-    """So many users and films that Postgres would not read them whole but by mistake."""
+    """So many users, films and ratings that Postgres would not read them whole but by mistake."""
     with database.writer.begin() as connection:
         for statement in (
             "INSERT INTO users (user_id, user_key)"
@@ -161,6 +161,10 @@ def grow(database: Database) -> None:
             " SELECT n, 'more ' || n, 'more' FROM generate_series(1000, 20000) n",
             "ANALYZE users",
             "ANALYZE movies",
+            "INSERT INTO ratings (user_id, movie_id, rating, batch_id) SELECT u, m, 4, 1"
+            " FROM generate_series(1000, 1999) u, generate_series(1000, 1049) m",
+            "ANALYZE ratings",
+            "ANALYZE recommendations",
             "INSERT INTO movie_genres SELECT movie_id, genre_id FROM movies, genres"
             " ON CONFLICT DO NOTHING",
         ):

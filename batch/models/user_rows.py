@@ -53,7 +53,7 @@ def solve_rows(
     starts = ratings.matrix.indptr
     counts = ratings.user_counts()
     items = ratings.matrix.indices
-    ridge = max(penalty, MIN_DECAY) * np.eye(width)
+    ridge = max(penalty, MIN_DECAY)
     for users in _users_by_count(counts, width):
         places = np.arange(counts[users].max())  # (widest,)
         is_rated = (places < counts[users][:, None]).astype(np.float64)  # (b, widest)
@@ -64,12 +64,27 @@ def solve_rows(
         mean_h = (h * share[:, :, None]).sum(axis=1, keepdims=True)  # (b, 1, hidden)
         centred = (h - mean_h) * is_rated[:, :, None]
         target = targets[cells]  # (b, widest)
-        gram = centred.mT @ centred + ridge  # (b, hidden, hidden)
-        moments = (centred * target[:, :, None]).sum(axis=1)  # (b, hidden)
-        row = np.linalg.solve(gram, moments[:, :, None])[:, :, 0]  # (b, hidden)
+        mean = (target * share).sum(axis=1)  # (b,)
+        row = _ridge_regression(centred, (target - mean[:, None]) * is_rated, ridge)  # (b, hidden)
         rows[users] = row
-        biases[users] = (target * share).sum(axis=1) - (row * mean_h[:, 0]).sum(axis=1)
+        biases[users] = mean - (row * mean_h[:, 0]).sum(axis=1)
     return {"W2": rows, "b2": biases}
+
+
+def _ridge_regression(centred: Floats, target: Floats, ridge: float) -> Floats:
+    """The w that minimise |target - X w|^2 + ridge |w|^2, (b, hidden), with X = `centred`.
+
+    X is (b, n, hidden) and the target (b, n), each less its mean. It is solved on the smaller side
+    of X: w = (X'X + ridge I)^-1 X' target = X' (XX' + ridge I)^-1 target.
+    """
+    n, width = centred.shape[1:]
+    if n < width:
+        system = centred @ centred.mT + ridge * np.eye(n)  # (b, n, n)
+        weights = np.linalg.solve(system, target[:, :, None])  # (b, n, 1)
+        return np.asarray((centred * weights).sum(axis=1))
+    system = centred.mT @ centred + ridge * np.eye(width)  # (b, hidden, hidden)
+    moments = (centred * target[:, :, None]).sum(axis=1)  # (b, hidden)
+    return np.asarray(np.linalg.solve(system, moments[:, :, None])[:, :, 0])
 
 
 def _users_by_count(counts: Ints, width: int) -> Iterator[Ints]:
