@@ -105,6 +105,8 @@ def delivered(database: Path) -> dict[int, str]:
     lines = {}
     with open_database(f"sqlite:///{database}").reader.connect() as connection:
         for window, metrics in measured_outcomes(connection, Config()):
+            if not metrics:  # nothing new was rated in its time
+                continue
             figures = [metrics[name].get("precision@5") for name in ("blend", "popular")]
             blend, popular = (f"{value or float('nan'):.3f}" for value in figures)
             users = int(metrics["blend"].get("users", 0))
