@@ -52,7 +52,7 @@ TABLES = {
     "Applications read `current_similar`.",
     "publication": "One row: the run that readers see.",
     "refreshed_users": "Users who are shown newer lists than those of the published run.",
-    "undone_users": "Whose ratings an undone batch had: a refresh makes new lists for them.",
+    "undone_users": "Users with rows in an undone batch: a refresh makes new lists for them.",
 }
 KINDS = {datetime: "TIME", Path: "FILE", str: "TEXT", int: "N", float: "NUMBER"}
 """The placeholder for an option's value, by its type."""

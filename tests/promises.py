@@ -61,7 +61,7 @@ PROMISES = {
     "D12": "No list shows a film rated or filtered since; what is stored after it moves up.",
     "D13": "A film marked as seen is in no list of that user, from the next read on.",
     "D14": "Films marked as seen change no prediction, weight or metric of a model.",
-    "D15": "What is told of how a run's lists did is what a slow count of later ratings gives.",
+    "D15": "The stored outcome of a run's lists equals a slow count of later ratings.",
     "D16": "A refresh shows new lists of those whose ratings changed, and changes no others.",
     "E1": "No SQL is built from data.",
     "E2": "A reading role sees the views only; the job's role cannot change the schema.",

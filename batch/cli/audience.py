@@ -23,7 +23,7 @@ def audience(
 ) -> None:
     """Show who would like a film most, of those who have not rated or seen it.
 
-    Everyone is scored anew, with the models of the published run: that takes about as
+    All users are scored again, with the models of the published run. That takes about as
     long as a run takes to make its lists. Nothing is written.
 
     Example: recbatch audience "Heat (1995)" -n 500 --json

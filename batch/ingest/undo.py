@@ -174,7 +174,7 @@ def _dependent_on(connection: Connection, batch_id: int, superseded: Table) -> l
 
 
 def _note_users(connection: Connection, batch_id: int, table: Table) -> None:
-    """Keep whose rows of `table` these are: the next refresh makes new lists for them."""
+    """Record the users of these rows: the next refresh makes new lists for them."""
     users = select(table.c.batch_id, table.c.user_id).where(table.c.batch_id == batch_id)
     columns = ["batch_id", "user_id"]
     connection.execute(insert(schema.undone_users).from_select(columns, users.distinct()))

@@ -50,9 +50,9 @@ class Audience:
 def audience(database: Database, config: Config, movie_key: str, title: str, n: int) -> Audience:
     """The n users who would like a film most, of all who may be shown it; writes nothing.
 
-    Everyone is scored anew, from the ratings there are, with what the published run learnt. Left
-    out are who rated or saw the film, whom it is filtered for, and who gets popular films because
-    of too few ratings. Raises UnknownFilmError, CannotRestoreError.
+    Every user is scored again, from the current ratings, with what the published run learnt. Users
+    are left out if they rated or saw the film, if it is filtered for them, or if they have so few
+    ratings that they get popular films. Raises UnknownFilmError, CannotRestoreError.
     """
     with database.reader.connect() as connection:
         base = run_to_restore(connection)

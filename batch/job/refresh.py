@@ -1,4 +1,4 @@
-"""Ratings that came since the current run -> new lists of those whose they are, of the same run."""
+"""Ratings newer than the current run -> new lists of their users, shown as that run's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -80,7 +80,7 @@ def refresh(database: Database, config: Config, triggered_by: str = "manual") ->
 
 
 class Changed(NamedTuple):
-    """Whose lists are to be made anew, and with what."""
+    """The users who get new lists, and what their lists are made with."""
 
     base: Run  # the current run
     kept: Kept  # what it learnt

@@ -65,4 +65,4 @@ def restored_ensemble(
 
 
 def _cannot(base: Run, reason: str) -> CannotRestoreError:
-    return CannotRestoreError(f"run {base.run_id} cannot score anybody anew: {reason}")
+    return CannotRestoreError(f"run {base.run_id} cannot score anyone again: {reason}")

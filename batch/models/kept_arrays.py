@@ -165,7 +165,7 @@ def _between_films(kept: Arrays, films: Ints, n_items: int) -> ThroughUsers | Th
 
 
 def _network(kept: Mapping[str, Arrays], ratings: Ratings, params: Neural, users: Ints) -> PerMovie:
-    """The network with its trained layer, and rows of these users that are solved anew."""
+    """The network with its trained layer, and newly solved rows of these users."""
     arrays = kept["neural"]
     rectified = params.activation == "relu"
     genres = _places(ratings.genre_ids, kept["ids"]["genres"])

@@ -13,7 +13,7 @@ from batch.ratings import Bools, Floats, Ints, Ratings
 
 
 class Appeal(NamedTuple):
-    """A film's scores of some users, (u,) each; without those whom the blend cannot judge."""
+    """A film's scores for the users that the blend can judge, (u,) each."""
 
     users: Ints
     score: Floats  # that the film has, or would have, in the user's list of the blend, 0 to 1
@@ -41,7 +41,7 @@ def appeal(ensemble: Ensemble, item: int, users: Ints, block: int) -> Appeal:
 
 
 def eligible(ratings: Ratings, mask: Mask, item: int, least_ratings: int) -> Ints:
-    """Rows of the users with so many ratings to whom a film may be shown, in order."""
+    """Rows of the users who may be shown a film and have at least so many ratings, in order."""
     is_eligible: Bools = ratings.user_counts() >= max(least_ratings, 1)
     if item in mask.for_everyone:
         is_eligible[:] = False

@@ -40,8 +40,8 @@ def outcome(judged: Ints, by_model: Mapping[str, Rated], terms: Terms) -> dict[s
     """The metrics of each model by stored name; those that cannot be computed are left out.
 
     `judged`, (u,), are the ids of users who liked a film that is new to them, in order:
-    precision and hit rate are means over them, as in `metrics.measure`. Stars are of every
-    listed film that was rated, whoever rated it.
+    precision and hit rate are means over them, as in `metrics.measure`. Stars are means over
+    all listed films that were rated, also of users who are not judged.
     """
     metrics = {name: _counts(judged, rated, terms) for name, rated in by_model.items()}
     if terms.has_spare:

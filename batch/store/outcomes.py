@@ -63,7 +63,7 @@ _NEW = f"""
         SELECT run_id, user_id, max(rating) AS best FROM new GROUP BY run_id, user_id)"""  # noqa: S608  constants
 
 # Of the list for everyone a user would have seen the first top_n films that they had not rated.
-# count(*), not EXISTS: Postgres would hash all overwritten ratings anew for each row.
+# count(*), not EXISTS: Postgres would hash all overwritten ratings again for each row.
 _WAS_RATED = """
     EXISTS (
         SELECT 1 FROM ratings r
@@ -216,9 +216,10 @@ def stored_outcome(connection: Connection, run_id: int) -> dict[str, dict[str, f
 
 
 def delete_of_one_user(connection: Connection) -> None:
-    """Delete figures of a run and model that rest on one user alone, of whom they would tell.
+    """Delete the figures of each run and model that are about one user only.
 
-    The next night writes those of the runs that still have lists anew.
+    They would reveal that user's ratings. The next night writes the figures of runs with lists
+    again.
     """
     alone = _outcomes.alias("alone")
     of_one = exists().where(

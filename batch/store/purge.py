@@ -126,7 +126,7 @@ def _delete_superseded(connection: Connection, run_id: int) -> None:
     """Delete the values that files overwrote before this run: else they would pile up.
 
     A file that is read again every night, without times, overwrites all its ratings each time.
-    What was overwritten since a run that is kept stays: it tells which films were rated by then.
+    Values overwritten after a kept run stay: they show which films were rated before that run.
     Times of films seen stay: each of them is overwritten by an earlier one only.
     """
     b = _batches.c

@@ -1,4 +1,4 @@
-"""Whose ratings changed since the current run, and whose new lists readers are shown."""
+"""Users whose ratings changed since the current run, and users who are shown a refresh."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,17 +18,17 @@ _batches = schema.ingest_batches
 
 @dataclass(frozen=True)
 class _Since:
-    """Up to where the lists that readers see are up to date."""
+    """The newest changes that the lists already include."""
 
     batch_id: int
     started_at: datetime
 
 
 def changed_users(connection: Connection, base: Run) -> list[int]:
-    """user_id of everyone whose ratings changed since the current run or its last refresh.
+    """The user_id of users whose ratings changed since the current run or its last refresh.
 
-    That is whoever has a rating or a film seen of a newer batch, or had one of a batch that was
-    undone since. In order of user_id.
+    They have rows of a newer batch in `ratings` or `seen`, or had rows of a batch that has been
+    undone since. In order.
     """
     since = _since(connection, base)
     b = _batches.c
