@@ -61,12 +61,12 @@ def test_json_has_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
 
 UNEXPECTED = """
 from batch import cli
-from batch.cli import inspect
+from batch.cli import runs
 
 def fail(*_):
     raise KeyError("a\\nb")
 
-inspect.open_ready = fail
+runs.open_ready = fail
 cli.main()
 """
 

@@ -23,8 +23,8 @@ from batch.cli import (
     inspect,
     job,
     manage,
-    outcome,
     refresh,
+    runs,
     seen,
     similar,
 )
@@ -75,7 +75,7 @@ app = help.Commands(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (job, refresh, inspect, outcome, similar, audience, export, manage):
+for module in (job, refresh, inspect, runs, similar, audience, export, manage):
     app.add_typer(module.commands)
 app.add_typer(ingest.commands, name="ingest")
 app.add_typer(database.commands, name="db")

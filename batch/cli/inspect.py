@@ -11,8 +11,6 @@ from sqlalchemy import Connection
 from batch import query
 from batch.cli import completion, help, suggestions
 from batch.cli.arguments import (
-    A_RUN,
-    LARGEST_NUMBER,
     UNHEALTHY,
     AnyRun,
     AsJson,
@@ -172,96 +170,6 @@ def evaluate(
         ratings = load(connection, scale=settings.ingest.scale).ratings
     evaluation = measure(ratings, settings)
     print_result(as_json, evaluation.metrics, lambda: all_metrics(evaluation.measured))
-
-
-@commands.command()
-def runs(
-    n: Annotated[
-        int,
-        typer.Option("-n", min=1, max=LARGEST_NUMBER, help="How many of the newest runs."),
-    ] = 20,
-    everything: Annotated[
-        bool, typer.Option("--all", help="List refreshes too, not nights alone.")
-    ] = False,
-    as_json: AsJson = False,
-) -> None:
-    """List the runs, newest first.
-
-    Example: recbatch runs -n 5
-    """
-    from batch.cli.tables import run_table
-    from batch.serve.history import history
-
-    _, data = open_ready()
-    with data.reader.connect() as connection:
-        newest = history(connection, n, refreshes=everything)
-    print_result(as_json, newest, lambda: run_table(newest))
-
-
-@commands.command()
-def report(
-    run_id: Annotated[
-        int | None,
-        typer.Argument(
-            max=LARGEST_NUMBER,
-            metavar="[RUN]",
-            help="Default: the published run.",
-            autocompletion=completion.runs,
-        ),
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Default: report-RUN.html.")
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Write one HTML page about a run: figures, charts, checks, sample lists.
-
-    Example: recbatch report -o tonight.html
-    """
-    from batch.serve.report import report as write_report
-
-    _, data = open_ready()
-    with data.reader.connect() as connection:
-        file = write_report(connection, run_id, output)
-    print_result(as_json, {"file": file}, lambda: print_lines(str(file)))
-
-
-@commands.command()
-def diff(
-    before: Annotated[
-        int,
-        typer.Argument(max=LARGEST_NUMBER, metavar="A", help=A_RUN, autocompletion=completion.runs),
-    ],
-    after: Annotated[
-        int,
-        typer.Argument(
-            max=LARGEST_NUMBER,
-            metavar="B",
-            help="The run to compare it with, usually the newer one.",
-            autocompletion=completion.runs,
-        ),
-    ],
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODEL",
-            help="The lists of this model only. Default: of every model.",
-            autocompletion=completion.models,
-        ),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show what changed between the lists of two runs.
-
-    Example: recbatch diff 11 12 --model blend
-    """
-    from batch.cli.tables import diff_tables
-    from batch.serve.diff import diff as compare
-
-    _, data = open_ready()
-    with data.reader.connect() as connection:
-        changes = compare(connection, before, after, model)
-    print_result(as_json, asdict(changes), lambda: diff_tables(changes))
 
 
 @commands.command()
