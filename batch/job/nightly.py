@@ -19,7 +19,7 @@ from batch.job import executors, steps
 from batch.job.inputs import end_of_day
 from batch.job.judge_runs import judge_earlier_runs
 from batch.job.notify import notify
-from batch.job.save_models import save_models
+from batch.job.save_models import require_writable, save_models
 from batch.job.steps import Job
 from batch.job.summary import (
     COMPLETE_MESSAGES,
@@ -165,7 +165,7 @@ def versions_text() -> str:
 def _recompute(job: Job, order: Order, lock: Connection) -> Outcome:
     """Every step from the input files to the lists that readers see."""
     executors.check_executor(job.config)
-    steps.require_writable(job.config.artifacts.dir)
+    require_writable(job.config.artifacts.dir)
     reports = steps.ingest_files(job)
     steps.filter_by_settings(job)
     ratings, mask = steps.load_inputs(job, end_of_day(order.as_of, job.config))

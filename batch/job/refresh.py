@@ -144,7 +144,7 @@ def _new_lists(job: Job, changed: Changed) -> WrittenRows:
     run_id = job.key.run_id
     with job.database.writer.begin() as connection:
         publish.require_ownership(connection, job.key)
-        publish.write_metrics(connection, job.key, steps.row_counts(written))
+        publish.write_metrics(connection, job.key, written.counts())
         checks = audit_integrity(connection, run_id, job.config.filters)
         record(connection, run_id, checks)
         digests.record(connection, run_id)

@@ -1,12 +1,30 @@
 """A night's models -> a file of what they learnt, for refreshes."""
 
 from pathlib import Path
+from tempfile import TemporaryFile
 
+from batch import RecbatchError
 from batch.job.steps import Job
 from batch.ranking.ensemble import Ensemble
 from batch.store import publish
 from batch.store.artifacts import save_weights, weights_file
 from batch.telemetry import log_warning
+
+
+class ArtifactsError(RecbatchError):
+    """No file can be written to artifacts.dir; the message says why."""
+
+
+def require_writable(folder: Path) -> None:
+    """Raise ArtifactsError now rather than lose the weights hours later."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as file:
+            file.write(b"\0")
+    except OSError as error:
+        reason = error.strerror or str(error)
+        message = f"artifacts.dir: {folder}: {reason}; let the job write there, or name another"
+        raise ArtifactsError(message) from error
 
 
 def save_models(job: Job, ensemble: Ensemble) -> None:

@@ -11,8 +11,10 @@ from batch.params import SCORE_DECIMALS
 from batch.ranking.ensemble import Ensemble
 from batch.ranking.fallback import Lists, with_fallback, without_fallback
 from batch.ranking.mask import Mask
+from batch.ranking.metrics import Metrics
 from batch.ratings import Floats, Ints, Ratings, blocks
 from batch.store import publish
+from batch.store.checks import FALLBACK_ROWS, ROWS, SPARE_ROWS
 from batch.store.database import Database
 from batch.store.publish import RunKey
 from batch.telemetry import progress
@@ -25,6 +27,20 @@ class WrittenRows:
     total: dict[str, int]  # without spare ones
     fallback: dict[str, int]  # of those, popular films in place of the model's
     spare: dict[str, int]
+
+    def counts(self) -> dict[str, Metrics]:
+        """The metrics of each model that the audit compares with the table."""
+        return {
+            name: {ROWS: count, SPARE_ROWS: self.spare[name]} for name, count in self.total.items()
+        }
+
+    def fallback_shares(self) -> dict[str, Metrics]:
+        """The metric of each model with rows: the share of popular films in them."""
+        return {
+            name: {FALLBACK_ROWS: self.fallback[name] / count}
+            for name, count in self.total.items()
+            if count
+        }
 
 
 def score_users(

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryFile
 
 import numpy as np
 from sqlalchemy import Connection
@@ -34,11 +32,10 @@ from batch.params import POPULAR_KEPT
 from batch.ranking.ensemble import Ensemble, assemble
 from batch.ranking.evaluate import Evaluation, evaluate
 from batch.ranking.mask import Mask
-from batch.ranking.metrics import Metrics
 from batch.ranking.rank import tie_order
 from batch.ratings import Ints, Ratings
 from batch.store import digests, publish
-from batch.store.checks import FALLBACK_ROWS, ROWS, SPARE_ROWS, Check, record
+from batch.store.checks import Check, record
 from batch.store.database import Database
 from batch.store.filters import active_filters, synchronise
 from batch.store.load import Loaded, load
@@ -48,10 +45,6 @@ from batch.store.scale import Scale
 from batch.store.seen import seen_pairs
 from batch.store.similar_items import write_similar
 from batch.telemetry import log_info, log_warning, peak_mb, step
-
-
-class ArtifactsError(RecbatchError):
-    """No file can be written to artifacts.dir; the message says why."""
 
 
 class SourcesError(RecbatchError):
@@ -66,18 +59,6 @@ class Job:
     config: Config
     key: RunKey
     summary: RunSummary  # filled in by the steps
-
-
-def require_writable(folder: Path) -> None:
-    """Raise ArtifactsError now rather than lose the weights hours later."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder) as file:
-            file.write(b"\0")
-    except OSError as error:
-        reason = error.strerror or str(error)
-        message = f"artifacts.dir: {folder}: {reason}; let the job write there, or name another"
-        raise ArtifactsError(message) from error
 
 
 def ingest_files(job: Job) -> list[Report]:
@@ -282,8 +263,8 @@ def audit_lists(job: Job, evaluation: Evaluation, written: WrittenRows) -> list[
         job.database.writer.begin() as connection,
     ):
         publish.write_metrics(connection, job.key, evaluation.metrics)
-        publish.write_metrics(connection, job.key, row_counts(written))
-        publish.write_metrics(connection, job.key, _fallback_shares(written))
+        publish.write_metrics(connection, job.key, written.counts())
+        publish.write_metrics(connection, job.key, written.fallback_shares())
         publish.write_metrics(connection, job.key, {NIGHT: _figures_of_run(summary)})
         checks = audit_integrity(connection, run_id, job.config.filters)
         checks += audit_gates(connection, run_id, job.config.gate)
@@ -296,22 +277,6 @@ def audit_lists(job: Job, evaluation: Evaluation, written: WrittenRows) -> list[
     summary.metrics = evaluation.metrics
     summary.rows = written.total
     return checks
-
-
-def row_counts(written: WrittenRows) -> dict[str, Metrics]:
-    """Rows of each model as metrics, which the audit compares with the table."""
-    return {
-        name: {ROWS: count, SPARE_ROWS: written.spare[name]}
-        for name, count in written.total.items()
-    }
-
-
-def _fallback_shares(written: WrittenRows) -> dict[str, Metrics]:
-    return {
-        name: {FALLBACK_ROWS: written.fallback[name] / count}
-        for name, count in written.total.items()
-        if count
-    }
 
 
 def _figures_of_run(summary: RunSummary) -> dict[str, float]:

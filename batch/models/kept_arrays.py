@@ -15,7 +15,7 @@ from batch import RecbatchError
 from batch.models import Model, bias, popular
 from batch.models.ease import ThroughItems, ThroughUsers, liking_of, preference_of
 from batch.models.features import Learnt
-from batch.models.networks import PerMovie, fitted_beside, hidden_layer
+from batch.models.networks import PerMovie, fitted_beside, hidden_layer, per_movie
 from batch.models.user_rows import solve_rows
 from batch.params import Models, Neural
 from batch.ratings import NOBODY, Ints, Ratings
@@ -177,15 +177,4 @@ def _network(kept: Mapping[str, Arrays], ratings: Ratings, params: Neural, users
     is_theirs = ratings.of(users)  # (n_ratings,)
     targets = baseline.deviations(ratings).data[is_theirs]
     rows = solve_rows(ratings.keep(is_theirs), targets, hidden, float(arrays["penalty"][0]))
-    added = params.baseline == "bias"
-    if not added:
-        rows["b2"] = rows["b2"] + baseline.mu + baseline.user
-    return PerMovie(
-        baseline=baseline,
-        added=added,
-        genres=ratings.genres,
-        rectified=rectified,
-        hidden=hidden,
-        counts=ratings.user_counts().astype(np.float64),
-        trained={**shared, **rows},
-    )
+    return per_movie(ratings, params, baseline, hidden, {**shared, **rows})

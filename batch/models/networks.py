@@ -88,6 +88,28 @@ class PerMovie:
         return self.trained
 
 
+def per_movie(
+    ratings: Ratings,
+    params: Neural,
+    baseline: Baseline,
+    hidden: Floats,
+    trained: Mapping[str, Floats],
+) -> PerMovie:
+    """The network of weights that were trained on departures from the baseline."""
+    added = params.baseline == "bias"
+    if not added:  # then b2 holds the mean that training started from
+        trained = {**trained, "b2": trained["b2"] + baseline.mu + baseline.user}
+    return PerMovie(
+        baseline=baseline,
+        added=added,
+        genres=ratings.genres,
+        rectified=params.activation == "relu",
+        hidden=hidden,
+        counts=ratings.user_counts().astype(np.float64),
+        trained=trained,
+    )
+
+
 @dataclass(frozen=True)
 class Flattened:
     """y = W2 (W1 x + b1) + b2, one output per user and film, times the highest rating."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from batch.models import flattened, training
 from batch.models.baseline import Baseline
-from batch.models.networks import Flattened, PerMovie, fitted_beside, hidden_layer
+from batch.models.networks import Flattened, PerMovie, fitted_beside, hidden_layer, per_movie
 from batch.models.training import Training, one_thread, train
 from batch.models.user_rows import best_penalty, solve_rows
 from batch.params import Neural
@@ -40,18 +40,7 @@ def fit(
         sample, targets = learning.sampled
         penalty = best_penalty(sample, targets, hidden, params, seed)
         trained |= solve_rows(ratings, learning.targets, hidden, penalty)
-    added = params.baseline == "bias"
-    if not added:  # then b2 holds the mean that training started from
-        trained["b2"] = trained["b2"] + baseline.mu + baseline.user
-    return PerMovie(
-        baseline=baseline,
-        added=added,
-        genres=ratings.genres,
-        rectified=rectified,
-        hidden=hidden,
-        counts=ratings.user_counts().astype(np.float64),
-        trained=trained,
-    )
+    return per_movie(ratings, params, baseline, hidden, trained)
 
 
 def best_epochs(ratings: Ratings, params: Neural, seed: int) -> int | None:
