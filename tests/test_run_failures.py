@@ -160,7 +160,8 @@ def test_unusable_artifacts_are_met_before_anything_is_computed(
     file.write_text("mine")
     folder = {"a file": file, "below a file": file / "below", "full": tmp_path}[place]
     if place == "full":
-        monkeypatch.setattr(save_models, "TemporaryFile", raising(OSError(28, "No space left on device")))
+        is_full = raising(OSError(28, "No space left on device"))
+        monkeypatch.setattr(save_models, "TemporaryFile", is_full)
     monkeypatch.setenv("RECBATCH_ARTIFACTS__DIR", str(folder))
     monkeypatch.setattr(steps, "ingest_files", raising(AssertionError("ingested")))
     with pytest.raises(save_models.ArtifactsError) as raised:
