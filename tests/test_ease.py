@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 
 from batch.models import ease
-from batch.models.ease import (
-    Preference,
-    ThroughItems,
-    ThroughUsers,
-    fit_liking,
-    fit_preference,
-    interpolate,
-)
+from batch.models.ease import ThroughItems, ThroughUsers, interpolate
+from batch.models.preference import Preference, fit_liking, fit_preference
 from batch.ratings import NO_PAIRS, Pairs, Ratings, Sparse
 from reference import Floats, every_cell, random_stars, ratings_of
 

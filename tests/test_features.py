@@ -6,7 +6,6 @@ import warnings
 import numpy as np
 import pytest
 
-from batch.models.ease import Preference, fit_preference
 from batch.models.features import (
     AVERAGE_RATINGS,
     FLOOR,
@@ -18,6 +17,7 @@ from batch.models.features import (
     fit_feature_model,
     learn_preferences,
 )
+from batch.models.preference import Preference, fit_preference
 from batch.models.trends import fit_trends
 from batch.ratings import NO_PAIRS, Ints, Pairs, Ratings
 from reference import Floats, every_cell, expected, lines_of, random_stars, ratings_of, turned

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from batch.models import PERSONAL, REFERENCE, Model, Scores, fit
-from batch.models.ease import fit_preference
+from batch.models.preference import fit_preference
 from batch.params import PRESETS, Models
 from batch.ranking.evaluate import evaluate
 from batch.ranking.rank import best_unseen, tie_order

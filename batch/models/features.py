@@ -9,7 +9,7 @@ from numba import types
 
 from batch.models.baseline import Baseline, fit_baseline
 from batch.models.compiled import INT, TABLE, TABLE_OUT, compiled, in_parts, read_only
-from batch.models.ease import Preference, fit_liking, fit_preference
+from batch.models.preference import Preference, fit_liking, fit_preference
 from batch.models.trends import Trends, fit_trends
 from batch.ratings import Bools, Floats, Ints, Pairs, Ratings, Sparse, with_data
 

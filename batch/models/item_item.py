@@ -10,10 +10,10 @@ from batch.models import Scores
 from batch.models.attribution import heaviest_ratings
 from batch.models.baseline import Baseline, fit_baseline
 from batch.models.csr import Cells, cells
-from batch.models.ease import Preference, fit_preference
 from batch.models.evidence import Evidence, OwnRatings
 from batch.models.kernels import item_weighted_sums
 from batch.models.prediction import predict
+from batch.models.preference import Preference, fit_preference
 from batch.models.similarity import profiles, sparse_similarities
 from batch.params import ItemNeighbourhood
 from batch.ratings import NOBODY, Floats, Ints, Pairs, Ratings

@@ -13,9 +13,10 @@ from scipy import sparse
 
 from batch import RecbatchError
 from batch.models import Model, bias, popular
-from batch.models.ease import ThroughItems, ThroughUsers, liking_of, preference_of
+from batch.models.ease import ThroughItems, ThroughUsers
 from batch.models.features import Learnt
 from batch.models.networks import PerMovie, fitted_beside, hidden_layer, per_movie
+from batch.models.preference import liking_of, preference_of
 from batch.models.user_rows import solve_rows
 from batch.params import Models, Neural
 from batch.ratings import NOBODY, Ints, Ratings
