@@ -6,34 +6,28 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Select,
-    TextualSelect,
-    and_,
-    func,
-    literal,
-    select,
-    text,
-)
+from sqlalchemy import Connection, select
 
 from batch import reasons
 from batch.query.find import UnknownUserError
 from batch.query.models_of_run import require_model
 from batch.query.names import Names
 from batch.query.run import run_with_lists
+from batch.query.stored_lists import (
+    is_list_of,
+    owners_of_lists,
+    parameters,
+    popular_films,
+    stored_films,
+)
 from batch.store import schema
-from batch.store.filters import is_filtered, is_rated_or_filtered, now_on
+from batch.store.filters import is_filtered, now_on
 from batch.store.runs import Run
-from batch.store.views import ANY_RUN, AS_OF_RUN, REFRESHED, lists_query
 
 _users, _movies = schema.users, schema.movies
-_lists, _popular = schema.recommendations, schema.popular_items
+_lists = schema.recommendations
 _refreshed = schema.refreshed_users
 
-_SHOWN = """
-    SELECT * FROM ({lists}) shown WHERE model = :model {condition} ORDER BY user_id, rank {limit}"""
 RAN_SHORT = reasons.read(reasons.fallback("list ran short"))
 """The reason of a popular film that fills a list since its run."""
 
@@ -94,12 +88,12 @@ def top(
     run = run_with_lists(connection, run_id)
     n_films = run.top_n if n is None else min(n, run.top_n)
     is_current = run_id is None
-    owners = _owners(run, model, is_current).where(_users.c.user_key == user)
-    owner = connection.execute(owners).first()
+    with_lists = owners_of_lists(run, model, is_current)
+    owner = connection.execute(with_lists.where(_users.c.user_key == user)).first()
     if owner is not None:
-        of_user = {**_of(run, model), "user_key": user, "n": n_films}
+        of_user = {**parameters(run, model), "user_key": user, "n": n_films}
         conditions = "AND user_key = :user_key", "LIMIT :n"
-        statement = _films(connection, is_current, *conditions)
+        statement = stored_films(connection, is_current, *conditions)
         rows = connection.execute(statement, of_user).all()
         films = _filled(connection, run, owner.user_id, rows, n_films)
         if films:
@@ -127,8 +121,8 @@ def lists(
 
 def _answers(connection: Connection, run: Run, model: str, is_current: bool) -> Iterator[Answer]:
     streamed = connection.execution_options(yield_per=10_000)
-    owners = streamed.execute(_owners(run, model, is_current).order_by(_users.c.user_id))
-    rows = streamed.execute(_films(connection, is_current), _of(run, model))
+    owners = streamed.execute(owners_of_lists(run, model, is_current).order_by(_users.c.user_id))
+    rows = streamed.execute(stored_films(connection, is_current), parameters(run, model))
     names = Names(connection)  # shared, so that each title is looked up once
     by_user = groupby(rows, key=lambda row: row.user_id)
     user_id, rows_of_user = next(by_user, (None, iter(())))
@@ -164,7 +158,7 @@ def popular(
             raise UnknownUserError(f"no user has the key {user!r}")
         user_id, user_name = row
     n_films = run.top_n if n is None else min(n, run.top_n)
-    rows = connection.execute(_popular_films(connection, run, user_id).limit(n_films))
+    rows = connection.execute(popular_films(connection, run, user_id).limit(n_films))
     films = tuple(
         Film(rank, row.movie_key, row.title, row.score, None, None, "")
         for rank, row in enumerate(rows, 1)
@@ -178,21 +172,6 @@ def popular(
         scale=run.scale,
         films=films,
     )
-
-
-def _popular_films(connection: Connection, run: Run, user_id: int | None) -> Select[Any]:
-    """The popular films that may be shown now, to everyone or to a user, best first."""
-    i, m = _popular.c, _movies.c
-    films = (
-        select(m.movie_key, m.title, i.score)
-        .join_from(_popular, _movies, i.movie_id == m.movie_id)
-        .where(i.run_id == run.run_id)
-        .order_by(i.rank)
-    )
-    now = now_on(connection.dialect)
-    if user_id is None:
-        return films.where(~is_filtered(now, i.movie_id))
-    return films.where(~is_rated_or_filtered(now, user_id, i.movie_id))
 
 
 def hidden_titles(
@@ -209,56 +188,12 @@ def hidden_titles(
         select(m.title)
         .distinct()
         .join_from(_users, _refreshed, _refreshed.c.user_id == u.user_id, isouter=True)
-        .join(_lists, _is_list_of(run, is_current=run_id is None))
+        .join(_lists, is_list_of(run, is_current=run_id is None))
         .join(_movies, m.movie_id == r.movie_id)
         .where(u.user_key == user, r.rank <= run.top_n, filtered)
         .order_by(m.title)
     )
     return tuple(connection.execute(titles).scalars())
-
-
-def _owners(run: Run, model: str, is_current: bool) -> Select[Any]:
-    """The users who have a list of a model, also where nothing of it may be shown now."""
-    u, r = _users.c, _lists.c
-    return (
-        select(u.user_id, u.user_key, u.name)
-        .join_from(_users, _refreshed, _refreshed.c.user_id == u.user_id, isouter=True)
-        .join(_lists, _is_list_of(run, is_current))
-        .where(r.model == model, r.rank == 1)
-    )
-
-
-def _is_list_of(run: Run, is_current: bool) -> ColumnElement[bool]:
-    """Whether a stored row is what a user is shown of a run.
-
-    Of the current run a user may be shown a refresh.
-    """
-    of_run: ColumnElement[int] = literal(run.run_id)
-    if is_current:
-        of_run = func.coalesce(_refreshed.c.run_id, run.run_id)
-    return and_(_lists.c.run_id == of_run, _lists.c.user_id == _users.c.user_id)
-
-
-def _of(run: Run, model: str) -> dict[str, Any]:
-    return {"run_id": run.run_id, "model": model}
-
-
-def _films(
-    connection: Connection, is_current: bool, condition: str = "", limit: str = ""
-) -> TextualSelect:
-    """The films of a run's and model's lists as they may be shown now, by user_id and rank."""
-    run_id = REFRESHED if is_current else AS_OF_RUN
-    shown = lists_query(connection.dialect, ANY_RUN, run_id, "u.user_id, l.support")
-    statement = text(_SHOWN.format(lists=shown, condition=condition, limit=limit))
-    r = _lists.c
-    return statement.columns(
-        user_id=r.user_id.type,
-        rank=r.rank.type,
-        score=r.score.type,
-        predicted_rating=r.predicted_rating.type,
-        reason=r.reason.type,
-        support=r.support.type,
-    )
 
 
 def _filled(
@@ -275,7 +210,7 @@ def _filled(
     listed = {film.movie_key for film in films}
     score = films[-1].score if films else 0.0
     # Of the first n at most as many are in the list as it has films.
-    for row in connection.execute(_popular_films(connection, run, user_id).limit(n)):
+    for row in connection.execute(popular_films(connection, run, user_id).limit(n)):
         if row.movie_key not in listed and len(films) < n:
             score -= 1
             place = len(films) + 1
