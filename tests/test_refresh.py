@@ -1,16 +1,19 @@
 """Refreshes: new lists, during the day, of those whose ratings changed since the current run."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 
 from batch import query
 from batch.job import refresh as job
 from batch.models import PUBLISHED
+from batch.serve.report.facts import gather
+from batch.store import schema
 from batch.store.database import Database
 from batch.store.purge import purge
 from data import long_csv
@@ -18,7 +21,7 @@ from faults import Faults
 from fixed import Fixed, command, program
 from tables import leftovers, rows
 
-DONE, FAILED, WRONG_USE = 0, 1, 2
+DONE, FAILED, WRONG_USE, UNHEALTHY = 0, 1, 2, 5
 LATER = 1_700_000_000
 STORED = "SELECT * FROM recommendations WHERE run_id = 1 ORDER BY user_id, model, rank"
 LISTED = """
@@ -287,7 +290,10 @@ def test_the_forgotten_are_in_no_refresh(database: Database, tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("nights")
 def test_lists_that_fail_their_audit_are_not_shown(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A refresh is audited before it is shown; one that is refused leaves nothing behind."""
     rate(tmp_path, [("u3", "m30", 5.0, LATER)])
@@ -305,3 +311,97 @@ def test_lists_that_fail_their_audit_are_not_shown(
     [(status, error)] = rows(database, "SELECT status, error FROM runs WHERE run_id = 2")
     assert status == "failed"
     assert "scores_out_of_order" in error
+    assert command("check") == DONE
+    assert "ok last_run: run 1 is published" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("nights")
+def test_a_film_seen_is_a_change_too(database: Database, tmp_path: Path) -> None:
+    """Who marked a film as seen gets new lists, and gets others when that is undone."""
+    file = tmp_path / "seen.csv"
+    file.write_text("userId,movieId\nu3,m1\n")
+    assert command("ingest", "--seen", str(file)) == DONE
+    assert command("-q", "refresh") == DONE
+    assert rows(database, OVERLAY) == [("u3", 2)]
+    [(batch_id,)] = rows(database, "SELECT max(batch_id) FROM ingest_batches")
+    assert command("ingest", "undo", str(batch_id)) == DONE
+    assert command("-q", "refresh") == DONE
+    assert rows(database, OVERLAY) == [("u3", 3)]
+
+
+@pytest.mark.usefixtures("nights")
+def test_lists_are_made_as_the_run_made_them(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long, on its scale, and filled as its preset says, whatever the settings are now."""
+    with database.writer.begin() as connection:
+        connection.execute(text("UPDATE runs SET rating_max = 10, least_ratings = 1000"))
+    rate(tmp_path, [("u3", "m30", 5.0, LATER)])
+    monkeypatch.setenv("RECBATCH_PUBLISH__TOP_N", "3")
+    monkeypatch.setenv("RECBATCH_PUBLISH__SPARE", "0")
+    monkeypatch.setenv("RECBATCH_MODELS__PRESET", "plain")
+    assert command("-q", "refresh") == DONE
+    of_run = "SELECT top_n, spare, preset, rating_max FROM runs ORDER BY run_id"
+    assert rows(database, of_run) == [(5, 15, "tuned", 10.0)] * 2
+    lengths = "SELECT max(rank), max(support) FROM recommendations WHERE run_id = 2 GROUP BY model"
+    assert rows(database, lengths) == [(20, 0.0)] * len(PUBLISHED)
+
+
+@pytest.mark.usefixtures("nights")
+def test_what_is_hidden_from_a_refreshed_user(database: Database, tmp_path: Path) -> None:
+    """`hidden_titles` looks at the lists that a user is shown."""
+    rate(tmp_path, [("brand new", "m1", 4.0, 1)])
+    assert command("-q", "refresh") == DONE
+    [(film,)] = rows(database, f"{FILM.format('brand new')} LIMIT 1")
+    assert command("filter", "add", film) == DONE
+    with database.reader.connect() as connection:
+        assert query.hidden_titles(connection, "brand new") == (film,)
+
+
+@pytest.mark.usefixtures("nights")
+def test_a_refresh_ends_no_window_of_outcomes(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run is judged by what came in until the next night, not until its first refresh."""
+    for user in ("u3", "u4"):
+        [(film,)] = rows(database, f"{FILM.format(user)} LIMIT 1")
+        rate(tmp_path, [(user, film, 5.0, LATER)])
+        if user == "u3":
+            assert command("-q", "refresh") == DONE
+    assert command("-q", "run") == DONE
+    capsys.readouterr()
+    assert command("outcome", "1", "--json") == DONE
+    outcome = json.loads(capsys.readouterr().out)["outcome"]
+    assert outcome["blend"]["users"] == 2
+
+
+@pytest.mark.usefixtures("nights")
+def test_a_refresh_hides_no_warning_of_the_night(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A source without data stays an error of `check` until a night has read it."""
+    warning = [{"kind": "source", "about": "x.csv", "message": "source x.csv: it is not there"}]
+    with database.writer.begin() as connection:
+        connection.execute(update(schema.runs).values(warnings=warning))
+    rate(tmp_path, [("u3", "m30", 5.0, LATER)])
+    assert command("-q", "refresh") == DONE
+    capsys.readouterr()
+    assert command("check") == UNHEALTHY
+    assert "source x.csv: it is not there" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("nights")
+def test_the_report_compares_nights(
+    database: Database, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its trend and its changes for users are between nights: a refresh has lists of some users."""
+    rate(tmp_path, [("u3", "m30", 5.0, LATER)])
+    assert command("-q", "refresh") == DONE
+    before = lists(database)
+    assert command("-q", "run") == DONE
+    assert lists(database).keys() == before.keys()
+    with database.reader.connect() as connection:
+        facts = gather(connection)
+    assert [run.run_id for run in facts.trend] == [1, 3]
+    assert facts.churn is not None
+    assert facts.churn.run_id == 1

@@ -11,7 +11,7 @@ from batch.models import fit
 from batch.params import Models
 from batch.ratings import Ratings
 from batch.store import schema
-from batch.store.runs import IS_NIGHT, NIGHT, SECONDS
+from batch.store.runs import NIGHT, SECONDS
 
 SCORE = f"{SECONDS}score"
 
@@ -35,7 +35,7 @@ def estimate(connection: Connection, ratings: Ratings, params: Models, block: in
     measured = select(metrics.run_id).where(metrics.model == NIGHT, metrics.metric == SCORE)
     newest = (
         select(runs.run_id, runs.n_users, runs.n_ratings)
-        .where(runs.run_id.in_(measured), IS_NIGHT)
+        .where(runs.run_id.in_(measured))
         .order_by(runs.run_id.desc())
         .limit(1)
     )

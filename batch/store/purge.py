@@ -84,7 +84,7 @@ def _trimmable(connection: Connection) -> list[tuple[int, int]]:
     """
     r, p = _runs.c, _publication.c
     is_older = and_(r.run_id < p.run_id, r.run_id != func.coalesce(p.previous_run_id, 0))
-    with_spare = and_(IS_NIGHT, r.spare > 0, r.purged_at.is_(None), r.status.in_(schema.WITH_LISTS))
+    with_spare = and_(r.spare > 0, r.purged_at.is_(None), r.status.in_(schema.WITH_LISTS))
     runs = select(r.run_id, r.top_n).join_from(_runs, _publication, is_older).where(with_spare)
     return [(run_id, top_n) for run_id, top_n in connection.execute(runs)]
 
